@@ -1,0 +1,344 @@
+/* Recording. Each call goes straight into a VkCommandBuffer; what is kept beside it is the list of bytes touched since
+ * the last barrier, from which the next barrier follows. All checks and all allocation come before the first vkCmd, so
+ * that a call that fails has recorded nothing. */
+#include "host/gpu/state.h"
+#include <inttypes.h>
+#include <string.h>
+
+/* Past this many entries comparing costs more than a barrier would. */
+enum { ACCESSES_MAX = 256, SETS_FIRST = 16, SETS_MAX = 256, DESCRIPTORS_PER_SET = 6 };
+
+static const VkPipelineStageFlags work_stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+static const VkAccessFlags work_writes = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
+static const VkAccessFlags work_accesses = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
+                                           VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
+
+/* One global barrier: buffers are sub-allocated, and drivers turn per-buffer barriers into global ones anyway. */
+static void barrier(espl_commands *commands) {
+    const VkMemoryBarrier memory = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = work_writes, .dstAccessMask = work_accesses};
+    commands->device->vk.CmdPipelineBarrier(commands->buffer, work_stages, work_stages, 0, 1, &memory, 0, NULL, 0, NULL);
+    commands->access_count = 0;
+}
+
+static void begin_label(espl_commands *commands, const char *name) {
+    const VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = name};
+    espl_device *device = commands->device;
+    if (device->debug_utils) device->vk.CmdBeginDebugUtilsLabelEXT(commands->buffer, &label);
+}
+
+static void end_label(espl_commands *commands) {
+    if (commands->device->debug_utils) commands->device->vk.CmdEndDebugUtilsLabelEXT(commands->buffer);
+}
+
+espl_status espl_commands_begin(espl_device *device, const char *name, espl_commands **out_commands) {
+    *out_commands = NULL;
+    ESPL_TRY(espl_device_alive(device));
+    espl_device_collect(device);
+    espl_commands *commands;
+    ESPL_TRY(espl_new(device->ctx, sizeof *commands, &commands));
+    commands->device = device;
+    commands->milliseconds = -1;
+    commands->profiled = device->profile.on && device->probe.capabilities.timestamps;
+
+    const VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                              .commandPool = device->command_pool,
+                                              .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                              .commandBufferCount = 1};
+    /* It may be submitted again while an earlier submission of it still runs. */
+    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                            .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
+    espl_status status;
+    ESPL_GOTO(espl_copy_string(device->ctx, name, strlen(name), &commands->name));
+    ESPL_GOTO(espl_timer_take(device, &commands->timer));
+    ESPL_GOTO(espl_device_check(device, device->vk.AllocateCommandBuffers(device->handle, &info, &commands->buffer),
+                                "vkAllocateCommandBuffers"));
+    espl_device_label_object(device, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)commands->buffer, name);
+    ESPL_GOTO(espl_device_check(device, device->vk.BeginCommandBuffer(commands->buffer, &begin), "vkBeginCommandBuffer"));
+    begin_label(commands, commands->name);
+    if (commands->timer.pool)
+        device->vk.CmdResetQueryPool(commands->buffer, commands->timer.pool, commands->timer.first, 2);
+    barrier(commands); /* the commands before this one may have written anything */
+    /* Both stamps at the bottom of the pipe: the first is then taken when the commands before have ended, so that the
+     * difference is the time of these alone. */
+    if (commands->timer.pool)
+        device->vk.CmdWriteTimestamp(commands->buffer, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, commands->timer.pool,
+                                     commands->timer.first);
+    commands->next = device->commands;
+    if (device->commands) device->commands->previous = commands;
+    device->commands = commands;
+    device->counters.commands_recorded++;
+    *out_commands = commands;
+    return ESPL_OK;
+fail:
+    espl_commands_free(commands);
+    return status;
+}
+
+static bool conflicts(const espl_access *a, const espl_access *b) {
+    return a->block == b->block && a->begin < b->end && b->begin < a->end && (a->write || b->write);
+}
+
+/* Makes room for more accesses, so that note_accesses cannot fail. */
+static espl_status need_accesses(espl_commands *commands, size_t more) {
+    if (commands->ended)
+        return espl_fail(commands->device->ctx, ESPL_ARGUMENT, "%s: already ended, nothing can be added", commands->name);
+    return espl_grow(commands->device->ctx, &commands->accesses, &commands->access_capacity,
+                     commands->access_count + more, sizeof *commands->accesses);
+}
+
+/* Emits a barrier if these touch what was touched since the last one, then notes them. */
+static void note_accesses(espl_commands *commands, const espl_access *accesses, size_t count) {
+    bool wait = commands->access_count + count > ACCESSES_MAX;
+    for (size_t i = 0; i < count && !wait; i++)
+        for (size_t j = 0; j < commands->access_count && !wait; j++)
+            wait = conflicts(&accesses[i], &commands->accesses[j]);
+    if (wait || (commands->profiled && commands->access_count)) {
+        barrier(commands);
+        commands->barrier_count++;
+        commands->device->counters.barriers++;
+    }
+    if (count) memcpy(commands->accesses + commands->access_count, accesses, count * sizeof *accesses);
+    commands->access_count += count;
+}
+
+static espl_status check_binding(const espl_commands *commands, const espl_dispatch *dispatch, uint32_t i) {
+    const espl_device *device = commands->device;
+    const espl_capabilities *c = &device->probe.capabilities;
+    const espl_span *span = &dispatch->bind[i];
+    const char *label = dispatch->label;
+    if (!span->block) return ESPL_OK;
+    if (span->block->device != device)
+        return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: binding %u is memory of another device", label, i);
+    if (span->bytes == 0 || span->offset > span->block->bytes || span->bytes > span->block->bytes - span->offset)
+        return espl_fail(device->ctx, ESPL_ARGUMENT,
+                         "%s: binding %u has %" PRIu64 " bytes at %" PRIu64 " of a block of %" PRIu64, label, i,
+                         span->bytes, span->offset, span->block->bytes);
+    if (span->offset % c->storage_alignment)
+        return espl_fail(device->ctx, ESPL_ARGUMENT,
+                         "%s: binding %u begins at byte %" PRIu64 ", which is not a multiple of %" PRIu64, label, i,
+                         span->offset, c->storage_alignment);
+    if (span->bytes > c->storage_range_max)
+        return espl_fail(device->ctx, ESPL_LIMIT,
+                         "%s: binding %u has %" PRIu64 " bytes, the device binds at most %" PRIu64, label, i, span->bytes,
+                         c->storage_range_max);
+    return ESPL_OK;
+}
+
+static espl_status check_dispatch(const espl_commands *commands, const espl_dispatch *dispatch) {
+    const espl_device *device = commands->device;
+    const espl_reflection *r = &dispatch->kernel->reflection;
+    const char *label = dispatch->label;
+    if (dispatch->bind_count != r->binding_count)
+        return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: %u bindings given, kernel %s has %u", label, dispatch->bind_count,
+                         dispatch->kernel->shader->name, r->binding_count);
+    /* The C struct may be longer by its padding; a block that the compiler found unused may be given all the same. */
+    uint32_t push_max = r->push_bytes ? (uint32_t)espl_round_up(r->push_bytes, 16) : ESPL_PUSH_BYTES_MAX;
+    if (dispatch->push_bytes < r->push_bytes || dispatch->push_bytes > push_max || dispatch->push_bytes % 4)
+        return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: %u bytes of push constants given, kernel %s has %u", label,
+                         dispatch->push_bytes, dispatch->kernel->shader->name, r->push_bytes);
+    for (int i = 0; i < 3; i++)
+        if (dispatch->groups[i] > device->probe.capabilities.group_count_max[i])
+            return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: %u workgroups in %c, the device takes at most %u", label,
+                             dispatch->groups[i], "xyz"[i], device->probe.capabilities.group_count_max[i]);
+    for (uint32_t i = 0; i < dispatch->bind_count; i++) ESPL_TRY(check_binding(commands, dispatch, i));
+    return ESPL_OK;
+}
+
+/* Each commands has pools of its own, twice as large each time: they go as a whole when the commands go. */
+static espl_status need_set(espl_commands *commands, uint32_t binding_count) {
+    if (commands->sets_left > 0 && commands->descriptors_left >= binding_count) return ESPL_OK;
+    espl_device *device = commands->device;
+    ESPL_TRY(espl_grow(device->ctx, &commands->pools, &commands->pool_capacity, commands->pool_count + 1,
+                       sizeof *commands->pools));
+    uint32_t sets = SETS_FIRST;
+    for (size_t i = 0; i < commands->pool_count && sets < SETS_MAX; i++) sets *= 2;
+    const VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, sets * DESCRIPTORS_PER_SET};
+    const VkDescriptorPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+                                             .maxSets = sets,
+                                             .poolSizeCount = 1,
+                                             .pPoolSizes = &size};
+    VkDescriptorPool pool = VK_NULL_HANDLE;
+    ESPL_TRY(espl_device_check(device, device->vk.CreateDescriptorPool(device->handle, &info, NULL, &pool),
+                               "vkCreateDescriptorPool"));
+    espl_device_label_object(device, VK_OBJECT_TYPE_DESCRIPTOR_POOL, ESPL_HANDLE(pool), commands->name);
+    commands->pools[commands->pool_count++] = pool;
+    commands->sets_left = sets;
+    commands->descriptors_left = size.descriptorCount;
+    return ESPL_OK;
+}
+
+static espl_status make_set(espl_commands *commands, const espl_dispatch *dispatch, VkDescriptorSet *out_set) {
+    espl_device *device = commands->device;
+    uint32_t count = dispatch->bind_count;
+    ESPL_TRY(need_set(commands, count));
+    const VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                              .descriptorPool = commands->pools[commands->pool_count - 1],
+                                              .descriptorSetCount = 1,
+                                              .pSetLayouts = &device->set_layouts[count]};
+    ESPL_TRY(espl_device_check(device, device->vk.AllocateDescriptorSets(device->handle, &info, out_set),
+                               "vkAllocateDescriptorSets"));
+    commands->sets_left--;
+    commands->descriptors_left -= count;
+    VkDescriptorBufferInfo buffers[ESPL_BINDINGS_MAX];
+    VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                  .dstSet = *out_set,
+                                  .descriptorCount = count,
+                                  .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                  .pBufferInfo = buffers};
+    for (uint32_t i = 0; i < count; i++) {
+        espl_span span = dispatch->bind[i];
+        if (!span.block) span = (espl_span){device->dummy, 0, ESPL_DUMMY_BYTES};
+        /* Up to 15 bytes more where a kernel only reads, so that it may read the last vec4 of a tensor whole. They are
+         * there: arenas hand out multiples of 256. */
+        uint64_t range = dispatch->kernel->reflection.writes[i] ? span.bytes : espl_round_up(span.bytes, 16);
+        if (range > span.block->bytes - span.offset) range = span.block->bytes - span.offset;
+        if (range > device->probe.capabilities.storage_range_max) range = span.bytes;
+        buffers[i] = (VkDescriptorBufferInfo){span.block->buffer, span.offset, range};
+    }
+    /* Consecutive bindings of one type are one write. */
+    if (count) device->vk.UpdateDescriptorSets(device->handle, 1, &write, 0, NULL);
+    return ESPL_OK;
+}
+
+espl_status espl_commands_dispatch(espl_commands *commands, const espl_dispatch *dispatch) {
+    espl_device *device = commands->device;
+    const espl_reflection *r = &dispatch->kernel->reflection;
+    ESPL_TRY(check_dispatch(commands, dispatch));
+    ESPL_TRY(need_accesses(commands, ESPL_BINDINGS_MAX));
+    VkDescriptorSet set = VK_NULL_HANDLE;
+    ESPL_TRY(make_set(commands, dispatch, &set));
+    if (commands->profiled) ESPL_TRY(espl_profile_begin(commands, dispatch->label));
+
+    espl_access accesses[ESPL_BINDINGS_MAX];
+    size_t count = 0;
+    for (uint32_t i = 0; i < dispatch->bind_count; i++) {
+        const espl_span *span = &dispatch->bind[i];
+        if (!span->block || !(r->reads[i] || r->writes[i])) continue;
+        accesses[count++] = (espl_access){span->block, span->offset, span->offset + span->bytes, r->writes[i]};
+    }
+    VkPipelineLayout layout = device->pipeline_layouts[dispatch->bind_count];
+    begin_label(commands, dispatch->label);
+    note_accesses(commands, accesses, count);
+    espl_profile_start(commands);
+    if (commands->bound != dispatch->kernel)
+        device->vk.CmdBindPipeline(commands->buffer, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->kernel->pipeline);
+    commands->bound = dispatch->kernel;
+    device->vk.CmdBindDescriptorSets(commands->buffer, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &set, 0, NULL);
+    if (dispatch->push_bytes)
+        device->vk.CmdPushConstants(commands->buffer, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, dispatch->push_bytes,
+                                    dispatch->push);
+    uint32_t groups[3];
+    for (int i = 0; i < 3; i++) groups[i] = dispatch->groups[i] ? dispatch->groups[i] : 1;
+    device->vk.CmdDispatch(commands->buffer, groups[0], groups[1], groups[2]);
+    espl_profile_end(commands);
+    end_label(commands);
+    commands->dispatch_count++;
+    device->counters.dispatches_recorded++;
+    return ESPL_OK;
+}
+
+static espl_status check_span(const espl_commands *commands, const char *what, espl_span span) {
+    espl_context *ctx = commands->device->ctx;
+    if (!span.block || span.block->device != commands->device)
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: %s has no memory of this device", commands->name, what);
+    if (span.bytes == 0 || span.offset % 4 || span.bytes % 4 || span.offset > span.block->bytes ||
+        span.bytes > span.block->bytes - span.offset)
+        return espl_fail(ctx, ESPL_ARGUMENT,
+                         "%s: %s of %" PRIu64 " bytes at %" PRIu64 " of a block of %" PRIu64
+                         "; both are multiples of 4 within it",
+                         commands->name, what, span.bytes, span.offset, span.block->bytes);
+    return ESPL_OK;
+}
+
+espl_status espl_commands_copy(espl_commands *commands, espl_span from, espl_span to) {
+    ESPL_TRY(check_span(commands, "copy from a span", from));
+    ESPL_TRY(check_span(commands, "copy to a span", to));
+    bool overlap = from.block == to.block && from.offset < to.offset + to.bytes && to.offset < from.offset + from.bytes;
+    if (from.bytes != to.bytes || overlap)
+        return espl_fail(commands->device->ctx, ESPL_ARGUMENT,
+                         "%s: copy of %" PRIu64 " bytes at %" PRIu64 " to %" PRIu64 " bytes at %" PRIu64
+                         ": sizes differ or the spans overlap",
+                         commands->name, from.bytes, from.offset, to.bytes, to.offset);
+    ESPL_TRY(need_accesses(commands, 2));
+    if (commands->profiled) ESPL_TRY(espl_profile_begin(commands, "copy"));
+    const espl_access accesses[] = {{from.block, from.offset, from.offset + from.bytes, false},
+                                    {to.block, to.offset, to.offset + to.bytes, true}};
+    note_accesses(commands, accesses, ESPL_COUNT(accesses));
+    espl_profile_start(commands);
+    const VkBufferCopy region = {from.offset, to.offset, from.bytes};
+    commands->device->vk.CmdCopyBuffer(commands->buffer, from.block->buffer, to.block->buffer, 1, &region);
+    espl_profile_end(commands);
+    return ESPL_OK;
+}
+
+espl_status espl_commands_fill(espl_commands *commands, espl_span span, uint32_t word) {
+    ESPL_TRY(check_span(commands, "fill", span));
+    ESPL_TRY(need_accesses(commands, 1));
+    if (commands->profiled) ESPL_TRY(espl_profile_begin(commands, "fill"));
+    const espl_access access = {span.block, span.offset, span.offset + span.bytes, true};
+    note_accesses(commands, &access, 1);
+    espl_profile_start(commands);
+    commands->device->vk.CmdFillBuffer(commands->buffer, span.block->buffer, span.offset, span.bytes, word);
+    espl_profile_end(commands);
+    return ESPL_OK;
+}
+
+espl_status espl_commands_end(espl_commands *commands) {
+    espl_device *device = commands->device;
+    if (commands->ended) return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: already ended", commands->name);
+    if (commands->timer.pool)
+        device->vk.CmdWriteTimestamp(commands->buffer, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, commands->timer.pool,
+                                     commands->timer.first + 1);
+    const VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                                    .srcAccessMask = work_writes,
+                                    .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
+    device->vk.CmdPipelineBarrier(commands->buffer, work_stages, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL, 0,
+                                  NULL);
+    end_label(commands);
+    ESPL_TRY(espl_device_check(device, device->vk.EndCommandBuffer(commands->buffer), "vkEndCommandBuffer"));
+    commands->ended = true;
+    espl_free(device->ctx, &commands->accesses);
+    commands->access_count = commands->access_capacity = 0;
+    return ESPL_OK;
+}
+
+uint32_t espl_commands_dispatch_count(const espl_commands *commands) {
+    return commands->dispatch_count;
+}
+
+uint32_t espl_commands_barrier_count(const espl_commands *commands) {
+    return commands->barrier_count;
+}
+
+void espl_commands_destroy(espl_commands **commands) {
+    espl_commands *c = *commands;
+    *commands = NULL;
+    if (!c) return;
+    espl_device *device = c->device;
+    if (c->next) c->next->previous = c->previous;
+    if (c->previous) c->previous->next = c->next;
+    else device->commands = c->next;
+    c->previous = NULL;
+    c->next = device->garbage_commands;
+    device->garbage_commands = c;
+    espl_device_collect(device);
+}
+
+/* The list it is in forgets it first. */
+void espl_commands_free(espl_commands *commands) {
+    espl_device *device = commands->device;
+    for (size_t i = 0; i < commands->pool_count; i++)
+        device->vk.DestroyDescriptorPool(device->handle, commands->pools[i], NULL);
+    for (size_t i = 0; i < commands->stamp_pool_count; i++)
+        device->vk.DestroyQueryPool(device->handle, commands->stamp_pools[i], NULL);
+    if (commands->buffer)
+        device->vk.FreeCommandBuffers(device->handle, device->command_pool, 1, &commands->buffer);
+    espl_timer_give(device, commands->timer);
+    espl_free(device->ctx, &commands->pools);
+    espl_free(device->ctx, &commands->accesses);
+    espl_free(device->ctx, &commands->stamp_pools);
+    espl_free(device->ctx, &commands->stamps);
+    espl_free(device->ctx, &commands->name);
+    espl_free(device->ctx, &commands);
+}

@@ -1,0 +1,160 @@
+/* A program for the device: tensors, and nodes (an op with its inputs and outputs) in layers. Built once, differentiated
+ * once, planned once, recorded once per layer; then submitted any number of times.
+ *
+ *   espl_graph_create -> leaf tensors, layers of nodes -> espl_graph_backward -> espl_graph_plan (memory, recording)
+ *                     -> write the step buffer, espl_graph_submit, ... -> espl_graph_destroy
+ *
+ * Builders (espl_graph_..., and each op's own in host/ops/op_<op>.h) return NULL after a failure and accept NULL inputs by
+ * returning NULL; the first failure is kept and returned by espl_graph_status, so that a model reads as its formula. */
+#ifndef ESPL_GRAPH_H
+#define ESPL_GRAPH_H
+
+#include "host/gpu/gpu.h"
+#include "shaders/lib/step.h"
+
+enum { ESPL_INPUTS_MAX = 8, ESPL_OUTPUTS_MAX = 4, ESPL_ATTRIBUTE_BYTES = 128, ESPL_STEP_SLOTS = 4 };
+
+typedef struct espl_graph espl_graph;
+typedef struct espl_node espl_node;
+typedef struct espl_tensor espl_tensor;
+
+typedef enum espl_role {
+    ESPL_ROLE_VALUE,     /* written by a node; memory is planned and reused */
+    ESPL_ROLE_WEIGHT,    /* frozen; memory given by the maker */
+    ESPL_ROLE_PARAMETER, /* trainable, f32; memory and gradient memory given by the maker */
+    ESPL_ROLE_STATE,     /* memory given by the maker, read and written by nodes: caches, gradients, counters */
+    ESPL_ROLE_STEP       /* in the step buffer: the host writes it before each submission */
+} espl_role;
+
+/* A matrix of rows x cols, row-major. A vector is one row. Rows start every stride elements; stride is a multiple of 4 and
+ * the elements between cols and stride are undefined (they may be NaN): never read into a result, never written. */
+struct espl_tensor {
+    const char *name; /* owned by the graph; debug and messages */
+    uint32_t rows, cols, stride;
+    espl_dtype dtype;
+    espl_role role;
+    espl_span span;      /* VALUE and STEP: set by espl_graph_plan */
+    espl_tensor *base;   /* not NULL: this is base's memory after a node updated it in place */
+    espl_node *producer; /* NULL for leaves */
+    bool needs_grad;     /* a PARAMETER, or computed from one */
+    bool keep;           /* VALUE that the host reads after the submission: memory is not reused */
+    /* Private to host/graph. */
+    espl_tensor *grad;
+    uint32_t grad_slices[16]; /* columns of grad already written: from, count pairs */
+    uint32_t grad_slice_count;
+    espl_tensor *clone; /* stand-in while a layer is recomputed */
+    uint64_t plan_offset, plan_bytes;
+    uint32_t first_use, last_use;
+    espl_tensor *next;
+};
+
+/* An operation: one row per op, in host/ops/op_<op>.c. */
+typedef struct espl_op {
+    const char *name;
+    /* Adds the dispatches of a planned node (all spans are set). */
+    espl_status (*record)(espl_graph *graph, espl_commands *commands, const espl_node *node);
+    /* Adds nodes that give the gradients of the inputs which want one (espl_grad_wanted), from espl_grad_of(outputs).
+     * NULL: no input can have a gradient. */
+    espl_status (*vjp)(espl_graph *graph, const espl_node *node);
+} espl_op;
+
+struct espl_node {
+    const espl_op *op;
+    espl_tensor *in[ESPL_INPUTS_MAX]; /* NULL where optional and absent */
+    espl_tensor *out[ESPL_OUTPUTS_MAX];
+    _Alignas(8) unsigned char attribute[ESPL_ATTRIBUTE_BYTES]; /* the op's own struct, by memcpy */
+    espl_node *next, *previous;
+    uint32_t index;
+};
+
+/* When the nodes of a layer run. A training step is BEGIN, MICRO for each micro-batch, END. Inference uses MICRO alone. */
+typedef enum espl_phase { ESPL_PHASE_BEGIN, ESPL_PHASE_MICRO, ESPL_PHASE_END, ESPL_PHASE_COUNT } espl_phase;
+
+/* ---- Building ---- */
+
+/* name is for messages. Fails: HOST_MEMORY. */
+espl_status espl_graph_create(espl_device *device, const char *name, espl_graph **out_graph);
+/* Frees its memory when nothing submitted uses it. Takes and clears; NULL is accepted. */
+void espl_graph_destroy(espl_graph **graph);
+espl_device *espl_graph_device(const espl_graph *graph);
+/* The first failure of a builder, or OK. */
+espl_status espl_graph_status(const espl_graph *graph);
+/* Zeroed host memory that lives as long as the graph. */
+espl_status espl_graph_memory(espl_graph *graph, size_t bytes, void *out_pointer);
+/* Keeps status as the graph's failure if it is the first, returns NULL: for builders. */
+void *espl_graph_fail(espl_graph *graph, espl_status status);
+
+/* Nodes added from now on belong to this layer: one command buffer. recompute: drop the values made in it after the
+ * forward pass and compute them again in the backward pass. */
+espl_status espl_graph_layer(espl_graph *graph, const char *name, espl_phase phase, bool recompute);
+
+/* Leaves. stride 0 means cols rounded up to 4. For WEIGHT, PARAMETER, STATE span is at least rows * stride values. */
+espl_tensor *espl_graph_leaf(espl_graph *graph, espl_role role, const char *name, uint32_t rows, uint32_t cols,
+                             uint32_t stride, espl_dtype dtype, espl_span span);
+/* The memory that the gradient of a PARAMETER is added to; the maker zeroes it in phase BEGIN. */
+void espl_graph_parameter_grad(espl_graph *graph, espl_tensor *parameter, espl_span grad);
+/* In the step buffer. The first one, "step", is made by the graph: see espl_graph_step. */
+espl_tensor *espl_graph_step_leaf(espl_graph *graph, const char *name, uint32_t rows, uint32_t cols, espl_dtype dtype);
+/* [1, ESPL_STEP_WORDS] words named in shaders/lib/step.h. */
+espl_tensor *espl_graph_step(espl_graph *graph);
+
+/* ---- For op builders ---- */
+
+espl_tensor *espl_graph_value(espl_graph *graph, const char *name, uint32_t rows, uint32_t cols, espl_dtype dtype);
+/* The memory of t after the node being built has updated it; t itself is not to be used by later nodes. */
+espl_tensor *espl_graph_update(espl_graph *graph, espl_tensor *t);
+/* Appends to the current layer. in and out are copied (NULL-padded); attribute is copied. Outputs get producer and
+ * needs_grad (true if an input needs it and op->vjp exists). */
+espl_status espl_graph_node(espl_graph *graph, const espl_op *op, espl_tensor *const *in, uint32_t in_count,
+                            espl_tensor *const *out, uint32_t out_count, const void *attribute, size_t attribute_bytes);
+/* Scratch memory that lives while this node runs: an extra VALUE output that nobody reads. */
+espl_tensor *espl_graph_scratch(espl_graph *graph, const char *name, uint32_t rows, uint32_t cols);
+
+/* ---- For vjp functions ---- */
+
+/* The input has a place for a gradient and something trainable below it. NULL: false. */
+bool espl_grad_wanted(const espl_tensor *input);
+/* Gradient of an output, or NULL if nothing downstream uses that output. */
+espl_tensor *espl_grad_of(const espl_tensor *output);
+/* Where to write the gradient of columns [from, from + count) of input (count 0: all). *out_accumulate says that the node
+ * must add to what is there. The returned tensor is an update of the gradient: pass it as output, and (if accumulating) as
+ * input too, of the node that writes it. */
+espl_tensor *espl_grad_target(espl_graph *graph, espl_tensor *input, uint32_t from, uint32_t count, bool *out_accumulate);
+/* The gradient of input is (plus) that of output, unchanged: memory is shared where possible, else an add is made. Call
+ * it after all nodes of this vjp that read the gradient of output. */
+espl_status espl_grad_pass(espl_graph *graph, const espl_tensor *output, espl_tensor *input);
+/* Use this tensor, which a forward node computed, as the gradient of input (loss nodes). */
+espl_status espl_grad_give(espl_graph *graph, espl_tensor *input, espl_tensor *gradient);
+
+/* The two nodes that differentiation itself needs. to = from, or to += from: defined in host/ops/op_add.c. Zeros in columns
+ * [from, from + count) of t, which is an update: defined in host/ops/op_fill.c. */
+espl_status espl_graph_accumulate(espl_graph *graph, espl_tensor *from, espl_tensor *to, bool accumulate);
+espl_status espl_graph_zero(espl_graph *graph, espl_tensor *t, uint32_t from, uint32_t count);
+
+/* Adds backward layers for everything built so far in phase MICRO. loss: a tensor whose producer gives gradients itself
+ * (espl_grad_give in its vjp). Layers below the lowest parameter get none. */
+espl_status espl_graph_backward(espl_graph *graph, espl_tensor *loss);
+
+/* ---- Planning and running ---- */
+
+/* Drops nodes nobody needs, lays out activations, allocates, records every layer. Nothing can be built after it.
+ * Fails: DEVICE_MEMORY with the number of bytes the plan needs. */
+espl_status espl_graph_plan(espl_graph *graph);
+
+/* Memory for a STEP tensor on the host: valid until destroy, read by the next espl_graph_submit. */
+void *espl_graph_step_pointer(espl_graph *graph, const espl_tensor *step_tensor);
+/* Copies the step buffer as it is now and submits the layers of a phase. Does not block unless ESPL_STEP_SLOTS
+ * submissions are in flight. Records nothing, allocates nothing. */
+espl_status espl_graph_submit(espl_graph *graph, espl_phase phase, espl_ticket *out_ticket);
+
+uint64_t espl_graph_activation_bytes(const espl_graph *graph);
+/* Nodes of one op after planning (tests: "no weight gradient of the base is computed"). */
+uint32_t espl_graph_count_nodes(const espl_graph *graph, const char *op_name);
+/* One line per node into text, for people and tests. */
+espl_status espl_graph_print(const espl_graph *graph, espl_bytes *text);
+
+/* Host <-> a planned tensor, without row padding, converting to f32. Blocking; for tests, loading, saving. */
+espl_status espl_tensor_read(espl_graph *graph, const espl_tensor *t, float *out_values);
+espl_status espl_tensor_write(espl_graph *graph, const espl_tensor *t, const float *values);
+
+#endif

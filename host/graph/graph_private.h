@@ -1,0 +1,54 @@
+/* What the files of this folder share. */
+#ifndef ESPL_GRAPH_PRIVATE_H
+#define ESPL_GRAPH_PRIVATE_H
+
+#include "host/graph/graph.h"
+
+/* One command buffer's worth of nodes. */
+typedef struct espl_layer {
+    const char *name;
+    espl_phase phase;
+    bool recompute;
+    espl_node *first, *last;
+    espl_commands *commands; /* owned; NULL if no node is left in it */
+    struct espl_layer *next;
+} espl_layer;
+
+struct espl_graph {
+    espl_device *device; /* borrowed */
+    espl_context *ctx;   /* borrowed */
+    const char *name;
+    espl_status status;
+    void *chunks; /* owned list of host memory that lives as long as the graph */
+    size_t chunk_used, chunk_bytes;
+
+    espl_layer *first_layer, *last_layer, *layer;
+    espl_tensor *first_tensor, *last_tensor;
+    bool planned;
+
+    espl_tensor *step;
+    uint64_t step_bytes;
+    unsigned char *step_shadow; /* owned; what the host writes */
+    espl_arena step_arena, staging_arena, activation_arena;
+    espl_span step_span, slot_span[ESPL_STEP_SLOTS];
+    espl_commands *slot_copy[ESPL_STEP_SLOTS]; /* owned */
+    espl_ticket slot_ticket[ESPL_STEP_SLOTS];
+    uint32_t slot_next;
+
+    /* Per phase: room for the slot's copy, then the layers' commands. */
+    espl_commands **lists[ESPL_PHASE_COUNT]; /* owned */
+    size_t list_counts[ESPL_PHASE_COUNT];
+    uint64_t activation_bytes;
+};
+
+espl_tensor *espl_graph_tensor(espl_graph *graph, espl_role role, const char *name, uint32_t rows, uint32_t cols,
+                               uint32_t stride, espl_dtype dtype);
+/* The tensor that owns the memory. */
+espl_tensor *espl_tensor_root(espl_tensor *t);
+uint64_t espl_tensor_bytes(const espl_tensor *t);
+
+/* plan.c */
+void espl_plan_drop_dead(espl_graph *graph);
+espl_status espl_plan_place(espl_graph *graph);
+
+#endif

@@ -1,0 +1,102 @@
+/* From the plan to the queue: every layer is recorded once, the step buffer is copied before each submission. */
+#include "host/graph/graph_private.h"
+#include <string.h>
+
+static espl_status place_step(espl_graph *graph) {
+    ESPL_TRY(espl_arena_take(&graph->step_arena, graph->step_bytes, &graph->step_span));
+    for (espl_tensor *t = graph->first_tensor; t; t = t->next) {
+        if (t->role == ESPL_ROLE_STEP)
+            t->span = espl_span_part(graph->step_span, t->plan_offset, espl_round_up(espl_tensor_bytes(t), 256));
+    }
+    for (uint32_t i = 0; i < ESPL_STEP_SLOTS; i++) {
+        ESPL_TRY(espl_arena_take(&graph->staging_arena, graph->step_bytes, &graph->slot_span[i]));
+        ESPL_TRY(espl_commands_begin(graph->device, "step buffer", &graph->slot_copy[i]));
+        ESPL_TRY(espl_commands_copy(graph->slot_copy[i], espl_span_part(graph->slot_span[i], 0, graph->step_bytes),
+                                    espl_span_part(graph->step_span, 0, graph->step_bytes)));
+        ESPL_TRY(espl_commands_end(graph->slot_copy[i]));
+    }
+    return ESPL_OK;
+}
+
+static espl_status record_layers(espl_graph *graph) {
+    for (espl_layer *layer = graph->first_layer; layer; layer = layer->next) {
+        if (!layer->first) continue;
+        ESPL_TRY(espl_commands_begin(graph->device, layer->name, &layer->commands));
+        for (espl_node *node = layer->first; node; node = node->next)
+            ESPL_TRY(node->op->record(graph, layer->commands, node));
+        ESPL_TRY(espl_commands_end(layer->commands));
+        graph->list_counts[layer->phase]++;
+    }
+    for (int phase = 0; phase < ESPL_PHASE_COUNT; phase++) {
+        ESPL_TRY(espl_new(graph->ctx, (graph->list_counts[phase] + 1) * sizeof *graph->lists[phase],
+                          &graph->lists[phase]));
+        size_t n = 1;
+        for (espl_layer *layer = graph->first_layer; layer; layer = layer->next) {
+            if ((int)layer->phase == phase && layer->commands) graph->lists[phase][n++] = layer->commands;
+        }
+    }
+    return ESPL_OK;
+}
+
+espl_status espl_graph_plan(espl_graph *graph) {
+    if (graph->status != ESPL_OK) return graph->status;
+    graph->planned = true;
+    espl_plan_drop_dead(graph);
+    espl_status status = espl_plan_place(graph);
+    if (status == ESPL_OK) status = place_step(graph);
+    /* An update lives where its root does; roots come first in the list. */
+    for (espl_tensor *t = graph->first_tensor; t; t = t->next) {
+        if (t->base) t->span = espl_tensor_root(t)->span;
+    }
+    if (status == ESPL_OK) status = record_layers(graph);
+    if (status != ESPL_OK) {
+        espl_graph_fail(graph, status);
+        return espl_fail_in(graph->ctx, status, "%s", graph->name);
+    }
+    return ESPL_OK;
+}
+
+void *espl_graph_step_pointer(espl_graph *graph, const espl_tensor *step_tensor) {
+    return graph->step_shadow + step_tensor->plan_offset;
+}
+
+espl_status espl_graph_submit(espl_graph *graph, espl_phase phase, espl_ticket *out_ticket) {
+    *out_ticket = 0;
+    if (!graph->planned || graph->status != ESPL_OK)
+        return espl_fail(graph->ctx, ESPL_ARGUMENT, "%s: submitted without a plan", graph->name);
+    if (graph->list_counts[phase] == 0) return ESPL_OK;
+    uint32_t slot = graph->slot_next;
+    ESPL_TRY(espl_wait(graph->device, graph->slot_ticket[slot]));
+    memcpy(espl_span_host(graph->slot_span[slot]), graph->step_shadow, (size_t)graph->step_bytes);
+    graph->lists[phase][0] = graph->slot_copy[slot];
+    ESPL_TRY(espl_submit(graph->device, graph->lists[phase], graph->list_counts[phase] + 1, out_ticket));
+    graph->slot_ticket[slot] = *out_ticket;
+    graph->slot_next = (slot + 1) % ESPL_STEP_SLOTS;
+    return ESPL_OK;
+}
+
+uint64_t espl_graph_activation_bytes(const espl_graph *graph) {
+    return graph->activation_bytes;
+}
+
+espl_status espl_tensor_read(espl_graph *graph, const espl_tensor *t, float *out_values) {
+    size_t item = espl_dtype_bytes(t->dtype), row = t->stride * item;
+    unsigned char *copy;
+    ESPL_TRY(espl_new(graph->ctx, (size_t)espl_tensor_bytes(t), &copy));
+    espl_status status = espl_download(graph->device, t->span, copy, espl_tensor_bytes(t));
+    for (uint32_t r = 0; status == ESPL_OK && r < t->rows; r++)
+        espl_convert(copy + r * row, t->dtype, out_values + (size_t)r * t->cols, ESPL_DTYPE_F32, t->cols);
+    espl_free(graph->ctx, &copy);
+    return status;
+}
+
+espl_status espl_tensor_write(espl_graph *graph, const espl_tensor *t, const float *values) {
+    size_t item = espl_dtype_bytes(t->dtype), row = t->stride * item;
+    unsigned char *copy;
+    ESPL_TRY(espl_new(graph->ctx, (size_t)espl_tensor_bytes(t), &copy));
+    for (uint32_t r = 0; r < t->rows; r++)
+        espl_convert(values + (size_t)r * t->cols, ESPL_DTYPE_F32, copy + r * row, t->dtype, t->cols);
+    espl_status status = espl_upload(graph->device, t->span, copy, espl_tensor_bytes(t));
+    espl_free(graph->ctx, &copy);
+    return status;
+}

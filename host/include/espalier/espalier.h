@@ -1,0 +1,11 @@
+/* Everything public. */
+#ifndef ESPALIER_ESPALIER_H
+#define ESPALIER_ESPALIER_H
+#include <espalier/context.h>
+#include <espalier/device.h>
+#include <espalier/model.h>
+#include <espalier/session.h>
+#include <espalier/status.h>
+#include <espalier/tokenizer.h>
+#include <espalier/trainer.h>
+#endif

@@ -1,0 +1,90 @@
+/* A transformer on a device: its weights, its configuration, its tokenizer. */
+#ifndef ESPALIER_MODEL_H
+#define ESPALIER_MODEL_H
+
+#include <espalier/device.h>
+#include <espalier/tokenizer.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct espl_model espl_model;
+
+typedef enum espl_mode {
+    ESPL_MODE_EXACT, /* f32 sums in a fixed order, no cooperative matrix: the same bits on every run on a device */
+    ESPL_MODE_FAST   /* 16-bit weights and the device's fastest kernels; sums, adapters, optimiser in f32 */
+} espl_mode;
+
+typedef struct espl_model_params {
+    espl_mode mode;
+    /* Base weights on the device: NULL as stored ("F32" for training from random weights), or "f32", "f16", "bf16". */
+    const char *dtype;
+    /* Start from random weights (config.json and the tokenizer are read, weights are not): Linear and embeddings
+     * N(0, initializer_range^2), norms 1, biases 0. */
+    bool random;
+    uint64_t seed;
+    /* All weights trainable: kept in f32 whatever dtype says. */
+    bool trainable;
+} espl_model_params;
+
+/* A Hugging Face folder: config.json; model.safetensors or its shards; a tokenizer if there is one. Families: llama,
+ * mistral, qwen2, qwen3, gpt2. params may be NULL.
+ * Fails: IO, FORMAT, UNSUPPORTED (model_type, an option of config.json that would change results), DEVICE_MEMORY before any
+ * weight is read. */
+espl_status espl_model_load(espl_device *device, const char *folder, const espl_model_params *params,
+                            espl_model **out_model);
+/* Trainers, sessions and adapters of it come first. Takes and clears; NULL is accepted. */
+void espl_model_destroy(espl_model **model);
+
+/* Writes config.json, model.safetensors (file names of the family, f32) and the tokenizer files into folder, complete or
+ * not at all. */
+espl_status espl_model_save(espl_model *model, const char *folder);
+
+/* Borrowed; NULL if the folder has none. */
+const espl_tokenizer *espl_model_tokenizer(const espl_model *model);
+espl_device *espl_model_device(const espl_model *model);
+const char *espl_model_folder(const espl_model *model);
+
+typedef struct espl_model_info {
+    const char *model_type;
+    uint32_t hidden_size, layers, heads, kv_heads, head_size, intermediate_size, vocabulary, context_max;
+    uint64_t parameters, bytes;
+    const char *dtype; /* of the largest weights on the device */
+    espl_mode mode;
+} espl_model_info;
+espl_model_info espl_model_describe(const espl_model *model);
+
+/* ---- Adapters ---- */
+
+typedef struct espl_adapter espl_adapter;
+
+/* A new adapter with the defaults of its method. spec: "lora:r=8,alpha=16,targets=q_proj+v_proj,dropout=0.1,rslora,
+ * init=default|gaussian|random,bias=none|all|lora_only,save=lm_head", or a PEFT adapter_config.json text (starts with '{').
+ * name is unique among the model's adapters. Not active yet.
+ * Fails: ARGUMENT (rank 0, unknown method, no module of the model matches), UNSUPPORTED. */
+espl_status espl_adapter_add(espl_model *model, const char *name, const char *spec, uint64_t seed,
+                             espl_adapter **out_adapter);
+/* A PEFT folder: adapter_config.json and adapter_model.safetensors.
+ * Fails: FORMAT naming the tensor that does not fit this model, or is missing. */
+espl_status espl_adapter_load(espl_model *model, const char *name, const char *folder, espl_adapter **out_adapter);
+/* The same folder, complete or not at all. */
+espl_status espl_adapter_save(espl_adapter *adapter, const char *folder);
+/* Takes and clears. Merged weights are restored first; sessions that use it must be gone or deactivated. */
+void espl_adapter_delete(espl_adapter **adapter);
+const char *espl_adapter_name(const espl_adapter *adapter);
+uint64_t espl_adapter_parameters(const espl_adapter *adapter);
+
+/* Which adapters take part: names joined by '+' ("a+b" adds their changes), "" for the base alone. Graphs made after it
+ * use it; espl_session_refresh follows. Fails: ARGUMENT naming what is not there. */
+espl_status espl_model_activate(espl_model *model, const char *names);
+
+/* Adds the adapter's change to the base weights; unmerge puts back exactly the bits that were there.
+ * Fails: ARGUMENT if already merged / not merged, or other adapters were merged after it. */
+espl_status espl_adapter_merge(espl_adapter *adapter);
+espl_status espl_adapter_unmerge(espl_adapter *adapter);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

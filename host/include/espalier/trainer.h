@@ -1,0 +1,110 @@
+/* Training: data, schedule, optimiser, checkpoints, and the door for checking (probe). */
+#ifndef ESPALIER_TRAINER_H
+#define ESPALIER_TRAINER_H
+
+#include <espalier/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct espl_trainer espl_trainer;
+typedef struct espl_dataset espl_dataset;
+
+/* By the file's extension: JSON lines (.jsonl, or .json holding one array of the same objects), else plain text.
+ *   text           the whole file, packed into rows of `context` tokens; every token is a label
+ *   {"text": s}    one row each
+ *   {"prompt": s, "completion": s}          loss on the completion (and the end-of-text id) only
+ *   {"messages": [{"role","content"}...]}   loss on what the assistant says only; template named in tokenizer_config.json
+ *                                           where known, else ChatML
+ *   {"instruction","input","output"}        as prompt and completion, Alpaca's template
+ * Fails: FORMAT with the line number; LIMIT for a row longer than context with its length. */
+typedef struct espl_dataset_params {
+    uint32_t context;        /* tokens in a row; 0: 256 */
+    double validation_share; /* of the rows, taken by seed; 0: 0.05; negative: none */
+    uint64_t seed;
+} espl_dataset_params;
+espl_status espl_dataset_load(espl_context *context, const espl_tokenizer *tokenizer, const char *path,
+                              const espl_dataset_params *params, espl_dataset **out_dataset);
+/* Rows of token ids given by the caller (copied): ids[i] in 0.., labels[i] the id to be predicted at i or negative. */
+espl_status espl_dataset_from_ids(espl_context *context, const int32_t *ids, const int32_t *labels, uint32_t rows,
+                                  uint32_t row_tokens, espl_dataset **out_dataset);
+void espl_dataset_destroy(espl_dataset **dataset);
+/* Counts of rows and of label tokens in the training and in the validation part. */
+typedef struct espl_dataset_info {
+    uint32_t train_rows, validation_rows, context;
+    uint64_t train_labels, validation_labels;
+} espl_dataset_info;
+espl_dataset_info espl_dataset_describe(const espl_dataset *dataset);
+
+typedef enum espl_schedule { ESPL_SCHEDULE_LINEAR, ESPL_SCHEDULE_CONSTANT, ESPL_SCHEDULE_COSINE } espl_schedule;
+
+typedef struct espl_trainer_params {
+    uint32_t steps;          /* optimiser steps; 0: by epochs */
+    double epochs;           /* 0: 1 */
+    uint32_t batch;          /* rows in a micro-batch; 0: 1 */
+    uint32_t accumulate;     /* micro-batches in a step; 0: 1 */
+    double learning_rate;    /* 0: 2e-4 */
+    espl_schedule schedule;  /* falls to 0 at the last step but for CONSTANT */
+    uint32_t warmup;         /* steps of linear rise */
+    double beta1, beta2, epsilon, weight_decay; /* 0: 0.9, 0.999, 1e-8, 0 */
+    double max_norm;         /* of the gradient; 0: 1; negative: no clipping */
+    bool recompute;          /* per block: less memory, about a third more time */
+    uint64_t seed;           /* of row order and dropout */
+    uint32_t evaluate_every; /* steps; 0: at the end only */
+    bool no_shuffle;
+} espl_trainer_params;
+
+/* adapter: what is trained; NULL: the model itself, loaded with params.trainable. Both, and dataset, are borrowed.
+ * Records everything: the first step takes as long as the others. */
+espl_status espl_trainer_create(espl_model *model, espl_adapter *adapter, const espl_dataset *dataset,
+                                const espl_trainer_params *params, espl_trainer **out_trainer);
+void espl_trainer_destroy(espl_trainer **trainer);
+
+typedef struct espl_progress {
+    uint32_t step, steps; /* done, in all */
+    double epoch;
+    double loss;             /* mean over the step's label tokens */
+    double gradient_norm;    /* before clipping */
+    double learning_rate;    /* of the step done */
+    uint64_t tokens;         /* rows * context so far */
+    double tokens_per_second, seconds_left; /* over the recent steps of this process */
+    uint32_t skipped;        /* steps without change because a gradient was not finite */
+} espl_progress;
+/* One optimiser step. Blocks until the device is done. After the last one it changes nothing and returns OK. Records
+ * nothing and allocates nothing. */
+espl_status espl_trainer_step(espl_trainer *trainer, espl_progress *out_progress);
+bool espl_trainer_is_done(const espl_trainer *trainer);
+uint64_t espl_trainer_activation_bytes(const espl_trainer *trainer);
+
+/* Mean loss per label token over the validation part (the training part if there is none); perplexity is exp of it. */
+espl_status espl_trainer_evaluate(espl_trainer *trainer, double *out_loss);
+/* Parameters, optimiser state and position, into folder, complete or not at all; resume continues to the same bits as an
+ * uninterrupted run. Fails: ARGUMENT if the checkpoint is of another model, adapter, data or settings (named). */
+espl_status espl_trainer_save(espl_trainer *trainer, const char *folder);
+espl_status espl_trainer_resume(espl_trainer *trainer, const char *folder);
+
+/* Mean loss per label token of rows of a dataset with the active adapters, without a trainer. part: 0 all rows, 1 training,
+ * 2 validation. */
+espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, double *out_loss,
+                          uint64_t *out_labels);
+
+/* The door for checking: one batch through the model with adapter (or NULL); writes a safetensors file with ids, labels,
+ * logits [rows, tokens, vocabulary], loss [1] (before any step), grad.<name> of every trainable tensor under its PEFT (or
+ * file) name, and with steps > 0 param<steps>.<name> after that many AdamW steps on this batch (no clipping, weight_decay as
+ * given). labels may be NULL: each token's successor. Plain labels as Hugging Face means them: labels[i] is the token at i,
+ * the shift is done inside, negative does not count. trainable model or adapter needed for gradients; else logits and loss
+ * only. */
+typedef struct espl_probe_params {
+    const int32_t *ids, *labels;
+    uint32_t rows, tokens;
+    uint32_t steps;
+    double learning_rate, weight_decay;
+    bool recompute;
+} espl_probe_params;
+espl_status espl_probe(espl_model *model, espl_adapter *adapter, const espl_probe_params *params, const char *path);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,189 @@
+/* config.json -> espl_config, rotary scaling included. */
+#include "host/model/family.h"
+#include "host/ops/op_activation.h"
+#include <math.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    uint32_t kind;
+} activations[] = {
+    {"silu", ACTIVATION_SILU},           {"swish", ACTIVATION_SILU}, {"gelu", ACTIVATION_GELU},
+    {"gelu_new", ACTIVATION_GELU_TANH},  {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH},
+    {"gelu_fast", ACTIVATION_GELU_TANH}, {"relu", ACTIVATION_RELU},
+};
+
+static espl_status find_family(espl_context *ctx, const json_t *json, const espl_family **out_family) {
+    const char *type;
+    ESPL_TRY(espl_json_need(ctx, json, "model_type"));
+    ESPL_TRY(espl_json_string(ctx, json, "model_type", NULL, &type));
+    char known[256] = "";
+    for (size_t i = 0; i < espl_family_count; i++) {
+        if (strcmp(type, espl_families[i].model_type) == 0) {
+            *out_family = &espl_families[i];
+            return ESPL_OK;
+        }
+        strncat(known, i ? ", " : "", sizeof known - strlen(known) - 1);
+        strncat(known, espl_families[i].model_type, sizeof known - strlen(known) - 1);
+    }
+    return espl_fail(ctx, ESPL_UNSUPPORTED, "model_type \"%s\" is not one of %s", type, known);
+}
+
+static espl_status need_u32(espl_context *ctx, const json_t *json, const char *key, uint32_t *out_value) {
+    ESPL_TRY(espl_json_need(ctx, json, key));
+    ESPL_TRY(espl_json_u32(ctx, json, key, 0, out_value));
+    if (*out_value == 0) return espl_fail(ctx, ESPL_FORMAT, "\"%s\" is 0", key);
+    return ESPL_OK;
+}
+
+/* Llama 3's rule: long wavelengths are divided by factor, short ones kept, between them a ramp. transformers
+ * modeling_rope_utils, _compute_llama3_parameters. */
+static espl_status scale_llama3(espl_context *ctx, const json_t *scaling, double factor, uint32_t pairs, double *f) {
+    double low, high;
+    uint32_t original;
+    ESPL_TRY(espl_json_f64(ctx, scaling, "low_freq_factor", 1, &low));
+    ESPL_TRY(espl_json_f64(ctx, scaling, "high_freq_factor", 4, &high));
+    ESPL_TRY(need_u32(ctx, scaling, "original_max_position_embeddings", &original));
+    if (!(high > low)) return espl_fail(ctx, ESPL_FORMAT, "rope scaling: high_freq_factor %g is not above "
+                                        "low_freq_factor %g", high, low);
+    for (uint32_t i = 0; i < pairs; i++) {
+        const double wavelength = 2 * 3.14159265358979323846 / f[i];
+        if (wavelength > original / low) {
+            f[i] /= factor;
+        } else if (wavelength >= original / high) {
+            const double smooth = (original / wavelength - low) / (high - low);
+            f[i] = (1 - smooth) * f[i] / factor + smooth * f[i];
+        }
+    }
+    return ESPL_OK;
+}
+
+/* YaRN, Peng et al. 2023: a ramp over dimensions instead of wavelengths, and a magnitude. */
+static espl_status scale_yarn(espl_context *ctx, const json_t *scaling, double theta, double factor, uint32_t pairs,
+                              double *f, espl_config *config) {
+    double fast, slow, attention;
+    uint32_t original;
+    bool truncate;
+    ESPL_TRY(espl_json_f64(ctx, scaling, "beta_fast", 32, &fast));
+    ESPL_TRY(espl_json_f64(ctx, scaling, "beta_slow", 1, &slow));
+    ESPL_TRY(espl_json_f64(ctx, scaling, "attention_factor", 0.1 * log(factor) + 1, &attention));
+    ESPL_TRY(espl_json_bool(ctx, scaling, "truncate", true, &truncate));
+    ESPL_TRY(espl_json_u32(ctx, scaling, "original_max_position_embeddings", config->context_max, &original));
+    const double dims = 2.0 * pairs, scale = dims / (2 * log(theta));
+    double low = scale * log(original / (fast * 2 * 3.14159265358979323846));
+    double high = scale * log(original / (slow * 2 * 3.14159265358979323846));
+    if (truncate) low = floor(low), high = ceil(high);
+    low = low < 0 ? 0 : low;
+    high = high > dims - 1 ? dims - 1 : high;
+    if (low == high) high += 0.001;
+    for (uint32_t i = 0; i < pairs; i++) {
+        double ramp = (i - low) / (high - low);
+        ramp = ramp < 0 ? 0 : ramp > 1 ? 1 : ramp;
+        f[i] = f[i] / factor * ramp + f[i] * (1 - ramp);
+    }
+    config->magnitude = (float)attention;
+    return ESPL_OK;
+}
+
+static espl_status read_rotary(espl_context *ctx, const json_t *json, espl_config *config) {
+    /* transformers 5 moved rope_theta and rope_scaling into rope_parameters. */
+    json_t *parameters, *scaling;
+    double theta, factor, f[ESPL_ROTARY_MAX];
+    const char *type;
+    ESPL_TRY(espl_json_f64(ctx, json, "rope_theta", 10000, &theta));
+    ESPL_TRY(espl_json_object(ctx, json, "rope_scaling", &scaling));
+    ESPL_TRY(espl_json_object(ctx, json, "rope_parameters", &parameters));
+    if (parameters) {
+        ESPL_TRY(espl_json_f64(ctx, parameters, "rope_theta", theta, &theta));
+        scaling = parameters;
+    }
+    ESPL_TRY(espl_json_string(ctx, scaling, "type", "default", &type));
+    ESPL_TRY(espl_json_string(ctx, scaling, "rope_type", type, &type));
+    ESPL_TRY(espl_json_f64(ctx, scaling, "factor", 1, &factor));
+    if (!(theta > 0) || !(factor > 0))
+        return espl_fail(ctx, ESPL_FORMAT, "rope_theta %g and factor %g must be above 0", theta, factor);
+    config->rotary_pairs = config->head_size / 2;
+    if (config->head_size % 2 || config->rotary_pairs > ESPL_ROTARY_MAX)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "a head size of %u cannot be rotated in pairs of at most %u",
+                         config->head_size, ESPL_ROTARY_MAX);
+    for (uint32_t i = 0; i < config->rotary_pairs; i++) f[i] = pow(theta, -2.0 * i / config->head_size);
+    if (strcmp(type, "linear") == 0) {
+        for (uint32_t i = 0; i < config->rotary_pairs; i++) f[i] /= factor;
+    } else if (strcmp(type, "llama3") == 0) {
+        ESPL_TRY(scale_llama3(ctx, scaling, factor, config->rotary_pairs, f));
+    } else if (strcmp(type, "yarn") == 0) {
+        ESPL_TRY(scale_yarn(ctx, scaling, theta, factor, config->rotary_pairs, f, config));
+    } else if (strcmp(type, "default") != 0) {
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "rope scaling \"%s\" is not one of default, linear, llama3, yarn", type);
+    }
+    for (uint32_t i = 0; i < config->rotary_pairs; i++) config->frequencies[i] = (float)f[i];
+    return ESPL_OK;
+}
+
+/* A number, or the first of a list of them (Llama 3 has several end ids). */
+static espl_status read_id(espl_context *ctx, const json_t *json, const char *key, int64_t *out_id) {
+    json_t *value = json_object_get(json, key);
+    if (value && json_is_array(value) && json_array_size(value)) {
+        if (espl_json_as_i64(json_array_get(value, 0), out_id)) return ESPL_OK;
+    }
+    return espl_json_i64(ctx, json, key, -1, out_id);
+}
+
+static espl_status read_sizes(espl_context *ctx, const json_t *json, espl_config *config) {
+    const espl_family *family = config->family;
+    ESPL_TRY(need_u32(ctx, json, family->key_hidden, &config->hidden));
+    ESPL_TRY(need_u32(ctx, json, family->key_layers, &config->layers));
+    ESPL_TRY(need_u32(ctx, json, family->key_heads, &config->heads));
+    ESPL_TRY(need_u32(ctx, json, "vocab_size", &config->vocabulary));
+    ESPL_TRY(espl_json_u32(ctx, json, "num_key_value_heads", config->heads, &config->kv_heads));
+    ESPL_TRY(espl_json_u32(ctx, json, "head_dim", config->hidden / config->heads, &config->head_size));
+    ESPL_TRY(espl_json_u32(ctx, json, family->key_intermediate, family->gated ? 0 : 4 * config->hidden,
+                           &config->intermediate));
+    ESPL_TRY(espl_json_u32(ctx, json, family->key_context, 2048, &config->context_max));
+    if (config->kv_heads == 0 || config->heads % config->kv_heads)
+        return espl_fail(ctx, ESPL_FORMAT, "%u heads cannot share %u key and value heads", config->heads,
+                         config->kv_heads);
+    if (config->head_size == 0 || config->head_size > 256)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "a head size of %u is not between 1 and 256", config->head_size);
+    if (config->intermediate == 0)
+        return espl_fail(ctx, ESPL_FORMAT, "\"%s\" is missing or 0", family->key_intermediate);
+    if ((uint64_t)config->heads * config->head_size > 1u << 20 || config->hidden > 1u << 20 ||
+        config->intermediate > 1u << 24 || config->layers > 4096 || config->vocabulary > 1u << 24)
+        return espl_fail(ctx, ESPL_LIMIT, "sizes of %u layers, hidden %u, %u heads of %u, intermediate %u, vocabulary %u "
+                         "are beyond any model", config->layers, config->hidden, config->heads, config->head_size,
+                         config->intermediate, config->vocabulary);
+    return ESPL_OK;
+}
+
+espl_status espl_config_read(espl_context *ctx, const json_t *json, espl_config *out_config) {
+    espl_config *config = out_config;
+    *config = (espl_config){.magnitude = 1};
+    ESPL_TRY(find_family(ctx, json, &config->family));
+    const espl_family *family = config->family;
+    ESPL_TRY(read_sizes(ctx, json, config));
+    bool use_window;
+    ESPL_TRY(espl_json_bool(ctx, json, "use_sliding_window", strcmp(family->model_type, "mistral") == 0, &use_window));
+    if (use_window) ESPL_TRY(espl_json_u32(ctx, json, "sliding_window", 0, &config->window));
+    ESPL_TRY(espl_json_f32(ctx, json, family->key_norm_eps, family->norm == ESPL_NORM_RMS ? 1e-6f : 1e-5f,
+                           &config->norm_eps));
+    ESPL_TRY(espl_json_bool(ctx, json, "tie_word_embeddings", family->tied_by_default, &config->tied));
+    ESPL_TRY(espl_json_bool(ctx, json, "attention_bias", false, &config->attention_bias));
+    ESPL_TRY(espl_json_bool(ctx, json, "mlp_bias", false, &config->mlp_bias));
+    ESPL_TRY(espl_json_f64(ctx, json, "initializer_range", 0.02, &config->initializer_range));
+    ESPL_TRY(read_id(ctx, json, "bos_token_id", &config->bos));
+    ESPL_TRY(read_id(ctx, json, "eos_token_id", &config->eos));
+    const char *activation;
+    ESPL_TRY(espl_json_string(ctx, json, family->key_activation, family->gated ? "silu" : "gelu_new", &activation));
+    size_t i = 0;
+    while (i < ESPL_COUNT(activations) && strcmp(activation, activations[i].name) != 0) i++;
+    if (i == ESPL_COUNT(activations))
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "activation \"%s\" is not known", activation);
+    config->activation = activations[i].kind;
+    bool cross, by_layer;
+    ESPL_TRY(espl_json_bool(ctx, json, "add_cross_attention", false, &cross));
+    ESPL_TRY(espl_json_bool(ctx, json, "scale_attn_by_inverse_layer_idx", false, &by_layer));
+    if (cross || by_layer)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s is not supported", cross ? "add_cross_attention"
+                                                                              : "scale_attn_by_inverse_layer_idx");
+    return family->rotary ? read_rotary(ctx, json, config) : ESPL_OK;
+}

@@ -1,0 +1,389 @@
+/* From a Hugging Face folder to weights on the device. */
+#include "host/model/model.h"
+#include "adapters/adapter.h"
+#include "host/base/os.h"
+#include "host/model/family.h"
+#include <stdio.h>
+#include <string.h>
+
+/* ---- Declaring what the configuration implies ---- */
+
+static bool has_bias(const espl_config *config, espl_bias_rule rule) {
+    return rule == ESPL_BIAS_ALWAYS || (rule == ESPL_BIAS_ATTENTION && config->attention_bias) ||
+           (rule == ESPL_BIAS_MLP && config->mlp_bias);
+}
+
+/* Parts begin on multiples of 4 so that every column slice can be read in quads; rows between them stay zero. */
+static void shape_linears(espl_model *model) {
+    const espl_config *c = &model->config;
+    const uint32_t q = c->heads * c->head_size, kv = c->kv_heads * c->head_size;
+    const uint32_t in[ESPL_LINEAR_COUNT] = {c->hidden, q, c->hidden, c->intermediate};
+    const uint32_t counts[ESPL_LINEAR_COUNT][ESPL_LINEAR_PARTS] = {
+        {q, kv, kv}, {c->hidden}, {c->intermediate, c->intermediate}, {c->hidden}};
+    for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) {
+        espl_linear_shape *shape = &model->linear[l];
+        shape->in = in[l];
+        uint32_t at = 0;
+        for (uint32_t p = 0; p < ESPL_LINEAR_PARTS; p++) {
+            if (!c->family->linear[l][p].name) break;
+            at = (uint32_t)espl_round_up(at, 4);
+            shape->part[p] = (espl_columns){at, counts[l][p]};
+            if (l == ESPL_LINEAR_QKV && !c->family->linear[l][1].name) shape->part[p].count = q + 2 * kv;
+            at += shape->part[p].count;
+        }
+        shape->out = at;
+    }
+}
+
+static espl_status name_entry(espl_model *model, const char *name) {
+    espl_store *store = &model->store;
+    const size_t prefix = strlen(model->config.family->prefix);
+    if (strncmp(name, model->config.family->prefix, prefix) != 0) return ESPL_OK;
+    return espl_copy_string(model->ctx, name + prefix, strlen(name + prefix),
+                            &store->entries[store->entry_count - 1].alias);
+}
+
+/* One matrix that is one tensor of the file: prefix + block + module + ".weight" or ".bias". */
+static espl_status add_whole(espl_model *model, const char *block, const char *module, const char *suffix, uint32_t rows,
+                             uint32_t cols, bool vector, uint32_t *out_index) {
+    *out_index = ESPL_NO_MATRIX;
+    if (!module) return ESPL_OK;
+    char *name;
+    ESPL_TRY(espl_format(model->ctx, &name, "%s%s%s%s", model->config.family->prefix, block, module, suffix));
+    espl_status status = espl_store_matrix(&model->store, name, rows, cols, vector ? ESPL_DTYPE_F32 : model->dtype,
+                                           !vector, out_index);
+    if (status == ESPL_OK)
+        status = espl_store_entry(&model->store, name, *out_index, 0, vector ? cols : rows, vector);
+    if (status == ESPL_OK) status = name_entry(model, name);
+    espl_free(model->ctx, &name);
+    return status;
+}
+
+static espl_status add_norm(espl_model *model, const char *block, const char *module, uint32_t size,
+                            uint32_t *out_weight, uint32_t *out_bias) {
+    ESPL_TRY(add_whole(model, block, module, ".weight", 1, size, true, out_weight));
+    return add_whole(model, block, model->config.family->norm == ESPL_NORM_LAYER ? module : NULL, ".bias", 1, size, true,
+                     out_bias);
+}
+
+static espl_status add_part(espl_model *model, uint32_t block, uint32_t linear, uint32_t part, espl_block_weights *weights) {
+    const espl_linear_name *names = model->config.family->linear[linear];
+    const espl_columns at = model->linear[linear].part[part];
+    char *module, *name = NULL;
+    ESPL_TRY(espl_model_module(model, block, linear, part, &module));
+    espl_status status = espl_format(model->ctx, &name, "%s.weight", module);
+    if (status == ESPL_OK)
+        status = model->config.family->stored_in_out
+                     ? espl_store_entry(&model->store, name, weights->weight[linear], 0, model->linear[linear].in, false)
+                     : espl_store_entry(&model->store, name, weights->weight[linear], at.from, at.count, false);
+    if (status == ESPL_OK) status = name_entry(model, name);
+    espl_free(model->ctx, &name);
+    if (status == ESPL_OK && has_bias(&model->config, names[part].bias)) {
+        status = espl_format(model->ctx, &name, "%s.bias", module);
+        if (status == ESPL_OK)
+            status = espl_store_entry(&model->store, name, weights->bias[linear], at.from, at.count, true);
+        if (status == ESPL_OK) status = name_entry(model, name);
+        espl_free(model->ctx, &name);
+    }
+    espl_free(model->ctx, &module);
+    return status;
+}
+
+static espl_status add_linear(espl_model *model, uint32_t block, uint32_t linear, espl_block_weights *weights) {
+    const espl_family *family = model->config.family;
+    const espl_linear_shape *shape = &model->linear[linear];
+    char label[64];
+    snprintf(label, sizeof label, "block %u linear %u", block, linear);
+    const uint32_t rows = family->stored_in_out ? shape->in : shape->out;
+    const uint32_t cols = family->stored_in_out ? shape->out : shape->in;
+    ESPL_TRY(espl_store_matrix(&model->store, label, rows, cols, model->dtype, true, &weights->weight[linear]));
+    weights->bias[linear] = ESPL_NO_MATRIX;
+    if (has_bias(&model->config, family->linear[linear][0].bias))
+        ESPL_TRY(espl_store_matrix(&model->store, label, 1, shape->out, ESPL_DTYPE_F32, false, &weights->bias[linear]));
+    for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && shape->part[p].count; p++)
+        ESPL_TRY(add_part(model, block, linear, p, weights));
+    return ESPL_OK;
+}
+
+static espl_status declare(espl_model *model) {
+    const espl_config *c = &model->config;
+    const espl_family *family = c->family;
+    shape_linears(model);
+    if (!family->linear[ESPL_LINEAR_QKV][1].name && (c->heads * c->head_size) % 4)
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "fused queries of %u columns are not a multiple of 4",
+                         c->heads * c->head_size);
+    ESPL_TRY(add_whole(model, "", family->embed, ".weight", c->vocabulary, c->hidden, false, &model->embed));
+    ESPL_TRY(add_whole(model, "", family->position, ".weight", c->context_max, c->hidden, false, &model->position));
+    ESPL_TRY(espl_new(model->ctx, c->layers * sizeof *model->blocks, &model->blocks));
+    for (uint32_t i = 0; i < c->layers; i++) {
+        espl_block_weights *w = &model->blocks[i];
+        char block[64];
+        snprintf(block, sizeof block, family->block, i);
+        ESPL_TRY(add_norm(model, block, family->attention_norm, c->hidden, &w->attention_norm, &w->attention_norm_bias));
+        ESPL_TRY(add_norm(model, block, family->mlp_norm, c->hidden, &w->mlp_norm, &w->mlp_norm_bias));
+        ESPL_TRY(add_whole(model, block, family->q_norm, ".weight", 1, c->head_size, true, &w->q_norm));
+        ESPL_TRY(add_whole(model, block, family->k_norm, ".weight", 1, c->head_size, true, &w->k_norm));
+        for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) ESPL_TRY(add_linear(model, i, l, w));
+    }
+    ESPL_TRY(add_norm(model, "", family->final_norm, c->hidden, &model->final_norm, &model->final_norm_bias));
+    model->head = ESPL_NO_MATRIX;
+    if (!c->tied) {
+        ESPL_TRY(espl_store_matrix(&model->store, "lm_head", c->vocabulary, c->hidden, model->dtype, true, &model->head));
+        ESPL_TRY(espl_store_entry(&model->store, "lm_head.weight", model->head, 0, c->vocabulary, false));
+    }
+    return ESPL_OK;
+}
+
+espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t linear, uint32_t part, char **out_path) {
+    const espl_family *family = model->config.family;
+    char within[64];
+    snprintf(within, sizeof within, family->block, block);
+    return espl_format(model->ctx, out_path, "%s%s%s", family->prefix, within, family->linear[linear][part].name);
+}
+
+/* ---- Filling it ---- */
+
+static bool is_norm_weight(const espl_entry *entry) {
+    const size_t n = strlen(entry->name);
+    return entry->vector && n > 7 && strcmp(entry->name + n - 7, ".weight") == 0;
+}
+
+static espl_status fill_random(espl_model *model) {
+    espl_store *store = &model->store;
+    for (size_t i = 0; i < store->entry_count; i++) {
+        const espl_entry *entry = &store->entries[i];
+        const size_t count = (size_t)espl_entry_values(store, entry);
+        float *values;
+        ESPL_TRY(espl_new(model->ctx, count * sizeof *values, &values));
+        espl_random random = {.seed = model->params.seed, .stream = i};
+        for (size_t j = 0; j < count; j++)
+            values[j] = !entry->vector ? espl_random_normal(&random) * (float)model->config.initializer_range
+                                       : is_norm_weight(entry) ? 1.0f : 0.0f;
+        espl_status status = espl_store_write(store, entry, values, ESPL_DTYPE_F32);
+        espl_free(model->ctx, &values);
+        ESPL_TRY(status);
+    }
+    return ESPL_OK;
+}
+
+/* A tied matrix is stored under the embedding's name or the head's. */
+static espl_status find_tied(espl_model *model, const espl_tensors *set) {
+    espl_entry *embed = NULL;
+    for (size_t i = 0; i < model->store.entry_count && !embed; i++) {
+        if (model->store.entries[i].matrix == model->embed) embed = &model->store.entries[i];
+    }
+    if (!model->config.tied || espl_tensors_has(set, embed->name) || (embed->alias && espl_tensors_has(set, embed->alias)))
+        return ESPL_OK;
+    espl_free(model->ctx, &embed->alias);
+    return espl_copy_string(model->ctx, "lm_head.weight", strlen("lm_head.weight"), &embed->alias);
+}
+
+/* "As stored" is the dtype of the embedding; f16 in fast mode if that is f32. */
+static espl_status choose_dtype(espl_model *model, const espl_tensors *set) {
+    const char *asked = model->params.dtype;
+    if (model->params.trainable || model->params.random) {
+        model->dtype = ESPL_DTYPE_F32;
+    } else if (asked && *asked) {
+        static const struct {
+            const char *name;
+            espl_dtype dtype;
+        } rows[] = {{"f32", ESPL_DTYPE_F32}, {"f16", ESPL_DTYPE_F16}, {"bf16", ESPL_DTYPE_BF16}};
+        for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+            if (strcmp(asked, rows[i].name) == 0) {
+                model->dtype = rows[i].dtype;
+                return ESPL_OK;
+            }
+        }
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "dtype \"%s\" is not one of f32, f16, bf16", asked);
+    } else {
+        model->dtype = ESPL_DTYPE_F32;
+        for (size_t i = 0; i < espl_tensors_count(set); i++) {
+            espl_tensor_view view;
+            if (!strstr(espl_tensors_name(set, i), "q_proj.weight") && !strstr(espl_tensors_name(set, i), "c_attn.weight"))
+                continue;
+            ESPL_TRY(espl_tensors_at(set, i, &view));
+            if (view.dtype == ESPL_DTYPE_F16 || view.dtype == ESPL_DTYPE_BF16) model->dtype = view.dtype;
+            break;
+        }
+        if (model->params.mode == ESPL_MODE_FAST && model->dtype == ESPL_DTYPE_F32) model->dtype = ESPL_DTYPE_F16;
+    }
+    return ESPL_OK;
+}
+
+static espl_status add_frequencies(espl_model *model) {
+    model->frequencies = ESPL_NO_MATRIX;
+    if (!model->config.family->rotary) return ESPL_OK;
+    return espl_store_matrix(&model->store, "rotary frequencies", 1, model->config.rotary_pairs, ESPL_DTYPE_F32, false,
+                             &model->frequencies);
+}
+
+static espl_status fill(espl_model *model, const espl_tensors *set) {
+    ESPL_TRY(espl_store_place(&model->store, model->params.trainable));
+    if (set) {
+        ESPL_TRY(find_tied(model, set));
+        ESPL_TRY(espl_store_load(&model->store, set, ""));
+    } else {
+        ESPL_TRY(fill_random(model));
+    }
+    if (model->frequencies == ESPL_NO_MATRIX) return ESPL_OK;
+    const espl_entry whole = {.matrix = model->frequencies, .count = model->config.rotary_pairs, .vector = true};
+    return espl_store_write(&model->store, &whole, model->config.frequencies, ESPL_DTYPE_F32);
+}
+
+static espl_status load_tokenizer(espl_model *model) {
+    static const char *const files[] = {"tokenizer.json", "tokenizer.model", "vocab.json"};
+    for (size_t i = 0; i < ESPL_COUNT(files); i++) {
+        char *path;
+        ESPL_TRY(espl_format(model->ctx, &path, "%s/%s", model->folder, files[i]));
+        const bool there = espl_os_is_file(path);
+        espl_free(model->ctx, &path);
+        if (there) return espl_tokenizer_load(model->ctx, model->folder, &model->tokenizer);
+    }
+    return ESPL_OK;
+}
+
+static espl_status load(espl_model *model) {
+    char *path;
+    ESPL_TRY(espl_format(model->ctx, &path, "%s/config.json", model->folder));
+    espl_status status = espl_json_load(model->ctx, path, &model->json);
+    if (status == ESPL_OK) {
+        status = espl_config_read(model->ctx, model->json, &model->config);
+        if (status != ESPL_OK) espl_fail_in(model->ctx, status, "%s", path);
+    }
+    espl_free(model->ctx, &path);
+    ESPL_TRY(status);
+    espl_tensors *set = NULL;
+    if (!model->params.random) ESPL_TRY(espl_tensors_open(model->ctx, model->folder, &set));
+    status = choose_dtype(model, set);
+    if (status == ESPL_OK) status = declare(model);
+    if (status == ESPL_OK) status = add_frequencies(model);
+    if (status == ESPL_OK) {
+        status = fill(model, set);
+        if (status == ESPL_FORMAT || status == ESPL_DEVICE_MEMORY) espl_fail_in(model->ctx, status, "%s", model->folder);
+    }
+    espl_tensors_destroy(&set);
+    ESPL_TRY(status);
+    return load_tokenizer(model);
+}
+
+espl_status espl_model_load(espl_device *device, const char *folder, const espl_model_params *params,
+                            espl_model **out_model) {
+    *out_model = NULL;
+    espl_context *ctx = espl_device_context(device);
+    espl_model *model;
+    ESPL_TRY(espl_new(ctx, sizeof *model, &model));
+    model->ctx = ctx;
+    model->device = device;
+    if (params) model->params = *params;
+    espl_store_init(&model->store, device, ESPL_ARENA_WEIGHTS, "weights");
+    espl_status status = espl_copy_string(ctx, folder, strlen(folder), &model->folder);
+    if (status == ESPL_OK) status = load(model);
+    /* Only used while loading, and only borrowed. */
+    model->params.dtype = NULL;
+    if (status != ESPL_OK) {
+        espl_model_destroy(&model);
+        return status;
+    }
+    *out_model = model;
+    return ESPL_OK;
+}
+
+void espl_model_destroy(espl_model **in_out_model) {
+    espl_model *model = *in_out_model;
+    if (!model) return;
+    espl_context *ctx = model->ctx;
+    while (model->adapters) {
+        espl_adapter *adapter = model->adapters;
+        espl_adapter_delete(&adapter);
+    }
+    espl_store_finish(&model->store);
+    espl_tokenizer_destroy(&model->tokenizer);
+    espl_json_destroy(&model->json);
+    espl_free(ctx, &model->blocks);
+    espl_free(ctx, &model->folder);
+    espl_free(ctx, in_out_model);
+}
+
+/* ---- Saving and telling ---- */
+
+static espl_status copy_file(espl_model *model, const char *name, const char *folder) {
+    char *from = NULL, *to = NULL;
+    espl_mapping mapping = {0};
+    espl_status status = espl_format(model->ctx, &from, "%s/%s", model->folder, name);
+    if (status == ESPL_OK) status = espl_format(model->ctx, &to, "%s/%s", folder, name);
+    if (status == ESPL_OK && espl_os_is_file(from)) {
+        status = espl_os_map(model->ctx, from, &mapping);
+        if (status == ESPL_OK) status = espl_os_write_file(model->ctx, to, mapping.data, mapping.bytes);
+        espl_os_unmap(&mapping);
+    }
+    espl_free(model->ctx, &from);
+    espl_free(model->ctx, &to);
+    return status;
+}
+
+static espl_status save_weights(espl_model *model, const char *path) {
+    espl_store *store = &model->store;
+    espl_tensor_entry *entries = NULL;
+    espl_store_source *sources = NULL;
+    espl_status status = espl_new(model->ctx, store->entry_count * sizeof *entries, &entries);
+    if (status == ESPL_OK) status = espl_new(model->ctx, store->entry_count * sizeof *sources, &sources);
+    if (status == ESPL_OK) status = espl_store_entries(store, "%s", (espl_span){0}, entries, sources);
+    const espl_tensors_metadata_pair format = {"format", "pt"};
+    if (status == ESPL_OK) status = espl_tensors_write(model->ctx, path, entries, store->entry_count, &format, 1);
+    if (entries && sources) espl_store_entries_finish(model->ctx, entries, sources, store->entry_count);
+    espl_free(model->ctx, &entries);
+    espl_free(model->ctx, &sources);
+    return status;
+}
+
+espl_status espl_model_save(espl_model *model, const char *folder) {
+    static const char *const companions[] = {
+        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
+        "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja"};
+    ESPL_TRY(espl_os_make_folder(model->ctx, folder));
+    /* The weights come last: a folder with weights is complete. */
+    for (size_t i = 0; i < ESPL_COUNT(companions); i++) ESPL_TRY(copy_file(model, companions[i], folder));
+    char *path;
+    ESPL_TRY(espl_format(model->ctx, &path, "%s/config.json", folder));
+    json_t *config = json_copy(model->json);
+    espl_status status = espl_json_set(model->ctx, config, "torch_dtype", json_string("float32"));
+    if (status == ESPL_OK && json_object_get(config, "dtype"))
+        status = espl_json_set(model->ctx, config, "dtype", json_string("float32"));
+    if (status == ESPL_OK) status = espl_json_save(model->ctx, path, config);
+    espl_json_destroy(&config);
+    espl_free(model->ctx, &path);
+    ESPL_TRY(status);
+    ESPL_TRY(espl_format(model->ctx, &path, "%s/model.safetensors", folder));
+    status = save_weights(model, path);
+    espl_free(model->ctx, &path);
+    return status;
+}
+
+const espl_tokenizer *espl_model_tokenizer(const espl_model *model) {
+    return model->tokenizer;
+}
+
+espl_device *espl_model_device(const espl_model *model) {
+    return model->device;
+}
+
+const char *espl_model_folder(const espl_model *model) {
+    return model->folder;
+}
+
+espl_model_info espl_model_describe(const espl_model *model) {
+    const espl_config *c = &model->config;
+    return (espl_model_info){.model_type = c->family->model_type,
+                             .hidden_size = c->hidden,
+                             .layers = c->layers,
+                             .heads = c->heads,
+                             .kv_heads = c->kv_heads,
+                             .head_size = c->head_size,
+                             .intermediate_size = c->intermediate,
+                             .vocabulary = c->vocabulary,
+                             .context_max = c->context_max,
+                             .parameters = espl_store_values(&model->store),
+                             .bytes = espl_store_bytes(&model->store),
+                             .dtype = espl_dtype_name(model->dtype),
+                             .mode = model->params.mode};
+}

@@ -1,0 +1,75 @@
+/* A loaded model: where each weight of each block lies, which adapters it has, and how its graph is built. */
+#ifndef ESPL_MODEL_H
+#define ESPL_MODEL_H
+
+#include "host/graph/graph.h"
+#include "host/model/config.h"
+#include "host/model/store.h"
+#include <espalier/model.h>
+
+#define ESPL_NO_MATRIX UINT32_MAX
+
+/* Columns of a product's output that one linear map of a family gives. */
+typedef struct espl_columns {
+    uint32_t from, count; /* from is a multiple of 4; count 0: no such part */
+} espl_columns;
+
+/* One of ESPL_LINEAR_...: the same in every block but for the matrices. */
+typedef struct espl_linear_shape {
+    uint32_t in, out; /* out: columns of the product, gaps between parts included */
+    espl_columns part[ESPL_LINEAR_PARTS];
+} espl_linear_shape;
+
+typedef struct espl_block_weights {
+    uint32_t attention_norm, attention_norm_bias, mlp_norm, mlp_norm_bias, q_norm, k_norm;
+    uint32_t weight[ESPL_LINEAR_COUNT], bias[ESPL_LINEAR_COUNT];
+} espl_block_weights;
+
+struct espl_model {
+    espl_context *ctx;   /* borrowed */
+    espl_device *device; /* borrowed */
+    char *folder;        /* owned */
+    json_t *json;        /* owned: config.json */
+    espl_tokenizer *tokenizer; /* owned or NULL */
+    espl_model_params params;
+    espl_dtype dtype;
+    espl_config config;
+    espl_linear_shape linear[ESPL_LINEAR_COUNT];
+    espl_store store;
+    uint32_t embed, position, final_norm, final_norm_bias;
+    uint32_t head; /* ESPL_NO_MATRIX: tied to embed */
+    espl_block_weights *blocks; /* owned, config.layers */
+    uint32_t frequencies;       /* matrix of the rotary frequencies, or ESPL_NO_MATRIX */
+    struct espl_adapter *adapters; /* owned list */
+};
+
+/* "model.layers.3.self_attn.q_proj": the module path of a part, as PEFT and the files name it. Freed with espl_free. */
+espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t linear, uint32_t part, char **out_path);
+
+/* ---- Building a graph from a model ---- */
+
+/* One pass over batch rows of `tokens` tokens. Set the fields, then call espl_build_hidden. */
+typedef struct espl_builder {
+    espl_model *model;
+    espl_graph *graph;
+    uint32_t batch, tokens;
+    bool training, recompute;
+    espl_tensor *ids;       /* STEP [1, batch * tokens] */
+    espl_tensor *positions; /* STEP [1, batch] or NULL: 0 */
+    espl_tensor **caches;   /* one per layer, STATE [batch * capacity, 2 * kv columns]; updated; or NULL */
+    /* What is trained: its matrices become parameters whose gradients lie in `gradients` as in the store's flat span. */
+    const espl_store *trained;
+    espl_span gradients;
+    /* Leaves made so far, private to build.c. */
+    espl_tensor **leaves; /* owned by the graph */
+    size_t leaf_count;
+} espl_builder;
+
+/* Embedding, blocks, final norm: [batch * tokens, hidden]. Layers of phase MICRO. */
+espl_tensor *espl_build_hidden(espl_builder *builder);
+/* The output projection's weight [vocabulary, hidden], as adapters have it. */
+espl_tensor *espl_build_head(espl_builder *builder);
+/* The leaf of a matrix of a store that takes part (the model's, or an adapter's). */
+espl_tensor *espl_build_leaf(espl_builder *builder, const espl_store *store, uint32_t matrix);
+
+#endif

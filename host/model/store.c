@@ -1,0 +1,252 @@
+#include "host/model/store.h"
+#include <assert.h>
+#include <string.h>
+
+void espl_store_init(espl_store *store, espl_device *device, espl_arena_kind kind, const char *name) {
+    *store = (espl_store){.ctx = espl_device_context(device), .device = device};
+    espl_arena_init(&store->arena, device, kind, name);
+}
+
+void espl_store_finish(espl_store *store) {
+    if (!store->ctx) return;
+    for (size_t i = 0; i < store->matrix_count; i++) espl_free(store->ctx, &store->matrices[i].label);
+    for (size_t i = 0; i < store->entry_count; i++) {
+        espl_free(store->ctx, &store->entries[i].name);
+        espl_free(store->ctx, &store->entries[i].alias);
+    }
+    espl_free(store->ctx, &store->matrices);
+    espl_free(store->ctx, &store->entries);
+    espl_arena_finish(&store->arena);
+    *store = (espl_store){0};
+}
+
+espl_status espl_store_matrix(espl_store *store, const char *label, uint32_t rows, uint32_t cols, espl_dtype dtype,
+                              bool decay, uint32_t *out_index) {
+    ESPL_TRY(espl_grow(store->ctx, &store->matrices, &store->matrix_capacity, store->matrix_count + 1,
+                       sizeof *store->matrices));
+    espl_matrix *m = &store->matrices[store->matrix_count];
+    *m = (espl_matrix){.rows = rows, .cols = cols, .stride = (uint32_t)espl_round_up(cols, 4), .dtype = dtype,
+                       .decay = decay};
+    ESPL_TRY(espl_copy_string(store->ctx, label, strlen(label), &m->label));
+    *out_index = (uint32_t)store->matrix_count++;
+    return ESPL_OK;
+}
+
+espl_status espl_store_entry(espl_store *store, const char *name, uint32_t matrix, uint32_t from, uint32_t count,
+                             bool vector) {
+    ESPL_TRY(espl_grow(store->ctx, &store->entries, &store->entry_capacity, store->entry_count + 1,
+                       sizeof *store->entries));
+    espl_entry *entry = &store->entries[store->entry_count];
+    *entry = (espl_entry){.matrix = matrix, .from = from, .count = count, .vector = vector};
+    ESPL_TRY(espl_copy_string(store->ctx, name, strlen(name), &entry->name));
+    store->entry_count++;
+    return ESPL_OK;
+}
+
+static uint64_t matrix_bytes(const espl_matrix *m) {
+    return (uint64_t)m->rows * m->stride * espl_dtype_bytes(m->dtype);
+}
+
+static espl_status zero(espl_store *store, espl_span span) {
+    espl_commands *commands = NULL;
+    espl_ticket ticket;
+    espl_status status = espl_commands_begin(store->device, "zero", &commands);
+    if (status == ESPL_OK) status = espl_commands_fill(commands, span, 0);
+    if (status == ESPL_OK) status = espl_commands_end(commands);
+    if (status == ESPL_OK) status = espl_submit(store->device, &commands, 1, &ticket);
+    espl_commands_destroy(&commands);
+    return status;
+}
+
+espl_status espl_store_place(espl_store *store, bool flat) {
+    uint64_t bytes = 0;
+    store->flat_count = 0;
+    for (int decay = 1; flat && decay >= 0; decay--) {
+        for (size_t i = 0; i < store->matrix_count; i++) {
+            espl_matrix *m = &store->matrices[i];
+            if (m->decay != (bool)decay) continue;
+            m->dtype = ESPL_DTYPE_F32;
+            m->flat = store->flat_count;
+            /* Spans must begin on 256 bytes. */
+            store->flat_count += espl_round_up((uint64_t)m->rows * m->stride, 64);
+        }
+    }
+    for (size_t i = 0; i < store->matrix_count; i++) bytes += espl_round_up(matrix_bytes(&store->matrices[i]), 256);
+    if (flat) {
+        ESPL_TRY(espl_arena_take(&store->arena, store->flat_count * 4, &store->flat));
+        store->flat.bytes = store->flat_count * 4;
+        ESPL_TRY(zero(store, store->flat));
+    } else {
+        ESPL_TRY(espl_arena_reserve(&store->arena, bytes));
+    }
+    for (size_t i = 0; i < store->matrix_count; i++) {
+        espl_matrix *m = &store->matrices[i];
+        if (flat) {
+            m->span = espl_span_part(store->flat, m->flat * 4, matrix_bytes(m));
+            continue;
+        }
+        ESPL_TRY(espl_arena_take(&store->arena, matrix_bytes(m), &m->span));
+        m->span.bytes = matrix_bytes(m);
+        ESPL_TRY(zero(store, m->span));
+    }
+    return ESPL_OK;
+}
+
+/* The part of a span laid out like m that holds the entry, and how rows lie in it. */
+static espl_span entry_window(const espl_matrix *m, const espl_entry *entry, espl_span span) {
+    const uint64_t item = espl_dtype_bytes(m->dtype);
+    if (entry->vector) return espl_span_part(span, entry->from * item, espl_round_up(entry->count * item, 4));
+    return espl_span_part(span, (uint64_t)entry->from * m->stride * item, (uint64_t)entry->count * m->stride * item);
+}
+
+uint64_t espl_entry_values(const espl_store *store, const espl_entry *entry) {
+    return entry->vector ? entry->count : (uint64_t)entry->count * store->matrices[entry->matrix].cols;
+}
+
+static espl_status transfer(espl_store *store, const espl_entry *entry, espl_span span, const void *write,
+                            espl_dtype write_dtype, float *read) {
+    const espl_matrix *m = &store->matrices[entry->matrix];
+    const uint32_t rows = entry->vector ? 1 : entry->count, cols = entry->vector ? entry->count : m->cols;
+    const espl_span window = entry_window(m, entry, span);
+    const size_t item = espl_dtype_bytes(m->dtype), row = entry->vector ? (size_t)window.bytes : m->stride * item;
+    unsigned char *copy;
+    ESPL_TRY(espl_new(store->ctx, (size_t)window.bytes, &copy));
+    espl_status status = ESPL_OK;
+    if (write) {
+        const unsigned char *from = write;
+        for (uint32_t r = 0; r < rows; r++)
+            espl_convert(from + (size_t)r * cols * espl_dtype_bytes(write_dtype), write_dtype, copy + r * row, m->dtype,
+                         cols);
+        status = espl_upload(store->device, window, copy, window.bytes);
+    } else {
+        status = espl_download(store->device, window, copy, window.bytes);
+        for (uint32_t r = 0; status == ESPL_OK && r < rows; r++)
+            espl_convert(copy + r * row, m->dtype, read + (size_t)r * cols, ESPL_DTYPE_F32, cols);
+    }
+    espl_free(store->ctx, &copy);
+    return status;
+}
+
+espl_status espl_store_write(espl_store *store, const espl_entry *entry, const void *values, espl_dtype dtype) {
+    return transfer(store, entry, store->matrices[entry->matrix].span, values, dtype, NULL);
+}
+
+espl_status espl_store_read(espl_store *store, const espl_entry *entry, float *out_values) {
+    return transfer(store, entry, store->matrices[entry->matrix].span, NULL, ESPL_DTYPE_F32, out_values);
+}
+
+static espl_span like(const espl_store *store, const espl_entry *entry, espl_span flat) {
+    const espl_matrix *m = &store->matrices[entry->matrix];
+    return espl_span_part(flat, m->flat * 4, matrix_bytes(m));
+}
+
+espl_status espl_store_read_like(espl_store *store, const espl_entry *entry, espl_span flat, float *out_values) {
+    return transfer(store, entry, like(store, entry, flat), NULL, ESPL_DTYPE_F32, out_values);
+}
+
+espl_status espl_store_write_like(espl_store *store, const espl_entry *entry, espl_span flat, const float *values) {
+    return transfer(store, entry, like(store, entry, flat), values, ESPL_DTYPE_F32, NULL);
+}
+
+uint64_t espl_store_values(const espl_store *store) {
+    uint64_t values = 0;
+    for (size_t i = 0; i < store->entry_count; i++) values += espl_entry_values(store, &store->entries[i]);
+    return values;
+}
+
+uint64_t espl_store_bytes(const espl_store *store) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < store->matrix_count; i++) bytes += matrix_bytes(&store->matrices[i]);
+    return bytes;
+}
+
+const espl_entry *espl_store_find(const espl_store *store, const char *name) {
+    for (size_t i = 0; i < store->entry_count; i++) {
+        const espl_entry *entry = &store->entries[i];
+        if (strcmp(entry->name, name) == 0 || (entry->alias && strcmp(entry->alias, name) == 0)) return entry;
+    }
+    return NULL;
+}
+
+static espl_status load_entry(espl_store *store, const espl_entry *entry, const espl_tensors *set, const char *prefix) {
+    const espl_matrix *m = &store->matrices[entry->matrix];
+    char *name = NULL;
+    ESPL_TRY(espl_format(store->ctx, &name, "%s%s", prefix, entry->name));
+    if (!espl_tensors_has(set, name) && entry->alias) {
+        espl_free(store->ctx, &name);
+        ESPL_TRY(espl_format(store->ctx, &name, "%s%s", prefix, entry->alias));
+        if (!espl_tensors_has(set, name)) {
+            espl_free(store->ctx, &name);
+            ESPL_TRY(espl_format(store->ctx, &name, "%s%s", prefix, entry->name));
+        }
+    }
+    espl_tensor_view view;
+    espl_status status = ESPL_OK;
+    if (entry->optional && !espl_tensors_has(set, name)) goto done;
+    status = espl_tensors_find(set, name, &view);
+    if (status != ESPL_OK) goto done;
+    const uint32_t rank = entry->vector ? 1 : 2, cols = entry->vector ? 0 : m->cols;
+    if (view.rank != rank || view.shape[0] != entry->count || (rank == 2 && view.shape[1] != cols)) {
+        status = entry->vector ? espl_fail(store->ctx, ESPL_FORMAT, "%s has %u dimensions and %u x %u values, a vector of "
+                                           "%u was expected", name, view.rank, view.shape[0], view.shape[1], entry->count)
+                               : espl_fail(store->ctx, ESPL_FORMAT, "%s has %u dimensions and %u x %u values, %u x %u were "
+                                           "expected", name, view.rank, view.shape[0], view.shape[1], entry->count, cols);
+    } else if (view.dtype != ESPL_DTYPE_F32 && view.dtype != ESPL_DTYPE_F16 && view.dtype != ESPL_DTYPE_BF16 &&
+               view.dtype != ESPL_DTYPE_F64) {
+        status = espl_fail(store->ctx, ESPL_FORMAT, "%s is %s, floating point was expected", name,
+                           espl_dtype_name(view.dtype));
+    } else {
+        status = espl_store_write(store, entry, view.data, view.dtype);
+    }
+done:
+    espl_free(store->ctx, &name);
+    return status;
+}
+
+espl_status espl_store_load(espl_store *store, const espl_tensors *set, const char *prefix) {
+    for (size_t i = 0; i < store->entry_count; i++) ESPL_TRY(load_entry(store, &store->entries[i], set, prefix));
+    return ESPL_OK;
+}
+
+static espl_status read_source(void *user, const espl_tensor_entry *entry, size_t offset, void *out, size_t bytes) {
+    espl_store_source *source = user;
+    espl_store *store = source->store;
+    const size_t all = (size_t)espl_entry_values(store, source->entry) * sizeof(float);
+    (void)entry;
+    if (!source->values) {
+        ESPL_TRY(espl_new(store->ctx, all, &source->values));
+        ESPL_TRY(source->flat.block ? espl_store_read_like(store, source->entry, source->flat, source->values)
+                                    : espl_store_read(store, source->entry, source->values));
+    }
+    memcpy(out, (unsigned char *)source->values + offset, bytes);
+    if (offset + bytes == all) espl_free(store->ctx, &source->values);
+    return ESPL_OK;
+}
+
+espl_status espl_store_entries(espl_store *store, const char *name_format, espl_span flat, espl_tensor_entry *entries,
+                               espl_store_source *sources) {
+    const char *mark = strstr(name_format, "%s");
+    assert(mark);
+    for (size_t i = 0; i < store->entry_count; i++) {
+        const espl_entry *entry = &store->entries[i];
+        const espl_matrix *m = &store->matrices[entry->matrix];
+        char *name = NULL;
+        ESPL_TRY(espl_format(store->ctx, &name, "%.*s%s%s", (int)(mark - name_format), name_format, entry->name, mark + 2));
+        sources[i] = (espl_store_source){.store = store, .entry = entry, .flat = flat};
+        entries[i] = (espl_tensor_entry){.name = name,
+                                         .dtype = ESPL_DTYPE_F32,
+                                         .rank = entry->vector ? 1 : 2,
+                                         .shape = {entry->count, entry->vector ? 1 : m->cols},
+                                         .read = read_source,
+                                         .user = &sources[i]};
+    }
+    return ESPL_OK;
+}
+
+void espl_store_entries_finish(espl_context *ctx, espl_tensor_entry *entries, espl_store_source *sources, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        void *name = (void *)(uintptr_t)entries[i].name;
+        espl_free(ctx, &name);
+        espl_free(ctx, &sources[i].values);
+    }
+}

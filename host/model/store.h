@@ -1,0 +1,82 @@
+/* A set of weights: matrices in device memory, and the named tensors of files that are rows (or, for vectors, columns) of
+ * them. Several file tensors may share a matrix, so that q, k and v are one product; what a file calls them stays.
+ * A model, an adapter, and an optimiser's state are stores. */
+#ifndef ESPL_STORE_H
+#define ESPL_STORE_H
+
+#include "host/file/safetensors.h"
+#include "host/gpu/gpu.h"
+
+/* rows x cols, rows every `stride` elements (a multiple of 4, zeros between). Vectors are one row. */
+typedef struct espl_matrix {
+    char *label; /* owned */
+    uint32_t rows, cols, stride;
+    espl_dtype dtype;
+    bool decay;    /* weight decay applies when trained */
+    uint64_t flat; /* first element of a flat store */
+    espl_span span;
+} espl_matrix;
+
+/* A file's tensor: rows [from, from + count) of a matrix, or for a vector its columns. */
+typedef struct espl_entry {
+    char *name;  /* owned; as the family's own files write it */
+    char *alias; /* owned or NULL; another name files use */
+    uint32_t matrix, from, count;
+    bool vector;
+    bool optional; /* absent in a file: stays as it is */
+} espl_entry;
+
+typedef struct espl_store {
+    espl_context *ctx;    /* borrowed */
+    espl_device *device;  /* borrowed */
+    espl_matrix *matrices; /* owned */
+    size_t matrix_count, matrix_capacity;
+    espl_entry *entries; /* owned */
+    size_t entry_count, entry_capacity;
+    espl_arena arena;
+    espl_span flat; /* all matrices one after another; only of a flat store */
+    uint64_t flat_count;
+} espl_store;
+
+void espl_store_init(espl_store *store, espl_device *device, espl_arena_kind kind, const char *name);
+void espl_store_finish(espl_store *store);
+
+/* Declares; nothing is allocated before place. */
+espl_status espl_store_matrix(espl_store *store, const char *label, uint32_t rows, uint32_t cols, espl_dtype dtype,
+                              bool decay, uint32_t *out_index);
+espl_status espl_store_entry(espl_store *store, const char *name, uint32_t matrix, uint32_t from, uint32_t count,
+                             bool vector);
+/* Memory for all matrices, zeroed. flat: one span of f32, decayed matrices first, as an optimiser wants it. */
+espl_status espl_store_place(espl_store *store, bool flat);
+
+/* Values of an entry, converting between dtype and the matrix's. Blocking. */
+espl_status espl_store_write(espl_store *store, const espl_entry *entry, const void *values, espl_dtype dtype);
+espl_status espl_store_read(espl_store *store, const espl_entry *entry, float *out_values);
+/* The same for memory that is laid out like the flat span of this store: gradients, moments. */
+espl_status espl_store_read_like(espl_store *store, const espl_entry *entry, espl_span flat, float *out_values);
+espl_status espl_store_write_like(espl_store *store, const espl_entry *entry, espl_span flat, const float *values);
+
+/* Number of values of an entry, of all entries. */
+uint64_t espl_entry_values(const espl_store *store, const espl_entry *entry);
+uint64_t espl_store_values(const espl_store *store);
+uint64_t espl_store_bytes(const espl_store *store);
+/* NULL if there is none of that name or alias. */
+const espl_entry *espl_store_find(const espl_store *store, const char *name);
+
+/* Every entry from the set by name or alias; prefix (may be "") stands before the names in the file.
+ * Fails: FORMAT naming the tensor that is missing or has another shape, with both shapes. */
+espl_status espl_store_load(espl_store *store, const espl_tensors *set, const char *prefix);
+/* Room for espl_store_add_entries: one per entry, which reads the device while it is written. name_format has one %s. */
+typedef struct espl_store_source {
+    espl_store *store;
+    const espl_entry *entry;
+    espl_span flat; /* block NULL: the store's own memory */
+    float *values;  /* owned: the tensor being written */
+} espl_store_source;
+/* Fills entries (and sources, which must outlive the write) for espl_tensors_write; names are owned by the caller of
+ * espl_store_entries_finish. */
+espl_status espl_store_entries(espl_store *store, const char *name_format, espl_span flat, espl_tensor_entry *entries,
+                               espl_store_source *sources);
+void espl_store_entries_finish(espl_context *ctx, espl_tensor_entry *entries, espl_store_source *sources, size_t count);
+
+#endif

@@ -1,0 +1,77 @@
+/* Sums, and the copies and additions to gradients that differentiation asks for. */
+#include "host/ops/op_add.h"
+#include "host/ops/each.h"
+#include "shaders/add.h"
+#include "shaders/shaders.h"
+
+_Static_assert(sizeof(add_push) <= ESPL_PUSH_BYTES_MAX, "push block");
+
+static espl_status dispatch_add(espl_graph *graph, espl_commands *commands, const char *label, uint32_t with,
+                                const espl_tensor *a, const espl_tensor *b, const espl_tensor *out) {
+    espl_device *device = espl_graph_device(graph);
+    const bool contiguous = a->stride == a->cols && out->stride == a->cols && (!b || b->stride == a->cols);
+    const espl_each each = espl_each_of(device, a->rows, a->cols, contiguous);
+    const add_push push = {.rows = each.rows,
+                           .cols = each.cols,
+                           .a_stride = a->stride / 4,
+                           .b_stride = b ? b->stride / 4 : 0,
+                           .out_stride = out->stride / 4};
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], with};
+    espl_dispatch dispatch = {.label = label,
+                              .bind = {[ADD_BIND_A] = a->span,
+                                       [ADD_BIND_B] = b ? b->span : (espl_span){0},
+                                       [ADD_BIND_OUT] = out->span},
+                              .bind_count = 3,
+                              .push = &push,
+                              .push_bytes = sizeof push,
+                              .groups = {each.groups[0], each.groups[1]}};
+    ESPL_TRY(espl_device_kernel(device, &espl_shader_add, spec, ESPL_COUNT(spec), &dispatch.kernel));
+    return espl_commands_dispatch(commands, &dispatch);
+}
+
+static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    return dispatch_add(graph, commands, "add", ADD_B, node->in[0], node->in[1], node->out[0]);
+}
+
+static espl_status vjp(espl_graph *graph, const espl_node *node) {
+    ESPL_TRY(espl_grad_pass(graph, node->out[0], node->in[0]));
+    return espl_grad_pass(graph, node->out[0], node->in[1]);
+}
+
+const espl_op espl_op_add = {"add", record, vjp};
+
+/* in: from, (to before); out: to. */
+static espl_status record_accumulate(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    return dispatch_add(graph, commands, "accumulate", node->in[1] ? ADD_SELF : ADD_COPY, node->in[0], NULL, node->out[0]);
+}
+
+static const espl_op espl_op_accumulate = {"accumulate", record_accumulate, NULL};
+
+static espl_status check(espl_graph *graph, const char *what, const espl_tensor *a, const espl_tensor *b) {
+    if (a->rows == b->rows && a->cols == b->cols && a->dtype == ESPL_DTYPE_F32 && b->dtype == ESPL_DTYPE_F32)
+        return ESPL_OK;
+    return espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
+                     "%s: %s is %u x %u %s, %s is %u x %u %s", what, a->name, a->rows, a->cols, espl_dtype_name(a->dtype),
+                     b->name, b->rows, b->cols, espl_dtype_name(b->dtype));
+}
+
+espl_status espl_graph_accumulate(espl_graph *graph, espl_tensor *from, espl_tensor *to, bool accumulate) {
+    if (!from || !to || espl_graph_status(graph) != ESPL_OK) return espl_graph_status(graph);
+    espl_status status = check(graph, "accumulate", from, to);
+    if (status != ESPL_OK) {
+        espl_graph_fail(graph, status);
+        return status;
+    }
+    espl_tensor *in[] = {from, accumulate ? to->base : NULL};
+    return espl_graph_node(graph, &espl_op_accumulate, in, 2, &to, 1, NULL, 0);
+}
+
+espl_tensor *espl_graph_add(espl_graph *graph, const espl_add_args *args) {
+    if (!args->a || !args->b || espl_graph_status(graph) != ESPL_OK) return NULL;
+    espl_status status = check(graph, "add", args->a, args->b);
+    if (status != ESPL_OK) return espl_graph_fail(graph, status);
+    espl_tensor *out = espl_graph_value(graph, "add", args->a->rows, args->a->cols, ESPL_DTYPE_F32);
+    espl_tensor *in[] = {args->a, args->b};
+    if (!out || espl_graph_node(graph, &espl_op_add, in, 2, &out, 1, NULL, 0) != ESPL_OK) return NULL;
+    return out;
+}

@@ -1,0 +1,20 @@
+/* Sum of two matrices: result = a + b.
+ * a, b    [rows, cols]  f32   read
+ * result  [rows, cols]  f32
+ * Cost:   one dispatch; backward none or one (espl_grad_pass). Here is also espl_graph_accumulate of graph.h.
+ * Fails:  ARGUMENT if shapes or dtypes disagree.
+ * Reference: tests/ref/ref_add.c */
+#ifndef ESPL_OP_ADD_H
+#define ESPL_OP_ADD_H
+
+#include "host/graph/graph.h"
+
+typedef struct espl_add_args {
+    espl_tensor *a, *b;
+} espl_add_args;
+
+espl_tensor *espl_graph_add(espl_graph *graph, const espl_add_args *args);
+
+extern const espl_op espl_op_add;
+
+#endif

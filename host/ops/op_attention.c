@@ -1,0 +1,271 @@
+/* One kernel forward, two backward (shaders/attention*.comp), each cut to the shape by specialization constants: how many
+ * rows a lane has, how many lanes share a row's dimensions or keys, how many keys are taken per step. */
+#include "host/ops/op_attention.h"
+#include "shaders/attention.h"
+#include "shaders/shaders.h"
+#include <math.h>
+#include <string.h>
+
+_Static_assert(sizeof(attention_push) <= ESPL_PUSH_BYTES_MAX, "push block");
+
+enum { HEAD_SIZE_MAX = 256, GROUPS_MAX = 65535, SPEC_COUNT = ATTENTION_SPEC_WANTED + 1, FEW_ROWS = 16 };
+enum { ACCUMULATE_Q = 4, WANTED_Q = 4 }; /* beside the bits of K and V that shaders/attention.h names */
+
+typedef struct attribute {
+    uint32_t q_from, k_from, v_from, batch, heads, kv_heads, head_size, window, causal;
+    float scale;
+    uint32_t accumulate, wanted; /* backward */
+} attribute;
+
+static attribute attribute_of(const espl_node *node) {
+    attribute at;
+    memcpy(&at, node->attribute, sizeof at);
+    return at;
+}
+
+/* ---- Variants ---- */
+
+typedef enum kernel_kind { FORWARD, BACKWARD_Q, BACKWARD_KV } kernel_kind;
+
+typedef struct variant {
+    uint32_t row_lanes, lane_rows, dim_split, key_split, block;
+} variant;
+
+/* Lanes that share a head so that each has at most quads_max of its quads. */
+static uint32_t dim_split_of(uint32_t quads, uint32_t quads_max) {
+    uint32_t split = 1;
+    while (espl_ceil_div(quads, split) > quads_max) split *= 2;
+    return split;
+}
+
+static uint32_t power_of_two_from(uint32_t value) {
+    uint32_t power = 1;
+    while (power < value) power *= 2;
+    return power;
+}
+
+/* lavapipe: inside a loop any load costs as much as some 8 to 16 multiply-adds, also one that all lanes share (22.3: 5 ns
+ * per 8 lanes), so every value loaded is used for several rows; the loops are unrolled, and its compiler takes about
+ * 1 s per 150 quads times rows, which bounds them. Columns: quads of a head up to, rows and block forward, backward. */
+static const struct {
+    uint32_t quads, rows, block, backward_rows, backward_block;
+} cpu_tiles[] = {{4, 8, 4, 4, 2}, {8, 8, 2, 4, 1}, {16, 4, 2, 2, 1}, {32, 2, 1, 1, 1}, {UINT32_MAX, 1, 1, 1, 1}};
+
+static variant cpu_variant(kernel_kind kind, uint32_t quads, uint32_t rows) {
+    if (kind == FORWARD && rows <= FEW_ROWS)
+        return (variant){1, quads <= 8 && rows > 1 ? 2 : 1, 1, 8, quads <= 8 ? 2 : 1};
+    uint32_t i = 0;
+    while (quads > cpu_tiles[i].quads) i++;
+    uint32_t lane_rows = kind == FORWARD ? cpu_tiles[i].rows : cpu_tiles[i].backward_rows;
+    while (lane_rows > 1 && lane_rows * 8 >= 2 * rows) lane_rows /= 2;
+    return (variant){8, lane_rows, 1, 1, kind == FORWARD ? cpu_tiles[i].block : cpu_tiles[i].backward_block};
+}
+
+/* GPUs: registers are what is short. A lane has at most 32 dimensions of its row's two vectors forward, 16 of the three or
+ * four backward. 64 lanes; few rows: 128, of which as many as possible share the keys. Shared memory: at most
+ * (4 + 16 * 4 / BLOCK) * BLOCK * 128 bytes = 12 KiB. */
+static variant gpu_variant(kernel_kind kind, uint32_t quads, uint32_t rows) {
+    if (kind == FORWARD && rows <= FEW_ROWS) {
+        const uint32_t split = dim_split_of(quads, 4), row_lanes = power_of_two_from(rows);
+        const uint32_t used = split * row_lanes;
+        return used <= 64 ? (variant){row_lanes, 1, split, 128 / used, 8} : (variant){128 / split, 1, split, 1, 8};
+    }
+    const uint32_t split = dim_split_of(quads, kind == FORWARD ? 8 : 4);
+    return (variant){64 / split, 1, split, 1, 8};
+}
+
+/* Fills the dispatch but for the bindings from 5 on. rows: what lanes have, queries times heads of a group, or keys. */
+static espl_status prepare(espl_device *device, kernel_kind kind, const attribute *at, const attention_push *push,
+                           espl_tensor *const *positions_lengths, espl_dispatch *dispatch) {
+    const espl_shader *const shaders[] = {&espl_shader_attention, &espl_shader_attention_bwd_q,
+                                          &espl_shader_attention_bwd_kv};
+    const uint32_t group = at->heads / at->kv_heads, quads = (at->head_size + 3) / 4;
+    const uint32_t rows = kind == BACKWARD_KV ? push->capacity : push->queries * group;
+    const bool cpu = espl_device_capabilities(device)->cpu;
+    const variant v = cpu ? cpu_variant(kind, quads, rows) : gpu_variant(kind, quads, rows);
+    const bool backward_q = kind == BACKWARD_Q;
+    const uint32_t spec[SPEC_COUNT] = {
+        [0] = v.row_lanes * v.dim_split * v.key_split,
+        [1] = 1,
+        [2] = 1,
+        [ATTENTION_SPEC_HEAD] = at->head_size,
+        [ATTENTION_SPEC_GROUP] = group,
+        [ATTENTION_SPEC_ROW_LANES] = v.row_lanes,
+        [ATTENTION_SPEC_LANE_ROWS] = v.lane_rows,
+        [ATTENTION_SPEC_DIM_SPLIT] = v.dim_split,
+        [ATTENTION_SPEC_KEY_SPLIT] = v.key_split,
+        [ATTENTION_SPEC_BLOCK] = v.block,
+        [ATTENTION_SPEC_CAUSAL] = at->causal,
+        [ATTENTION_SPEC_POSITIONS] = positions_lengths[0] != NULL,
+        [ATTENTION_SPEC_LENGTHS] = positions_lengths[1] != NULL,
+        [ATTENTION_SPEC_ACCUMULATE] = backward_q ? (at->accumulate & ACCUMULATE_Q) != 0 : at->accumulate & 3,
+        [ATTENTION_SPEC_WANTED] = backward_q ? (at->wanted & WANTED_Q) != 0 : at->wanted & 3,
+    };
+    if (positions_lengths[0]) dispatch->bind[ATTENTION_BIND_POSITIONS] = positions_lengths[0]->span;
+    if (positions_lengths[1]) dispatch->bind[ATTENTION_BIND_LENGTHS] = positions_lengths[1]->span;
+    dispatch->push = push;
+    dispatch->push_bytes = sizeof *push;
+    dispatch->groups[0] = espl_ceil_div(rows, v.row_lanes * v.lane_rows);
+    dispatch->groups[1] = at->kv_heads;
+    dispatch->groups[2] = at->batch;
+    for (uint32_t i = 0; i < 3; i++)
+        if (dispatch->groups[i] > GROUPS_MAX)
+            return espl_fail(espl_device_context(device), ESPL_LIMIT, "attention: %u x %u x %u workgroups",
+                             dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
+    return espl_device_kernel(device, shaders[kind], spec, kind == FORWARD ? ATTENTION_SPEC_ACCUMULATE : SPEC_COUNT,
+                              &dispatch->kernel);
+}
+
+static attention_push push_of(const attribute *at, espl_tensor *const *qkv, const espl_tensor *o,
+                              const espl_tensor *lse) {
+    return (attention_push){
+        .queries = qkv[0]->rows / at->batch,
+        .capacity = qkv[1]->rows / at->batch,
+        .window = at->window,
+        .q_from = at->q_from,
+        .k_from = at->k_from,
+        .v_from = at->v_from,
+        .q_stride = qkv[0]->stride,
+        .k_stride = qkv[1]->stride,
+        .v_stride = qkv[2]->stride,
+        .o_stride = o->stride,
+        .lse_stride = lse->stride,
+        .scale = at->scale,
+    };
+}
+
+/* ---- Forward and backward ---- */
+
+/* in: q, k, v, positions, lengths; out: o, lse. */
+static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    const attribute at = attribute_of(node);
+    espl_tensor *const *in = node->in, *o = node->out[0], *lse = node->out[1];
+    const attention_push push = push_of(&at, in, o, lse);
+    espl_dispatch dispatch = {.label = "attention",
+                              .bind = {[ATTENTION_BIND_Q] = in[0]->span,
+                                       [ATTENTION_BIND_K] = in[1]->span,
+                                       [ATTENTION_BIND_V] = in[2]->span,
+                                       [ATTENTION_BIND_OUT] = o->span,
+                                       [ATTENTION_BIND_OUT_LSE] = lse->span},
+                              .bind_count = ATTENTION_BIND_COUNT};
+    ESPL_TRY(prepare(espl_graph_device(graph), FORWARD, &at, &push, &in[3], &dispatch));
+    return espl_commands_dispatch(commands, &dispatch);
+}
+
+/* in: q, k, v, positions, lengths, o, lse, do; out: rowsum, dq, dk, dv, of which the last three may be one tensor. */
+static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    const attribute at = attribute_of(node);
+    espl_device *device = espl_graph_device(graph);
+    espl_tensor *const *in = node->in, *rowsum = node->out[0];
+    espl_tensor *dq = node->out[1], *dk = node->out[2], *dv = node->out[3];
+    attention_push push = push_of(&at, in, in[5], in[6]);
+    push.do_stride = in[7]->stride;
+    push.rowsum_stride = rowsum->stride;
+    if (dq) push.dq_from = at.q_from, push.dq_stride = dq->stride;
+    if (dk) push.dk_from = at.k_from, push.dk_stride = dk->stride;
+    if (dv) push.dv_from = at.v_from, push.dv_stride = dv->stride;
+    espl_dispatch dispatch = {.label = "attention_bwd_q",
+                              .bind = {[ATTENTION_BIND_Q] = in[0]->span,
+                                       [ATTENTION_BIND_K] = in[1]->span,
+                                       [ATTENTION_BIND_V] = in[2]->span,
+                                       [ATTENTION_BIND_LSE] = in[6]->span,
+                                       [ATTENTION_BIND_DO] = in[7]->span,
+                                       [ATTENTION_BIND_ROWSUM] = rowsum->span,
+                                       [ATTENTION_BIND_O] = in[5]->span,
+                                       [ATTENTION_BIND_DQ] = dq ? dq->span : (espl_span){0}},
+                              .bind_count = ATTENTION_BIND_BWD_COUNT};
+    ESPL_TRY(prepare(device, BACKWARD_Q, &at, &push, &in[3], &dispatch));
+    ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    if (!dk && !dv) return ESPL_OK;
+    dispatch.label = "attention_bwd_kv";
+    dispatch.bind[ATTENTION_BIND_DK] = dk ? dk->span : (espl_span){0};
+    dispatch.bind[ATTENTION_BIND_DV] = dv ? dv->span : (espl_span){0};
+    ESPL_TRY(prepare(device, BACKWARD_KV, &at, &push, &in[3], &dispatch));
+    return espl_commands_dispatch(commands, &dispatch);
+}
+
+static const espl_op espl_op_attention_bwd = {"attention_bwd", record_bwd, NULL};
+
+/* A target that is added to is not an input as well: its memory lives from its first writer to its last reader, this node
+ * is between, and there are only so many inputs. */
+static espl_status vjp(espl_graph *graph, const espl_node *node) {
+    attribute at = attribute_of(node);
+    espl_tensor *const *in = node->in, *grad = espl_grad_of(node->out[0]);
+    const uint32_t q_cols = at.heads * at.head_size, kv_cols = at.kv_heads * at.head_size;
+    bool add_q = false, add_k = false, add_v = false;
+    espl_tensor *out[] = {espl_graph_scratch(graph, "rowsum", node->out[1]->rows, node->out[1]->cols), NULL, NULL, NULL};
+    if (espl_grad_wanted(in[0])) out[1] = espl_grad_target(graph, in[0], at.q_from, q_cols, &add_q);
+    if (espl_grad_wanted(in[1])) out[2] = espl_grad_target(graph, in[1], at.k_from, kv_cols, &add_k);
+    if (espl_grad_wanted(in[2])) out[3] = espl_grad_target(graph, in[2], at.v_from, kv_cols, &add_v);
+    if (espl_graph_status(graph) != ESPL_OK) return espl_graph_status(graph);
+    at.accumulate = (uint32_t)add_k | (uint32_t)add_v << 1 | (add_q ? (uint32_t)ACCUMULATE_Q : 0);
+    at.wanted = (uint32_t)(out[2] != NULL) | (uint32_t)(out[3] != NULL) << 1 | (out[1] ? (uint32_t)WANTED_Q : 0);
+    espl_tensor *bwd_in[] = {in[0], in[1], in[2], in[3], in[4], node->out[0], node->out[1], grad};
+    return espl_graph_node(graph, &espl_op_attention_bwd, bwd_in, ESPL_COUNT(bwd_in), out, ESPL_COUNT(out), &at,
+                           sizeof at);
+}
+
+const espl_op espl_op_attention = {"attention", record, vjp};
+
+/* ---- Builder ---- */
+
+static espl_status check_part(espl_context *ctx, const char *name, const espl_tensor *t, uint32_t from, uint32_t heads,
+                              const attribute *at) {
+    if (t->dtype != ESPL_DTYPE_F32)
+        return espl_fail(ctx, ESPL_ARGUMENT, "attention: %s is %s, it must be F32", name, espl_dtype_name(t->dtype));
+    if (from % 4 || from + (uint64_t)heads * at->head_size > t->cols)
+        return espl_fail(ctx, ESPL_ARGUMENT,
+                         "attention: %s takes %u heads of %u from column %u (a multiple of 4), a row has %u values", name,
+                         heads, at->head_size, from, t->cols);
+    if (t->rows % at->batch || (uint64_t)t->rows * t->stride > UINT32_MAX)
+        return espl_fail(ctx, ESPL_ARGUMENT, "attention: %s has %u rows of %u for a batch of %u", name, t->rows,
+                         t->stride, at->batch);
+    return ESPL_OK;
+}
+
+static espl_status check_step(espl_context *ctx, const char *name, const espl_tensor *t, uint32_t batch) {
+    if (t && (t->dtype != ESPL_DTYPE_I32 || t->rows != 1 || t->cols < batch))
+        return espl_fail(ctx, ESPL_ARGUMENT, "attention: %s is %s [%u, %u], it must be I32 [1, %u]", name,
+                         espl_dtype_name(t->dtype), t->rows, t->cols, batch);
+    return ESPL_OK;
+}
+
+static espl_status check(espl_context *ctx, const espl_attention *args, const attribute *at) {
+    if (at->head_size == 0 || at->head_size > HEAD_SIZE_MAX)
+        return espl_fail(ctx, ESPL_ARGUMENT, "attention: heads of %u, between 1 and %u are possible", at->head_size,
+                         (unsigned)HEAD_SIZE_MAX);
+    if (at->batch == 0 || at->heads == 0 || at->heads % at->kv_heads)
+        return espl_fail(ctx, ESPL_ARGUMENT, "attention: %u query heads over %u key heads, batch %u", at->heads,
+                         at->kv_heads, at->batch);
+    ESPL_TRY(check_part(ctx, "q", args->q, at->q_from, at->heads, at));
+    ESPL_TRY(check_part(ctx, "k", args->k, at->k_from, at->kv_heads, at));
+    ESPL_TRY(check_part(ctx, "v", args->v, at->v_from, at->kv_heads, at));
+    if (args->k->rows != args->v->rows)
+        return espl_fail(ctx, ESPL_ARGUMENT, "attention: k has %u rows, v has %u", args->k->rows, args->v->rows);
+    ESPL_TRY(check_step(ctx, "positions", args->positions, at->batch));
+    return check_step(ctx, "lengths", args->lengths, at->batch);
+}
+
+espl_tensor *espl_graph_attention(espl_graph *graph, const espl_attention *args) {
+    if (!args->q || !args->k || !args->v || espl_graph_status(graph) != ESPL_OK) return NULL;
+    const attribute at = {.q_from = args->q_from,
+                          .k_from = args->k_from,
+                          .v_from = args->v_from,
+                          .batch = args->batch,
+                          .heads = args->heads,
+                          .kv_heads = args->kv_heads ? args->kv_heads : args->heads,
+                          .head_size = args->head_size,
+                          .window = args->window,
+                          .causal = args->causal,
+                          .scale = args->scale != 0.0f ? args->scale : 1.0f / sqrtf((float)args->head_size)};
+    espl_status status = check(espl_device_context(espl_graph_device(graph)), args, &at);
+    if (status != ESPL_OK) return espl_graph_fail(graph, status);
+    espl_tensor *in[] = {args->q, args->k, args->v, args->positions, args->lengths};
+    espl_tensor *out[] = {
+        espl_graph_value(graph, "attention", args->q->rows, at.heads * at.head_size, ESPL_DTYPE_F32),
+        espl_graph_value(graph, "log sum exp", args->q->rows, at.heads, ESPL_DTYPE_F32)};
+    if (!out[0] || !out[1] ||
+        espl_graph_node(graph, &espl_op_attention, in, ESPL_COUNT(in), out, 2, &at, sizeof at) != ESPL_OK)
+        return NULL;
+    return out[0];
+}

@@ -1,0 +1,29 @@
+/* Sums of columns, the gradient of a bias:
+ *   out[0,c] += sum over r of x[r, from + c]
+ * x      [rows, >= from + out.cols]  f32   read; from is a multiple of 4
+ * out    [1, n]                      f32   updated: a tensor from espl_grad_target or espl_graph_update
+ * fresh  true: out is overwritten and not added to
+ * Rows are added in their order, many rows in chunks of a fixed size.
+ * Cost:   one dispatch; two when there are many rows and the device is not a CPU.
+ * Fails:  ARGUMENT if shapes or dtypes disagree.
+ * No gradient. Reference: tests/ref/ref_colsum.c */
+#ifndef ESPL_OP_COLSUM_H
+#define ESPL_OP_COLSUM_H
+
+#include "host/graph/graph.h"
+
+typedef struct espl_colsum {
+    espl_tensor *x;
+    uint32_t from;
+    espl_tensor *out;
+    bool fresh;
+} espl_colsum;
+
+espl_status espl_graph_colsum(espl_graph *graph, const espl_colsum *args);
+
+/* Rows that one workgroup should sum, for ops that make such partial sums themselves: about sqrt(rows), all on a CPU. */
+uint32_t espl_colsum_chunk(const espl_device *device, uint32_t rows);
+
+extern const espl_op espl_op_colsum;
+
+#endif

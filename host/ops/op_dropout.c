@@ -1,0 +1,76 @@
+/* The backward pass is the forward kernel on gradients. */
+#include "host/ops/op_dropout.h"
+#include "host/ops/each.h"
+#include "shaders/dropout.h"
+#include "shaders/shaders.h"
+#include <string.h>
+
+_Static_assert(sizeof(dropout_push) <= ESPL_PUSH_BYTES_MAX, "push block");
+
+typedef struct attribute {
+    uint32_t site, accumulate;
+    double p;
+} attribute;
+
+/* in: x, step, (y before); out: y. */
+static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    attribute at;
+    memcpy(&at, node->attribute, sizeof at);
+    const espl_tensor *x = node->in[0], *y = node->out[0];
+    espl_device *device = espl_graph_device(graph);
+    /* As one row the index of a quad is what it was, since cols is a multiple of 4 then. */
+    const espl_each each = espl_each_of(device, x->rows, x->cols, x->stride == x->cols && y->stride == x->cols);
+    const dropout_push push = {.rows = each.rows,
+                               .cols = each.cols,
+                               .x_stride = x->stride / 4,
+                               .y_stride = y->stride / 4,
+                               .site = at.site,
+                               .threshold = (uint32_t)(at.p * 4294967296.0),
+                               .scale = (float)(1.0 / (1.0 - at.p))};
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], at.accumulate};
+    espl_dispatch dispatch = {.label = node->op->name,
+                              .bind = {[DROPOUT_BIND_X] = x->span,
+                                       [DROPOUT_BIND_STEP] = node->in[1]->span,
+                                       [DROPOUT_BIND_Y] = y->span},
+                              .bind_count = 3,
+                              .push = &push,
+                              .push_bytes = sizeof push,
+                              .groups = {each.groups[0], each.groups[1]}};
+    ESPL_TRY(espl_device_kernel(device, &espl_shader_dropout, spec, ESPL_COUNT(spec), &dispatch.kernel));
+    return espl_commands_dispatch(commands, &dispatch);
+}
+
+static const espl_op espl_op_dropout_bwd = {"dropout_bwd", record, NULL};
+
+static espl_status vjp(espl_graph *graph, const espl_node *node) {
+    attribute at;
+    memcpy(&at, node->attribute, sizeof at);
+    bool accumulate;
+    if (!espl_grad_wanted(node->in[0])) return ESPL_OK;
+    espl_tensor *dx = espl_grad_target(graph, node->in[0], 0, 0, &accumulate);
+    if (!dx) return espl_graph_status(graph);
+    at.accumulate = accumulate;
+    espl_tensor *in[] = {espl_grad_of(node->out[0]), node->in[1], accumulate ? dx->base : NULL};
+    return espl_graph_node(graph, &espl_op_dropout_bwd, in, ESPL_COUNT(in), &dx, 1, &at, sizeof at);
+}
+
+const espl_op espl_op_dropout = {"dropout", record, vjp};
+
+espl_tensor *espl_graph_dropout(espl_graph *graph, const espl_dropout *args) {
+    espl_tensor *x = args->x;
+    if (!x || espl_graph_status(graph) != ESPL_OK) return NULL;
+    espl_context *ctx = espl_device_context(espl_graph_device(graph));
+    if (!(args->p >= 0.0f && args->p < 1.0f))
+        return espl_graph_fail(graph, espl_fail(ctx, ESPL_ARGUMENT, "dropout: p is %g, must be in [0, 1)", (double)args->p));
+    if (x->dtype != ESPL_DTYPE_F32)
+        return espl_graph_fail(graph, espl_fail(ctx, ESPL_ARGUMENT, "dropout: x (%s) is %s, must be F32", x->name,
+                                                espl_dtype_name(x->dtype)));
+    if ((uint64_t)x->rows * espl_ceil_div(x->cols, 4) > UINT32_MAX)
+        return espl_graph_fail(graph, espl_fail(ctx, ESPL_LIMIT, "dropout: %u x %u elements", x->rows, x->cols));
+    if (args->p == 0.0f) return x;
+    const attribute at = {.site = args->site, .p = (double)args->p};
+    espl_tensor *y = espl_graph_value(graph, "dropout", x->rows, x->cols, ESPL_DTYPE_F32);
+    espl_tensor *in[] = {x, espl_graph_step(graph)};
+    if (!y || espl_graph_node(graph, &espl_op_dropout, in, 2, &y, 1, &at, sizeof at) != ESPL_OK) return NULL;
+    return y;
+}

@@ -1,0 +1,170 @@
+/* A table may be larger than what can be bound: it is taken in windows of rows, each dispatch doing the tokens it has. */
+#include "host/ops/op_embedding.h"
+#include "host/ops/each.h"
+#include "shaders/embedding.h"
+#include "shaders/lib/step.h"
+#include "shaders/shaders.h"
+#include <string.h>
+
+_Static_assert(sizeof(embedding_push) <= ESPL_PUSH_BYTES_MAX, "push block");
+_Static_assert(ESPL_DTYPE_F32 == 0 && ESPL_DTYPE_F16 == 1 && ESPL_DTYPE_BF16 == 2, "shaders/lib/typed.glsl");
+
+typedef struct attribute {
+    uint32_t sequence; /* tokens of one */
+    float scale;
+    uint32_t of_positions; /* backward: which table */
+} attribute;
+
+static attribute attribute_of(const espl_node *node) {
+    attribute at;
+    memcpy(&at, node->attribute, sizeof at);
+    return at;
+}
+
+/* Rows of one binding: 64 rows of any stride are a multiple of 256 bytes. */
+static espl_status window_of(const espl_device *device, const espl_tensor *table, uint32_t *out_rows) {
+    const uint64_t row_bytes = table->stride * espl_dtype_bytes(table->dtype);
+    const uint64_t range = espl_device_capabilities(device)->storage_range_max, rows = range / row_bytes;
+    *out_rows = table->rows;
+    if (table->rows <= rows) return ESPL_OK;
+    *out_rows = (uint32_t)(rows / 64 * 64);
+    if (*out_rows) return ESPL_OK;
+    return espl_fail(espl_device_context(device), ESPL_LIMIT,
+                     "embedding: 64 rows of %llu bytes are beyond the device's storage range of %llu bytes",
+                     (unsigned long long)row_bytes, (unsigned long long)range);
+}
+
+static espl_span window_span(const espl_tensor *table, uint32_t first, uint32_t count) {
+    const uint64_t row_bytes = table->stride * espl_dtype_bytes(table->dtype);
+    return espl_span_part(table->span, first * row_bytes, count * row_bytes);
+}
+
+/* in: ids, table, positions, position_table; out: y. */
+static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    const attribute at = attribute_of(node);
+    const espl_tensor *ids = node->in[0], *table = node->in[1], *positions = node->in[2], *position_table = node->in[3];
+    const espl_tensor *y = node->out[0];
+    espl_device *device = espl_graph_device(graph);
+    const espl_each each = espl_each_of(device, y->rows, y->cols, false);
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], table->dtype,
+                             position_table ? position_table->dtype : 0, position_table != NULL, positions != NULL};
+    embedding_push push = {.tokens = y->rows,
+                           .cols = y->cols,
+                           .sequence = at.sequence,
+                           .vocabulary = table->rows,
+                           .position_count = position_table ? position_table->rows : 0,
+                           .table_stride = table->stride / 4,
+                           .position_stride = position_table ? position_table->stride / 4 : 0,
+                           .y_stride = y->stride / 4,
+                           .scale = at.scale};
+    espl_dispatch dispatch = {.label = "embedding",
+                              .bind = {[EMBEDDING_BIND_IDS] = ids->span,
+                                       [EMBEDDING_BIND_POSITIONS] = positions ? positions->span : (espl_span){0},
+                                       [EMBEDDING_BIND_POSITION_TABLE] =
+                                           position_table ? position_table->span : (espl_span){0},
+                                       [EMBEDDING_BIND_Y] = y->span},
+                              .bind_count = 5,
+                              .push = &push,
+                              .push_bytes = sizeof push,
+                              .groups = {each.groups[0], each.groups[1]}};
+    ESPL_TRY(espl_device_kernel(device, &espl_shader_embedding, spec, ESPL_COUNT(spec), &dispatch.kernel));
+    uint32_t window;
+    ESPL_TRY(window_of(device, table, &window));
+    for (push.first = 0; push.first < table->rows; push.first += push.count) {
+        push.count = table->rows - push.first < window ? table->rows - push.first : window;
+        dispatch.bind[EMBEDDING_BIND_TABLE] = window_span(table, push.first, push.count);
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
+}
+
+/* in: ids, positions, dy, dtable before, table (for the number of its rows); out: dtable. */
+static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    const attribute at = attribute_of(node);
+    const espl_tensor *ids = node->in[0], *positions = node->in[1], *dy = node->in[2], *table = node->in[4];
+    const espl_tensor *dtable = node->out[0];
+    espl_device *device = espl_graph_device(graph);
+    const espl_each each = espl_each_of(device, dy->rows, dy->cols, false);
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], at.of_positions, 0, 0, positions != NULL};
+    embedding_push push = {.tokens = dy->rows,
+                           .cols = dy->cols,
+                           .sequence = at.sequence,
+                           .vocabulary = table->rows,
+                           .position_count = dtable->rows,
+                           .table_stride = dtable->stride / 4,
+                           .y_stride = dy->stride / 4,
+                           .scale = at.of_positions ? 1.0f : at.scale};
+    espl_dispatch dispatch = {.label = "embedding_bwd",
+                              .bind = {[EMBEDDING_BWD_BIND_IDS] = ids->span,
+                                       [EMBEDDING_BWD_BIND_POSITIONS] = positions ? positions->span : (espl_span){0},
+                                       [EMBEDDING_BWD_BIND_DY] = dy->span},
+                              .bind_count = 4,
+                              .push = &push,
+                              .push_bytes = sizeof push,
+                              .groups = {each.groups[0], each.groups[1]}};
+    ESPL_TRY(espl_device_kernel(device, &espl_shader_embedding_bwd, spec, ESPL_COUNT(spec), &dispatch.kernel));
+    uint32_t window;
+    ESPL_TRY(window_of(device, dtable, &window));
+    for (push.first = 0; push.first < dtable->rows; push.first += push.count) {
+        push.count = dtable->rows - push.first < window ? dtable->rows - push.first : window;
+        dispatch.bind[EMBEDDING_BWD_BIND_DTABLE] = window_span(dtable, push.first, push.count);
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
+}
+
+static const espl_op espl_op_embedding_bwd = {"embedding_bwd", record_bwd, NULL};
+
+static espl_status add_bwd(espl_graph *graph, const espl_node *node, espl_tensor *table, bool of_positions) {
+    if (!espl_grad_wanted(table)) return ESPL_OK;
+    attribute at = attribute_of(node);
+    bool accumulate;
+    at.of_positions = of_positions;
+    espl_tensor *dtable = espl_grad_target(graph, table, 0, 0, &accumulate);
+    if (!dtable) return espl_graph_status(graph);
+    espl_tensor *in[] = {node->in[0], node->in[2], espl_grad_of(node->out[0]), dtable->base, node->in[1]};
+    return espl_graph_node(graph, &espl_op_embedding_bwd, in, ESPL_COUNT(in), &dtable, 1, &at, sizeof at);
+}
+
+static espl_status vjp(espl_graph *graph, const espl_node *node) {
+    ESPL_TRY(add_bwd(graph, node, node->in[1], false));
+    return add_bwd(graph, node, node->in[3], true);
+}
+
+const espl_op espl_op_embedding = {"embedding", record, vjp};
+
+static espl_status check_table(espl_context *ctx, const espl_tensor *table, uint32_t cols) {
+    if (table->role == ESPL_ROLE_VALUE || table->role == ESPL_ROLE_STEP)
+        return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s must be a weight or a parameter", table->name);
+    if (table->dtype != ESPL_DTYPE_F32 && table->dtype != ESPL_DTYPE_F16 && table->dtype != ESPL_DTYPE_BF16)
+        return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s is %s", table->name, espl_dtype_name(table->dtype));
+    if (table->cols != cols)
+        return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s has %u columns, the other %u", table->name,
+                         table->cols, cols);
+    return ESPL_OK;
+}
+
+static espl_status check(espl_context *ctx, const espl_embedding *args, uint32_t batch) {
+    const espl_tensor *ids = args->ids, *positions = args->positions;
+    if (ids->dtype != ESPL_DTYPE_I32 || ids->rows != 1 || ids->cols % batch)
+        return espl_fail(ctx, ESPL_ARGUMENT, "embedding: ids are %u x %u %s, must be one row of I32 for %u sequences",
+                         ids->rows, ids->cols, espl_dtype_name(ids->dtype), batch);
+    if (positions && (positions->dtype != ESPL_DTYPE_I32 || positions->rows != 1 || positions->cols != batch))
+        return espl_fail(ctx, ESPL_ARGUMENT, "embedding: positions are %u x %u %s, must be one row of %u I32",
+                         positions->rows, positions->cols, espl_dtype_name(positions->dtype), batch);
+    ESPL_TRY(check_table(ctx, args->table, args->table->cols));
+    return args->position_table ? check_table(ctx, args->position_table, args->table->cols) : ESPL_OK;
+}
+
+espl_tensor *espl_graph_embedding(espl_graph *graph, const espl_embedding *args) {
+    if (!args->ids || !args->table || espl_graph_status(graph) != ESPL_OK) return NULL;
+    const uint32_t batch = args->batch ? args->batch : 1;
+    espl_status status = check(espl_device_context(espl_graph_device(graph)), args, batch);
+    if (status != ESPL_OK) return espl_graph_fail(graph, status);
+    const attribute at = {.sequence = args->ids->cols / batch, .scale = args->scale == 0.0f ? 1.0f : args->scale};
+    espl_tensor *y = espl_graph_value(graph, "embedding", args->ids->cols, args->table->cols, ESPL_DTYPE_F32);
+    espl_tensor *in[] = {args->ids, args->table, args->positions, args->position_table};
+    if (!y || espl_graph_node(graph, &espl_op_embedding, in, ESPL_COUNT(in), &y, 1, &at, sizeof at) != ESPL_OK)
+        return NULL;
+    return y;
+}

@@ -1,0 +1,59 @@
+/* A transfer command between barriers like any dispatch. */
+#include "host/ops/op_fill.h"
+#include "shaders/fill.h"
+#include "shaders/shaders.h"
+#include <string.h>
+
+typedef struct attribute {
+    uint32_t word, from, count;
+} attribute;
+
+static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    attribute at;
+    memcpy(&at, node->attribute, sizeof at);
+    const espl_tensor *t = node->out[0];
+    (void)graph;
+    const uint64_t elements = at.count ? at.count : (uint64_t)t->rows * t->stride;
+    return espl_commands_fill(commands, espl_span_part(t->span, at.from * 4ull, elements * 4), at.word);
+}
+
+const espl_op espl_op_fill = {"fill", record, NULL};
+
+espl_tensor *espl_graph_fill(espl_graph *graph, const espl_fill *args) {
+    espl_tensor *t = args->t;
+    if (!t || espl_graph_status(graph) != ESPL_OK) return NULL;
+    if (t->role != ESPL_ROLE_STATE || espl_dtype_bytes(t->dtype) != 4 || ((args->from || args->count) && t->rows != 1) ||
+        (uint64_t)args->from + args->count > t->cols || (args->from && !args->count))
+        return espl_graph_fail(graph, espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
+                                                "fill: %u elements from %u of %s, which is %u x %u %s", args->count,
+                                                args->from, t->name, t->rows, t->cols, espl_dtype_name(t->dtype)));
+    const attribute at = {args->word, args->from, args->count};
+    espl_tensor *filled = espl_graph_update(graph, t);
+    if (!filled || espl_graph_node(graph, &espl_op_fill, &t, 1, &filled, 1, &at, sizeof at) != ESPL_OK) return NULL;
+    return filled;
+}
+
+/* in: t before; out: t. Columns of every row, for gradients. */
+static espl_status record_columns(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    attribute at;
+    memcpy(&at, node->attribute, sizeof at);
+    const espl_tensor *t = node->out[0];
+    const uint32_t spec[] = {64, 1, 1};
+    const fill_push push = {t->rows, t->stride, at.from, at.count, at.word};
+    espl_dispatch dispatch = {.label = node->op->name,
+                              .bind = {t->span},
+                              .bind_count = FILL_BIND_COUNT,
+                              .push = &push,
+                              .push_bytes = sizeof push,
+                              .groups = {espl_ceil_div(t->rows < 65536 ? t->rows : 65536, 64), 1, 1}};
+    ESPL_TRY(espl_device_kernel(espl_graph_device(graph), &espl_shader_fill, spec, 3, &dispatch.kernel));
+    return espl_commands_dispatch(commands, &dispatch);
+}
+
+static const espl_op espl_op_zero_columns = {"zero_columns", record_columns, NULL};
+
+espl_status espl_graph_zero(espl_graph *graph, espl_tensor *t, uint32_t from, uint32_t count) {
+    if (!t || espl_graph_status(graph) != ESPL_OK) return espl_graph_status(graph);
+    const attribute at = {0, from, count};
+    return espl_graph_node(graph, &espl_op_zero_columns, &t->base, 1, &t, 1, &at, sizeof at);
+}

@@ -1,0 +1,254 @@
+/* Which kernel and tile a product gets, and its gradients, which are products again. */
+#include "host/ops/op_matmul.h"
+#include "host/ops/op_colsum.h"
+#include "shaders/shaders.h"
+#include <string.h>
+
+/* Best first; the first row that fits is taken. Measured on lavapipe 26.1 and 22.3.6: lanes as rows (matmul) or columns
+ * (matmul_col) with loads that all lanes share; on a GPU tiles in shared memory. */
+typedef struct variant {
+    bool cpu;
+    uint32_t orientation;    /* ANY: each */
+    uint32_t m_max, n_max;   /* sizes of C it is for */
+    const espl_shader *shader[3]; /* by dtype of B: f32, f16, bf16 */
+    uint32_t local, tile_m, tile_n, tile_k, lane_m, lane_n;
+} variant;
+
+enum { ANY = UINT32_MAX };
+#define SHADERS(name) {&espl_shader_##name##_f32, &espl_shader_##name##_f16, &espl_shader_##name##_bf16}
+static const variant variants[] = {
+    {true, MATMUL_NT, 1, ANY, SHADERS(matmul_few), 8, 1, 16, 32, 1, 16},
+    {true, MATMUL_NT, 2, ANY, SHADERS(matmul_few), 8, 2, 16, 32, 2, 16},
+    {true, MATMUL_NT, 4, ANY, SHADERS(matmul_few), 8, 4, 16, 32, 4, 16},
+    {true, MATMUL_NT, 16, ANY, SHADERS(matmul_few), 8, 8, 16, 32, 8, 16},
+    {true, MATMUL_NT, ANY, 8, SHADERS(matmul), 8, 64, 8, 8, 8, 8},
+    {true, MATMUL_NT, 48, ANY, SHADERS(matmul), 8, 32, 16, 8, 4, 16},
+    {true, MATMUL_NT, ANY, ANY, SHADERS(matmul), 8, 64, 16, 8, 8, 16},
+    {true, MATMUL_NN, 1, ANY, SHADERS(matmul_col), 8, 1, 64, 8, 1, 8},
+    {true, MATMUL_NN, 8, ANY, SHADERS(matmul_col), 8, 8, 64, 8, 8, 8},
+    {true, MATMUL_NN, ANY, 8, SHADERS(matmul), 8, 64, 8, 8, 8, 8},
+    {true, MATMUL_NN, ANY, ANY, SHADERS(matmul), 8, 64, 16, 8, 8, 16},
+    {true, MATMUL_TN, ANY, 16, SHADERS(matmul), 8, 64, 8, 4, 8, 8},
+    {true, MATMUL_TN, ANY, ANY, SHADERS(matmul_col), 8, 8, 32, 4, 8, 4},
+    {false, MATMUL_NT, 1, ANY, SHADERS(matmul_few), 64, 1, 4, 256, 1, 4},
+    {false, MATMUL_NT, 8, ANY, SHADERS(matmul_few), 64, 8, 4, 256, 8, 4},
+    {false, ANY, ANY, ANY, SHADERS(matmul_tile), 128, 64, 64, 16, 8, 4},
+};
+
+static const variant *choose(const espl_device *device, const espl_matmul_view *view) {
+    const bool cpu = espl_device_capabilities(device)->cpu;
+    const variant *v = variants;
+    while (v->cpu != cpu || (v->orientation != ANY && v->orientation != view->orientation) || view->m > v->m_max ||
+           view->n > v->n_max)
+        v++; /* the last row of each kind of device takes everything */
+    return v;
+}
+
+static espl_status record_window(espl_device *device, espl_commands *commands, const char *label,
+                                 const espl_matmul_view *view) {
+    const variant *v = choose(device, view);
+    const uint32_t spec[] = {v->local,  1,         1,
+                             v->tile_m, v->tile_n, v->tile_k,
+                             v->lane_m, v->lane_n, view->orientation,
+                             view->bias.block != NULL, view->residual.block != NULL, view->accumulate};
+    size_t kind = view->b_dtype == ESPL_DTYPE_F32 ? 0 : view->b_dtype == ESPL_DTYPE_F16 ? 1 : 2;
+    const espl_kernel *kernel;
+    ESPL_TRY(espl_device_kernel(device, v->shader[kind], spec, ESPL_COUNT(spec), &kernel));
+    const matmul_push push = {.m = view->m,
+                              .n = view->n,
+                              .k = view->k,
+                              .a_offset = view->a_offset,
+                              .b_offset = view->b_offset,
+                              .residual_offset = view->residual_offset,
+                              .c_offset = view->c_offset,
+                              .a_stride = view->a_stride,
+                              .b_stride = view->b_stride,
+                              .residual_stride = view->residual_stride,
+                              .c_stride = view->c_stride,
+                              .scale = view->scale,
+                              .beta = 1.0f};
+    const espl_dispatch dispatch = {.kernel = kernel,
+                                    .label = label,
+                                    .bind = {[MATMUL_BIND_A] = view->a,
+                                             [MATMUL_BIND_B] = view->b,
+                                             [MATMUL_BIND_BIAS] = view->bias,
+                                             [MATMUL_BIND_RESIDUAL] = view->residual,
+                                             [MATMUL_BIND_C] = view->c},
+                                    .bind_count = MATMUL_BIND_COUNT,
+                                    .push = &push,
+                                    .push_bytes = sizeof push,
+                                    .groups = {espl_ceil_div(view->m, v->tile_m), espl_ceil_div(view->n, v->tile_n), 1}};
+    return espl_commands_dispatch(commands, &dispatch);
+}
+
+/* A weight beyond the storage range is bound in windows of rows: these are columns of C for NT, terms of the sum else. */
+espl_status espl_record_matmul(espl_device *device, espl_commands *commands, const char *label,
+                               const espl_matmul_view *view) {
+    const uint64_t range = espl_device_capabilities(device)->storage_range_max;
+    const uint64_t row_bytes = view->b_stride * espl_dtype_bytes(view->b_dtype);
+    const uint32_t b_rows = view->orientation == MATMUL_NT ? view->n : view->k;
+    if (view->b.bytes <= range || view->orientation == MATMUL_TN)
+        return record_window(device, commands, label, view);
+    /* 64 rows of any stride end on a multiple of 256 bytes. */
+    const uint32_t window = (uint32_t)(range / row_bytes / 64 * 64);
+    if (window == 0)
+        return espl_fail(espl_device_context(device), ESPL_LIMIT,
+                         "%s: 64 rows of %llu bytes are beyond the device's storage range of %llu bytes", label,
+                         (unsigned long long)row_bytes, (unsigned long long)range);
+    for (uint32_t from = 0; from < b_rows; from += window) {
+        const uint32_t count = b_rows - from < window ? b_rows - from : window;
+        espl_matmul_view part = *view;
+        part.b = espl_span_part(view->b, from * row_bytes, count * row_bytes);
+        if (view->orientation == MATMUL_NT) {
+            part.n = count;
+            part.c_offset += from;
+            part.residual_offset += from;
+            if (part.bias.block) part.bias = espl_span_part(view->bias, from * 4ull, view->bias.bytes - from * 4ull);
+        } else {
+            part.k = count;
+            part.a_offset += from;
+            if (from > 0) {
+                part.accumulate = true;
+                part.bias.block = part.residual.block = NULL;
+            }
+        }
+        ESPL_TRY(record_window(device, commands, label, &part));
+    }
+    return ESPL_OK;
+}
+
+/* A node: in = a, b, bias, residual, (C before); out = C. */
+typedef struct attribute {
+    uint32_t orientation, m, n, k;
+    uint32_t a_from, b_from, c_from;
+    uint32_t accumulate;
+    float scale;
+} attribute;
+
+static attribute attribute_of(const espl_node *node) {
+    attribute at;
+    memcpy(&at, node->attribute, sizeof at);
+    return at;
+}
+
+static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    const attribute at = attribute_of(node);
+    const espl_tensor *a = node->in[0], *b = node->in[1], *bias = node->in[2], *residual = node->in[3], *c = node->out[0];
+    const espl_matmul_view view = {.orientation = at.orientation,
+                                   .m = at.m,
+                                   .n = at.n,
+                                   .k = at.k,
+                                   .a = a->span,
+                                   .b = b->span,
+                                   .bias = bias ? bias->span : (espl_span){0},
+                                   .residual = residual ? residual->span : (espl_span){0},
+                                   .c = c->span,
+                                   .a_offset = at.a_from,
+                                   .b_offset = at.b_from,
+                                   .c_offset = at.c_from,
+                                   .a_stride = a->stride,
+                                   .b_stride = b->stride,
+                                   .c_stride = c->stride,
+                                   .residual_stride = residual ? residual->stride : 0,
+                                   .b_dtype = b->dtype,
+                                   .accumulate = at.accumulate,
+                                   .scale = at.scale};
+    return espl_record_matmul(espl_graph_device(graph), commands, node->op->name, &view);
+}
+
+static espl_status add_node(espl_graph *graph, const attribute *at, espl_tensor *a, espl_tensor *b, espl_tensor *bias,
+                            espl_tensor *residual, espl_tensor *c) {
+    espl_tensor *in[] = {a, b, bias, residual, at->accumulate ? c->base : NULL};
+    return espl_graph_node(graph, &espl_op_matmul, in, ESPL_COUNT(in), &c, 1, at, sizeof *at);
+}
+
+/* The gradient of x's columns [from, from + count) is scale * product of these two. */
+static espl_status grad_product(espl_graph *graph, attribute at, espl_tensor *a, espl_tensor *b, espl_tensor *x, uint32_t from,
+                                uint32_t count) {
+    bool accumulate;
+    at.c_from = from;
+    espl_tensor *c = espl_grad_target(graph, x, from, count, &accumulate);
+    if (!c) return espl_graph_status(graph);
+    at.accumulate = accumulate;
+    return add_node(graph, &at, a, b, NULL, NULL, c);
+}
+
+static espl_status vjp(espl_graph *graph, const espl_node *node) {
+    const attribute at = attribute_of(node);
+    espl_tensor *a = node->in[0], *b = node->in[1], *bias = node->in[2], *residual = node->in[3], *before = node->in[4];
+    espl_tensor *dc = espl_grad_of(node->out[0]);
+    if (at.orientation == MATMUL_TN)
+        return espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_INTERNAL, "matmul: TN has no gradient");
+    if (espl_grad_wanted(a)) {
+        attribute da = {.orientation = at.orientation == MATMUL_NT ? MATMUL_NN : MATMUL_NT, .m = at.m, .n = at.k,
+                        .k = at.n, .a_from = at.c_from, .scale = at.scale};
+        ESPL_TRY(grad_product(graph, da, dc, b, a, at.a_from, at.k));
+    }
+    if (espl_grad_wanted(b)) {
+        attribute db = {.orientation = MATMUL_TN, .k = at.m, .scale = at.scale};
+        if (at.orientation == MATMUL_NT) {
+            db.m = at.n, db.n = at.k, db.a_from = at.c_from, db.b_from = at.a_from;
+            ESPL_TRY(grad_product(graph, db, dc, a, b, 0, 0));
+        } else {
+            db.m = at.k, db.n = at.n, db.a_from = at.a_from, db.b_from = at.c_from;
+            ESPL_TRY(grad_product(graph, db, a, dc, b, 0, 0));
+        }
+    }
+    if (espl_grad_wanted(bias)) {
+        bool accumulate;
+        espl_tensor *target = espl_grad_target(graph, bias, 0, 0, &accumulate);
+        ESPL_TRY(espl_graph_colsum(graph, &(espl_colsum){.x = dc, .from = at.c_from, .out = target}));
+    }
+    if (residual) ESPL_TRY(espl_grad_pass(graph, node->out[0], residual));
+    if (before) ESPL_TRY(espl_grad_pass(graph, node->out[0], before));
+    return espl_graph_status(graph);
+}
+
+const espl_op espl_op_matmul = {"matmul", record, vjp};
+
+static espl_status check(espl_context *ctx, const espl_matmul *args, const attribute *at, uint32_t k_of_b) {
+    const espl_tensor *a = args->a, *b = args->b;
+    if (at->k != k_of_b)
+        return espl_fail(ctx, ESPL_ARGUMENT, "matmul: a (%s) gives %u terms to a sum, b (%s) gives %u", a->name, at->k,
+                         b->name, k_of_b);
+    if (a->dtype != ESPL_DTYPE_F32 || (b->dtype != ESPL_DTYPE_F32 && b->dtype != ESPL_DTYPE_F16 &&
+                                       b->dtype != ESPL_DTYPE_BF16) ||
+        (at->orientation == MATMUL_TN && b->dtype != ESPL_DTYPE_F32))
+        return espl_fail(ctx, ESPL_ARGUMENT, "matmul: a (%s) is %s and b (%s) is %s", a->name, espl_dtype_name(a->dtype),
+                         b->name, espl_dtype_name(b->dtype));
+    if (at->a_from % 4 || at->b_from % 4 || at->c_from % 4)
+        return espl_fail(ctx, ESPL_ARGUMENT, "matmul: first columns %u, %u and %u are not multiples of 4", at->a_from,
+                         at->b_from, at->c_from);
+    if (args->bias && args->bias->cols != at->n)
+        return espl_fail(ctx, ESPL_ARGUMENT, "matmul: bias has %u values, a row of C has %u", args->bias->cols, at->n);
+    if (args->residual && (args->residual->rows != at->m || args->residual->cols != at->n))
+        return espl_fail(ctx, ESPL_ARGUMENT, "matmul: residual is %u x %u, C is %u x %u", args->residual->rows,
+                         args->residual->cols, at->m, at->n);
+    if (args->into && (args->into->rows != at->m || args->into->cols < at->c_from + at->n))
+        return espl_fail(ctx, ESPL_ARGUMENT, "matmul: columns %u to %u of %s, which is %u x %u, for a C of %u x %u",
+                         at->c_from, at->c_from + at->n, args->into->name, args->into->rows, args->into->cols, at->m, at->n);
+    return ESPL_OK;
+}
+
+espl_tensor *espl_graph_matmul(espl_graph *graph, const espl_matmul *args) {
+    espl_tensor *a = args->a, *b = args->b;
+    if (!a || !b || espl_graph_status(graph) != ESPL_OK) return NULL;
+    const uint32_t a_cols = args->a_cols ? args->a_cols : a->cols - args->a_from;
+    const uint32_t b_cols = args->b_cols ? args->b_cols : b->cols - args->b_from;
+    const bool tn = args->orientation == MATMUL_TN, nt = args->orientation == MATMUL_NT;
+    const attribute at = {.orientation = args->orientation,
+                          .m = tn ? a_cols : a->rows,
+                          .n = nt ? b->rows : b_cols,
+                          .k = tn ? a->rows : a_cols,
+                          .a_from = args->a_from,
+                          .b_from = args->b_from,
+                          .c_from = args->into ? args->into_from : 0,
+                          .accumulate = args->into != NULL,
+                          .scale = args->scale == 0.0f ? 1.0f : args->scale};
+    espl_status status = check(espl_device_context(espl_graph_device(graph)), args, &at, nt ? b_cols : b->rows);
+    if (status != ESPL_OK) return espl_graph_fail(graph, status);
+    espl_tensor *c = args->into ? espl_graph_update(graph, args->into)
+                                : espl_graph_value(graph, "matmul", at.m, at.n, ESPL_DTYPE_F32);
+    if (!c || add_node(graph, &at, a, b, args->bias, args->residual, c) != ESPL_OK) return NULL;
+    return c;
+}

@@ -1,0 +1,20 @@
+espl_op(add SHADERS add)
+espl_op(cast SHADERS cast)
+espl_op(fill SHADERS fill)
+espl_op(colsum SHADERS colsum)
+espl_op(embedding SHADERS embedding embedding_bwd)
+espl_op(rmsnorm SHADERS rmsnorm rmsnorm_bwd rmsnorm_dw)
+espl_op(layernorm SHADERS layernorm layernorm_bwd layernorm_dw)
+espl_op(activation SHADERS activation activation_bwd)
+espl_op(dropout SHADERS dropout)
+espl_op(sum SHADERS sum)
+espl_op(grad_norm SHADERS grad_norm_partial grad_norm)
+espl_op(adamw SHADERS adamw)
+espl_op(matmul SHADERS
+    matmul:B_F32@f32 matmul:B_F16@f16 matmul:B_BF16@bf16
+    matmul_col:B_F32@f32 matmul_col:B_F16@f16 matmul_col:B_BF16@bf16
+    matmul_few:B_F32@f32 matmul_few:B_F16@f16 matmul_few:B_BF16@bf16
+    matmul_tile:B_F32@f32 matmul_tile:B_F16@f16 matmul_tile:B_BF16@bf16)
+espl_op(cross_entropy SHADERS cross_entropy)
+espl_op(attention SHADERS attention attention_bwd_q attention_bwd_kv)
+espl_op(rotary SHADERS rotary)

@@ -1,0 +1,304 @@
+/* Generation: a key-value cache per layer, and one recorded graph per length of run: single tokens, and prompts in
+ * pieces of a few fixed lengths, the last one padded. What a padded piece leaves in the cache lies behind the position
+ * and is overwritten before any query can see it. */
+#include "host/base/os.h"
+#include "host/model/model.h"
+#include "host/ops/op_embedding.h"
+#include "host/ops/op_matmul.h"
+#include "host/serve/sample.h"
+#include "host/serve/stop.h"
+#include <espalier/session.h>
+#include <stdio.h>
+#include <string.h>
+
+static const uint32_t lengths[] = {1, 16, 64, 256};
+enum { LENGTHS = ESPL_COUNT(lengths), CONTEXT_DEFAULT_MAX = 4096, LENGTH_MAX = 256 };
+
+/* A recorded run over so many tokens. */
+typedef struct run {
+    espl_graph *graph; /* owned; NULL until first needed */
+    espl_tensor *ids, *positions, *last, *logits;
+} run;
+
+struct espl_session {
+    espl_context *ctx; /* borrowed */
+    espl_model *model; /* borrowed */
+    espl_arena arena;
+    espl_span *caches; /* owned, one per layer */
+    uint32_t context, capacity, kv_columns;
+    uint32_t position;
+    run runs[LENGTHS];
+    float *logits;    /* owned */
+    int32_t *history; /* owned, [context] */
+};
+
+/* ---- Making ---- */
+
+static espl_status build(espl_session *session, uint32_t tokens, run *r) {
+    espl_model *model = session->model;
+    espl_graph *graph = r->graph;
+    espl_tensor **caches;
+    ESPL_TRY(espl_graph_memory(graph, model->config.layers * sizeof *caches, &caches));
+    for (uint32_t i = 0; i < model->config.layers; i++)
+        caches[i] = espl_graph_leaf(graph, ESPL_ROLE_STATE, "cache", session->capacity, 2 * session->kv_columns, 0,
+                                    ESPL_DTYPE_F32, session->caches[i]);
+    r->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
+    r->positions = espl_graph_step_leaf(graph, "positions", 1, 1, ESPL_DTYPE_I32);
+    espl_builder builder = {.model = model,
+                            .graph = graph,
+                            .batch = 1,
+                            .tokens = tokens,
+                            .ids = r->ids,
+                            .positions = r->positions,
+                            .caches = caches};
+    espl_tensor *hidden = espl_build_hidden(&builder);
+    if (tokens > 1) {
+        /* Only the last token's row goes through the head. */
+        r->last = espl_graph_step_leaf(graph, "last", 1, 1, ESPL_DTYPE_I32);
+        hidden = espl_graph_embedding(graph, &(espl_embedding){.ids = r->last, .table = hidden, .batch = 1});
+    }
+    r->logits =
+        espl_graph_matmul(graph, &(espl_matmul){.a = hidden, .b = espl_build_head(&builder), .orientation = MATMUL_NT});
+    if (r->logits) r->logits->keep = true;
+    return espl_graph_plan(graph);
+}
+
+static espl_status ready(espl_session *session, uint32_t which) {
+    run *r = &session->runs[which];
+    if (r->graph) return ESPL_OK;
+    char name[32];
+    snprintf(name, sizeof name, "run of %u", lengths[which]);
+    ESPL_TRY(espl_graph_create(session->model->device, name, &r->graph));
+    espl_status status = build(session, lengths[which], r);
+    if (status != ESPL_OK) espl_graph_destroy(&r->graph);
+    return status;
+}
+
+static espl_status create(espl_session *session, const espl_session_params *params) {
+    const espl_config *c = &session->model->config;
+    session->context = params ? params->context : 0;
+    if (session->context == 0)
+        session->context = c->context_max < CONTEXT_DEFAULT_MAX ? c->context_max : CONTEXT_DEFAULT_MAX;
+    if (session->context > c->context_max)
+        return espl_fail(session->ctx, ESPL_LIMIT, "a context of %u tokens is beyond the model's %u", session->context,
+                         c->context_max);
+    session->capacity = session->context + LENGTH_MAX;
+    session->kv_columns = (uint32_t)espl_round_up(c->kv_heads * c->head_size, 4);
+    const uint64_t bytes = (uint64_t)session->capacity * 2 * session->kv_columns * 4;
+    ESPL_TRY(espl_new(session->ctx, c->layers * sizeof *session->caches, &session->caches));
+    ESPL_TRY(espl_new(session->ctx, c->vocabulary * sizeof *session->logits, &session->logits));
+    ESPL_TRY(espl_new(session->ctx, session->context * sizeof *session->history, &session->history));
+    ESPL_TRY(espl_arena_reserve(&session->arena, bytes * c->layers));
+    for (uint32_t i = 0; i < c->layers; i++)
+        ESPL_TRY(espl_arena_take(&session->arena, bytes, &session->caches[i]));
+    return ready(session, 0);
+}
+
+espl_status espl_session_create(espl_model *model, const espl_session_params *params, espl_session **out_session) {
+    *out_session = NULL;
+    espl_session *session;
+    ESPL_TRY(espl_new(model->ctx, sizeof *session, &session));
+    session->ctx = model->ctx;
+    session->model = model;
+    espl_arena_init(&session->arena, model->device, ESPL_ARENA_STATE, "key-value cache");
+    espl_status status = create(session, params);
+    if (status != ESPL_OK) {
+        espl_session_destroy(&session);
+        return status;
+    }
+    *out_session = session;
+    return ESPL_OK;
+}
+
+void espl_session_destroy(espl_session **in_out_session) {
+    espl_session *session = *in_out_session;
+    if (!session) return;
+    espl_context *ctx = session->ctx;
+    for (uint32_t i = 0; i < LENGTHS; i++)
+        espl_graph_destroy(&session->runs[i].graph);
+    espl_arena_finish(&session->arena);
+    espl_free(ctx, &session->caches);
+    espl_free(ctx, &session->logits);
+    espl_free(ctx, &session->history);
+    espl_free(ctx, in_out_session);
+}
+
+espl_status espl_session_refresh(espl_session *session) {
+    for (uint32_t i = 0; i < LENGTHS; i++)
+        espl_graph_destroy(&session->runs[i].graph);
+    espl_session_reset(session);
+    return ready(session, 0);
+}
+
+void espl_session_reset(espl_session *session) {
+    session->position = 0;
+}
+
+uint32_t espl_session_position(const espl_session *session) {
+    return session->position;
+}
+
+/* ---- Running ---- */
+
+/* The shortest run that takes all, else the longest. */
+static uint32_t choose(uint32_t count) {
+    uint32_t which = 0;
+    while (which + 1 < LENGTHS && lengths[which] < count)
+        which++;
+    return which;
+}
+
+static espl_status run_piece(espl_session *session, const int32_t *ids, uint32_t count) {
+    const uint32_t which = choose(count);
+    run *r = &session->runs[which];
+    ESPL_TRY(ready(session, which));
+    int32_t *step_ids = espl_graph_step_pointer(r->graph, r->ids);
+    memset(step_ids, 0, lengths[which] * sizeof *step_ids);
+    memcpy(step_ids, ids, count * sizeof *ids);
+    *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = (int32_t)session->position;
+    if (r->last) *(int32_t *)espl_graph_step_pointer(r->graph, r->last) = (int32_t)count - 1;
+    espl_ticket ticket;
+    ESPL_TRY(espl_graph_submit(r->graph, ESPL_PHASE_MICRO, &ticket));
+    memcpy(session->history + session->position, ids, count * sizeof *ids);
+    session->position += count;
+    return ESPL_OK;
+}
+
+espl_status espl_session_append(espl_session *session, const int32_t *ids, uint32_t count) {
+    if (count == 0) return ESPL_OK;
+    if (count > session->context - session->position)
+        return espl_fail(session->ctx, ESPL_LIMIT, "%u tokens after %u do not fit a context of %u", count,
+                         session->position, session->context);
+    for (uint32_t i = 0; i < count; i++) {
+        if (ids[i] < 0 || (uint32_t)ids[i] >= session->model->config.vocabulary)
+            return espl_fail(session->ctx, ESPL_ARGUMENT, "token %d is not in the vocabulary of %u", ids[i],
+                             session->model->config.vocabulary);
+    }
+    uint32_t last = 0;
+    for (uint32_t done = 0; done < count;) {
+        const uint32_t piece = count - done < LENGTH_MAX ? count - done : LENGTH_MAX;
+        last = choose(piece);
+        ESPL_TRY(run_piece(session, ids + done, piece));
+        done += piece;
+    }
+    return espl_tensor_read(session->runs[last].graph, session->runs[last].logits, session->logits);
+}
+
+espl_status espl_session_logits(espl_session *session, const float **out_logits, uint32_t *out_count) {
+    if (session->position == 0)
+        return espl_fail(session->ctx, ESPL_ARGUMENT, "there are no logits before the first token");
+    *out_logits = session->logits;
+    *out_count = session->model->config.vocabulary;
+    return ESPL_OK;
+}
+
+/* ---- Text ---- */
+
+typedef struct writer {
+    espl_session *session;
+    const espl_generate_params *params;
+    espl_sampler sampler;
+    espl_stop stop;
+    espl_detokenizer *detokenizer;
+    bool stopped, refused;
+} writer;
+
+static void give(writer *w, const char *text, size_t bytes) {
+    if (bytes && !w->refused && w->params->write && !w->params->write(w->params->write_user, text, bytes))
+        w->refused = true;
+}
+
+static espl_status write_token(writer *w, int32_t id) {
+    const char *text;
+    size_t bytes;
+    ESPL_TRY(espl_detokenizer_push(w->detokenizer, (uint32_t)id, &text, &bytes));
+    ESPL_TRY(espl_stop_push(&w->stop, text, bytes, &text, &bytes, &w->stopped));
+    give(w, text, bytes);
+    return ESPL_OK;
+}
+
+static espl_status write_rest(writer *w) {
+    const char *text;
+    size_t bytes;
+    if (w->stopped) return ESPL_OK;
+    ESPL_TRY(espl_detokenizer_end(w->detokenizer, &text, &bytes));
+    ESPL_TRY(espl_stop_push(&w->stop, text, bytes, &text, &bytes, &w->stopped));
+    give(w, text, bytes);
+    ESPL_TRY(espl_stop_flush(&w->stop, &text, &bytes));
+    give(w, text, bytes);
+    return ESPL_OK;
+}
+
+static bool is_end(const espl_session *session, int32_t id) {
+    const espl_tokenizer *tokenizer = session->model->tokenizer;
+    return (uint32_t)id == espl_tokenizer_eos(tokenizer) || id == session->model->config.eos;
+}
+
+static espl_status prompt(espl_session *session, const char *text, espl_generate_result *result) {
+    const uint32_t *ids;
+    size_t count;
+    /* An empty prompt without a begin token still needs one token to start from. */
+    const uint32_t start = session->model->config.bos >= 0 ? (uint32_t)session->model->config.bos : 0;
+    ESPL_TRY(espl_tokenizer_encode(session->model->tokenizer, text, strlen(text), true, &ids, &count));
+    if (count == 0) ids = &start, count = 1;
+    if (count > session->context)
+        return espl_fail(session->ctx, ESPL_LIMIT, "a prompt of %zu tokens does not fit a context of %u", count,
+                         session->context);
+    const double begin = espl_os_seconds();
+    espl_session_reset(session);
+    ESPL_TRY(espl_session_append(session, (const int32_t *)ids, (uint32_t)count));
+    result->prompt_tokens = (uint32_t)count;
+    result->prompt_seconds = espl_os_seconds() - begin;
+    return ESPL_OK;
+}
+
+static espl_status tokens(writer *w, espl_generate_result *result) {
+    espl_session *session = w->session;
+    const espl_generate_params *params = w->params;
+    const uint32_t most = params->max_tokens ? params->max_tokens : 128;
+    espl_random random = {.seed = params->sampling.seed};
+    double begin = 0;
+    result->reason = "length";
+    for (uint32_t i = 0; i < most; i++) {
+        int32_t id;
+        ESPL_TRY(espl_sample(&w->sampler, session->logits, session->history, session->position, &random, &id));
+        if (!params->ignore_end && is_end(session, id)) {
+            result->reason = "end";
+            break;
+        }
+        result->tokens++;
+        ESPL_TRY(write_token(w, id));
+        if (w->stopped || w->refused || i + 1 == most || session->position == session->context) break;
+        if (i == 0) begin = espl_os_seconds();
+        ESPL_TRY(espl_session_append(session, &id, 1));
+    }
+    if (begin > 0) result->seconds = espl_os_seconds() - begin;
+    ESPL_TRY(write_rest(w));
+    if (w->stopped) result->reason = "stop";
+    if (w->refused) result->reason = "caller";
+    return ESPL_OK;
+}
+
+espl_status espl_generate(espl_session *session, const espl_generate_params *params, espl_generate_result *out_result) {
+    *out_result = (espl_generate_result){.reason = ""};
+    espl_model *model = session->model;
+    if (!model->tokenizer)
+        return espl_fail(session->ctx, ESPL_ARGUMENT, "%s has no tokenizer: text cannot be generated", model->folder);
+    writer w = {.session = session, .params = params};
+    espl_status status = ESPL_OK;
+    ESPL_GOTO(espl_sampler_init(session->ctx, &params->sampling, model->config.vocabulary, &w.sampler));
+    ESPL_GOTO(espl_stop_init(session->ctx, params->stop, params->stop_count, &w.stop));
+    ESPL_GOTO(espl_detokenizer_create(model->tokenizer, false, &w.detokenizer));
+    ESPL_GOTO(prompt(session, params->prompt ? params->prompt : "", out_result));
+    /* What follows is text behind the prompt, not the beginning of one: a first space stays. */
+    const int32_t *last = &session->history[session->position - 1];
+    const char *ignored;
+    size_t ignored_bytes;
+    ESPL_GOTO(espl_detokenizer_push(w.detokenizer, (uint32_t)*last, &ignored, &ignored_bytes));
+    ESPL_GOTO(tokens(&w, out_result));
+fail:
+    espl_detokenizer_destroy(&w.detokenizer);
+    if (w.stop.ctx) espl_stop_finish(&w.stop);
+    if (w.sampler.ctx) espl_sampler_finish(&w.sampler);
+    return status;
+}

@@ -1,0 +1,162 @@
+/* A checkpoint is one safetensors file, so that it is there whole or not at all: the trained tensors, AdamW's moments
+ * (param.<name>, exp_avg.<name>, exp_avg_sq.<name>), the statistics, and a description that resume is held against. */
+#include "host/train/trainer.h"
+#include "adapters/adapter.h"
+#include "host/base/os.h"
+#include <stdio.h>
+#include <string.h>
+
+static const char description_key[] = "espalier.trainer";
+
+/* What must be the same for the steps to come to have the same bits. */
+static json_t *describe(espl_trainer *t) {
+    const espl_trainer_params *p = &t->params;
+    const espl_dataset *data = t->dataset;
+    char hash[32];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)espl_dataset_hash(data));
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:b, s:s, s:I}", "model_type",
+                     t->model->config.family->model_type, "method", t->adapter ? t->adapter->method->name : "full", "steps",
+                     (json_int_t)t->steps, "batch", (json_int_t)p->batch, "accumulate", (json_int_t)p->accumulate, "context",
+                     (json_int_t)espl_dataset_context(data), "learning_rate", p->learning_rate, "schedule",
+                     (int)p->schedule, "warmup", (json_int_t)p->warmup, "beta1", p->beta1, "beta2", p->beta2, "epsilon",
+                     p->epsilon, "weight_decay", p->weight_decay, "max_norm", p->max_norm, "seed", (json_int_t)p->seed,
+                     "no_shuffle", (int)p->no_shuffle, "data", hash, "trained_values",
+                     (json_int_t)espl_store_values(espl_trainer_store(t)));
+}
+
+static espl_status path_of(espl_trainer *t, const char *folder, char **out_path) {
+    return espl_format(t->ctx, out_path, "%s/trainer.safetensors", folder);
+}
+
+static espl_status description_text(espl_trainer *t, char **out_text) {
+    json_t *all = json_pack("{s:o, s:I, s:I, s:I}", "settings", describe(t), "step", (json_int_t)t->step, "rows_done",
+                            (json_int_t)t->rows_done, "counter", (json_int_t)t->train.step[ESPL_STEP_COUNTER]);
+    espl_bytes bytes = {0};
+    if (!all) return espl_fail(t->ctx, ESPL_HOST_MEMORY, "no host memory for a checkpoint's description");
+    espl_status status = espl_json_print(t->ctx, all, &bytes);
+    espl_json_destroy(&all);
+    *out_text = bytes.data;
+    return status;
+}
+
+espl_status espl_trainer_save(espl_trainer *t, const char *folder) {
+    espl_store *store = espl_trainer_store(t);
+    const size_t n = store->entry_count;
+    espl_tensor_entry *entries = NULL;
+    espl_store_source *sources = NULL;
+    char *text = NULL, *path = NULL;
+    float stats[ESPL_STATS_WORDS];
+    espl_status status = ESPL_OK;
+    const struct {
+        const char *format;
+        espl_span flat;
+    } groups[] = {{"param.%s", store->flat}, {"exp_avg.%s", t->optimiser.m}, {"exp_avg_sq.%s", t->optimiser.v}};
+    ESPL_GOTO(espl_os_make_folder(t->ctx, folder));
+    ESPL_GOTO(espl_new(t->ctx, (3 * n + 1) * sizeof *entries, &entries));
+    ESPL_GOTO(espl_new(t->ctx, 3 * n * sizeof *sources, &sources));
+    for (size_t g = 0; g < 3; g++)
+        ESPL_GOTO(espl_store_entries(store, groups[g].format, groups[g].flat, entries + g * n, sources + g * n));
+    ESPL_GOTO(espl_optimiser_stats(&t->optimiser, stats));
+    entries[3 * n] = (espl_tensor_entry){.name = "statistics", .dtype = ESPL_DTYPE_F32, .rank = 1,
+                                         .shape = {ESPL_STATS_WORDS}, .data = stats};
+    ESPL_GOTO(description_text(t, &text));
+    ESPL_GOTO(path_of(t, folder, &path));
+    const espl_tensors_metadata_pair pairs[] = {{"format", "pt"}, {description_key, text}};
+    ESPL_GOTO(espl_tensors_write(t->ctx, path, entries, 3 * n + 1, pairs, ESPL_COUNT(pairs)));
+fail:
+    if (entries && sources) espl_store_entries_finish(t->ctx, entries, sources, 3 * n);
+    espl_free(t->ctx, &entries);
+    espl_free(t->ctx, &sources);
+    espl_free(t->ctx, &text);
+    espl_free(t->ctx, &path);
+    return status;
+}
+
+static espl_status check_description(espl_trainer *t, const json_t *saved) {
+    json_t *now = describe(t);
+    const char *key;
+    json_t *value;
+    espl_status status = now ? ESPL_OK : espl_fail(t->ctx, ESPL_HOST_MEMORY, "no host memory for a description");
+    json_object_foreach(now, key, value) {
+        const json_t *other = json_object_get(saved, key);
+        if (json_equal(value, other)) continue;
+        char *mine = json_dumps(value, JSON_ENCODE_ANY), *theirs = other ? json_dumps(other, JSON_ENCODE_ANY) : NULL;
+        status = espl_fail(t->ctx, ESPL_ARGUMENT, "the checkpoint was made with %s %s, this run has %s", key,
+                           theirs ? theirs : "(none)", mine ? mine : "?");
+        json_free_t release;
+        json_get_alloc_funcs(NULL, &release);
+        release(mine);
+        release(theirs);
+        break;
+    }
+    espl_json_destroy(&now);
+    return status;
+}
+
+static espl_status load_group(espl_trainer *t, const espl_tensors *set, const char *format, espl_span flat) {
+    espl_store *store = espl_trainer_store(t);
+    for (size_t i = 0; i < store->entry_count; i++) {
+        const espl_entry *entry = &store->entries[i];
+        char name[512];
+        espl_tensor_view view;
+        snprintf(name, sizeof name, "%s.%s", format, entry->name);
+        ESPL_TRY(espl_tensors_find(set, name, &view));
+        const uint64_t values = espl_entry_values(store, entry);
+        if (view.dtype != ESPL_DTYPE_F32 || view.bytes != values * 4)
+            return espl_fail(t->ctx, ESPL_FORMAT, "%s has %zu bytes of %s, %llu values of F32 were expected", name, view.bytes,
+                             espl_dtype_name(view.dtype), (unsigned long long)values);
+        float *copy;
+        ESPL_TRY(espl_new(t->ctx, view.bytes, &copy));
+        memcpy(copy, view.data, view.bytes);
+        espl_status status = espl_store_write_like(store, entry, flat, copy);
+        espl_free(t->ctx, &copy);
+        ESPL_TRY(status);
+    }
+    return ESPL_OK;
+}
+
+static espl_status resume(espl_trainer *t, const espl_tensors *set, const json_t *all) {
+    json_t *settings;
+    uint64_t step, rows_done;
+    uint32_t counter;
+    espl_tensor_view stats;
+    ESPL_TRY(espl_json_object(t->ctx, all, "settings", &settings));
+    ESPL_TRY(check_description(t, settings));
+    ESPL_TRY(espl_json_u64(t->ctx, all, "step", 0, &step));
+    ESPL_TRY(espl_json_u64(t->ctx, all, "rows_done", 0, &rows_done));
+    ESPL_TRY(espl_json_u32(t->ctx, all, "counter", 0, &counter));
+    ESPL_TRY(espl_tensors_find(set, "statistics", &stats));
+    if (stats.bytes != ESPL_STATS_WORDS * 4 || step > t->steps)
+        return espl_fail(t->ctx, ESPL_FORMAT, "step %llu of %u, or %zu bytes of statistics, are not a checkpoint's",
+                         (unsigned long long)step, t->steps, stats.bytes);
+    ESPL_TRY(load_group(t, set, "param", espl_trainer_store(t)->flat));
+    ESPL_TRY(load_group(t, set, "exp_avg", t->optimiser.m));
+    ESPL_TRY(load_group(t, set, "exp_avg_sq", t->optimiser.v));
+    float words[ESPL_STATS_WORDS];
+    memcpy(words, stats.data, sizeof words);
+    ESPL_TRY(espl_upload(t->model->device, t->optimiser.stats, words, sizeof words));
+    t->step = (uint32_t)step;
+    t->rows_done = rows_done;
+    t->train.step[ESPL_STEP_COUNTER] = counter;
+    t->order_epoch = UINT64_MAX;
+    return ESPL_OK;
+}
+
+espl_status espl_trainer_resume(espl_trainer *t, const char *folder) {
+    char *path;
+    espl_tensors *set = NULL;
+    json_t *all = NULL;
+    ESPL_TRY(path_of(t, folder, &path));
+    espl_status status = espl_tensors_open(t->ctx, path, &set);
+    if (status == ESPL_OK) {
+        const char *text = espl_tensors_metadata(set, description_key);
+        status = text ? espl_json_parse(t->ctx, text, strlen(text), "description", &all)
+                      : espl_fail(t->ctx, ESPL_FORMAT, "there is no description of a trainer");
+    }
+    if (status == ESPL_OK) status = resume(t, set, all);
+    if (status != ESPL_OK) espl_fail_in(t->ctx, status, "%s", path);
+    espl_json_destroy(&all);
+    espl_tensors_destroy(&set);
+    espl_free(t->ctx, &path);
+    return status;
+}

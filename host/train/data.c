@@ -1,0 +1,230 @@
+/* Datasets: loading by the kind of file, the two parts, rows, the order of an epoch. */
+#include "host/base/os.h"
+#include "host/train/data_private.h"
+#include <math.h>
+#include <string.h>
+
+/* Streams of the random numbers of a seed: epochs count from 0, the split is far from them. */
+#define SPLIT_STREAM UINT64_C(0x73706c6974)
+#define PIECE_BYTES  ((size_t)4 << 20)
+
+void espl_epoch_order(uint64_t seed, uint64_t epoch, uint32_t count, uint32_t *out_order) {
+    espl_random random = {.seed = seed, .stream = epoch};
+    for (uint32_t i = 0; i < count; i++)
+        out_order[i] = i;
+    for (uint32_t left = count; left > 1; left--) {
+        uint32_t pick = espl_random_below(&random, left), last = out_order[left - 1];
+        out_order[left - 1] = out_order[pick];
+        out_order[pick] = last;
+    }
+}
+
+/* ---- Rows ---- */
+
+static espl_row row_at(const espl_dataset *dataset, uint32_t row) {
+    if (dataset->tail && row == dataset->rows - 1) return (espl_row){dataset->tail, dataset->tail + dataset->context};
+    const int32_t *ids = dataset->ids + (size_t)row * dataset->context;
+    return (espl_row){ids, dataset->labels ? dataset->labels + (size_t)row * dataset->context : ids + 1};
+}
+
+uint32_t espl_dataset_context(const espl_dataset *dataset) {
+    return dataset->context;
+}
+
+uint32_t espl_dataset_rows(const espl_dataset *dataset, espl_part part) {
+    uint32_t validation = dataset->rows - dataset->train_rows;
+    return part == ESPL_PART_ALL ? dataset->rows : part == ESPL_PART_TRAIN ? dataset->train_rows : validation;
+}
+
+uint32_t espl_dataset_vocabulary(const espl_dataset *dataset) {
+    return dataset->vocabulary;
+}
+
+uint64_t espl_dataset_hash(const espl_dataset *dataset) {
+    return dataset->hash;
+}
+
+espl_row espl_dataset_row(const espl_dataset *dataset, espl_part part, uint32_t index) {
+    if (part == ESPL_PART_ALL) return row_at(dataset, index);
+    return row_at(dataset, dataset->parts[index + (part == ESPL_PART_VALIDATION ? dataset->train_rows : 0)]);
+}
+
+espl_dataset_info espl_dataset_describe(const espl_dataset *dataset) {
+    return (espl_dataset_info){
+        .train_rows = dataset->train_rows,
+        .validation_rows = dataset->rows - dataset->train_rows,
+        .context = dataset->context,
+        .train_labels = dataset->train_labels,
+        .validation_labels = dataset->validation_labels,
+    };
+}
+
+/* ---- Parts ---- */
+
+static uint64_t mix(uint64_t hash, uint64_t value) {
+    hash = (hash ^ value) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ (hash >> 29);
+}
+
+/* Counts labels, finds the largest id, makes the hash. */
+static void survey(espl_dataset *dataset) {
+    uint64_t hash = mix(dataset->context, dataset->rows);
+    int32_t largest = 0;
+    for (uint32_t r = 0; r < dataset->rows; r++) {
+        espl_row row = row_at(dataset, dataset->parts[r]);
+        uint64_t labels = 0;
+        for (uint32_t i = 0; i < dataset->context; i++) {
+            int32_t label = row.labels[i] < 0 ? ESPL_NO_LABEL : row.labels[i];
+            labels += label >= 0;
+            largest = row.ids[i] > largest ? row.ids[i] : largest;
+            largest = label > largest ? label : largest;
+            hash = mix(hash, (uint64_t)(uint32_t)row.ids[i] << 32 | (uint32_t)label);
+        }
+        *(r < dataset->train_rows ? &dataset->train_labels : &dataset->validation_labels) += labels;
+    }
+    dataset->vocabulary = (uint32_t)largest + 1;
+    dataset->hash = mix(hash, dataset->train_rows);
+}
+
+/* Which rows are for validation: the last ones, or drawn by seed; each part in the order of the file. */
+static espl_status split(espl_dataset *dataset, double share, bool last, uint64_t seed) {
+    uint32_t rows = dataset->rows, validation = 0;
+    if (share > 0 && rows > 1) {
+        double wanted = floor(share * rows + 0.5);
+        validation = wanted < 1 ? 1 : wanted > rows - 1 ? rows - 1 : (uint32_t)wanted;
+    }
+    dataset->train_rows = rows - validation;
+    ESPL_TRY(espl_new(dataset->ctx, rows * sizeof *dataset->parts, &dataset->parts));
+    uint8_t *drawn;
+    ESPL_TRY(espl_new(dataset->ctx, rows, &drawn));
+    if (!last) espl_epoch_order(seed, SPLIT_STREAM, rows, dataset->parts);
+    for (uint32_t i = 0; i < validation; i++)
+        drawn[last ? rows - 1 - i : dataset->parts[i]] = 1;
+    uint32_t train_at = 0, validation_at = dataset->train_rows;
+    for (uint32_t r = 0; r < rows; r++)
+        dataset->parts[drawn[r] ? validation_at++ : train_at++] = r;
+    espl_free(dataset->ctx, &drawn);
+    survey(dataset);
+    return ESPL_OK;
+}
+
+/* ---- Loading ---- */
+
+static bool ends_with(const char *path, const char *extension) {
+    size_t path_bytes = strlen(path), bytes = strlen(extension);
+    if (path_bytes < bytes) return false;
+    for (size_t i = 0; i < bytes; i++) {
+        char letter = path[path_bytes - bytes + i];
+        if (letter >= 'A' && letter <= 'Z') letter = (char)(letter - 'A' + 'a');
+        if (letter != extension[i]) return false;
+    }
+    return true;
+}
+
+static espl_status read_file(espl_data_reader *reader, const espl_mapping *map, bool *out_is_text) {
+    const char *text = (const char *)map->data;
+    size_t bytes = map->bytes;
+    if (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
+        text += 3;
+        bytes -= 3;
+    }
+    *out_is_text = false;
+    if (bytes == 0) return espl_fail(reader->ctx, ESPL_FORMAT, "%s:1: the file is empty", reader->path);
+    if (ends_with(reader->path, ".jsonl")) return espl_data_read_lines(reader, text, bytes);
+    if (ends_with(reader->path, ".json")) return espl_data_read_array(reader, text, bytes);
+    *out_is_text = true;
+    return espl_data_read_text(reader, text, bytes, PIECE_BYTES);
+}
+
+static espl_status begin_reader(espl_data_reader *reader, const char *chat_template) {
+    const espl_tokenizer *tokenizer = reader->tokenizer;
+    ESPL_TRY(espl_tokens_frame(reader->ctx, tokenizer, &reader->frame));
+    reader->chat = chat_template ? espl_chat_recognize(chat_template, NULL) : espl_chat_guess(tokenizer);
+    reader->eos = espl_tokenizer_eos(tokenizer);
+    uint32_t pad = espl_tokenizer_pad(tokenizer);
+    if (pad == ESPL_NO_TOKEN) pad = reader->eos;
+    reader->pad = pad == ESPL_NO_TOKEN ? 0 : (int32_t)pad;
+    return ESPL_OK;
+}
+
+static void finish_reader(espl_data_reader *reader) {
+    espl_tokens_finish(reader->ctx, &reader->tokens);
+    espl_chat_text_finish(reader->ctx, &reader->rendered);
+    espl_free(reader->ctx, &reader->messages);
+    espl_bytes_finish(reader->ctx, &reader->prompt);
+}
+
+espl_status espl_dataset_load_chat(espl_context *ctx, const espl_tokenizer *tokenizer, const char *chat_template,
+                                   const char *path, const espl_dataset_params *params, espl_dataset **out_dataset) {
+    *out_dataset = NULL;
+    espl_dataset_params filled = params ? *params : (espl_dataset_params){0};
+    if (filled.context == 0) filled.context = 256;
+    if (filled.validation_share == 0) filled.validation_share = 0.05;
+    if (!tokenizer) return espl_fail(ctx, ESPL_ARGUMENT, "%s: a dataset needs the model's tokenizer", path);
+    if (!(filled.validation_share < 1))
+        return espl_fail(ctx, ESPL_ARGUMENT, "a validation share of %g leaves nothing to train on",
+                         filled.validation_share);
+    espl_data_reader reader = {.ctx = ctx, .tokenizer = tokenizer, .path = path};
+    espl_dataset *dataset = NULL;
+    espl_mapping map = {0};
+    bool is_text;
+    espl_status status;
+    ESPL_GOTO(espl_new(ctx, sizeof *dataset, &dataset));
+    dataset->ctx = ctx;
+    dataset->context = filled.context;
+    reader.dataset = dataset;
+    ESPL_GOTO(begin_reader(&reader, chat_template));
+    ESPL_GOTO(espl_os_map(ctx, path, &map));
+    ESPL_GOTO(read_file(&reader, &map, &is_text));
+    ESPL_GOTO(split(dataset, filled.validation_share, is_text, filled.seed));
+    *out_dataset = dataset;
+fail:
+    if (map.data) espl_os_unmap(&map);
+    finish_reader(&reader);
+    if (status) espl_dataset_destroy(&dataset);
+    return status;
+}
+
+espl_status espl_dataset_load(espl_context *context, const espl_tokenizer *tokenizer, const char *path,
+                              const espl_dataset_params *params, espl_dataset **out_dataset) {
+    return espl_dataset_load_chat(context, tokenizer, NULL, path, params, out_dataset);
+}
+
+espl_status espl_dataset_from_ids(espl_context *context, const int32_t *ids, const int32_t *labels, uint32_t rows,
+                                  uint32_t row_tokens, espl_dataset **out_dataset) {
+    *out_dataset = NULL;
+    size_t count, bytes;
+    if (rows == 0 || row_tokens == 0)
+        return espl_fail(context, ESPL_ARGUMENT, "a dataset of %u rows of %u tokens is empty", rows, row_tokens);
+    if (!espl_mul(rows, row_tokens, &count) || !espl_mul(count, sizeof *ids, &bytes))
+        return espl_fail(context, ESPL_LIMIT, "%u rows of %u tokens are too many", rows, row_tokens);
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] < 0)
+            return espl_fail(context, ESPL_ARGUMENT, "id %d in row %zu at %zu is negative", ids[i], i / row_tokens,
+                             i % row_tokens);
+    }
+    espl_dataset *dataset = NULL;
+    espl_status status;
+    ESPL_GOTO(espl_new(context, sizeof *dataset, &dataset));
+    *dataset = (espl_dataset){.ctx = context, .rows = rows, .context = row_tokens};
+    ESPL_GOTO(espl_new(context, bytes, &dataset->ids));
+    ESPL_GOTO(espl_new(context, bytes, &dataset->labels));
+    memcpy(dataset->ids, ids, bytes);
+    memcpy(dataset->labels, labels, bytes);
+    ESPL_GOTO(split(dataset, -1, true, 0));
+    *out_dataset = dataset;
+fail:
+    if (status) espl_dataset_destroy(&dataset);
+    return status;
+}
+
+void espl_dataset_destroy(espl_dataset **dataset) {
+    espl_dataset *gone = *dataset;
+    if (!gone) return;
+    espl_context *ctx = gone->ctx;
+    espl_free(ctx, &gone->ids);
+    espl_free(ctx, &gone->labels);
+    espl_free(ctx, &gone->tail);
+    espl_free(ctx, &gone->parts);
+    espl_free(ctx, dataset);
+}

@@ -1,0 +1,49 @@
+/* Training data as the trainer sees it: rows of `context` token ids with, for each position, the id to be predicted
+ * after it. What is read from which file stands in espalier/trainer.h; here is how it becomes rows:
+ *
+ * Plain text. A byte-order mark is dropped and CRLF becomes LF. The tokens t[0] t[1] ... of the whole file, with what
+ *   the tokenizer puts before and behind a text (<s>), are cut into rows: row r holds ids t[r*context .. ] and labels
+ *   one further, so its last label is the first id of the next row. A tail of at least 2 tokens becomes a padded row.
+ *   The last share of the rows is the validation part.
+ * JSON rows. Prompt and completion are tokenized separately and joined: [before the text] prompt completion [end of
+ *   text]. The end-of-text id is added where the tokenizer has one and the row does not end with it already. A {"text"}
+ *   row counts every token, the others what is to be answered and its end. A row with n tokens has n ids, n-1 labels
+ *   and padding (pad, else end of text, else 0). The validation part is drawn by seed.
+ *   instruction/input/output is Alpaca's prompt, ending in "### Response:\n".
+ * messages are described in host/train/chat.h.
+ *
+ * The validation part has round(share * rows) rows, at least one, but leaves one row for training. */
+#ifndef ESPL_DATA_H
+#define ESPL_DATA_H
+
+#include "host/base/base.h"
+#include <espalier/trainer.h>
+
+#define ESPL_NO_LABEL (-100)
+
+typedef enum espl_part { ESPL_PART_ALL, ESPL_PART_TRAIN, ESPL_PART_VALIDATION } espl_part;
+
+/* espl_dataset_load for a model whose chat template is known: a Jinja text, the name of a form of chat.h, or NULL to go
+ * by the vocabulary. */
+espl_status espl_dataset_load_chat(espl_context *ctx, const espl_tokenizer *tokenizer, const char *chat_template,
+                                   const char *path, const espl_dataset_params *params, espl_dataset **out_dataset);
+
+uint32_t espl_dataset_context(const espl_dataset *dataset);
+uint32_t espl_dataset_rows(const espl_dataset *dataset, espl_part part);
+/* Greater than every id and label. */
+uint32_t espl_dataset_vocabulary(const espl_dataset *dataset);
+/* Of all ids, labels and the parts: a checkpoint is resumed on the same data only. */
+uint64_t espl_dataset_hash(const espl_dataset *dataset);
+
+/* One row, borrowed from the dataset: `context` ids and labels; a negative label does not count. */
+typedef struct espl_row {
+    const int32_t *ids, *labels;
+} espl_row;
+/* index < espl_dataset_rows(dataset, part). Within a part rows are in the order of the file. */
+espl_row espl_dataset_row(const espl_dataset *dataset, espl_part part, uint32_t index);
+
+/* The order of an epoch: a permutation of 0 .. count-1 in the caller's memory. It depends on seed, epoch and count
+ * alone, so a resumed run makes it again. */
+void espl_epoch_order(uint64_t seed, uint64_t epoch, uint32_t count, uint32_t *out_order);
+
+#endif

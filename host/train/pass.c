@@ -1,0 +1,164 @@
+#include "host/train/pass.h"
+#include "host/ops/op_adamw.h"
+#include "host/ops/op_cross_entropy.h"
+#include "host/ops/op_fill.h"
+#include "host/ops/op_grad_norm.h"
+#include "host/ops/op_matmul.h"
+#include "host/ops/op_sum.h"
+#include <string.h>
+
+/* ---- Optimiser state ---- */
+
+static espl_status zero(espl_device *device, espl_span span) {
+    espl_commands *commands = NULL;
+    espl_ticket ticket;
+    espl_status status = espl_commands_begin(device, "zero", &commands);
+    if (status == ESPL_OK) status = espl_commands_fill(commands, span, 0);
+    if (status == ESPL_OK) status = espl_commands_end(commands);
+    if (status == ESPL_OK) status = espl_submit(device, &commands, 1, &ticket);
+    espl_commands_destroy(&commands);
+    return status;
+}
+
+espl_status espl_optimiser_init(espl_optimiser *optimiser, espl_store *store) {
+    *optimiser = (espl_optimiser){.store = store};
+    espl_arena_init(&optimiser->arena, store->device, ESPL_ARENA_STATE, "optimiser");
+    espl_span *const spans[] = {&optimiser->gradients, &optimiser->m, &optimiser->v, &optimiser->stats};
+    espl_status status = espl_arena_reserve(&optimiser->arena, 3 * store->flat.bytes + 4096);
+    for (size_t i = 0; status == ESPL_OK && i < ESPL_COUNT(spans); i++) {
+        const uint64_t bytes = i < 3 ? store->flat.bytes : ESPL_STATS_WORDS * 4;
+        status = espl_arena_take(&optimiser->arena, bytes, spans[i]);
+        if (status != ESPL_OK) break;
+        spans[i]->bytes = bytes;
+        status = zero(store->device, *spans[i]);
+    }
+    if (status != ESPL_OK) espl_optimiser_finish(optimiser);
+    return status;
+}
+
+void espl_optimiser_finish(espl_optimiser *optimiser) {
+    espl_arena_finish(&optimiser->arena);
+    *optimiser = (espl_optimiser){0};
+}
+
+espl_status espl_optimiser_stats(espl_optimiser *optimiser, float out_stats[ESPL_STATS_WORDS]) {
+    return espl_download(optimiser->store->device, optimiser->stats, out_stats, ESPL_STATS_WORDS * sizeof(float));
+}
+
+/* ---- Recording ---- */
+
+static espl_tensor *flat_leaf(espl_graph *graph, const char *name, espl_span span, uint64_t from, uint64_t count) {
+    return espl_graph_leaf(graph, ESPL_ROLE_STATE, name, 1, (uint32_t)count, 0, ESPL_DTYPE_F32,
+                           espl_span_part(span, from * 4, count * 4));
+}
+
+/* Values of the store that decay come first. */
+static uint64_t decayed_count(const espl_store *store) {
+    uint64_t count = store->flat_count;
+    for (size_t i = 0; i < store->matrix_count; i++) {
+        if (!store->matrices[i].decay && store->matrices[i].flat < count) count = store->matrices[i].flat;
+    }
+    return count;
+}
+
+static void add_optimiser(espl_graph *graph, const espl_pass_params *params, espl_tensor *stats) {
+    const espl_optimiser *o = params->optimiser;
+    const uint64_t all = o->store->flat_count, decayed = decayed_count(o->store);
+    espl_graph_layer(graph, "optimiser", ESPL_PHASE_END, false);
+    espl_graph_grad_norm(graph, &(espl_grad_norm){.gradients = {flat_leaf(graph, "gradients", o->gradients, 0, all)},
+                                                  .stats = stats});
+    for (int group = 0; group < 2; group++) {
+        const uint64_t from = group ? decayed : 0, count = group ? all - decayed : decayed;
+        if (count == 0) continue;
+        espl_graph_adamw(graph, &(espl_adamw){.p = flat_leaf(graph, "parameters", o->store->flat, from, count),
+                                              .gradient = flat_leaf(graph, "gradients", o->gradients, from, count),
+                                              .m = flat_leaf(graph, "exp_avg", o->m, from, count),
+                                              .v = flat_leaf(graph, "exp_avg_sq", o->v, from, count),
+                                              .stats = stats,
+                                              .decay = group == 0 || params->decay_all});
+    }
+}
+
+static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_params *params) {
+    espl_graph *graph = pass->graph;
+    const uint32_t rows = params->batch * params->tokens;
+    const espl_optimiser *o = params->optimiser;
+    pass->ids = espl_graph_step_leaf(graph, "ids", 1, rows, ESPL_DTYPE_I32);
+    pass->labels = espl_graph_step_leaf(graph, "labels", 1, rows, ESPL_DTYPE_I32);
+    espl_tensor *stats = NULL;
+    if (o) {
+        stats = flat_leaf(graph, "statistics", o->stats, 0, ESPL_STATS_WORDS);
+        espl_graph_layer(graph, "zero gradients", ESPL_PHASE_BEGIN, false);
+        espl_graph_fill(graph, &(espl_fill){.t = flat_leaf(graph, "gradients", o->gradients, 0, o->store->flat_count)});
+        /* Counters of steps stay. */
+        espl_graph_fill(graph, &(espl_fill){.t = flat_leaf(graph, "loss", o->stats, 0, ESPL_STATS_STEPS)});
+    }
+    espl_builder builder = {.model = model,
+                            .graph = graph,
+                            .batch = params->batch,
+                            .tokens = params->tokens,
+                            .training = params->dropout,
+                            .recompute = params->recompute,
+                            .ids = pass->ids,
+                            .trained = o ? o->store : NULL,
+                            .gradients = o ? o->gradients : (espl_span){0}};
+    espl_tensor *hidden = espl_build_hidden(&builder);
+    espl_tensor *head = espl_build_head(&builder);
+    if (params->keep_logits) {
+        pass->logits = espl_graph_matmul(graph, &(espl_matmul){.a = hidden, .b = head, .orientation = MATMUL_NT});
+        if (pass->logits) pass->logits->keep = true;
+    }
+    pass->losses = espl_graph_cross_entropy(graph, &(espl_cross_entropy){.h = hidden, .w = head, .labels = pass->labels});
+    if (!pass->losses) return espl_graph_status(graph);
+    pass->losses->keep = true;
+    if (o) {
+        espl_graph_sum(graph, &(espl_sum){.x = pass->losses, .stats = stats, .word = ESPL_STATS_LOSS,
+                                          .factor_word = ESPL_STEP_LOSS_SCALE});
+        ESPL_TRY(espl_graph_backward(graph, pass->losses));
+        add_optimiser(graph, params, stats);
+    }
+    ESPL_TRY(espl_graph_plan(graph));
+    pass->step = espl_graph_step_pointer(graph, espl_graph_step(graph));
+    return ESPL_OK;
+}
+
+espl_status espl_pass_init(espl_pass *pass, espl_model *model, const espl_pass_params *params) {
+    *pass = (espl_pass){0};
+    if (params->batch == 0 || params->tokens == 0 || (uint64_t)params->batch * params->tokens > 1u << 24)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "a batch of %u rows of %u tokens is not possible", params->batch,
+                         params->tokens);
+    if (params->tokens > model->config.context_max)
+        return espl_fail(model->ctx, ESPL_LIMIT, "%u tokens are beyond the model's context of %u", params->tokens,
+                         model->config.context_max);
+    ESPL_TRY(espl_graph_create(model->device, params->optimiser ? "training pass" : "evaluation pass", &pass->graph));
+    espl_status status = build(pass, model, params);
+    if (status != ESPL_OK) espl_pass_finish(pass);
+    return status;
+}
+
+void espl_pass_finish(espl_pass *pass) {
+    espl_graph_destroy(&pass->graph);
+    *pass = (espl_pass){0};
+}
+
+/* ---- Running ---- */
+
+void espl_pass_set(espl_pass *pass, uint32_t word, float value) {
+    memcpy(&pass->step[word], &value, sizeof value);
+}
+
+espl_status espl_pass_micro(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_ticket *out_ticket) {
+    const size_t bytes = pass->ids->cols * sizeof *ids;
+    memcpy(espl_graph_step_pointer(pass->graph, pass->ids), ids, bytes);
+    memcpy(espl_graph_step_pointer(pass->graph, pass->labels), labels, bytes);
+    ESPL_TRY(espl_graph_submit(pass->graph, ESPL_PHASE_MICRO, out_ticket));
+    pass->step[ESPL_STEP_COUNTER]++;
+    return ESPL_OK;
+}
+
+espl_status espl_pass_loss(espl_pass *pass, float *scratch, double *out_sum) {
+    ESPL_TRY(espl_tensor_read(pass->graph, pass->losses, scratch));
+    *out_sum = 0;
+    for (uint32_t i = 0; i < pass->losses->rows; i++) *out_sum += scratch[i];
+    return ESPL_OK;
+}

@@ -1,0 +1,47 @@
+/* One recorded pass over a batch: loss, gradients of what is trained, and the optimiser's step. Trainer, evaluation and
+ * probe all run this; they differ in which parts they ask for. */
+#ifndef ESPL_PASS_H
+#define ESPL_PASS_H
+
+#include "host/model/model.h"
+
+/* What outlives the recording: gradients, AdamW's moments, statistics. Laid out like the store's flat span. */
+typedef struct espl_optimiser {
+    espl_store *store; /* borrowed: what is trained */
+    espl_arena arena;
+    espl_span gradients, m, v;
+    espl_span stats; /* ESPL_STATS_WORDS of f32 */
+} espl_optimiser;
+
+/* Zeroed moments. */
+espl_status espl_optimiser_init(espl_optimiser *optimiser, espl_store *store);
+void espl_optimiser_finish(espl_optimiser *optimiser);
+espl_status espl_optimiser_stats(espl_optimiser *optimiser, float out_stats[ESPL_STATS_WORDS]);
+
+typedef struct espl_pass_params {
+    uint32_t batch, tokens;
+    espl_optimiser *optimiser; /* NULL: no gradients */
+    bool dropout, recompute, keep_logits;
+    bool decay_all; /* weight decay also for vectors (probe) */
+} espl_pass_params;
+
+typedef struct espl_pass {
+    espl_graph *graph;      /* owned */
+    espl_tensor *ids, *labels; /* STEP [1, batch * tokens] */
+    espl_tensor *losses;    /* [batch * tokens, 1], kept */
+    espl_tensor *logits;    /* kept if asked for */
+    uint32_t *step;         /* the step buffer's words */
+} espl_pass;
+
+/* Built with the model's active adapters. Fails: as espl_graph_plan. */
+espl_status espl_pass_init(espl_pass *pass, espl_model *model, const espl_pass_params *params);
+void espl_pass_finish(espl_pass *pass);
+
+/* Puts a float into a word of the step buffer. */
+void espl_pass_set(espl_pass *pass, uint32_t word, float value);
+/* One micro-batch: ids and labels (batch * tokens each) and submission. */
+espl_status espl_pass_micro(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_ticket *out_ticket);
+/* Sum of the token losses of the last micro-batch, in double. Blocking. scratch has room for batch * tokens floats. */
+espl_status espl_pass_loss(espl_pass *pass, float *scratch, double *out_sum);
+
+#endif

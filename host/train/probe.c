@@ -1,0 +1,139 @@
+/* The door for checking: what the device computes for one batch, in a file that other programs read. */
+#include "adapters/adapter.h"
+#include "host/train/pass.h"
+#include <espalier/trainer.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct probe {
+    espl_model *model;
+    espl_store *store; /* borrowed: what is trained, or NULL */
+    const espl_probe_params *params;
+    espl_optimiser optimiser;
+    espl_pass pass;
+    int32_t *labels; /* owned: shifted */
+    uint64_t counted;
+    float *losses, *logits; /* owned */
+    espl_tensor_entry *entries; /* owned; the first four are ids, labels, logits, loss */
+    espl_store_source *sources; /* owned */
+    float **copies;             /* owned: parameters or gradients as they were when read */
+} probe;
+
+enum { PROBE_FIXED = 4 };
+
+/* labels[i] of the caller is the token at i; the pass wants the one after it. */
+static espl_status shift_labels(probe *p) {
+    const espl_probe_params *q = p->params;
+    ESPL_TRY(espl_new(p->model->ctx, (size_t)q->rows * q->tokens * sizeof *p->labels, &p->labels));
+    for (uint32_t r = 0; r < q->rows; r++) {
+        for (uint32_t i = 0; i < q->tokens; i++) {
+            const size_t at = (size_t)r * q->tokens + i;
+            const int32_t *from = q->labels ? q->labels : q->ids;
+            p->labels[at] = i + 1 < q->tokens ? from[at + 1] : -100;
+            p->counted += p->labels[at] >= 0;
+            const int64_t largest = q->ids[at] > p->labels[at] ? q->ids[at] : p->labels[at];
+            if (q->ids[at] < 0 || largest >= p->model->config.vocabulary)
+                return espl_fail(p->model->ctx, ESPL_ARGUMENT, "token %lld is not in the vocabulary of %u",
+                                 (long long)(q->ids[at] < 0 ? q->ids[at] : largest), p->model->config.vocabulary);
+        }
+    }
+    return ESPL_OK;
+}
+
+static espl_status one_step(probe *p) {
+    espl_ticket ticket;
+    ESPL_TRY(espl_graph_submit(p->pass.graph, ESPL_PHASE_BEGIN, &ticket));
+    return espl_pass_micro(&p->pass, p->params->ids, p->labels, &ticket);
+}
+
+/* Reads every trained tensor (flat: parameters or gradients) into copies and names it. */
+static espl_status read_group(probe *p, const char *format, espl_span flat, size_t first) {
+    espl_context *ctx = p->model->ctx;
+    const size_t n = p->store->entry_count;
+    espl_tensor_entry *entries = p->entries + PROBE_FIXED + first;
+    ESPL_TRY(espl_store_entries(p->store, format, flat, entries, p->sources + first));
+    for (size_t i = 0; i < n; i++) {
+        float **copy = &p->copies[first + i];
+        ESPL_TRY(espl_new(ctx, (size_t)espl_entry_values(p->store, &p->store->entries[i]) * sizeof **copy, copy));
+        ESPL_TRY(espl_store_read_like(p->store, &p->store->entries[i], flat, *copy));
+        entries[i].data = *copy;
+    }
+    return ESPL_OK;
+}
+
+static espl_status run_steps(probe *p) {
+    const espl_probe_params *q = p->params;
+    espl_ticket ticket;
+    char format[32];
+    snprintf(format, sizeof format, "param%u.%%s", q->steps);
+    espl_pass_set(&p->pass, ESPL_STEP_LEARNING_RATE, (float)q->learning_rate);
+    espl_pass_set(&p->pass, ESPL_STEP_BETA1, 0.9f);
+    espl_pass_set(&p->pass, ESPL_STEP_BETA2, 0.999f);
+    espl_pass_set(&p->pass, ESPL_STEP_EPSILON, 1e-8f);
+    espl_pass_set(&p->pass, ESPL_STEP_WEIGHT_DECAY, (float)q->weight_decay);
+    for (uint32_t i = 0; i < q->steps; i++) {
+        if (i) ESPL_TRY(one_step(p));
+        ESPL_TRY(espl_graph_submit(p->pass.graph, ESPL_PHASE_END, &ticket));
+    }
+    return q->steps ? read_group(p, format, p->store->flat, p->store->entry_count) : ESPL_OK;
+}
+
+static espl_status run(probe *p, const char *path) {
+    const espl_probe_params *q = p->params;
+    espl_context *ctx = p->model->ctx;
+    const size_t tokens = (size_t)q->rows * q->tokens, n = p->store ? p->store->entry_count : 0;
+    const uint32_t vocabulary = p->model->config.vocabulary;
+    if (p->store) ESPL_TRY(espl_optimiser_init(&p->optimiser, p->store));
+    const espl_pass_params pass = {.batch = q->rows, .tokens = q->tokens, .optimiser = p->store ? &p->optimiser : NULL,
+                                   .recompute = q->recompute, .keep_logits = true, .decay_all = true};
+    ESPL_TRY(espl_pass_init(&p->pass, p->model, &pass));
+    ESPL_TRY(espl_new(ctx, tokens * sizeof *p->losses, &p->losses));
+    ESPL_TRY(espl_new(ctx, tokens * vocabulary * sizeof *p->logits, &p->logits));
+    ESPL_TRY(espl_new(ctx, (PROBE_FIXED + 2 * n) * sizeof *p->entries, &p->entries));
+    ESPL_TRY(espl_new(ctx, 2 * n * sizeof *p->sources, &p->sources));
+    ESPL_TRY(espl_new(ctx, 2 * n * sizeof *p->copies, &p->copies));
+    espl_pass_set(&p->pass, ESPL_STEP_LOSS_SCALE, p->counted ? (float)(1.0 / (double)p->counted) : 0.0f);
+    ESPL_TRY(one_step(p));
+    double sum;
+    ESPL_TRY(espl_pass_loss(&p->pass, p->losses, &sum));
+    ESPL_TRY(espl_tensor_read(p->pass.graph, p->pass.logits, p->logits));
+    const double loss = p->counted ? sum / (double)p->counted : 0;
+    if (p->store) {
+        ESPL_TRY(read_group(p, "grad.%s", p->optimiser.gradients, 0));
+        ESPL_TRY(run_steps(p));
+    }
+    const espl_tensor_entry fixed[PROBE_FIXED] = {
+        {.name = "ids", .dtype = ESPL_DTYPE_I32, .rank = 2, .shape = {q->rows, q->tokens}, .data = q->ids},
+        {.name = "labels", .dtype = ESPL_DTYPE_I32, .rank = 2, .shape = {q->rows, q->tokens},
+         .data = q->labels ? q->labels : q->ids},
+        {.name = "logits", .dtype = ESPL_DTYPE_F32, .rank = 3, .shape = {q->rows, q->tokens, vocabulary},
+         .data = p->logits},
+        {.name = "loss", .dtype = ESPL_DTYPE_F64, .rank = 1, .shape = {1}, .data = &loss}};
+    memcpy(p->entries, fixed, sizeof fixed);
+    const espl_tensors_metadata_pair format = {"format", "pt"};
+    return espl_tensors_write(ctx, path, p->entries, PROBE_FIXED + n * (p->store && q->steps ? 2 : 1), &format, 1);
+}
+
+espl_status espl_probe(espl_model *model, espl_adapter *adapter, const espl_probe_params *params, const char *path) {
+    espl_context *ctx = model->ctx;
+    probe p = {.model = model, .params = params};
+    p.store = adapter ? &adapter->store : model->params.trainable ? &model->store : NULL;
+    if (params->steps && !p.store)
+        return espl_fail(ctx, ESPL_ARGUMENT, "%u steps were asked for, but nothing is trainable", params->steps);
+    if (params->rows == 0 || params->tokens == 0)
+        return espl_fail(ctx, ESPL_ARGUMENT, "a batch of %u rows of %u tokens is empty", params->rows, params->tokens);
+    espl_status status = shift_labels(&p);
+    if (status == ESPL_OK) status = run(&p, path);
+    const size_t n = p.store ? p.store->entry_count : 0;
+    if (p.entries && p.sources) espl_store_entries_finish(ctx, p.entries + PROBE_FIXED, p.sources, 2 * n);
+    for (size_t i = 0; p.copies && i < 2 * n; i++) espl_free(ctx, &p.copies[i]);
+    espl_free(ctx, &p.copies);
+    espl_free(ctx, &p.entries);
+    espl_free(ctx, &p.sources);
+    espl_free(ctx, &p.labels);
+    espl_free(ctx, &p.losses);
+    espl_free(ctx, &p.logits);
+    espl_pass_finish(&p.pass);
+    if (p.store) espl_optimiser_finish(&p.optimiser);
+    return status;
+}

@@ -1,0 +1,275 @@
+/* Training: rows in the order of an epoch, micro-batches through the recorded pass, the schedule's rate, AdamW. */
+#include "host/train/trainer.h"
+#include "adapters/adapter.h"
+#include "host/base/os.h"
+#include "host/train/schedule.h"
+#include <math.h>
+#include <string.h>
+
+espl_store *espl_trainer_store(espl_trainer *trainer) {
+    return trainer->adapter ? &trainer->adapter->store : &trainer->model->store;
+}
+
+static void fill_defaults(espl_trainer_params *p) {
+    if (p->batch == 0) p->batch = 1;
+    if (p->accumulate == 0) p->accumulate = 1;
+    if (p->learning_rate == 0) p->learning_rate = 2e-4;
+    if (p->beta1 == 0) p->beta1 = 0.9;
+    if (p->beta2 == 0) p->beta2 = 0.999;
+    if (p->epsilon == 0) p->epsilon = 1e-8;
+    if (p->max_norm == 0) p->max_norm = 1;
+    if (p->epochs == 0) p->epochs = 1;
+}
+
+static espl_status check_params(espl_context *ctx, const espl_trainer_params *p) {
+    if (!(p->learning_rate > 0) || !(p->beta1 >= 0 && p->beta1 < 1) || !(p->beta2 >= 0 && p->beta2 < 1) ||
+        !(p->epsilon > 0) || !(p->weight_decay >= 0) || !(p->epochs > 0) || !isfinite(p->learning_rate))
+        return espl_fail(ctx, ESPL_ARGUMENT, "learning rate %g, betas %g and %g, epsilon %g, weight decay %g, epochs %g: one "
+                         "is out of range", p->learning_rate, p->beta1, p->beta2, p->epsilon, p->weight_decay, p->epochs);
+    return ESPL_OK;
+}
+
+static espl_status check_trained(espl_model *model, const espl_adapter *adapter) {
+    if (adapter && adapter->merge_order)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged into the base and cannot be trained",
+                         adapter->name);
+    if (adapter && !adapter->active)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is not active", adapter->name);
+    if (!adapter && !model->params.trainable)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "the model was not loaded as trainable and no adapter was given");
+    return ESPL_OK;
+}
+
+static espl_status count_steps(espl_trainer *t) {
+    const espl_trainer_params *p = &t->params;
+    const uint64_t per_step = (uint64_t)p->batch * p->accumulate;
+    t->rows = espl_dataset_rows(t->dataset, ESPL_PART_TRAIN);
+    if (t->rows == 0) return espl_fail(t->ctx, ESPL_ARGUMENT, "the data has no rows to train on");
+    if (espl_dataset_vocabulary(t->dataset) > t->model->config.vocabulary)
+        return espl_fail(t->ctx, ESPL_ARGUMENT, "the data has token %u, the model's vocabulary has %u",
+                         espl_dataset_vocabulary(t->dataset) - 1, t->model->config.vocabulary);
+    const double steps = p->steps ? p->steps : ceil(p->epochs * t->rows / (double)per_step);
+    if (per_step > 1u << 24 || !(steps < 4e9))
+        return espl_fail(t->ctx, ESPL_ARGUMENT, "%g steps of %llu rows are not possible", steps,
+                         (unsigned long long)per_step);
+    t->steps = steps < 1 ? 1 : (uint32_t)steps;
+    return ESPL_OK;
+}
+
+static espl_status create(espl_trainer *t) {
+    const espl_trainer_params *p = &t->params;
+    const uint32_t context = espl_dataset_context(t->dataset);
+    ESPL_TRY(check_params(t->ctx, p));
+    ESPL_TRY(check_trained(t->model, t->adapter));
+    ESPL_TRY(count_steps(t));
+    const size_t tokens = (size_t)p->batch * context;
+    ESPL_TRY(espl_new(t->ctx, t->rows * sizeof *t->order, &t->order));
+    t->order_epoch = UINT64_MAX;
+    ESPL_TRY(espl_new(t->ctx, tokens * p->accumulate * sizeof *t->ids, &t->ids));
+    ESPL_TRY(espl_new(t->ctx, tokens * p->accumulate * sizeof *t->labels, &t->labels));
+    ESPL_TRY(espl_new(t->ctx, tokens * sizeof *t->losses, &t->losses));
+    ESPL_TRY(espl_optimiser_init(&t->optimiser, espl_trainer_store(t)));
+    const espl_pass_params pass = {.batch = p->batch,
+                                   .tokens = context,
+                                   .optimiser = &t->optimiser,
+                                   .dropout = true,
+                                   .recompute = p->recompute};
+    ESPL_TRY(espl_pass_init(&t->train, t->model, &pass));
+    t->train.step[ESPL_STEP_SEED_LOW] = (uint32_t)p->seed;
+    t->train.step[ESPL_STEP_SEED_HIGH] = (uint32_t)(p->seed >> 32);
+    espl_pass_set(&t->train, ESPL_STEP_BETA1, (float)p->beta1);
+    espl_pass_set(&t->train, ESPL_STEP_BETA2, (float)p->beta2);
+    espl_pass_set(&t->train, ESPL_STEP_EPSILON, (float)p->epsilon);
+    espl_pass_set(&t->train, ESPL_STEP_WEIGHT_DECAY, (float)p->weight_decay);
+    espl_pass_set(&t->train, ESPL_STEP_MAX_NORM, p->max_norm < 0 ? 0 : (float)p->max_norm);
+    return ESPL_OK;
+}
+
+espl_status espl_trainer_create(espl_model *model, espl_adapter *adapter, const espl_dataset *dataset,
+                                const espl_trainer_params *params, espl_trainer **out_trainer) {
+    *out_trainer = NULL;
+    espl_trainer *t;
+    ESPL_TRY(espl_new(model->ctx, sizeof *t, &t));
+    t->ctx = model->ctx;
+    t->model = model;
+    t->adapter = adapter;
+    t->dataset = dataset;
+    if (params) t->params = *params;
+    fill_defaults(&t->params);
+    espl_status status = create(t);
+    if (status != ESPL_OK) {
+        espl_trainer_destroy(&t);
+        return status;
+    }
+    *out_trainer = t;
+    return ESPL_OK;
+}
+
+void espl_trainer_destroy(espl_trainer **trainer) {
+    espl_trainer *t = *trainer;
+    if (!t) return;
+    espl_context *ctx = t->ctx;
+    espl_pass_finish(&t->train);
+    espl_pass_finish(&t->evaluation);
+    espl_optimiser_finish(&t->optimiser);
+    espl_free(ctx, &t->order);
+    espl_free(ctx, &t->ids);
+    espl_free(ctx, &t->labels);
+    espl_free(ctx, &t->losses);
+    espl_free(ctx, trainer);
+}
+
+/* ---- A step ---- */
+
+/* The next row of the training part; a new epoch has a new order. */
+static espl_row next_row(espl_trainer *t) {
+    const uint64_t epoch = t->rows_done / t->rows;
+    const uint32_t index = (uint32_t)(t->rows_done % t->rows);
+    if (epoch != t->order_epoch && !t->params.no_shuffle) {
+        espl_epoch_order(t->params.seed, epoch, t->rows, t->order);
+        t->order_epoch = epoch;
+    }
+    t->rows_done++;
+    return espl_dataset_row(t->dataset, ESPL_PART_TRAIN, t->params.no_shuffle ? index : t->order[index]);
+}
+
+/* Gathers the rows of a whole step; returns how many labels count. */
+static uint64_t gather(espl_trainer *t) {
+    const uint32_t context = espl_dataset_context(t->dataset), rows = t->params.batch * t->params.accumulate;
+    uint64_t labels = 0;
+    for (uint32_t r = 0; r < rows; r++) {
+        const espl_row row = next_row(t);
+        memcpy(t->ids + (size_t)r * context, row.ids, context * sizeof *t->ids);
+        memcpy(t->labels + (size_t)r * context, row.labels, context * sizeof *t->labels);
+        for (uint32_t i = 0; i < context; i++) labels += row.labels[i] >= 0;
+    }
+    return labels;
+}
+
+static espl_status run_step(espl_trainer *t, float out_stats[ESPL_STATS_WORDS]) {
+    const espl_trainer_params *p = &t->params;
+    espl_ticket ticket;
+    const uint64_t labels = gather(t);
+    espl_pass_set(&t->train, ESPL_STEP_LOSS_SCALE, labels ? (float)(1.0 / (double)labels) : 0.0f);
+    espl_pass_set(&t->train, ESPL_STEP_LEARNING_RATE,
+                  espl_schedule_rate(p->schedule, p->learning_rate, p->warmup, t->steps, t->step));
+    ESPL_TRY(espl_graph_submit(t->train.graph, ESPL_PHASE_BEGIN, &ticket));
+    const size_t micro = (size_t)p->batch * espl_dataset_context(t->dataset);
+    for (uint32_t i = 0; i < p->accumulate; i++)
+        ESPL_TRY(espl_pass_micro(&t->train, t->ids + i * micro, t->labels + i * micro, &ticket));
+    ESPL_TRY(espl_graph_submit(t->train.graph, ESPL_PHASE_END, &ticket));
+    ESPL_TRY(espl_wait(t->model->device, ticket));
+    t->step++;
+    return espl_optimiser_stats(&t->optimiser, out_stats);
+}
+
+static void report(espl_trainer *t, const float stats[ESPL_STATS_WORDS], espl_progress *out) {
+    const uint64_t row_tokens = espl_dataset_context(t->dataset);
+    const uint32_t kept = (uint32_t)ESPL_COUNT(t->seconds);
+    const uint32_t count = t->seconds_count < kept ? t->seconds_count : kept;
+    double seconds = 0;
+    for (uint32_t i = 0; i < count; i++) seconds += t->seconds[i];
+    const double per_step = count ? seconds / count : 0;
+    const double step_tokens = (double)t->params.batch * t->params.accumulate * (double)row_tokens;
+    *out = (espl_progress){.step = t->step,
+                           .steps = t->steps,
+                           .epoch = (double)t->rows_done / t->rows,
+                           .loss = stats[ESPL_STATS_LOSS],
+                           .gradient_norm = stats[ESPL_STATS_GRAD_NORM],
+                           .tokens = t->rows_done * row_tokens,
+                           .tokens_per_second = per_step > 0 ? step_tokens / per_step : 0,
+                           .seconds_left = per_step * (t->steps - t->step),
+                           .skipped = (uint32_t)stats[ESPL_STATS_SKIPPED]};
+    float rate;
+    memcpy(&rate, &t->train.step[ESPL_STEP_LEARNING_RATE], sizeof rate);
+    out->learning_rate = rate;
+}
+
+espl_status espl_trainer_step(espl_trainer *t, espl_progress *out_progress) {
+    float stats[ESPL_STATS_WORDS];
+    *out_progress = (espl_progress){.step = t->step, .steps = t->steps};
+    if (espl_trainer_is_done(t)) return ESPL_OK;
+    const double start = espl_os_seconds();
+    ESPL_TRY(run_step(t, stats));
+    t->seconds[t->seconds_count++ % ESPL_COUNT(t->seconds)] = espl_os_seconds() - start;
+    report(t, stats, out_progress);
+    return ESPL_OK;
+}
+
+bool espl_trainer_is_done(const espl_trainer *t) {
+    return t->step >= t->steps;
+}
+
+uint64_t espl_trainer_activation_bytes(const espl_trainer *t) {
+    return espl_graph_activation_bytes(t->train.graph);
+}
+
+/* ---- Evaluation ---- */
+
+/* Rows of a part through a pass without gradients; a short last batch is filled with rows that do not count. */
+static espl_status evaluate(espl_pass *pass, const espl_dataset *dataset, espl_part part, uint32_t batch, int32_t *ids,
+                            int32_t *labels, float *losses, double *out_loss, uint64_t *out_labels) {
+    const uint32_t context = espl_dataset_context(dataset), rows = espl_dataset_rows(dataset, part);
+    double sum = 0;
+    uint64_t counted = 0;
+    for (uint32_t first = 0; first < rows; first += batch) {
+        for (uint32_t r = 0; r < batch; r++) {
+            const bool there = first + r < rows;
+            const espl_row row = espl_dataset_row(dataset, part, there ? first + r : first);
+            memcpy(ids + (size_t)r * context, row.ids, context * sizeof *ids);
+            for (uint32_t i = 0; i < context; i++) {
+                labels[(size_t)r * context + i] = there ? row.labels[i] : ESPL_NO_LABEL;
+                counted += there && row.labels[i] >= 0;
+            }
+        }
+        espl_ticket ticket;
+        double batch_sum;
+        ESPL_TRY(espl_pass_micro(pass, ids, labels, &ticket));
+        ESPL_TRY(espl_pass_loss(pass, losses, &batch_sum));
+        sum += batch_sum;
+    }
+    *out_loss = counted ? sum / (double)counted : NAN;
+    *out_labels = counted;
+    return ESPL_OK;
+}
+
+espl_status espl_trainer_evaluate(espl_trainer *t, double *out_loss) {
+    const espl_part part = espl_dataset_rows(t->dataset, ESPL_PART_VALIDATION) ? ESPL_PART_VALIDATION : ESPL_PART_TRAIN;
+    uint64_t labels;
+    *out_loss = NAN;
+    if (!t->evaluation.graph) {
+        const espl_pass_params pass = {.batch = t->params.batch, .tokens = espl_dataset_context(t->dataset)};
+        ESPL_TRY(espl_pass_init(&t->evaluation, t->model, &pass));
+    }
+    return evaluate(&t->evaluation, t->dataset, part, t->params.batch, t->ids, t->labels, t->losses, out_loss, &labels);
+}
+
+espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, double *out_loss,
+                          uint64_t *out_labels) {
+    espl_context *ctx = model->ctx;
+    const uint32_t context = espl_dataset_context(dataset);
+    espl_pass pass = {0};
+    int32_t *ids = NULL, *labels = NULL;
+    float *losses = NULL;
+    espl_status status = ESPL_OK;
+    *out_loss = NAN;
+    *out_labels = 0;
+    if (batch == 0) batch = 1;
+    if (part < ESPL_PART_ALL || part > ESPL_PART_VALIDATION)
+        return espl_fail(ctx, ESPL_ARGUMENT, "part %d of a dataset is not 0, 1 or 2", part);
+    if (espl_dataset_vocabulary(dataset) > model->config.vocabulary)
+        return espl_fail(ctx, ESPL_ARGUMENT, "the data has token %u, the model's vocabulary has %u",
+                         espl_dataset_vocabulary(dataset) - 1, model->config.vocabulary);
+    const espl_pass_params params = {.batch = batch, .tokens = context};
+    ESPL_GOTO(espl_pass_init(&pass, model, &params));
+    ESPL_GOTO(espl_new(ctx, (size_t)batch * context * sizeof *ids, &ids));
+    ESPL_GOTO(espl_new(ctx, (size_t)batch * context * sizeof *labels, &labels));
+    ESPL_GOTO(espl_new(ctx, (size_t)batch * context * sizeof *losses, &losses));
+    ESPL_GOTO(evaluate(&pass, dataset, (espl_part)part, batch, ids, labels, losses, out_loss, out_labels));
+fail:
+    espl_pass_finish(&pass);
+    espl_free(ctx, &ids);
+    espl_free(ctx, &labels);
+    espl_free(ctx, &losses);
+    return status;
+}

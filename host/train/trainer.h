@@ -1,0 +1,34 @@
+/* The trainer's inside, for checkpoint.c. */
+#ifndef ESPL_TRAINER_H
+#define ESPL_TRAINER_H
+
+#include "host/train/data.h"
+#include "host/train/pass.h"
+#include <espalier/trainer.h>
+
+struct espl_trainer {
+    espl_context *ctx;          /* borrowed */
+    espl_model *model;          /* borrowed */
+    espl_adapter *adapter;      /* borrowed or NULL */
+    const espl_dataset *dataset; /* borrowed */
+    espl_trainer_params params; /* defaults filled in */
+    espl_optimiser optimiser;
+    espl_pass train, evaluation; /* evaluation: graph NULL until the first evaluate */
+    uint32_t steps;              /* in all */
+    uint32_t rows;               /* of the training part */
+    /* Position: what a checkpoint holds besides the tensors. */
+    uint32_t step;
+    uint64_t rows_done;
+    /* Working memory of a step. */
+    uint32_t *order;        /* owned: of epoch order_epoch */
+    uint64_t order_epoch;
+    int32_t *ids, *labels;  /* owned: accumulate * batch * context */
+    float *losses;          /* owned: batch * context */
+    double seconds[32];     /* of the newest steps, a ring */
+    uint32_t seconds_count;
+};
+
+/* The trained tensors. */
+espl_store *espl_trainer_store(espl_trainer *trainer);
+
+#endif

@@ -1,0 +1,61 @@
+/* What host and device agree on for attention.comp, attention_bwd_q.comp and attention_bwd_kv.comp; valid C and GLSL.
+ * Strides and offsets count elements and are multiples of 4. */
+#ifndef ESPL_ATTENTION_H
+#define ESPL_ATTENTION_H
+
+/* Bindings of set 0. All: */
+#define ATTENTION_BIND_Q 0
+#define ATTENTION_BIND_K 1
+#define ATTENTION_BIND_V 2
+#define ATTENTION_BIND_POSITIONS 3 /* not bound without ATTENTION_SPEC_POSITIONS */
+#define ATTENTION_BIND_LENGTHS 4   /* not bound without ATTENTION_SPEC_LENGTHS */
+/* attention.comp: */
+#define ATTENTION_BIND_OUT 5
+#define ATTENTION_BIND_OUT_LSE 6
+#define ATTENTION_BIND_COUNT 7
+/* attention_bwd_q.comp, attention_bwd_kv.comp: */
+#define ATTENTION_BIND_LSE 5
+#define ATTENTION_BIND_DO 6
+#define ATTENTION_BIND_ROWSUM 7 /* written by bwd_q, read by bwd_kv */
+#define ATTENTION_BIND_O 8      /* bwd_q */
+#define ATTENTION_BIND_DQ 9     /* bwd_q */
+#define ATTENTION_BIND_DK 8     /* bwd_kv */
+#define ATTENTION_BIND_DV 9     /* bwd_kv */
+#define ATTENTION_BIND_BWD_COUNT 10
+
+/* Specialization constants; 0, 1, 2 are the local size: ROW_LANES * DIM_SPLIT * KEY_SPLIT, 1, 1. */
+#define ATTENTION_SPEC_HEAD 3        /* head size */
+#define ATTENTION_SPEC_GROUP 4       /* query heads per key head */
+#define ATTENTION_SPEC_ROW_LANES 5   /* lanes that have rows of their own */
+#define ATTENTION_SPEC_LANE_ROWS 6   /* rows of such a lane */
+#define ATTENTION_SPEC_DIM_SPLIT 7   /* lanes that share a row's head dimensions */
+#define ATTENTION_SPEC_KEY_SPLIT 8   /* lanes that share a row's keys; forward only, else 1 */
+#define ATTENTION_SPEC_BLOCK 9       /* keys (bwd_kv: queries) per step of the loop */
+#define ATTENTION_SPEC_CAUSAL 10     /* 1: key <= query */
+#define ATTENTION_SPEC_POSITIONS 11  /* 1: read positions, 0: all zero */
+#define ATTENTION_SPEC_LENGTHS 12    /* 1: read lengths, 0: capacity */
+#define ATTENTION_SPEC_ACCUMULATE 13 /* bwd: 1: add to dQ; bit 0: add to dK, bit 1: add to dV */
+#define ATTENTION_SPEC_WANTED 14     /* bwd: 1: write dQ; bit 0: write dK, bit 1: write dV */
+
+#ifdef VULKAN
+#define ATTENTION_U32 uint
+layout(push_constant) uniform attention_push {
+#else
+#include <stdint.h>
+#define ATTENTION_U32 uint32_t
+typedef struct attention_push {
+#endif
+    ATTENTION_U32 queries, capacity, window; /* per row of the batch; window 0: none */
+    ATTENTION_U32 q_from, k_from, v_from, q_stride, k_stride, v_stride;
+    ATTENTION_U32 o_stride, lse_stride;                 /* lse and rowsum: [batch*queries, heads] */
+    ATTENTION_U32 do_stride, rowsum_stride;             /* bwd */
+    ATTENTION_U32 dq_from, dq_stride;                   /* bwd_q */
+    ATTENTION_U32 dk_from, dv_from, dk_stride, dv_stride; /* bwd_kv */
+    float scale;
+#ifdef VULKAN
+} push;
+#else
+} attention_push;
+#endif
+
+#endif

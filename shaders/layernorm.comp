@@ -1,0 +1,42 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+// y[r,c] = w[c] * (x[r,c] - mean[r]) * rstd[r] + b[c],  rstd[r] = 1 / sqrt(mean of (x[r,c] - mean[r])^2 + eps).
+// Two passes for the sums: the difference of large squares would lose digits. A workgroup takes row after row.
+#include "layernorm.h"
+layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
+layout(constant_id = LAYERNORM_SPEC_BIAS) const uint BIAS = 0;
+#include "lib/quad.glsl"
+#include "lib/reduce.glsl"
+
+layout(std430, set = 0, binding = LAYERNORM_BIND_X) restrict readonly buffer layernorm_x { vec4 x[]; };
+layout(std430, set = 0, binding = LAYERNORM_BIND_W) restrict readonly buffer layernorm_w { vec4 w[]; };
+layout(std430, set = 0, binding = LAYERNORM_BIND_B) restrict readonly buffer layernorm_b { vec4 b[]; };
+layout(std430, set = 0, binding = LAYERNORM_BIND_Y) restrict writeonly buffer layernorm_y { vec4 y[]; };
+layout(std430, set = 0, binding = LAYERNORM_BIND_STAT) restrict writeonly buffer layernorm_stat { float stat[]; };
+
+void main()
+{
+    const uint quads = (push.cols + 3) / 4, lane = gl_LocalInvocationID.x;
+    for (uint row = gl_WorkGroupID.x; row < push.rows; row += gl_NumWorkGroups.x) {
+        const uint x_at = row * push.x_stride, y_at = row * push.y_stride;
+        vec4 sums = vec4(0.0), squares = vec4(0.0);
+        for (uint q = reduce_first(); q < quads; q += reduce_step())
+            sums += quad_keep(x[x_at + q], push.cols - 4 * q);
+        const float mean = reduce_sum(quad_sum(sums)) / float(push.cols);
+        for (uint q = reduce_first(); q < quads; q += reduce_step()) {
+            const vec4 v = quad_keep(x[x_at + q] - mean, push.cols - 4 * q);
+            squares += v * v;
+        }
+        const float rstd = 1.0 / sqrt(reduce_sum(quad_sum(squares)) / float(push.cols) + push.eps);
+        for (uint q = lane; q < quads; q += gl_WorkGroupSize.x) {
+            vec4 v = w[q] * ((x[x_at + q] - mean) * rstd);
+            if (BIAS != 0)
+                v += b[q];
+            QUAD_STORE(y, y_at + q, v, push.cols - 4 * q)
+        }
+        if (lane == 0) {
+            stat[row] = mean;
+            stat[push.stat_stride + row] = rstd;
+        }
+    }
+}

@@ -1,0 +1,58 @@
+/* What host and device agree on for every matmul kernel (matmul*.comp); valid C and valid GLSL.
+ *
+ *   C[m,n] = scale * sum over k of A(m,k) * B(k,n)  (+ bias[n]) (+ residual[m,n]) (+ beta * C[m,n])
+ *
+ * NT  A[M,K]  B[N,K]   a linear layer forward, its weight stored [out,in]
+ * NN  A[M,K]  B[K,N]   the gradient of that layer's input
+ * TN  A[K,M]  B[K,N]   the gradient of its weight
+ *
+ * A, bias, residual, C are f32; B is f32, f16 or bf16 (-DB_F32, -DB_F16, -DB_BF16 when the shader is compiled).
+ * Rows are contiguous. Strides and offsets count elements and are multiples of 4; the elements between the end
+ * of a row and its stride may hold anything, are read at most up to the next multiple of 4, and are never
+ * written. Offsets count from the start of the bound window.
+ * Grid: x = ceil(m / TILE_M), y = ceil(n / TILE_N), z = 1. */
+#ifndef ESPL_MATMUL_H
+#define ESPL_MATMUL_H
+
+/* Bindings of set 0. A kernel built without a flag still declares its buffer: bind any. */
+#define MATMUL_BIND_A 0
+#define MATMUL_BIND_B 1
+#define MATMUL_BIND_BIAS 2
+#define MATMUL_BIND_RESIDUAL 3
+#define MATMUL_BIND_C 4
+#define MATMUL_BIND_COUNT 5
+
+/* Specialization constants; 0, 1, 2 are the local size (y and z are 1). Legal tiles: the head of each kernel. */
+#define MATMUL_SPEC_TILE_M 3       /* rows of C one workgroup makes */
+#define MATMUL_SPEC_TILE_N 4       /* columns of C one workgroup makes */
+#define MATMUL_SPEC_TILE_K 5       /* terms of the sum taken at a time, or ways the sum is split (matmul_few) */
+#define MATMUL_SPEC_LANE_M 6       /* rows of C one invocation makes */
+#define MATMUL_SPEC_LANE_N 7       /* columns of C one invocation makes */
+#define MATMUL_SPEC_ORIENTATION 8  /* MATMUL_NT, MATMUL_NN, MATMUL_TN */
+#define MATMUL_SPEC_BIAS 9         /* 1: add bias[n] */
+#define MATMUL_SPEC_RESIDUAL 10    /* 1: add residual[m,n] */
+#define MATMUL_SPEC_ACCUMULATE 11  /* 1: add beta * C[m,n]; 0: C is not read */
+
+#define MATMUL_NT 0
+#define MATMUL_NN 1
+#define MATMUL_TN 2
+
+#ifdef VULKAN
+#define MATMUL_U32 uint
+layout(push_constant) uniform matmul_push {
+#else
+#include <stdint.h>
+#define MATMUL_U32 uint32_t
+typedef struct matmul_push {
+#endif
+    MATMUL_U32 m, n, k;
+    MATMUL_U32 a_offset, b_offset, bias_offset, residual_offset, c_offset;
+    MATMUL_U32 a_stride, b_stride, residual_stride, c_stride;
+    float scale, beta;
+#ifdef VULKAN
+} push;
+#else
+} matmul_push;
+#endif
+
+#endif

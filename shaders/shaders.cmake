@@ -1,0 +1,70 @@
+# GLSL to SPIR-V to C, at build time.
+#   espl_add_shader(<target> <name> <source.comp> [DEFINES A B=1 ...])
+# gives the target a C file with `const espl_shader espl_shader_<name>`. glslc runs at build time only and tracks what a
+# source includes. vulkan1.1 is the floor of the library.
+#   espl_op(<op> SHADERS <shader>[:<DEFINE>[=value],...][@<suffix>] ...)
+# is a line of host/ops/ops.cmake: shaders/<shader>.comp with these defines becomes espl_shader_<shader>[_<suffix>].
+#   espl_ops_finish()
+# writes shaders/shaders.h in the build folder, which declares them all.
+find_program(ESPALIER_GLSLC glslc REQUIRED)
+
+function(espl_add_shader target name source)
+    cmake_parse_arguments(PARSE_ARGV 3 arg "" "" "DEFINES")
+    cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+    set(folder ${CMAKE_CURRENT_BINARY_DIR}/shaders)
+    file(MAKE_DIRECTORY ${folder})
+    set(words ${folder}/${name}.inc)
+    list(TRANSFORM arg_DEFINES PREPEND -D)
+    add_custom_command(OUTPUT ${words}
+        COMMAND ${ESPALIER_GLSLC} -O --target-env=vulkan1.1 -fshader-stage=compute -mfmt=num -I ${PROJECT_SOURCE_DIR}/shaders
+                ${arg_DEFINES} -MD -MF ${words}.d -MT ${words} -o ${words} ${source}
+        DEPENDS ${source} DEPFILE ${words}.d COMMENT "Shader ${name}" VERBATIM)
+    set(file ${folder}/${name}.c)
+    # file(CONFIGURE) leaves an unchanged file alone, so that configuring again compiles nothing again.
+    set(ESPL_SHADER_NAME ${name})
+    file(CONFIGURE OUTPUT ${file} CONTENT [[
+/* Made by shaders/shaders.cmake. */
+#include "host/gpu/gpu.h"
+
+extern const espl_shader espl_shader_@ESPL_SHADER_NAME@;
+static const uint32_t words[] = {
+#include "@ESPL_SHADER_NAME@.inc"
+};
+const espl_shader espl_shader_@ESPL_SHADER_NAME@ = {"@ESPL_SHADER_NAME@", words, sizeof words};
+]] @ONLY)
+    set_source_files_properties(${file} PROPERTIES OBJECT_DEPENDS ${words})
+    target_sources(${target} PRIVATE ${file})
+endfunction()
+
+function(espl_op name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SHADERS")
+    foreach(file host/ops/op_${name}.h host/ops/op_${name}.c tests/ref/ref_${name}.c tests/ops/test_${name}.c)
+        if(NOT EXISTS ${PROJECT_SOURCE_DIR}/${file})
+            message(FATAL_ERROR "operator ${name} lacks ${file}")
+        endif()
+    endforeach()
+    foreach(shader ${arg_SHADERS})
+        if(NOT shader MATCHES "^([a-z0-9_]+)(:([A-Za-z0-9_=,]+))?(@([a-z0-9_]+))?$")
+            message(FATAL_ERROR "operator ${name}: '${shader}' is not shader[:DEFINE,...][@suffix]")
+        endif()
+        set(shader_name ${CMAKE_MATCH_1})
+        if(CMAKE_MATCH_5)
+            set(shader_name ${CMAKE_MATCH_1}_${CMAKE_MATCH_5})
+        endif()
+        set(source ${PROJECT_SOURCE_DIR}/shaders/${CMAKE_MATCH_1}.comp)
+        string(REPLACE "," ";" defines "${CMAKE_MATCH_3}")
+        espl_add_shader(espalier_shaders ${shader_name} ${source} DEFINES ${defines})
+        set_property(GLOBAL APPEND PROPERTY espl_shader_names ${shader_name})
+    endforeach()
+    target_sources(espalier PRIVATE ${PROJECT_SOURCE_DIR}/host/ops/op_${name}.c)
+    set_property(GLOBAL APPEND PROPERTY espl_op_names ${name})
+endfunction()
+
+function(espl_ops_finish)
+    get_property(names GLOBAL PROPERTY espl_shader_names)
+    set(header "/* Made by shaders/shaders.cmake. */\n#include \"host/gpu/gpu.h\"\n\n")
+    foreach(name ${names})
+        string(APPEND header "extern const espl_shader espl_shader_${name};\n")
+    endforeach()
+    file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/shaders/shaders.h CONTENT "${header}" @ONLY)
+endfunction()

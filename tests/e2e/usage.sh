@@ -1,0 +1,48 @@
+# The command line: help of every command, and what is not understood.
+. "$SOURCE/tests/e2e/lib.sh"
+
+commands="devices train eval generate merge inspect bench probe"
+must "overview" help
+for command in $commands; do
+    check "the overview names $command" grep -q "^  $command " "$work/out"
+done
+for command in $commands; do
+    must "help $command" help "$command"
+    check "help $command has a usage line" grep -q "^usage: espalier $command" "$work/out"
+    check "help $command fits 120 columns" awk 'length > 120 { exit 1 }' "$work/out"
+    cp "$work/out" "$work/help"
+    run "$command" --help
+    check "$command --help is the same text" cmp "$work/help" "$work/out"
+done
+must "version" --version
+check "one line of version" grep -qE '^espalier [0-9]+\.[0-9]+\.[0-9]+$' "$work/out"
+
+run
+[ $status -eq 2 ] && ok "no command at all" || not_ok "no command at all" "exit status $status"
+refuses 2 "unknown command" 'no command "paint"' paint
+refuses 2 "help of an unknown command" 'no command "paint"' help paint
+refuses 2 "unknown flag" '\-\-colour' train --colour red
+refuses 2 "flag of another command" '\-\-prompt' train --prompt x
+refuses 2 "short flag" 'flag -q' eval -q
+refuses 2 "missing value" '\-\-model needs a value' eval --model
+refuses 2 "missing flag" '\-\-data FILE is missing' eval --model m
+refuses 2 "word that does not belong" '"surplus"' eval --model m --data d surplus
+refuses 2 "switch with a value" '\-\-json=1' devices --json=1
+refuses 2 "text for a number" '\-\-steps takes' train --model m --data d --out o --steps many
+refuses 2 "negative number" '\-\-batch takes' train --model m --data d --out o --batch -3
+refuses 2 "number beyond 32 bits" '\-\-steps takes' train --model m --data d --out o --steps 4294967296
+refuses 2 "zero steps" '\-\-steps takes' train --model m --data d --out o --steps 0
+refuses 2 "not a number" '\-\-lr takes' train --model m --data d --out o --lr nan
+refuses 2 "number and more" '\-\-lr takes' train --model m --data d --out o --lr 1e-4x
+refuses 2 "unknown mode" '\-\-mode takes one of' eval --model m --data d --mode quick
+refuses 2 "unknown schedule" '\-\-schedule takes one of' train --model m --data d --out o --schedule linear\|cosine
+refuses 2 "steps and epochs" '\-\-epochs' train --model m --data d --out o --steps 3 --epochs 3
+refuses 2 "random weights under an adapter" '\-\-method full' train --model m --data d --out o --init random
+refuses 2 "ragged rows" 'row 2 has 1' probe --model m --out o --ids '1,2;3'
+refuses 2 "letters among ids" 'character 3' probe --model m --out o --ids '1,a'
+refuses 2 "labels of another shape" 'labels' probe --model m --out o --ids '1,2' --labels '1,2,3'
+refuses 2 "no such benchmark" 'no benchmark "jump"' bench jump
+refuses 2 "nothing to inspect" 'one PATH' inspect
+"$ESPALIER" help > /dev/full 2> "$work/err"
+[ $? -eq 1 ] && ok "a full disk behind stdout" || not_ok "a full disk behind stdout"
+finish

@@ -1,0 +1,391 @@
+/* A host program with a VkDevice of its own hands it over: the library works on it, locks the queue, and leaves it as
+ * it was. The host's validation layer listens all the while, to its end. Because the host also hands over the loader,
+ * it can let single Vulkan calls fail: so the loss of a device and a full heap are tested here too. */
+#define VK_NO_PROTOTYPES
+#include <vulkan/vulkan_core.h>
+
+#include "gpu_test.h"
+#include "host/base/os.h"
+#include <string.h>
+
+#define FUNCTIONS(X)              \
+    X(DestroyInstance)            \
+    X(EnumeratePhysicalDevices)   \
+    X(GetPhysicalDeviceFeatures2) \
+    X(GetPhysicalDeviceQueueFamilyProperties) \
+    X(CreateDevice)               \
+    X(DestroyDevice)              \
+    X(GetDeviceQueue)             \
+    X(QueueSubmit)                \
+    X(QueueWaitIdle)              \
+    X(CreateDebugUtilsMessengerEXT) \
+    X(DestroyDebugUtilsMessengerEXT)
+
+typedef struct host {
+    espl_context *ctx;
+    void *library;
+    PFN_vkGetInstanceProcAddr get;
+#define MEMBER(name) PFN_vk##name name;
+    FUNCTIONS(MEMBER)
+#undef MEMBER
+    VkInstance instance;
+    VkDebugUtilsMessengerEXT messenger;
+    VkPhysicalDevice physical;
+    VkDevice device;
+    VkQueue queue;
+    uint32_t family;
+    VkPhysicalDeviceVulkan12Features features12;
+    VkPhysicalDeviceFeatures2 features;
+    int locks, unlocks, messages;
+} host;
+
+static VkBool32 VKAPI_PTR hear(VkDebugUtilsMessageSeverityFlagBitsEXT severity, VkDebugUtilsMessageTypeFlagsEXT types,
+                               const VkDebugUtilsMessengerCallbackDataEXT *data, void *user) {
+    (void)severity;
+    (void)types;
+    host *h = user;
+    h->messages++;
+    print_error("  host's validation: %s\n", data->pMessage);
+    return VK_FALSE;
+}
+
+static void lock(void *user) {
+    host *h = user;
+    assert_int_equal(h->locks++, h->unlocks);
+}
+
+static void unlock(void *user) {
+    host *h = user;
+    assert_int_equal(++h->unlocks, h->locks);
+}
+
+static VkResult make_instance(host *h, bool with_layer) {
+    PFN_vkCreateInstance create = (PFN_vkCreateInstance)h->get(VK_NULL_HANDLE, "vkCreateInstance");
+    const char *const layers[] = {"VK_LAYER_KHRONOS_validation"}, *const extensions[] = {"VK_EXT_debug_utils"};
+    const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = VK_API_VERSION_1_2};
+    const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                       .pApplicationInfo = &application,
+                                       .enabledLayerCount = with_layer,
+                                       .ppEnabledLayerNames = layers,
+                                       .enabledExtensionCount = 1,
+                                       .ppEnabledExtensionNames = extensions};
+    return create(&info, NULL, &h->instance);
+}
+
+/* The device with or without what Vulkan 1.2 can add. */
+static void make_device(host *h, bool plain) {
+    const float priority = 0.5f;
+    VkQueueFamilyProperties families[8];
+    uint32_t count = 8;
+    h->GetPhysicalDeviceQueueFamilyProperties(h->physical, &count, families);
+    while (!(families[h->family].queueFlags & VK_QUEUE_COMPUTE_BIT)) h->family++;
+    VkPhysicalDeviceVulkan12Features supported = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+    VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &supported};
+    h->GetPhysicalDeviceFeatures2(h->physical, &all);
+    h->features12 = (VkPhysicalDeviceVulkan12Features){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+                                                       .shaderFloat16 = !plain && supported.shaderFloat16,
+                                                       .timelineSemaphore = !plain && supported.timelineSemaphore};
+    h->features = (VkPhysicalDeviceFeatures2){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                              .pNext = &h->features12};
+    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                           .queueFamilyIndex = h->family,
+                                           .queueCount = 1,
+                                           .pQueuePriorities = &priority};
+    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                                     .pNext = &h->features,
+                                     .queueCreateInfoCount = 1,
+                                     .pQueueCreateInfos = &queue};
+    assert_int_equal(h->CreateDevice(h->physical, &info, NULL, &h->device), VK_SUCCESS);
+    h->GetDeviceQueue(h->device, h->family, 0, &h->queue);
+}
+
+static void host_open(host *h, bool plain) {
+    *h = (host){.ctx = test_context_open()};
+    h->library = espl_os_library_open("libvulkan.so.1");
+    assert_non_null(h->library);
+    void *symbol = espl_os_library_symbol(h->library, "vkGetInstanceProcAddr");
+    memcpy(&h->get, &symbol, sizeof symbol);
+    VkResult result = make_instance(h, true);
+    if (result == VK_ERROR_LAYER_NOT_PRESENT) result = make_instance(h, false);
+    assert_int_equal(result, VK_SUCCESS);
+#define LOAD(name) h->name = (PFN_vk##name)h->get(h->instance, "vk" #name);
+    FUNCTIONS(LOAD)
+#undef LOAD
+    const VkDebugUtilsMessengerCreateInfoEXT messenger = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+        .messageSeverity =
+            VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+        .pfnUserCallback = hear,
+        .pUserData = h};
+    assert_int_equal(h->CreateDebugUtilsMessengerEXT(h->instance, &messenger, NULL, &h->messenger), VK_SUCCESS);
+    uint32_t count = 1;
+    assert_true(h->EnumeratePhysicalDevices(h->instance, &count, &h->physical) >= 0 && count == 1);
+    make_device(h, plain);
+}
+
+/* The host's own objects still work, and nothing of the library's is left on the device. */
+static void host_close(host *h) {
+    const VkSubmitInfo nothing = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO};
+    assert_int_equal(h->QueueSubmit(h->queue, 1, &nothing, VK_NULL_HANDLE), VK_SUCCESS);
+    assert_int_equal(h->QueueWaitIdle(h->queue), VK_SUCCESS);
+    h->DestroyDevice(h->device, NULL);
+    assert_int_equal(h->messages, 0);
+    h->DestroyDebugUtilsMessengerEXT(h->instance, h->messenger, NULL);
+    h->DestroyInstance(h->instance, NULL);
+    espl_os_library_close(h->library);
+    test_context_close(&h->ctx);
+}
+
+static espl_device_import_params import_params(host *h) {
+    espl_device_import_params params = {.instance = h->instance,
+                                        .physical_device = h->physical,
+                                        .device = h->device,
+                                        .queue = h->queue,
+                                        .queue_family = h->family,
+                                        .lock_queue = lock,
+                                        .unlock_queue = unlock,
+                                        .lock_user = h,
+                                        .cache_folder = ""};
+    memcpy(&params.get_instance_proc_addr, &h->get, sizeof h->get);
+    return params;
+}
+
+static void compute(host *h, espl_device *device) {
+    espl_arena arena;
+    espl_span v;
+    espl_commands *commands;
+    espl_ticket ticket = 0;
+    float values[100] = {0};
+    espl_arena_init(&arena, device, ESPL_ARENA_WEIGHTS, "imported");
+    assert_ok(h->ctx, espl_arena_take(&arena, sizeof values, &v));
+    assert_ok(h->ctx, espl_upload(device, v, values, sizeof values));
+    assert_ok(h->ctx, espl_commands_begin(device, "on the host's device", &commands));
+    assert_ok(h->ctx, record_increment(device, commands, v, 100, 2, 3));
+    assert_ok(h->ctx, espl_commands_end(commands));
+    int before = h->locks;
+    for (int i = 0; i < 10; i++) assert_ok(h->ctx, espl_submit(device, &commands, 1, &ticket));
+    assert_int_equal(h->locks - before, 10);
+    assert_int_equal(h->locks, h->unlocks);
+    assert_ok(h->ctx, espl_download(device, v, values, sizeof values));
+    for (int i = 0; i < 100; i++) assert_true(values[i] == 60);
+    espl_commands_destroy(&commands);
+    espl_arena_finish(&arena);
+}
+
+static void import_and_leave(bool plain, bool debug_utils) {
+    host h;
+    host_open(&h, plain);
+    espl_device_import_params params = import_params(&h);
+    params.debug_utils = debug_utils;
+    if (!plain) params.features = &h.features;
+    espl_device *device;
+    for (int round = 0; round < 2; round++) { /* what was destroyed can be imported again */
+        assert_ok(h.ctx, espl_device_import(h.ctx, &params, &device));
+        const espl_capabilities *c = espl_device_capabilities(device);
+        assert_int_equal(c->timeline, h.features12.timelineSemaphore);
+        assert_int_equal(c->f16_arithmetic, h.features12.shaderFloat16);
+        const espl_kernel *kernel;
+        espl_status half = espl_device_kernel(device, &espl_shader_half, (uint32_t[]){64}, 1, &kernel);
+        assert_int_equal(half, c->f16_arithmetic ? ESPL_OK : ESPL_UNSUPPORTED);
+        compute(&h, device);
+        espl_device_destroy(&device);
+    }
+    host_close(&h);
+}
+
+static void import_with_features(void **state) {
+    (void)state;
+    import_and_leave(false, true);
+}
+
+static void import_of_a_plain_device(void **state) {
+    (void)state;
+    import_and_leave(true, false);
+}
+
+static void import_refuses_half_a_host(void **state) {
+    (void)state;
+    host h;
+    host_open(&h, true);
+    espl_device *device;
+    espl_device_import_params params = import_params(&h);
+    params.queue = NULL;
+    assert_fails(h.ctx, ESPL_ARGUMENT, espl_device_import(h.ctx, &params, &device));
+    params = import_params(&h);
+    params.unlock_queue = NULL;
+    assert_fails(h.ctx, ESPL_ARGUMENT, espl_device_import(h.ctx, &params, &device));
+    assert_message(h.ctx, "lock_queue and unlock_queue");
+    params = import_params(&h);
+    params.queue_family = 99;
+    assert_fails(h.ctx, ESPL_UNSUPPORTED, espl_device_import(h.ctx, &params, &device));
+    assert_message(h.ctx, "queue family 99 cannot compute");
+    assert_null(device);
+    for (long n = 0;; n++) { /* every allocation fails once; the host's device is whole after each */
+        memory.calls = 0;
+        memory.fail_after = n;
+        params = import_params(&h);
+        espl_status status = espl_device_import(h.ctx, &params, &device);
+        bool reached = memory.calls > n;
+        memory.fail_after = -1;
+        espl_device_destroy(&device);
+        assert_int_equal(status, reached ? ESPL_HOST_MEMORY : ESPL_OK);
+        if (!reached) break;
+    }
+    host_close(&h);
+}
+
+/* ---- Calls that fail ---- */
+
+static struct {
+    PFN_vkGetInstanceProcAddr get;
+    PFN_vkGetDeviceProcAddr get_device;
+    PFN_vkQueueSubmit submit;
+    PFN_vkAllocateMemory allocate;
+    int submits_left;     /* that succeed; then the device is lost */
+    int allocations_full; /* that find no room */
+} fault;
+
+static VkResult VKAPI_PTR failing_submit(VkQueue queue, uint32_t count, const VkSubmitInfo *infos, VkFence fence) {
+    if (fault.submits_left == 0) return VK_ERROR_DEVICE_LOST;
+    fault.submits_left--;
+    return fault.submit(queue, count, infos, fence);
+}
+
+static VkResult VKAPI_PTR failing_allocate(VkDevice device, const VkMemoryAllocateInfo *info,
+                                           const VkAllocationCallbacks *callbacks, VkDeviceMemory *out_memory) {
+    if (fault.allocations_full == 0) return fault.allocate(device, info, callbacks, out_memory);
+    fault.allocations_full--;
+    return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+}
+
+static PFN_vkVoidFunction VKAPI_PTR get_device_function(VkDevice device, const char *name) {
+    PFN_vkVoidFunction function = fault.get_device(device, name);
+    if (strcmp(name, "vkQueueSubmit") == 0) {
+        fault.submit = (PFN_vkQueueSubmit)function;
+        return (PFN_vkVoidFunction)failing_submit;
+    }
+    if (strcmp(name, "vkAllocateMemory") == 0) {
+        fault.allocate = (PFN_vkAllocateMemory)function;
+        return (PFN_vkVoidFunction)failing_allocate;
+    }
+    return function;
+}
+
+static PFN_vkVoidFunction VKAPI_PTR get_function(VkInstance instance, const char *name) {
+    PFN_vkVoidFunction function = fault.get(instance, name);
+    if (strcmp(name, "vkGetDeviceProcAddr") != 0) return function;
+    fault.get_device = (PFN_vkGetDeviceProcAddr)function;
+    return (PFN_vkVoidFunction)get_device_function;
+}
+
+static espl_device *open_faulty(host *h, bool plain) {
+    host_open(h, plain);
+    fault.get = h->get;
+    fault.submits_left = -1;
+    fault.allocations_full = 0;
+    espl_device_import_params params = import_params(h);
+    if (!plain) params.features = &h->features;
+    PFN_vkGetInstanceProcAddr get = get_function;
+    memcpy(&params.get_instance_proc_addr, &get, sizeof get);
+    espl_device *device;
+    assert_ok(h->ctx, espl_device_import(h->ctx, &params, &device));
+    return device;
+}
+
+static void a_lost_device_stays_lost(bool plain) {
+    host h;
+    espl_device *device = open_faulty(&h, plain);
+    espl_arena arena, second;
+    espl_span v, w;
+    espl_commands *commands, *more;
+    espl_ticket ticket = 0, newest;
+    const espl_kernel *kernel;
+    espl_arena_init(&arena, device, ESPL_ARENA_STATE, "lost");
+    espl_arena_init(&second, device, ESPL_ARENA_STATE, "lost too");
+    assert_ok(h.ctx, espl_arena_take(&arena, 256, &v));
+    assert_ok(h.ctx, espl_arena_take(&second, 256, &w));
+    assert_ok(h.ctx, espl_commands_begin(device, "lost", &commands));
+    assert_ok(h.ctx, record_increment(device, commands, v, 64, 1, 1));
+    assert_ok(h.ctx, espl_commands_end(commands));
+    fault.submits_left = 2;
+    for (int i = 0; i < 2; i++) assert_ok(h.ctx, espl_submit(device, &commands, 1, &ticket));
+    assert_ok(h.ctx, espl_wait(device, ticket));
+    assert_fails(h.ctx, ESPL_DEVICE_LOST, espl_submit(device, &commands, 1, &newest));
+    assert_message(h.ctx, "vkQueueSubmit: VK_ERROR_DEVICE_LOST");
+    assert_int_equal(newest, ticket);
+    fault.submits_left = -1;
+    assert_fails(h.ctx, ESPL_DEVICE_LOST, espl_submit(device, &commands, 1, &ticket));
+    assert_message(h.ctx, "was lost");
+    assert_fails(h.ctx, ESPL_DEVICE_LOST, espl_wait(device, ticket));
+    assert_fails(h.ctx, ESPL_DEVICE_LOST, espl_commands_begin(device, "after", &more));
+    assert_fails(h.ctx, ESPL_DEVICE_LOST, espl_arena_take(&arena, 4 << 20, &w));
+    assert_fails(h.ctx, ESPL_DEVICE_LOST, espl_upload(device, v, "word", 4));
+    assert_fails(h.ctx, ESPL_DEVICE_LOST, espl_device_kernel(device, &espl_shader_shared, NULL, 0, &kernel));
+    assert_true(espl_is_done(device, ticket));
+    espl_commands_destroy(&commands);
+    espl_arena_finish(&arena);
+    espl_arena_finish(&second);
+    assert_int_equal(espl_device_count(device).arena_bytes[ESPL_ARENA_STATE], 256); /* the device's own dummy */
+    espl_device_destroy(&device);
+    host_close(&h);
+}
+
+static void device_loss_with_a_timeline(void **state) {
+    (void)state;
+    a_lost_device_stays_lost(false);
+}
+
+static void device_loss_with_fences(void **state) {
+    (void)state;
+    a_lost_device_stays_lost(true);
+}
+
+static void a_full_heap_says_how_full(void **state) {
+    (void)state;
+    host h;
+    espl_device *device = open_faulty(&h, false);
+    espl_arena arena, old;
+    espl_span v;
+    espl_arena_init(&arena, device, ESPL_ARENA_WEIGHTS, "llama");
+    fault.allocations_full = 2; /* as one reserved block, and as the part asked for */
+    assert_ok(h.ctx, espl_arena_reserve(&arena, 8 << 20));
+    assert_fails(h.ctx, ESPL_DEVICE_MEMORY, espl_arena_take(&arena, 4096, &v));
+    assert_message(h.ctx, "llama (weights): no room for 4096 bytes; the heap has ");
+    assert_null(v.block);
+    fault.allocations_full = 1; /* in pieces it fits */
+    assert_ok(h.ctx, espl_arena_take(&arena, 4096, &v));
+    assert_int_equal(arena.bytes, 4096);
+
+    /* What a running submission still holds back is waited for before giving up. */
+    espl_commands *commands;
+    espl_ticket ticket;
+    espl_arena_init(&old, device, ESPL_ARENA_ACTIVATIONS, "old");
+    assert_ok(h.ctx, espl_arena_take(&old, 4 << 20, &v));
+    assert_ok(h.ctx, espl_commands_begin(device, "slow", &commands));
+    assert_ok(h.ctx, espl_commands_fill(commands, v, 0));
+    assert_ok(h.ctx, record_increment(device, commands, v, 1 << 20, 1, 2000));
+    assert_ok(h.ctx, espl_commands_end(commands));
+    assert_ok(h.ctx, espl_submit(device, &commands, 1, &ticket));
+    espl_arena_finish(&old);
+    fault.allocations_full = espl_is_done(device, ticket) ? 0 : 1;
+    assert_ok(h.ctx, espl_arena_take(&arena, 2 << 20, &v));
+    espl_commands_destroy(&commands);
+    espl_arena_finish(&arena);
+    espl_device_destroy(&device);
+    host_close(&h);
+}
+
+int main(void) {
+    int missing = test_missing_device();
+    if (missing) return missing;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(import_with_features),
+        cmocka_unit_test(import_of_a_plain_device),
+        cmocka_unit_test(import_refuses_half_a_host),
+        cmocka_unit_test(device_loss_with_a_timeline),
+        cmocka_unit_test(device_loss_with_fences),
+        cmocka_unit_test(a_full_heap_says_how_full),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL) != 0;
+}

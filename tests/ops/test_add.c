@@ -1,0 +1,61 @@
+#include "host/ops/op_add.h"
+#include "tests/ops/harness.h"
+#include <stdio.h>
+
+typedef struct shape {
+    uint32_t rows, cols;
+    bool twice; /* a + a: the gradient of a is the sum of two */
+} shape;
+
+static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
+    const shape *s = args;
+    return espl_graph_add(graph, &(espl_add_args){leaves[0], s->twice ? leaves[0] : leaves[1]});
+}
+
+static void reference(const double *const *leaves, const void *args, double *out) {
+    const shape *s = args;
+    ref_add(leaves[0], s->twice ? leaves[0] : leaves[1], (size_t)s->rows * s->cols, out);
+}
+
+static void shapes(void **state) {
+    (void)state;
+    const shape list[] = {{1, 1}, {3, 7}, {2, 31}, {5, 64}, {70, 33}, {257, 16}, {2, 515}, {3, 20, true}};
+    for (size_t i = 0; i < ESPL_COUNT(list); i++) {
+        char name[64];
+        snprintf(name, sizeof name, "add %ux%u", list[i].rows, list[i].cols);
+        op_check(&(op_case){.name = name,
+                            .leaf = {{.name = "a", .rows = list[i].rows, .cols = list[i].cols},
+                                     {.name = "b", .rows = list[i].twice ? 0 : list[i].rows, .cols = list[i].cols}},
+                            .build = build,
+                            .reference = reference,
+                            .args = &list[i]});
+    }
+}
+
+static void parameters(void **state) {
+    (void)state;
+    const shape s = {3, 10};
+    op_check(&(op_case){.name = "add to a parameter with a longer stride",
+                        .leaf = {{.name = "a", .rows = 3, .cols = 10},
+                                 {.name = "b", .rows = 3, .cols = 10, .stride = 20, .role = ESPL_ROLE_PARAMETER}},
+                        .build = build,
+                        .reference = reference,
+                        .args = &s});
+}
+
+static void refused(void **state) {
+    (void)state;
+    espl_graph *graph;
+    op_ok(espl_graph_create(op_device(), "refused", &graph));
+    op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
+    espl_tensor *a = espl_graph_value(graph, "a", 2, 12, ESPL_DTYPE_F32);
+    espl_tensor *b = espl_graph_value(graph, "b", 2, 13, ESPL_DTYPE_F32);
+    assert_null(espl_graph_add(graph, &(espl_add_args){a, b}));
+    op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "add: a is 2 x 12 F32, b is 2 x 13 F32");
+    espl_graph_destroy(&graph);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(parameters), cmocka_unit_test(refused)};
+    return op_main("add", tests, ESPL_COUNT(tests));
+}

@@ -1,0 +1,94 @@
+/* References in double precision: each the formula of its operator, written to be read. Matrices are row-major without
+ * padding. Arguments come in the order inputs, sizes, outputs. */
+#ifndef ESPL_TESTS_REF_H
+#define ESPL_TESTS_REF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One block per operator, in the order of host/ops/ops.cmake; add yours at the end of the file. */
+
+/* out = a + b */
+void ref_add(const double *a, const double *b, size_t count, double *out);
+
+/* x rounded to f16 (mantissa 11, least exponent -14) or bf16 (8, -126), nearest even; too large is infinite. */
+double ref_round(double x, int mantissa_bits, int least_exponent);
+void ref_cast(const double *x, size_t count, int mantissa_bits, int least_exponent, double *out);
+
+/* t[from .. from + count) = value */
+void ref_fill(double value, size_t from, size_t count, double *t);
+
+/* out[c] += sum over r of x[r, from + c] */
+void ref_colsum(const double *x, size_t rows, size_t x_cols, size_t from, size_t cols, double *out);
+
+/* y[t] = scale * table[ids[t]] + position_table[positions[b] + i]; either of the last two may be NULL. */
+void ref_embedding(const double *ids, const double *table, const double *position_table, const double *positions,
+                   size_t batch, size_t tokens, size_t vocabulary, size_t position_count, size_t cols, double scale,
+                   double *y);
+
+/* Groups of group_cols columns from `from`; other columns are copied. */
+void ref_rmsnorm(const double *x, const double *w, size_t rows, size_t cols, size_t from, size_t groups,
+                 size_t group_cols, double eps, double *y);
+/* b may be NULL. */
+void ref_layernorm(const double *x, const double *w, const double *b, size_t rows, size_t cols, double eps, double *y);
+
+/* kind: ACTIVATION_... of shaders/activation.h */
+double ref_activate(double x, unsigned kind);
+void ref_activation(const double *x, size_t rows, size_t x_cols, size_t from, size_t cols, unsigned kind, bool gated,
+                    size_t gate_from, double *y);
+
+/* The words of random numbers are philox(seed, stream, r * ceil(cols / 4) + c / 4)[c % 4]. */
+void ref_dropout(const double *x, size_t rows, size_t cols, double p, uint64_t seed, uint64_t stream, double *y);
+
+/* stats[word] += factor * sum of x */
+void ref_sum(const double *x, size_t count, double factor, size_t word, double *stats);
+
+/* stats as named in shaders/lib/step.h; max_norm 0: no clipping. */
+void ref_grad_norm(const double *gradients, size_t count, double max_norm, double beta1, double beta2, double *stats);
+
+/* One step of torch.optim.AdamW; clip, bias1, bias2 and finite from stats. */
+typedef struct ref_adamw_args {
+    double rate, beta1, beta2, epsilon, decay;
+} ref_adamw_args;
+void ref_adamw(const double *gradients, const double *stats, size_t count, const ref_adamw_args *args, double *p,
+               double *m, double *v);
+
+/* As host/ops/op_attention.h; positions and lengths may be NULL, scale 0 means 1 / sqrt(head_size). */
+typedef struct ref_attention_args {
+    size_t batch, queries, capacity, heads, kv_heads, head_size;
+    size_t q_cols, k_cols, v_cols, q_from, k_from, v_from;
+    double scale;
+    bool causal;
+    size_t window;
+} ref_attention_args;
+void ref_attention(const double *q, const double *k, const double *v, const double *positions, const double *lengths,
+                   const ref_attention_args *args, double *o);
+
+/* As host/ops/op_rotary.h; positions may be NULL; cache and cache_after NULL: no cache. */
+typedef struct ref_rotary_args {
+    size_t batch, queries, cols, q_from, heads, k_from, v_from, kv_heads, head_size, pairs;
+    bool interleaved;
+    double magnitude;
+    size_t capacity, cache_cols, cache_k_from, cache_v_from;
+} ref_rotary_args;
+void ref_rotary(const double *x, const double *frequencies, const double *positions, const double *cache,
+                const ref_rotary_args *args, double *y, double *cache_after);
+
+/* C[m,n] = scale * sum over k of A(m,k) B(k,n) + bias[n] + residual[m,n]; a and b are the stored matrices, of a_cols and
+ * b_cols columns, from whose columns a_from and b_from A and B are taken; bias and residual may be NULL. C has c_cols columns,
+ * is written from c_from, and is added to if accumulate. */
+typedef struct ref_matmul_args {
+    uint32_t orientation; /* MATMUL_NT, MATMUL_NN, MATMUL_TN */
+    size_t m, n, k, a_cols, b_cols, a_from, b_from, c_cols, c_from;
+    double scale;
+    bool accumulate;
+} ref_matmul_args;
+void ref_matmul(const double *a, const double *b, const double *bias, const double *residual,
+                const ref_matmul_args *args, double *c);
+
+/* loss[t] = log(sum over j of exp(h[t] . w[j])) - h[t] . w[label[t]]; 0 for a negative label. */
+void ref_cross_entropy(const double *h, const double *w, const double *labels, size_t tokens, size_t vocabulary, size_t d,
+                       double *loss);
+
+#endif

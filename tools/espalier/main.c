@@ -1,0 +1,145 @@
+/* espalier: trains adapters of transformers on any GPU with a Vulkan driver, and uses them. Each command is a file,
+ * cmd_<name>.c; this one finds it and prints help. */
+#include "tools/espalier/program.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const command commands[] = {
+    {"devices", FOR_DEVICES, "[--json]", "list the GPUs of this machine and what they can do",
+     "Prints number, name, driver and capabilities of every Vulkan device. The number, part of the name\n"
+     "or the UUID is what --device takes. Which one is taken without --device: a discrete GPU before an\n"
+     "integrated, a virtual and a software one.\n",
+     "espalier devices\nespalier devices --json | jq -r '.[].name'\n", cmd_devices},
+    {"train", FOR_TRAIN, "--model DIR --data FILE --out DIR [FLAGS]", "train an adapter, or a whole model",
+     "Trains on the GPU and writes a PEFT folder (adapter_config.json, adapter_model.safetensors) that\n"
+     "every PEFT-aware tool loads. With --method full the whole model is trained and saved. The adapter with\n"
+     "the lowest validation loss is kept in OUT/best. Ctrl-C stops after the step under way, writes\n"
+     "OUT/checkpoint and says how to go on.\n",
+     "espalier train --model models/smol --data notes.txt --out notes-adapter --epochs 3\n"
+     "espalier train --model models/smol --data chat.jsonl --out chat --method lora:r=16,alpha=32 --steps 500 \\\n"
+     "    --batch 4 --lr 1e-4 --schedule cosine --warmup 20 --eval-every 100\n"
+     "espalier train --model config-only --init random --method full --data book.txt --out book-model\n",
+     cmd_train},
+    {"eval", FOR_EVAL, "--model DIR --data FILE [FLAGS]", "measure loss and perplexity on a text",
+     "Mean loss per token over all rows of the data, and its exponential.\n",
+     "espalier eval --model models/smol --data held-out.txt\n"
+     "espalier eval --model models/smol --adapter notes-adapter --data held-out.txt --json\n",
+     cmd_eval},
+    {"generate", FOR_GENERATE, "--model DIR --prompt TEXT [FLAGS]", "let the model go on from a text",
+     "Prints what follows the prompt as it is made; counts and speed follow on stderr.\n",
+     "espalier generate --model models/smol --prompt \"Once upon a time\" --temperature 0.8 --top-p 0.95 --seed 7\n"
+     "espalier generate --model models/smol --adapter notes-adapter --prompt \"Dear diary,\" --stop $'\\n\\n'\n",
+     cmd_generate},
+    {"merge", FOR_MERGE, "--model DIR --adapter DIR --out DIR [FLAGS]", "write the model with the adapter added in",
+     "The result is a model folder of its own, with the tokenizer, that needs no adapter.\n",
+     "espalier merge --model models/smol --adapter notes-adapter --out smol-notes\n", cmd_merge},
+    {"inspect", FOR_INSPECT, "PATH [--json]", "what is in a model folder, an adapter folder or a safetensors file",
+     "Reads headers only and needs no GPU.\n",
+     "espalier inspect models/smol\nespalier inspect notes-adapter/adapter_model.safetensors --json\n", cmd_inspect},
+    {"bench", FOR_BENCH, "[train] [prompt] [generate] [first-step] [FLAGS]", "measure speed on this machine",
+     "Without names all of them run. Without --model a small Llama with random weights is measured.\n"
+     "  first-step  seconds from the start of the process to the end of the first training step\n"
+     "  train       tokens/s of LoRA of rank 8 on every linear layer of every block\n"
+     "  prompt      tokens/s of reading a prompt of --context tokens\n"
+     "  generate    tokens/s of writing one token after the other\n"
+     "Figures are medians. host%: share of the time in which the host worked instead of waiting for the\n"
+     "device (processor time of the calling thread).\n",
+     "espalier bench\nespalier bench train --model models/smol --context 512 --mode fast --json\n", cmd_bench},
+    {"probe", FOR_PROBE, "--model DIR --ids ROWS --out FILE [FLAGS]", "write logits, loss and gradients of one batch",
+     "For checking against another framework: a safetensors file with ids, labels, logits, loss, grad.NAME of\n"
+     "every trainable tensor, and with --steps N param<N>.NAME after N steps of AdamW without clipping.\n",
+     "espalier probe --model tests/golden/llama_lora --adapter tests/golden/llama_lora/adapter \\\n"
+     "    --ids \"1,80,47;1,9,9\" --steps 2 --lr 1e-4 --weight-decay 0.01 --out probe.safetensors\n",
+     cmd_probe},
+};
+
+static const command *find_command(const char *name) {
+    for (size_t i = 0; i < ESPL_COUNT(commands); i++)
+        if (!strcmp(commands[i].name, name)) return &commands[i];
+    return NULL;
+}
+
+static void print_overview(FILE *to) {
+    fprintf(to, "espalier trains adapters of transformers on any GPU with a Vulkan driver, and uses them.\n\n"
+                "usage: espalier COMMAND [FLAGS]\n\n");
+    for (size_t i = 0; i < ESPL_COUNT(commands); i++)
+        fprintf(to, "  %-10s%s\n", commands[i].name, commands[i].summary);
+    fprintf(to, "  %-10s%s\n  %-10s%s\n", "help", "this text, or the flags of a command: espalier help train",
+            "--version", "name and version");
+    fprintf(to, "\nExit status: 0 done; 1 failed, with the reason on stderr; 2 the command line was not understood;\n"
+                "130 stopped by Ctrl-C with everything kept.\n");
+}
+
+static void print_help(const command *command) {
+    printf("usage: espalier %s %s\n\n%s", command->name, command->usage, command->text);
+    options_print_help(command->bit);
+    printf("\nExamples\n");
+    for (const char *at = command->examples; *at;) {
+        size_t length = strcspn(at, "\n");
+        printf("  %.*s\n", (int)length, at);
+        at += length + (at[length] == '\n');
+    }
+}
+
+/* A full disk or a closed pipe behind stdout must not look like success. */
+static int check_stdout(int result) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return result;
+    return fail("the output could not be written: %s", strerror(errno));
+}
+
+static void log_line(void *user, espl_log_level level, const char *line) {
+    (void)user;
+    static const char *const names[] = {"error: ", "warning: "};
+    if (level <= ESPL_LOG_WARNING) fprintf(stderr, "espalier: %s%s\n", names[level], line);
+}
+
+static int run_command(const command *command, int word_count, char **words, double started) {
+    options opts;
+    /* getopt reorders what it is given; the line as typed is wanted later. */
+    char *typed[512];
+    if (word_count >= (int)ESPL_COUNT(typed)) return fail_usage(command->name, "too many words");
+    memcpy(typed, words, (size_t)word_count * sizeof *typed);
+    int result = options_parse(command, word_count, words, &opts);
+    if (result) return result;
+    if (opts.help) {
+        print_help(command);
+        return EXIT_DONE;
+    }
+    program program = {.options = &opts, .words = typed, .word_count = word_count, .started = started};
+    espl_status status = espl_context_create(&(espl_context_params){.log = log_line}, &program.context);
+    if (status) return fail("%s", espl_status_meaning(status));
+    result = command->run(&program);
+    close_program(&program);
+    espl_context_destroy(&program.context);
+    return result;
+}
+
+static int run_help(int word_count, char **words) {
+    if (word_count < 2) {
+        print_overview(stdout);
+        return EXIT_DONE;
+    }
+    const command *command = find_command(words[1]);
+    if (!command) return fail_usage(NULL, "there is no command \"%s\"", words[1]);
+    print_help(command);
+    return EXIT_DONE;
+}
+
+int main(int word_count, char **words) {
+    double started = espl_os_seconds();
+    if (word_count < 2) {
+        print_overview(stderr);
+        return EXIT_USAGE;
+    }
+    const char *name = words[1];
+    if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h"))
+        return check_stdout(run_help(word_count - 1, words + 1));
+    if (!strcmp(name, "--version") || !strcmp(name, "version")) {
+        printf("espalier %s\n", ESPALIER_VERSION);
+        return check_stdout(EXIT_DONE);
+    }
+    const command *command = find_command(name);
+    if (!command) return fail_usage(NULL, "there is no command \"%s\"", name);
+    return check_stdout(run_command(command, word_count - 1, words + 1, started));
+}

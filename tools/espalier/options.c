@@ -1,0 +1,277 @@
+/* See options.h. */
+#include "tools/espalier/program.h"
+#include <errno.h>
+#include <float.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum option_kind { SWITCH, TEXT, LIST, CHOICE, U32, U64, REAL } option_kind;
+
+typedef struct option_row {
+    unsigned commands; /* that know it */
+    unsigned required; /* commands that cannot do without */
+    const char *group, *name;
+    const char *value; /* NULL for a switch */
+    option_kind kind;
+    size_t offset;      /* in struct options */
+    double least, most; /* for numbers */
+    const char *takes;  /* "--lr takes <this>", or the words of a choice joined by '|' */
+    const char *help;
+} option_row;
+
+#define AT(field)  offsetof(options, field)
+#define ON_MODEL   (FOR_TRAIN | FOR_EVAL | FOR_GENERATE | FOR_MERGE | FOR_BENCH | FOR_PROBE)
+#define COUNTING   1, UINT32_MAX, "a whole number from 1"
+#define COUNTING_0 0, UINT32_MAX, "a whole number"
+#define ANY_TEXT   0, 0, NULL
+
+static const option_row rows[] = {
+    {ON_MODEL, ON_MODEL & ~(unsigned)FOR_BENCH, "Model", "model", "DIR", TEXT, AT(model), ANY_TEXT,
+     "Hugging Face model folder: config.json, model.safetensors or its shards, tokenizer"},
+    {FOR_TRAIN, 0, "Model", "adapter", "DIR", LIST, AT(adapters), ANY_TEXT,
+     "train this saved adapter further instead of a new one"},
+    {FOR_EVAL | FOR_GENERATE | FOR_BENCH | FOR_PROBE, 0, "Model", "adapter", "[NAME=]DIR", LIST, AT(adapters), ANY_TEXT,
+     "PEFT adapter folder; given several times, their changes add up"},
+    {FOR_MERGE, FOR_MERGE, "Model", "adapter", "[NAME=]DIR", LIST, AT(adapters), ANY_TEXT,
+     "PEFT adapter folder; several are merged in the order given"},
+    {FOR_TRAIN | FOR_BENCH | FOR_PROBE, 0, "Model", "init", "random", CHOICE, AT(init), 0, 0, "random",
+     "start from random weights; the folder then needs config.json (and the tokenizer) only"},
+
+    {FOR_TRAIN | FOR_EVAL, FOR_TRAIN | FOR_EVAL, "Data", "data", "FILE", TEXT, AT(data), ANY_TEXT,
+     "plain text, or JSON lines with text, prompt and completion, messages, or instruction, input, output"},
+    {FOR_TRAIN | FOR_EVAL | FOR_BENCH, 0, "Data", "context", "N", U32, AT(context), COUNTING, "tokens in a row (256)"},
+    {FOR_TRAIN | FOR_EVAL | FOR_BENCH, 0, "Data", "batch", "N", U32, AT(batch), COUNTING, "rows at a time (1)"},
+    {FOR_TRAIN, 0, "Data", "validation-share", "X", REAL, AT(validation_share), 0, 0.9, "a number from 0 to 0.9",
+     "share of the rows kept out of training to measure perplexity (0.05); 0: none"},
+
+    {FOR_TRAIN | FOR_PROBE, 0, "Training", "method", "SPEC", TEXT, AT(method), ANY_TEXT,
+     "full, or a method with its settings: lora:r=8,alpha=16,targets=q_proj+v_proj"},
+    {FOR_TRAIN, 0, "Training", "steps", "N", U32, AT(steps), COUNTING, "optimiser steps"},
+    {FOR_TRAIN, 0, "Training", "epochs", "X", REAL, AT(epochs), DBL_MIN, 1e6, "a number above 0",
+     "passes over the data instead of --steps (1)"},
+    {FOR_TRAIN, 0, "Training", "accumulate", "N", U32, AT(accumulate), COUNTING,
+     "batches whose gradients make one step (1)"},
+    {FOR_TRAIN | FOR_PROBE, 0, "Training", "lr", "X", REAL, AT(learning_rate), DBL_MIN, 1e6, "a number above 0",
+     "learning rate (train: 2e-4, probe: 1e-4)"},
+    {FOR_TRAIN, 0, "Training", "schedule", "NAME", CHOICE, AT(schedule), 0, 0, "linear|constant|cosine",
+     "linear (the default) and cosine fall to 0 at the last step; or constant"},
+    {FOR_TRAIN, 0, "Training", "warmup", "N", U32, AT(warmup), COUNTING_0, "steps in which the rate rises from 0 (0)"},
+    {FOR_TRAIN | FOR_PROBE, 0, "Training", "weight-decay", "X", REAL, AT(weight_decay), 0, 1e6, "a number from 0",
+     "decoupled weight decay of AdamW (0)"},
+    {FOR_TRAIN, 0, "Training", "max-norm", "X", REAL, AT(max_norm), 0, 1e30, "a number from 0",
+     "gradients longer than this are shortened to it (1); 0: never"},
+    {FOR_TRAIN | FOR_PROBE, 0, "Training", "recompute", NULL, SWITCH, AT(recompute), ANY_TEXT,
+     "keep less and compute it again: less memory, about a third more time"},
+    {FOR_PROBE, 0, "Training", "steps", "N", U32, AT(steps), COUNTING_0, "AdamW steps on this batch (0)"},
+
+    {FOR_PROBE, FOR_PROBE, "Batch", "ids", "ROWS", TEXT, AT(ids), ANY_TEXT,
+     "token numbers: commas between tokens, semicolons between rows of equal length (1,80,147;1,3,3)"},
+    {FOR_PROBE, 0, "Batch", "labels", "ROWS", TEXT, AT(labels), ANY_TEXT,
+     "the same shape; negative does not count (default: the ids)"},
+
+    {FOR_GENERATE, FOR_GENERATE, "Text", "prompt", "TEXT", TEXT, AT(prompt), ANY_TEXT, "what the text goes on from"},
+    {FOR_GENERATE, 0, "Text", "max-tokens", "N", U32, AT(max_tokens), COUNTING, "most tokens to write (128)"},
+    {FOR_GENERATE, 0, "Text", "stop", "TEXT", LIST, AT(stops), ANY_TEXT,
+     "end before this text; may be given several times"},
+    {FOR_GENERATE, 0, "Text", "ignore-end", NULL, SWITCH, AT(ignore_end), ANY_TEXT, "go on past the end of the text"},
+    {FOR_GENERATE, 0, "Text", "context", "N", U32, AT(context), COUNTING,
+     "tokens the cache holds, prompt included (the model's maximum, at most 4096)"},
+
+    {FOR_GENERATE, 0, "Sampling", "temperature", "T", REAL, AT(temperature), 0, 1e6, "a number from 0",
+     "0: always the most likely token (the default); 1: as the model says; above: wilder"},
+    {FOR_GENERATE, 0, "Sampling", "top-k", "N", U32, AT(top_k), COUNTING_0, "only the N most likely tokens; 0: all"},
+    {FOR_GENERATE, 0, "Sampling", "top-p", "P", REAL, AT(top_p), 0, 1, "a number from 0 to 1",
+     "only the most likely tokens that together have probability P; 0: all"},
+    {FOR_GENERATE, 0, "Sampling", "min-p", "P", REAL, AT(min_p), 0, 1, "a number from 0 to 1",
+     "only tokens at least P times as likely as the first; 0: all"},
+    {FOR_GENERATE, 0, "Sampling", "repetition-penalty", "X", REAL, AT(repetition_penalty), 0, 1e6, "a number from 0",
+     "above 1: tokens seen before become less likely; 0 or 1: off"},
+
+    {FOR_TRAIN, FOR_TRAIN, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT,
+     "folder for the adapter (or model), DIR/checkpoint, DIR/best and metrics"},
+    {FOR_MERGE, FOR_MERGE, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT, "folder for the merged model, in f32"},
+    {FOR_PROBE, FOR_PROBE, "Output", "out", "FILE", TEXT, AT(out), ANY_TEXT, "safetensors file to write"},
+    {FOR_TRAIN, 0, "Output", "metrics", "FILE", TEXT, AT(metrics), ANY_TEXT,
+     "one JSON object per step and per validation (DIR/metrics.jsonl)"},
+    {FOR_TRAIN, 0, "Output", "eval-every", "N", U32, AT(eval_every), COUNTING,
+     "measure perplexity before the first and after every N steps too, not at the end only"},
+    {FOR_TRAIN, 0, "Output", "save-every", "N", U32, AT(save_every), COUNTING,
+     "write DIR/checkpoint every N steps too, not at the end only"},
+    {FOR_TRAIN, 0, "Output", "resume", NULL, SWITCH, AT(resume), ANY_TEXT,
+     "go on from DIR/checkpoint, to the same bits as a run that was never stopped"},
+    {FOR_TRAIN | FOR_MERGE, 0, "Output", "force", NULL, SWITCH, AT(force), ANY_TEXT,
+     "write into a folder that has something in it already"},
+    {FOR_BENCH, 0, "Output", "repetitions", "N", U32, AT(repetitions), COUNTING, "measurements per figure (5)"},
+
+    {ON_MODEL, 0, "Device", "device", "WHICH", TEXT, AT(device), ANY_TEXT,
+     "number as listed by `espalier devices`, part of the name, or UUID (the best one)"},
+    {ON_MODEL & ~(unsigned)FOR_MERGE, 0, "Device", "mode", "MODE", CHOICE, AT(mode), 0, 0, "exact|fast",
+     "exact (the default): f32, the same bits on every run; fast: 16-bit weights, the device's fastest kernels"},
+    {ON_MODEL & ~(unsigned)FOR_MERGE, 0, "Device", "dtype", "TYPE", CHOICE, AT(dtype), 0, 0, "f32|f16|bf16",
+     "base weights on the device (as stored)"},
+    {ON_MODEL, 0, "Device", "limits", "LIST", TEXT, AT(limits), ANY_TEXT,
+     "use less than the device offers, for faulty drivers: subgroup_arithmetic=0,shared_bytes_max=16384"},
+    {ON_MODEL, 0, "Device", "cache", "DIR", TEXT, AT(cache), ANY_TEXT,
+     "folder for compiled kernels (the user's cache folder); \"\": none"},
+    {ON_MODEL & ~(unsigned)FOR_MERGE, 0, "Device", "seed", "N", U64, AT(seed), 0, 0, "a whole number",
+     "of random weights, new adapters, row order, dropout, sampling (0)"},
+
+    {~0u, 0, "Any command", "json", NULL, SWITCH, AT(json), ANY_TEXT, "the result as JSON on stdout"},
+    {~0u, 0, "Any command", "help", NULL, SWITCH, AT(help), ANY_TEXT, "this text"},
+};
+
+static bool is_choice(const char *choices, const char *text) {
+    size_t length = strlen(text);
+    while (length > 0) {
+        size_t part = strcspn(choices, "|");
+        if (part == length && !strncmp(choices, text, part)) return true;
+        if (!choices[part]) break;
+        choices += part + 1;
+    }
+    return false;
+}
+
+/* Decimal digits only: strtoull would take "-1" and " 7". */
+static bool parse_whole(const char *text, uint64_t most, uint64_t *out_value) {
+    if (!*text || strspn(text, "0123456789") != strlen(text)) return false;
+    errno = 0;
+    unsigned long long value = strtoull(text, NULL, 10);
+    *out_value = value;
+    return errno == 0 && value <= most;
+}
+
+static bool parse_real(const char *text, double *out_value) {
+    char *end;
+    *out_value = strtod(text, &end);
+    return end != text && !*end && isfinite(*out_value);
+}
+
+/* Puts one value into the field; false if it is none the row takes. */
+static bool set_value(const option_row *row, const char *text, options *opts) {
+    void *field = (char *)opts + row->offset;
+    uint64_t whole;
+    double real;
+    switch (row->kind) {
+    case SWITCH: *(bool *)field = true; return true;
+    case CHOICE:
+        if (!is_choice(row->takes, text)) return false;
+        *(const char **)field = text;
+        return true;
+    case TEXT: *(const char **)field = text; return true;
+    case LIST: {
+        option_list *list = field;
+        if (list->count == OPTION_LIST_MAX) return false;
+        list->items[list->count++] = text;
+        return true;
+    }
+    case U32:
+        if (!parse_whole(text, (uint64_t)row->most, &whole) || (double)whole < row->least) return false;
+        *(uint32_t *)field = (uint32_t)whole;
+        return true;
+    case U64:
+        if (!parse_whole(text, UINT64_MAX, &whole)) return false;
+        *(uint64_t *)field = whole;
+        return true;
+    case REAL:
+        if (!parse_real(text, &real) || real < row->least || real > row->most) return false;
+        *(double *)field = real;
+        return true;
+    }
+    return false;
+}
+
+static int refuse_value(const command *command, const option_row *row, const char *text) {
+    if (row->kind == LIST)
+        return fail_usage(command->name, "--%s was given more than %d times", row->name, OPTION_LIST_MAX);
+    if (row->kind != CHOICE) return fail_usage(command->name, "--%s takes %s, not \"%s\"", row->name, row->takes, text);
+    return fail_usage(command->name, "--%s takes one of %s, not \"%s\"", row->name, row->takes, text);
+}
+
+static bool is_given(const option_row *row, const options *opts) {
+    const void *field = (const char *)opts + row->offset;
+    if (row->kind == LIST) return ((const option_list *)field)->count > 0;
+    return *(const char *const *)field != NULL; /* only TEXT and LIST are ever required */
+}
+
+/* What the flags mean when they are not there and zero would mean something else. */
+static void set_defaults(options *opts) {
+    *opts = (options){.validation_share = 0.05, .max_norm = 1, .repetitions = 5};
+}
+
+int options_parse(const command *command, int word_count, char **words, options *out_options) {
+    struct option known[ESPL_COUNT(rows) + 1] = {{0}};
+    int known_count = 0;
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        if (!(rows[i].commands & command->bit)) continue;
+        known[known_count++] =
+            (struct option){rows[i].name, rows[i].value ? required_argument : no_argument, NULL, (int)(i + 256)};
+    }
+    set_defaults(out_options);
+    opterr = 0;
+    optind = 1;
+    for (int found; (found = getopt_long(word_count, words, ":h", known, NULL)) != -1;) {
+        if (found == ':') return fail_usage(command->name, "%s needs a value after it", words[optind - 1]);
+        if (found == 'h') {
+            out_options->help = true;
+            return 0;
+        }
+        if (found < 256) {
+            /* optopt is the letter of a short flag; long ones are the word just passed. */
+            if (optopt > 0 && optopt < 256) return fail_usage(command->name, "there is no flag -%c", optopt);
+            return fail_usage(command->name, "%s is not one of its flags", words[optind - 1]);
+        }
+        const option_row *row = &rows[found - 256];
+        if (!set_value(row, optarg, out_options)) return refuse_value(command, row, optarg);
+    }
+    if (out_options->help) return 0;
+    for (int i = optind; i < word_count; i++) {
+        if (out_options->operands.count == OPTION_LIST_MAX) return fail_usage(command->name, "too many words");
+        out_options->operands.items[out_options->operands.count++] = words[i];
+    }
+    if (out_options->operands.count && !(command->bit & (FOR_INSPECT | FOR_BENCH)))
+        return fail_usage(command->name, "\"%s\" does not belong here", out_options->operands.items[0]);
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        const option_row *row = &rows[i];
+        if ((row->required & command->bit) && !is_given(row, out_options))
+            return fail_usage(command->name, "--%s %s is missing", row->name, row->value);
+    }
+    return 0;
+}
+
+#define HELP_COLUMN 28
+#define HELP_WIDTH  96
+
+/* Prints text broken at spaces; the first line begins at HELP_COLUMN already. */
+static void print_wrapped(const char *text) {
+    size_t room = HELP_WIDTH - HELP_COLUMN;
+    while (strlen(text) > room) {
+        size_t length = room;
+        while (length > 0 && text[length] != ' ')
+            length--;
+        if (length == 0) break;
+        printf("%.*s\n%*s", (int)length, text, HELP_COLUMN, "");
+        text += length + 1;
+    }
+    printf("%s\n", text);
+}
+
+void options_print_help(unsigned command_bit) {
+    const char *group = "";
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        const option_row *row = &rows[i];
+        if (!(row->commands & command_bit)) continue;
+        if (strcmp(row->group, group)) printf("\n%s\n", row->group);
+        group = row->group;
+        char flag[64];
+        const char *value = row->kind == CHOICE ? row->takes : row->value;
+        int length = snprintf(flag, sizeof flag, "  --%s%s%s", row->name, value ? " " : "", value ? value : "");
+        if (length < HELP_COLUMN - 1)
+            printf("%-*s", HELP_COLUMN, flag);
+        else
+            printf("%s\n%*s", flag, HELP_COLUMN, "");
+        print_wrapped(row->help);
+    }
+}

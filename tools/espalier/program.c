@@ -1,0 +1,165 @@
+/* Opening what commands work on, and failing in one sentence. */
+#include "tools/espalier/program.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int fail(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fputs("espalier: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    return EXIT_FAILED;
+}
+
+int fail_status(const program *program, espl_status status) {
+    const char *message = espl_context_message(program->context);
+    return fail("%s", *message ? message : espl_status_meaning(status));
+}
+
+int fail_usage(const char *command_name, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "espalier%s%s: ", command_name ? " " : "", command_name ? command_name : "");
+    vfprintf(stderr, format, args);
+    fprintf(stderr, " (see: espalier help%s%s)\n", command_name ? " " : "", command_name ? command_name : "");
+    va_end(args);
+    return EXIT_USAGE;
+}
+
+void say(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+}
+
+int open_device(program *program) {
+    const options *opts = program->options;
+    espl_device_params params = {.select = opts->device, .cache_folder = opts->cache, .limits = opts->limits};
+    espl_status status = espl_device_create(program->context, &params, &program->device);
+    return status ? fail_status(program, status) : 0;
+}
+
+espl_model_params model_params(const options *opts) {
+    return (espl_model_params){
+        .mode = opts->mode && !strcmp(opts->mode, "fast") ? ESPL_MODE_FAST : ESPL_MODE_EXACT,
+        .dtype = opts->dtype,
+        .random = opts->init != NULL,
+        .seed = opts->seed,
+    };
+}
+
+int open_model(program *program, const espl_model_params *params) {
+    int result = open_device(program);
+    if (result) return result;
+    espl_status status = espl_model_load(program->device, program->options->model, params, &program->model);
+    return status ? fail_status(program, status) : 0;
+}
+
+/* Length of NAME in "NAME=DIR", or 0: only a plain word counts as a name, and a folder of that very spelling wins. */
+static size_t name_length(const char *text) {
+    size_t length = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
+    return text[length] == '=' && !espl_os_is_folder(text) ? length : 0;
+}
+
+static int open_adapter(program *program, const char *text) {
+    char name[128];
+    size_t length = name_length(text);
+    if (length >= sizeof name) return fail("--adapter %s: the name is longer than %zu", text, sizeof name - 1);
+    if (length > 0)
+        snprintf(name, sizeof name, "%.*s", (int)length, text);
+    else
+        snprintf(name, sizeof name, "adapter%zu", program->adapter_count + 1);
+    const char *folder = length > 0 ? text + length + 1 : text;
+    espl_status status = espl_adapter_load(program->model, name, folder, &program->adapters[program->adapter_count]);
+    if (status) return fail_status(program, status);
+    program->adapter_count++;
+    return 0;
+}
+
+char *adapter_names(program *program) {
+    espl_bytes names = {0};
+    espl_status status = program->adapter_count ? ESPL_OK : espl_bytes_print(program->context, &names, "none");
+    for (size_t i = 0; i < program->adapter_count && !status; i++)
+        status =
+            espl_bytes_print(program->context, &names, "%s%s", i ? "+" : "", espl_adapter_name(program->adapters[i]));
+    if (status) espl_bytes_finish(program->context, &names);
+    return names.data;
+}
+
+static int activate_all(program *program) {
+    char *names = adapter_names(program);
+    espl_status status = names ? espl_model_activate(program->model, names) : ESPL_HOST_MEMORY;
+    espl_free(program->context, &names);
+    return status ? fail_status(program, status) : 0;
+}
+
+int open_adapters(program *program) {
+    const option_list *list = &program->options->adapters;
+    for (size_t i = 0; i < list->count; i++) {
+        int result = open_adapter(program, list->items[i]);
+        if (result) return result;
+    }
+    return list->count ? activate_all(program) : 0;
+}
+
+bool is_full_training(const options *opts) {
+    return opts->method && !strcmp(opts->method, "full");
+}
+
+int open_method(program *program, const char *fallback) {
+    const options *opts = program->options;
+    if (opts->method && opts->adapters.count)
+        return fail_usage(program->words[0],
+                          "--method makes a new adapter and --adapter takes a saved one; give one of them");
+    if (opts->adapters.count > 1)
+        return fail_usage(program->words[0], "--adapter was given %zu times; one is trained", opts->adapters.count);
+    if (is_full_training(opts)) return 0;
+    if (opts->adapters.count) {
+        int result = open_adapters(program);
+        if (!result) program->trained = program->adapters[0];
+        return result;
+    }
+    const char *method = opts->method ? opts->method : fallback;
+    if (!method) return 0;
+    espl_status status = espl_adapter_add(program->model, "adapter", method, opts->seed, &program->adapters[0]);
+    if (status) return fail_status(program, status);
+    program->adapter_count = 1;
+    program->trained = program->adapters[0];
+    return activate_all(program);
+}
+
+void close_program(program *program) {
+    while (program->adapter_count > 0)
+        espl_adapter_delete(&program->adapters[--program->adapter_count]);
+    espl_model_destroy(&program->model);
+    espl_device_destroy(&program->device);
+}
+
+const char *mode_name(espl_mode mode) {
+    return mode == ESPL_MODE_FAST ? "fast" : "exact";
+}
+
+json_t *describe_run(program *program) {
+    espl_model_info info = espl_model_describe(program->model);
+    json_t *adapters = json_array();
+    for (size_t i = 0; i < program->adapter_count; i++)
+        json_array_append_new(adapters, json_string(espl_adapter_name(program->adapters[i])));
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "device", espl_device_name(program->device), "driver",
+                     espl_device_driver(program->device), "mode", mode_name(info.mode), "dtype", info.dtype, "model",
+                     espl_model_folder(program->model), "model_type", info.model_type, "adapters", adapters);
+}
+
+int print_json(json_t *root) {
+    if (!root) return fail("no host memory for the result");
+    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    json_decref(root);
+    if (!text) return fail("no host memory for the result");
+    puts(text);
+    free(text);
+    return EXIT_DONE;
+}

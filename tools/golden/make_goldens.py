@@ -1,0 +1,201 @@
+"""Writes tests/golden/<case>/: tiny random models with what transformers and peft make of them in float64.
+
+    python3 tools/golden/make_goldens.py [--out DIR] [--only CASE]
+
+Cases are in cases.py, the file layout in tests/golden/README.md. The same versions give the same bytes.
+"""
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+if os.environ.get("PYTHONHASHSEED") != "0":  # peft writes sets; their order must not vary
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
+
+from cases import CASES
+from oracle import forward, load_adapter, load_model
+import peft
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+ADAMW = dict(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
+STEPS = 2
+
+
+def randomise(model):
+    """Weights large enough that attention, norms and the softmax all matter."""
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            noise = torch.randn(p.shape, dtype=torch.float64)
+            norm = "norm" in name or ".ln_" in name
+            if name.endswith("bias"):
+                p.copy_(0.1 * noise)
+            elif norm:
+                p.copy_(1 + 0.2 * noise)
+            elif "embed" in name or ".wte." in name or ".wpe." in name:
+                p.copy_(0.3 * noise)
+            else:
+                p.copy_(1.3 / p.shape[-1] ** 0.5 * noise)
+
+
+def write_config(folder, case):
+    config = case["config"]
+    if case.get("modern"):
+        config = dict(config)
+        theta, scaling = config.pop("rope_theta"), config.pop("rope_scaling", None)
+        config["rope_parameters"] = {"rope_type": "default", "rope_theta": theta, **(scaling or {})}
+        config["dtype"] = config.pop("torch_dtype")
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    (folder / "config.json").write_text(text)
+
+
+def write_model(folder, case):
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    model = transformers.AutoModelForCausalLM.from_config(config).double()
+    randomise(model)
+    dtype = getattr(torch, case.get("store", "float32"))
+    rename = case.get("rename", lambda name: name)
+    tensors = {rename(n): t.to(dtype).contiguous().clone() for n, t in model.state_dict().items()}
+    tensors.pop(None, None)
+    if case.get("mask_buffers"):  # published GPT-2 files carry their causal masks
+        n = config.n_positions
+        for i in range(config.n_layer):
+            tensors[f"h.{i}.attn.bias"] = torch.ones(n, n).tril().view(1, 1, n, n)
+    if case.get("shards", 1) == 1:
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        return
+    names, count = sorted(tensors), case["shards"]
+    where = {}
+    for k in range(count):
+        file = f"model-{k + 1:05}-of-{count:05}.safetensors"
+        part = {n: tensors[n] for n in names[k * len(names) // count:(k + 1) * len(names) // count]}
+        save_file(part, folder / file, metadata={"format": "pt"})
+        where.update(dict.fromkeys(part, file))
+    size = sum(t.numel() * t.element_size() for t in tensors.values())
+    index = dict(metadata=dict(total_size=size), weight_map=dict(sorted(where.items())))
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def write_adapter(folder, case):
+    model = load_model(folder)
+    model.__dict__["name_or_path"] = case["name"]  # no machine path in adapter_config.json
+    config = peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **case["lora"])
+    model = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.requires_grad and ("modules_to_save" in name or name.endswith("bias")):
+                p.add_(0.05 * torch.randn_like(p))  # an adapter that changed them
+    model.float().save_pretrained(folder / "adapter", save_embedding_layers=False)
+    (folder / "adapter" / "README.md").unlink(missing_ok=True)
+
+
+def trainables(model, full):
+    """Name as on disk -> parameter."""
+    if full:
+        return {n: p for n, p in model.named_parameters()}
+    by_address = {p.data_ptr(): p for p in model.parameters() if p.requires_grad}
+    state = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    named = {n: by_address.pop(t.data_ptr()) for n, t in state.items() if t.data_ptr() in by_address}
+    if by_address:
+        sys.exit(f"make_goldens: {len(by_address)} trainable tensors are missing from the adapter file")
+    if len(named) != len(state):
+        sys.exit(f"make_goldens: frozen tensors in the adapter file: {sorted(set(state) - set(named))}")
+    return named
+
+
+def batch(case):
+    rows, length, padding = case["batch"]
+    ids = torch.randint(3, case["config"]["vocab_size"], (rows, length))
+    labels = ids.clone()
+    labels[0, :2] = -100  # a prompt that is not learned
+    if rows > 1 and padding:
+        ids[-1, length - padding:] = case["config"]["eos_token_id"]
+        labels[-1, length - padding:] = -100
+    return ids, labels
+
+
+def check_gradients(model, named, ids, labels, case):
+    """Central differences at the largest entry of the first and last tensor."""
+    for name in (list(named)[0], list(named)[-1]):
+        p = named[name]
+        at, step = p.grad.abs().argmax(), 1e-5
+        losses = []
+        with torch.no_grad():
+            for sign in (1, -1):
+                p.view(-1)[at] += sign * step
+                losses.append(forward(model, ids, labels).loss.item())
+                p.view(-1)[at] -= sign * step
+        ours, diff = p.grad.view(-1)[at].item(), (losses[0] - losses[1]) / (2 * step)
+        if abs(ours - diff) > 1e-7 * abs(ours) + 1e-10:
+            sys.exit(f"make_goldens: {case}: d loss / d {name} is {ours:.12g}, differences say {diff:.12g}")
+
+
+def write_golden(folder, case, seed):
+    full = case["lora"] is None
+    model = load_model(folder)
+    if not full:
+        model = load_adapter(model, folder / "adapter", trainable=True)
+    named = trainables(model, full)
+    if not full:
+        stored = load_file(folder / "adapter" / "adapter_model.safetensors")
+        if any(not torch.equal(stored[n].double(), p) for n, p in named.items()):
+            sys.exit(f"make_goldens: {case['name']}: peft did not load what it saved")
+    ids, labels = batch(case)
+    out = dict(ids=ids, labels=labels)
+    optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
+    for step in range(STEPS):
+        optimiser.zero_grad()
+        result = forward(model, ids, labels)
+        result.loss.backward()
+        if step == 0:
+            out["logits"], out["loss"] = result.logits.detach().clone(), result.loss.detach().view(1).clone()
+            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()})
+            check_gradients(model, named, ids, labels, case["name"])
+        optimiser.step()
+    out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
+    if any(t.is_floating_point() and t.dtype != torch.float64 for t in out.values()):
+        sys.exit(f"make_goldens: {case['name']}: a result is not float64")
+    meta = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__,
+                seed=seed, adamw=ADAMW, steps=STEPS)
+    save_file({n: t.contiguous() for n, t in out.items()}, folder / "golden.safetensors",
+              metadata={"golden": json.dumps(meta, sort_keys=True)})
+    count = sum(p.numel() for p in named.values())
+    print(f"{case['name']:28} loss {out['loss'].item():.6f}  {len(named):3} trainable tensors, {count} values")
+
+
+def write_sums(root):
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.name not in ("SHA256SUMS", "README.md"))
+    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(root).as_posix()}\n" for p in files]
+    (root / "SHA256SUMS").write_text("".join(lines))
+    print(f"{len(files)} files, {sum(p.stat().st_size for p in files)} bytes")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    here = Path(__file__).resolve().parent
+    parser.add_argument("--out", type=Path, default=here.parents[1] / "tests" / "golden")
+    parser.add_argument("--only", metavar="CASE", help="write this case alone")
+    args = parser.parse_args()
+    if args.only and args.only not in [c["name"] for c in CASES]:
+        sys.exit(f"make_goldens: no case is called {args.only}")
+    for number, case in enumerate(CASES):
+        if args.only in (None, case["name"]):
+            seed = 1000 + number
+            torch.manual_seed(seed)
+            folder = args.out / case["name"]
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            write_config(folder, case)
+            write_model(folder, case)
+            if case["lora"] is not None:
+                write_adapter(folder, case)
+            write_golden(folder, case, seed)
+    write_sums(args.out)
+
+
+if __name__ == "__main__":
+    main()
