@@ -121,16 +121,16 @@ static void flush_folder(const char *path) {
     close(descriptor);
 }
 
-static void flush_parent(espl_context *ctx, const char *path) {
-    const char *slash = strrchr(path, '/');
-    if (!slash) {
-        flush_folder(".");
+/* Cuts path at its last slash for a moment instead of copying it: after a rename nothing may fail. */
+static void flush_parent(char *path) {
+    char *slash = strrchr(path, '/');
+    if (!slash || slash == path) {
+        flush_folder(slash ? "/" : ".");
         return;
     }
-    char *parent = NULL;
-    if (espl_copy_string(ctx, path, slash == path ? 1 : (size_t)(slash - path), &parent) == ESPL_OK)
-        flush_folder(parent);
-    espl_free(ctx, &parent);
+    *slash = 0;
+    flush_folder(path);
+    *slash = '/';
 }
 
 espl_status espl_os_replace_commit(espl_context *ctx, espl_replace *replace) {
@@ -140,7 +140,7 @@ espl_status espl_os_replace_commit(espl_context *ctx, espl_replace *replace) {
     replace->descriptor = -1;
     if (close(descriptor)) return fail_replace(ctx, replace, "closed", errno);
     if (rename(replace->temporary, replace->path)) return fail_replace(ctx, replace, "replaced", errno);
-    flush_parent(ctx, replace->path);
+    flush_parent(replace->path);
     espl_free(ctx, &replace->temporary);
     espl_os_replace_finish(ctx, replace);
     return ESPL_OK;
@@ -213,7 +213,7 @@ espl_status espl_os_replace_folder(espl_context *ctx, const char *from, const ch
         if (had_old && rename(aside, to))
             espl_log(ctx, ESPL_LOG_ERROR, "%s: the old folder is now %s", to, aside);
     } else {
-        flush_parent(ctx, to);
+        flush_parent(aside); /* lies beside to */
         if (had_old) espl_os_remove_folder(ctx, aside);
     }
     espl_free(ctx, &aside);

@@ -101,7 +101,8 @@ static const struct {
 } feature_rows[] = {
 #define ROW(extension, core, member, type) \
     { extension, core, offsetof(espl_features, member), sizeof(((espl_features *)0)->member), type }
-    ROW("VK_KHR_16bit_storage", VK_API_VERSION_1_1, storage16, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES),
+    ROW("VK_KHR_16bit_storage", VK_API_VERSION_1_1, storage16,
+        VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES),
     ROW("VK_KHR_8bit_storage", VK_API_VERSION_1_2, storage8, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_8BIT_STORAGE_FEATURES),
     ROW("VK_KHR_shader_float16_int8", VK_API_VERSION_1_2, arithmetic,
         VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES),
@@ -173,7 +174,8 @@ static void read_supported_features(const espl_vk *vk, VkPhysicalDevice physical
         if (!core) probe->extensions[probe->extension_count++] = feature_rows[i].extension;
     }
     /* A device that lists it must have it enabled (MoltenVK). */
-    if (has(list, "VK_KHR_portability_subset")) probe->extensions[probe->extension_count++] = "VK_KHR_portability_subset";
+    if (has(list, "VK_KHR_portability_subset"))
+        probe->extensions[probe->extension_count++] = "VK_KHR_portability_subset";
     espl_features_link(probe);
     vk->GetPhysicalDeviceFeatures2(physical, &probe->features.base);
     /* Robust access costs speed and gpu.h checks every range before recording; the rest nobody here uses. */

@@ -55,11 +55,16 @@ espl_status espl_probe_device(espl_context *ctx, const espl_vk *vk, VkInstance i
                               uint32_t instance_version, const espl_probe_import *import, const char *limits,
                               espl_probe *out_probe);
 
-/* Chains the feature structs of the probe for vkCreateDevice; borrowed from the probe, valid while it stays in place. */
+/* Chains the feature structs of the probe for vkCreateDevice; borrowed from the probe, valid while it stays in place.
+ */
 const VkPhysicalDeviceFeatures2 *espl_features_link(espl_probe *probe);
 
 /* One value of espl_capabilities, for reports and limits. */
-typedef enum espl_capability_kind { ESPL_CAPABILITY_BOOL, ESPL_CAPABILITY_U32, ESPL_CAPABILITY_U64 } espl_capability_kind;
+typedef enum espl_capability_kind {
+    ESPL_CAPABILITY_BOOL,
+    ESPL_CAPABILITY_U32,
+    ESPL_CAPABILITY_U64
+} espl_capability_kind;
 typedef struct espl_capability_row {
     const char *name;
     size_t offset;

@@ -17,7 +17,8 @@ static const VkAccessFlags work_accesses = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS
 static void barrier(espl_commands *commands) {
     const VkMemoryBarrier memory = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = work_writes, .dstAccessMask = work_accesses};
-    commands->device->vk.CmdPipelineBarrier(commands->buffer, work_stages, work_stages, 0, 1, &memory, 0, NULL, 0, NULL);
+    commands->device->vk.CmdPipelineBarrier(commands->buffer, work_stages, work_stages, 0, 1, &memory, 0, NULL, 0,
+                                            NULL);
     commands->access_count = 0;
 }
 
@@ -54,7 +55,8 @@ espl_status espl_commands_begin(espl_device *device, const char *name, espl_comm
     ESPL_GOTO(espl_device_check(device, device->vk.AllocateCommandBuffers(device->handle, &info, &commands->buffer),
                                 "vkAllocateCommandBuffers"));
     espl_device_label_object(device, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)commands->buffer, name);
-    ESPL_GOTO(espl_device_check(device, device->vk.BeginCommandBuffer(commands->buffer, &begin), "vkBeginCommandBuffer"));
+    ESPL_GOTO(
+        espl_device_check(device, device->vk.BeginCommandBuffer(commands->buffer, &begin), "vkBeginCommandBuffer"));
     begin_label(commands, commands->name);
     if (commands->timer.pool)
         device->vk.CmdResetQueryPool(commands->buffer, commands->timer.pool, commands->timer.first, 2);
@@ -82,7 +84,8 @@ static bool conflicts(const espl_access *a, const espl_access *b) {
 /* Makes room for more accesses, so that note_accesses cannot fail. */
 static espl_status need_accesses(espl_commands *commands, size_t more) {
     if (commands->ended)
-        return espl_fail(commands->device->ctx, ESPL_ARGUMENT, "%s: already ended, nothing can be added", commands->name);
+        return espl_fail(commands->device->ctx, ESPL_ARGUMENT, "%s: already ended, nothing can be added",
+                         commands->name);
     return espl_grow(commands->device->ctx, &commands->accesses, &commands->access_capacity,
                      commands->access_count + more, sizeof *commands->accesses);
 }
@@ -120,8 +123,8 @@ static espl_status check_binding(const espl_commands *commands, const espl_dispa
                          span->offset, c->storage_alignment);
     if (span->bytes > c->storage_range_max)
         return espl_fail(device->ctx, ESPL_LIMIT,
-                         "%s: binding %u has %" PRIu64 " bytes, the device binds at most %" PRIu64, label, i, span->bytes,
-                         c->storage_range_max);
+                         "%s: binding %u has %" PRIu64 " bytes, the device binds at most %" PRIu64, label, i,
+                         span->bytes, c->storage_range_max);
     return ESPL_OK;
 }
 
@@ -130,8 +133,8 @@ static espl_status check_dispatch(const espl_commands *commands, const espl_disp
     const espl_reflection *r = &dispatch->kernel->reflection;
     const char *label = dispatch->label;
     if (dispatch->bind_count != r->binding_count)
-        return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: %u bindings given, kernel %s has %u", label, dispatch->bind_count,
-                         dispatch->kernel->shader->name, r->binding_count);
+        return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: %u bindings given, kernel %s has %u", label,
+                         dispatch->bind_count, dispatch->kernel->shader->name, r->binding_count);
     /* The C struct may be longer by its padding; a block that the compiler found unused may be given all the same. */
     uint32_t push_max = r->push_bytes ? (uint32_t)espl_round_up(r->push_bytes, 16) : ESPL_PUSH_BYTES_MAX;
     if (dispatch->push_bytes < r->push_bytes || dispatch->push_bytes > push_max || dispatch->push_bytes % 4)

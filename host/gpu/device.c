@@ -35,7 +35,8 @@ static void make_names(espl_device *device) {
     /* The part of driverInfo that is wanted is short ("Mesa 22.3.6 (LLVM 15.0.6)"); without it, the bare number. */
     if (probe->driver_name[0])
         snprintf(device->driver, sizeof device->driver, "%.60s, %.60s%sVulkan %u.%u.%u", probe->driver_name,
-                 probe->driver_info, probe->driver_info[0] ? ", " : "", VK_API_VERSION_MAJOR(api), VK_API_VERSION_MINOR(api), VK_API_VERSION_PATCH(api));
+                 probe->driver_info, probe->driver_info[0] ? ", " : "", VK_API_VERSION_MAJOR(api),
+                 VK_API_VERSION_MINOR(api), VK_API_VERSION_PATCH(api));
     else
         snprintf(device->driver, sizeof device->driver, "driver %" PRIu32 ", Vulkan %u.%u.%u", version,
                  VK_API_VERSION_MAJOR(api), VK_API_VERSION_MINOR(api), VK_API_VERSION_PATCH(api));
@@ -56,8 +57,8 @@ static espl_status init_objects(espl_device *device, const char *cache_folder) {
                           device->vk.CmdBeginDebugUtilsLabelEXT && device->vk.CmdEndDebugUtilsLabelEXT;
     if (!device->vk.GetSemaphoreCounterValue || !device->vk.WaitSemaphores)
         device->probe.capabilities.timeline = false;
-    ESPL_TRY(espl_device_check(
-        device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &device->command_pool), "vkCreateCommandPool"));
+    ESPL_TRY(espl_device_check(device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &device->command_pool),
+                               "vkCreateCommandPool"));
     ESPL_TRY(espl_signal_init(device));
     ESPL_TRY(espl_block_create(device, ESPL_ARENA_STATE, "stands in for unused bindings", ESPL_DUMMY_BYTES,
                                &device->dummy));
@@ -79,7 +80,8 @@ static espl_status create_handle(espl_device *device) {
                                      .enabledExtensionCount = device->probe.extension_count,
                                      .ppEnabledExtensionNames = device->probe.extensions};
     espl_vk *vk = &device->vk;
-    ESPL_TRY(espl_vk_check(device->ctx, vk->CreateDevice(device->physical, &info, NULL, &device->handle), device->name));
+    ESPL_TRY(
+        espl_vk_check(device->ctx, vk->CreateDevice(device->physical, &info, NULL, &device->handle), device->name));
     ESPL_TRY(espl_vk_load_device(device->ctx, vk, device->handle));
     vk->GetDeviceQueue(device->handle, device->family, 0, &device->queue);
     return ESPL_OK;
@@ -109,7 +111,8 @@ fail:
     return status;
 }
 
-espl_status espl_device_import(espl_context *context, const espl_device_import_params *params, espl_device **out_device) {
+espl_status espl_device_import(espl_context *context, const espl_device_import_params *params,
+                               espl_device **out_device) {
     *out_device = NULL;
     if (!params->instance || !params->physical_device || !params->device || !params->queue ||
         !params->get_instance_proc_addr)

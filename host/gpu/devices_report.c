@@ -42,9 +42,9 @@ static json_t *shapes_json(const espl_probe *probe) {
     json_t *list = json_array();
     for (uint32_t i = 0; i < probe->capabilities.matrix_shape_count; i++) {
         const espl_matrix_shape *s = &probe->shapes[i];
-        json_t *row = json_pack("{s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:b}", "m", (int)s->m, "n", (int)s->n, "k", (int)s->k,
-                                "a", component_name(s->a), "b", component_name(s->b), "c", component_name(s->c), "result",
-                                component_name(s->result), "saturating", s->saturating);
+        json_t *row = json_pack("{s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:b}", "m", (int)s->m, "n", (int)s->n, "k",
+                                (int)s->k, "a", component_name(s->a), "b", component_name(s->b), "c",
+                                component_name(s->c), "result", component_name(s->result), "saturating", s->saturating);
         if (json_array_append_new(list, row) != 0) {
             json_decref(list);
             return NULL;
@@ -89,9 +89,9 @@ static json_t *device_json(const device_row *device, uint32_t number) {
     espl_uuid_text(probe->uuid, uuid);
     snprintf(api, sizeof api, "%u.%u.%u", VK_API_VERSION_MAJOR(p->apiVersion), VK_API_VERSION_MINOR(p->apiVersion),
              VK_API_VERSION_PATCH(p->apiVersion));
-    json_t *object = json_pack("{s:i, s:s%, s:s, s:s, s:b}", "number", (int)number, "name", p->deviceName,
-                               strlen(p->deviceName), "type", espl_device_type_name(p->deviceType), "vulkan", api, "usable",
-                               device->status == ESPL_OK);
+    json_t *object =
+        json_pack("{s:i, s:s%, s:s, s:s, s:b}", "number", (int)number, "name", p->deviceName, strlen(p->deviceName),
+                  "type", espl_device_type_name(p->deviceType), "vulkan", api, "usable", device->status == ESPL_OK);
     if (!object) return NULL;
     int bad = json_object_set_new(object, "vendor_id", json_integer(p->vendorID)) |
               json_object_set_new(object, "device_id", json_integer(p->deviceID)) |
@@ -127,7 +127,8 @@ static int dump_piece(const char *data, size_t count, void *user) {
 static espl_status write_json(espl_context *ctx, const device_row *rows, uint32_t count, espl_bytes *text) {
     json_t *list = json_array();
     bool whole = list != NULL;
-    for (uint32_t i = 0; i < count && whole; i++) whole = json_array_append_new(list, device_json(&rows[i], i + 1)) == 0;
+    for (uint32_t i = 0; i < count && whole; i++)
+        whole = json_array_append_new(list, device_json(&rows[i], i + 1)) == 0;
     dump_target target = {.ctx = ctx, .bytes = text};
     if (whole) whole = json_dump_callback(list, dump_piece, &target, JSON_INDENT(2)) == 0;
     json_decref(list);
@@ -152,8 +153,9 @@ static espl_status write_device(espl_context *ctx, espl_bytes *text, const devic
     if (device->status != ESPL_OK) return espl_bytes_print(ctx, text, "    cannot be used: %s\n", device->reason);
     espl_uuid_text(probe->uuid, uuid);
     ESPL_TRY(espl_bytes_print(ctx, text, "    %-24s %s%s%s\n    %-24s %u.%u.%u\n    %-24s %s\n", "driver",
-                              probe->driver_name, probe->driver_info[0] ? ", " : "", probe->driver_info, "Vulkan", VK_API_VERSION_MAJOR(p->apiVersion),
-                              VK_API_VERSION_MINOR(p->apiVersion), VK_API_VERSION_PATCH(p->apiVersion), "uuid", uuid));
+                              probe->driver_name, probe->driver_info[0] ? ", " : "", probe->driver_info, "Vulkan",
+                              VK_API_VERSION_MAJOR(p->apiVersion), VK_API_VERSION_MINOR(p->apiVersion),
+                              VK_API_VERSION_PATCH(p->apiVersion), "uuid", uuid));
     for (size_t i = 0; i < espl_capability_row_count; i++)
         ESPL_TRY(write_value(ctx, text, &espl_capability_rows[i],
                              espl_capability_value(&probe->capabilities, &espl_capability_rows[i])));
@@ -170,7 +172,8 @@ static espl_status write_device(espl_context *ctx, espl_bytes *text, const devic
     }
     for (size_t i = 0; i < espl_quirk_count; i++)
         if (espl_quirk_applies(&espl_quirks[i], probe))
-            ESPL_TRY(espl_bytes_print(ctx, text, "    lowered: %s (%s)\n", espl_quirks[i].limits, espl_quirks[i].reason));
+            ESPL_TRY(
+                espl_bytes_print(ctx, text, "    lowered: %s (%s)\n", espl_quirks[i].limits, espl_quirks[i].reason));
     return ESPL_OK;
 }
 

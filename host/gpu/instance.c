@@ -59,13 +59,15 @@ static espl_status find_validation_layer(espl_context *ctx, const espl_vk *vk, b
     *out_found = false;
     uint32_t count = 0;
     VkLayerProperties *layers = NULL;
-    ESPL_TRY(espl_vk_check(ctx, vk->EnumerateInstanceLayerProperties(&count, NULL), "vkEnumerateInstanceLayerProperties"));
+    ESPL_TRY(
+        espl_vk_check(ctx, vk->EnumerateInstanceLayerProperties(&count, NULL), "vkEnumerateInstanceLayerProperties"));
     ESPL_TRY(espl_new(ctx, count * sizeof *layers, &layers));
     if (count && vk->EnumerateInstanceLayerProperties(&count, layers) < 0) count = 0;
     for (uint32_t i = 0; i < count; i++)
         if (strcmp(layers[i].layerName, validation_layer) == 0) *out_found = true;
     espl_free(ctx, &layers);
-    if (!*out_found) espl_log(ctx, ESPL_LOG_WARNING, "validation was asked for, but %s is not installed", validation_layer);
+    if (!*out_found)
+        espl_log(ctx, ESPL_LOG_WARNING, "validation was asked for, but %s is not installed", validation_layer);
     return ESPL_OK;
 }
 

@@ -107,8 +107,8 @@ static espl_status create_pipeline(espl_device *device, espl_kernel *kernel, VkS
     return ESPL_OK;
 }
 
-espl_status espl_device_kernel(espl_device *device, const espl_shader *shader, const uint32_t *spec, uint32_t spec_count,
-                               const espl_kernel **out_kernel) {
+espl_status espl_device_kernel(espl_device *device, const espl_shader *shader, const uint32_t *spec,
+                               uint32_t spec_count, const espl_kernel **out_kernel) {
     *out_kernel = NULL;
     ESPL_TRY(espl_device_alive(device));
     if (spec_count > ESPL_SPEC_MAX)

@@ -85,8 +85,8 @@ static espl_status allocate(espl_device *device, espl_block *block, const char *
     }
     if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY)
         return espl_fail(device->ctx, ESPL_DEVICE_MEMORY,
-                         "%s (%s): no room for %" PRIu64 " bytes; the heap has %" PRIu64 " bytes, %" PRIu64 " in use", name,
-                         kind_names[block->kind], asked, (uint64_t)device->probe.memory.memoryHeaps[heap].size,
+                         "%s (%s): no room for %" PRIu64 " bytes; the heap has %" PRIu64 " bytes, %" PRIu64 " in use",
+                         name, kind_names[block->kind], asked, (uint64_t)device->probe.memory.memoryHeaps[heap].size,
                          heap_use(device, heap));
     ESPL_TRY(espl_device_check(device, result, "vkAllocateMemory"));
     device->counters.device_allocations++;
@@ -207,12 +207,13 @@ static espl_status check_copy(espl_device *device, const char *what, espl_span s
     if (!span.block || span.block->device != device)
         return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: the span has no memory of this device", what);
     if (span.offset % 4 || bytes % 4)
-        return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: offset %" PRIu64 " and %" PRIu64 " bytes must be multiples of 4",
-                         what, span.offset, bytes);
+        return espl_fail(device->ctx, ESPL_ARGUMENT,
+                         "%s: offset %" PRIu64 " and %" PRIu64 " bytes must be multiples of 4", what, span.offset,
+                         bytes);
     if (span.offset > span.block->bytes || bytes > span.block->bytes - span.offset || bytes > span.bytes)
         return espl_fail(device->ctx, ESPL_ARGUMENT,
-                         "%s: %" PRIu64 " bytes at %" PRIu64 " of a span of %" PRIu64 " bytes in a block of %" PRIu64, what,
-                         bytes, span.offset, span.bytes, span.block->bytes);
+                         "%s: %" PRIu64 " bytes at %" PRIu64 " of a span of %" PRIu64 " bytes in a block of %" PRIu64,
+                         what, bytes, span.offset, span.bytes, span.block->bytes);
     return ESPL_OK;
 }
 

@@ -119,7 +119,8 @@ void espl_pipeline_cache_save(espl_device *device, bool now) {
     if (!file->path || !file->dirty || device->lost || !device->pipeline_cache) return;
     if (!now && espl_os_seconds() - file->saved_at < seconds_between_saves) return;
     if (save(device) != ESPL_OK)
-        espl_log(device->ctx, ESPL_LOG_WARNING, "compiled kernels were not kept: %s", espl_context_message(device->ctx));
+        espl_log(device->ctx, ESPL_LOG_WARNING, "compiled kernels were not kept: %s",
+                 espl_context_message(device->ctx));
     file->dirty = false;
     file->saved_at = espl_os_seconds();
 }

@@ -43,13 +43,18 @@ void espl_profile_end(espl_commands *commands) {
     write_stamp(commands, 1);
 }
 
+/* The row keeps its own copy of the label, which lives only as long as the commands. NULL without host memory: then a
+ * measurement is lost, the work is not. */
 static espl_profile_row *find_row(espl_device *device, const char *label) {
     espl_profile *profile = &device->profile;
+    char *copy;
     for (size_t i = 0; i < profile->count; i++)
         if (strcmp(profile->rows[i].label, label) == 0) return &profile->rows[i];
-    if (espl_grow(device->ctx, &profile->rows, &profile->capacity, profile->count + 1, sizeof *profile->rows) != ESPL_OK)
-        return NULL; /* a measurement is lost, the work is not */
-    profile->rows[profile->count] = (espl_profile_row){.label = label};
+    if (espl_grow(device->ctx, &profile->rows, &profile->capacity, profile->count + 1, sizeof *profile->rows) !=
+            ESPL_OK ||
+        espl_copy_string(device->ctx, label, strlen(label), &copy) != ESPL_OK)
+        return NULL;
+    profile->rows[profile->count] = (espl_profile_row){.label = copy};
     return &profile->rows[profile->count++];
 }
 
@@ -90,6 +95,7 @@ espl_status espl_device_profile_rows(espl_device *device, const espl_profile_row
 }
 
 void espl_profile_finish(espl_device *device) {
+    for (size_t i = 0; i < device->profile.count; i++) espl_free(device->ctx, &device->profile.rows[i].label);
     espl_free(device->ctx, &device->profile.rows);
     device->profile = (espl_profile){0};
 }

@@ -107,7 +107,8 @@ espl_status espl_select_device(espl_context *ctx, const espl_vk *vk, const espl_
     ESPL_TRY(espl_instance_devices(ctx, vk, instance, &devices, &count));
     if (count == 0) {
         espl_free(ctx, &devices);
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "no Vulkan device on this machine (a loader is there, a driver is not)");
+        return espl_fail(ctx, ESPL_UNSUPPORTED,
+                         "no Vulkan device on this machine (a loader is there, a driver is not)");
     }
     espl_status status;
     ESPL_GOTO(espl_new(ctx, count * sizeof *rows, &rows));

@@ -259,7 +259,8 @@ static uint64_t struct_bytes(const spirv_module *m, uint32_t id, int depth) {
     for (uint32_t at = HEADER_WORDS; at < m->word_count; at += m->words[at] >> 16) {
         const uint32_t *w = m->words + at;
         if ((w[0] & 0xffff) == OP_FUNCTION) break;
-        if ((w[0] & 0xffff) != OP_MEMBER_DECORATE || w[0] >> 16 < 5 || w[1] != id || w[3] != DECORATION_OFFSET) continue;
+        if ((w[0] & 0xffff) != OP_MEMBER_DECORATE || w[0] >> 16 < 5 || w[1] != id || w[3] != DECORATION_OFFSET)
+            continue;
         uint64_t member_end = w[2] < members ? w[4] + type_bytes(m, words[2 + w[2]], depth + 1) : 0;
         if (member_end > end) end = member_end;
     }

@@ -103,7 +103,7 @@ typedef struct espl_signal {
 
 typedef struct espl_profile {
     bool on;
-    espl_profile_row *rows; /* owned; labels borrowed */
+    espl_profile_row *rows; /* owned, with their labels */
     size_t count, capacity;
 } espl_profile;
 

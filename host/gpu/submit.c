@@ -5,7 +5,8 @@
 #include "host/gpu/state.h"
 #include <inttypes.h>
 
-/* What was recorded once takes the same time every run, and reading a time costs 9 us on lavapipe: every 16th will do. */
+/* What was recorded once takes the same time every run, and reading a time costs 9 us on lavapipe: every 16th will do.
+ */
 static const uint32_t runs_between_times = 16;
 
 /* ---- Signals ---- */

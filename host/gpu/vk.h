@@ -137,9 +137,8 @@ typedef struct VkCooperativeMatrixPropertiesKHR {
     VkBool32 saturatingAccumulation;
     int32_t scope; /* VkScopeKHR */
 } VkCooperativeMatrixPropertiesKHR;
-typedef VkResult(VKAPI_PTR *PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)(VkPhysicalDevice physical,
-                                                                                   uint32_t *count,
-                                                                                   VkCooperativeMatrixPropertiesKHR *rows);
+typedef VkResult(VKAPI_PTR *PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)(
+    VkPhysicalDevice physical, uint32_t *count, VkCooperativeMatrixPropertiesKHR *rows);
 #endif
 
 #ifndef VK_NV_cooperative_matrix2

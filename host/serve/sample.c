@@ -66,7 +66,7 @@ static void penalize(espl_sampler *sampler, const int32_t *history, size_t histo
 
 /* Every id differs, so any two candidates have an order. */
 static bool is_above(const espl_candidate *a, const espl_candidate *b) {
-    return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
+    return (a->logit > b->logit) | ((a->logit == b->logit) & (a->id < b->id));
 }
 
 static void swap(espl_candidate *a, espl_candidate *b) {
@@ -88,10 +88,12 @@ static espl_candidate find_last(espl_candidate *items, uint32_t count, double sh
         espl_candidate pivot = items[high - 1];
         uint32_t middle = low;
         double weight = 0;
+        /* Without branches, for no processor could guess them. */
         for (uint32_t i = low; i + 1 < high; i++) {
-            if (!is_above(&items[i], &pivot)) continue;
-            weight += items[i].weight;
-            swap(&items[i], &items[middle++]);
+            uint32_t up = is_above(&items[i], &pivot);
+            weight += (double)items[i].weight * up;
+            swap(&items[i], &items[middle]);
+            middle += up;
         }
         swap(&items[middle], &items[high - 1]);
         if (above + weight >= share) {

@@ -78,8 +78,8 @@ int test_missing_device(void) {
     return status == ESPL_UNSUPPORTED ? TEST_SKIPPED : status != ESPL_OK;
 }
 
-void test_assert_status(const espl_context *ctx, espl_status wanted, espl_status got, const char *expr, const char *file,
-                        int line) {
+void test_assert_status(const espl_context *ctx, espl_status wanted, espl_status got, const char *expr,
+                        const char *file, int line) {
     if (got == wanted) return;
     print_error("%s:%d: %s gives %s, not %s: %s\n", file, line, expr, espl_status_name(got), espl_status_name(wanted),
                 espl_context_message(ctx));

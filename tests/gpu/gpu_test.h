@@ -40,8 +40,8 @@ int test_missing_device(void);
 
 #define assert_ok(ctx, expr) test_assert_status(ctx, ESPL_OK, expr, #expr, __FILE__, __LINE__)
 #define assert_fails(ctx, status, expr) test_assert_status(ctx, status, expr, #expr, __FILE__, __LINE__)
-void test_assert_status(const espl_context *ctx, espl_status wanted, espl_status got, const char *expr, const char *file,
-                        int line);
+void test_assert_status(const espl_context *ctx, espl_status wanted, espl_status got, const char *expr,
+                        const char *file, int line);
 /* The newest failure's sentence has this part. */
 void assert_message(const espl_context *ctx, const char *part);
 

@@ -26,6 +26,7 @@ enum { DIRECTIONS = 12, FULL_ELEMENTS = 400 };
 static espl_context *context;
 static espl_device *device;
 static unsigned validation_messages;
+static uint64_t storage_range;
 static espl_arena arena;
 static espl_span guards[64];
 static size_t guard_count;
@@ -43,6 +44,15 @@ espl_device *op_device(void) {
 
 espl_context *op_context(void) {
     return context;
+}
+
+/* The device is not const and nobody else looks while a test runs. */
+static espl_capabilities *capabilities(void) {
+    return (espl_capabilities *)espl_device_capabilities(device);
+}
+
+void op_storage_range(uint64_t bytes) {
+    capabilities()->storage_range_max = bytes ? bytes : storage_range;
 }
 
 void op_ok(espl_status status) {
@@ -571,10 +581,11 @@ static double *leaf_values(const op_leaf *leaf, uint32_t i) {
 static void clean_up_after_failure(void) {
     if (running) espl_graph_destroy(&running);
     op_spans_finish();
+    op_storage_range(0);
 }
 
 void op_check(const op_case *test) {
-    clean_up_after_failure();
+    if (running) clean_up_after_failure();
     double *values[OP_LEAVES_MAX] = {NULL}, *gradients[OP_LEAVES_MAX] = {NULL}, *again[OP_LEAVES_MAX] = {NULL};
     bool backward = false;
     for (uint32_t i = 0; i < OP_LEAVES_MAX; i++) {
@@ -668,8 +679,16 @@ int op_main(const char *name, const struct CMUnitTest *tests, size_t count) {
         return 1;
     }
     fprintf(stderr, "%s on %s\n", name, espl_device_name(device));
+    storage_range = capabilities()->storage_range_max;
     int failed = _cmocka_run_group_tests(name, tests, count, NULL, NULL);
     clean_up_after_failure();
+    if (capabilities()->cpu) {
+        fprintf(stderr, "%s with the variants of a GPU\n", name);
+        capabilities()->cpu = false;
+        failed += _cmocka_run_group_tests(name, tests, count, NULL, NULL);
+        clean_up_after_failure();
+        capabilities()->cpu = true;
+    }
     espl_device_destroy(&device);
     espl_context_destroy(&context);
     return failed || validation_messages ? 1 : 0;

@@ -4,7 +4,8 @@
  *   - gives the output a random gradient and compares the gradient of every differentiable leaf with central finite
  *     differences of the reference; once with fresh gradient memory, once with gradients to add to,
  *   - looks at padding, guard bands and read-only leaves (untouched), and runs everything twice (same bits).
- * A validation message fails the test. Environment: ESPL_TEST_DEVICE (espl_device_params.select), ESPL_TEST_VALIDATION=0. */
+ * A validation message fails the test. On a software driver all tests run twice, the second time with the variants that
+ * other devices get. Environment: ESPL_TEST_DEVICE (espl_device_params.select), ESPL_TEST_VALIDATION=0, ESPL_TEST_PRINT. */
 #ifndef ESPL_TESTS_OPS_HARNESS_H
 #define ESPL_TESTS_OPS_HARNESS_H
 
@@ -52,7 +53,7 @@ typedef struct op_case {
 /* Fails the running cmocka test with a sentence if anything is off. */
 void op_check(const op_case *test);
 
-/* main() of an operator's test: 77 when there is no device, else the number of failed tests. */
+/* main() of an operator's test: 77 when there is no device, else 0 or 1. */
 int op_main(const char *name, const struct CMUnitTest *tests, size_t count);
 
 /* ---- For tests that need more than op_check ---- */
@@ -65,6 +66,9 @@ void op_ok(espl_status status);
 void op_refused(espl_status status, espl_status expected, const char *message_part);
 /* Fails if there were validation messages since the test began. */
 void op_no_validation_messages(void);
+
+/* Lowers storage_range_max, so that windows are needed; 0: as the device has it. */
+void op_storage_range(uint64_t bytes);
 
 /* Memory of rows * stride elements from the test's arena, followed by a guard band. */
 espl_span op_span(uint32_t rows, uint32_t stride, espl_dtype dtype);

@@ -105,6 +105,18 @@ static void two_steps(void **state) {
         }
 }
 
+static void windows(void **state) {
+    (void)state;
+    optimiser o;
+    op_storage_range(4 * 512 + 100);
+    begin(&o, 1701, usual, 0.1, 1);
+    step(&o, 7, 0);
+    step(&o, 8, 0);
+    op_storage_range(0);
+    assert_true(largest_error(&o, P) <= 2e-7);
+    end(&o);
+}
+
 static void many_steps(void **state) {
     (void)state;
     optimiser o;
@@ -155,7 +167,7 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(two_steps), cmocka_unit_test(many_steps),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(two_steps), cmocka_unit_test(windows), cmocka_unit_test(many_steps),
                                        cmocka_unit_test(skipped), cmocka_unit_test(refused)};
     return op_main("adamw", tests, ESPL_COUNT(tests));
 }

@@ -47,6 +47,17 @@ static void shapes(void **state) {
         }
 }
 
+static void windows(void **state) {
+    (void)state;
+    op_storage_range(64 * 40 + 100);
+    op_check(&(op_case){.name = "cast in windows",
+                        .leaf = {{.name = "x", .rows = 150, .cols = 9, .role = ESPL_ROLE_WEIGHT, .dtype = ESPL_DTYPE_BF16}},
+                        .build = build,
+                        .reference = reference,
+                        .args = &(shape){150, 9, ESPL_DTYPE_F16}});
+    op_storage_range(0);
+}
+
 /* The bits of the library's own conversion: ties, the largest, the smallest, what becomes infinite, NaN. */
 static void bits(void **state) {
     (void)state;
@@ -104,6 +115,7 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(bits), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(windows), cmocka_unit_test(bits),
+                                       cmocka_unit_test(refused)};
     return op_main("cast", tests, ESPL_COUNT(tests));
 }

@@ -70,6 +70,17 @@ static void outside(void **state) {
     check(&(shape){2, 8, 5, 6, 4, true}, ESPL_DTYPE_F32, ESPL_ROLE_PARAMETER, ESPL_DTYPE_F32, ids);
 }
 
+/* A table of several windows: 64 rows of 80 bytes are one. */
+static void windows(void **state) {
+    (void)state;
+    const int32_t ids[] = {0, 63, 64, 199, 127, 128, -1, 64, 200, 191, 192, 63};
+    const shape s = {2, 12, 200, 20, 150, true};
+    op_storage_range(64 * 80 + 100);
+    check(&s, ESPL_DTYPE_F32, ESPL_ROLE_PARAMETER, ESPL_DTYPE_F16, ids);
+    check(&s, ESPL_DTYPE_BF16, ESPL_ROLE_WEIGHT, ESPL_DTYPE_F16, ids);
+    op_storage_range(0);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -85,6 +96,7 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(outside), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(outside), cmocka_unit_test(windows),
+                                       cmocka_unit_test(refused)};
     return op_main("embedding", tests, ESPL_COUNT(tests));
 }

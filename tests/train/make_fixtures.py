@@ -100,7 +100,7 @@ def sampling(out):
     generator = torch.Generator().manual_seed(5)
     count = 48
     logits = torch.randn(count, generator=generator) * 3
-    logits[7] = logits[3] = logits.sort(descending=True)[0][4]  # equals at top-k's border
+    logits[7] = logits[3] = logits.sort(descending=True)[0][15]  # equals at top-k's border
     history = [12, 3, 3, 40, 40, 12, 0, 47, 1000]
     out.append(f"#define SAMPLE_COUNT {count}\nstatic const float sample_logits[SAMPLE_COUNT] = {{{c_floats(logits)}}};")
     out.append(f"static const int32_t sample_history[] = {{{', '.join(map(str, history))}}};")

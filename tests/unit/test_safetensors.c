@@ -56,7 +56,7 @@ static void hostile(void **state) {
         {TWO("[1,5]", "[5,9]"), 9, "after a hole"},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},"
          "\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "duplicate"},
-        {"{\"\xff\":{}}", 0, "UTF-8"},
+        {"{\"\xff\":{}}", 0, "unable to decode byte 0xff"},
         {"{\"a\":", 0, "line 1"},
         {"[]", 0, "does not begin with '{'"},
         {" {}", 0, "does not begin with '{'"},

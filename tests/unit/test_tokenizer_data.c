@@ -85,11 +85,11 @@ static void check_gguf(const char *tokenizer, const char *name) {
         end = strstr(text, separator);
         if (end) *end = 0;
         char *line_end = strchr(line, '\n');
-        assert_non_null(line_end);
-        *line_end = 0;
+        assert_true(line_end || !end); /* only the last line may lack its end */
+        if (line_end) *line_end = 0;
         for (char *at = line, *next; expected[count] = (uint32_t)strtoul(at, &next, 10), next != at; at = next) count++;
         check(ctx, t, text, strlen(text), false, expected, count);
-        line = line_end + 1;
+        line = line_end ? line_end + 1 : line;
     }
     assert_int_equal(cases, 47);
     free(input);
@@ -160,7 +160,7 @@ static void there_and_back(void **state) {
     unit_heap heap;
     espl_context *ctx = unit_context(&heap);
     char path[1024];
-    size_t bytes, got, at;
+    size_t bytes = 0, got, at;
     unit_shared(path, sizeof path, "data/tinyshakespeare/train.txt");
     char *text = unit_read(path, &bytes);
     assert_non_null(text);

@@ -1,0 +1,31 @@
+/* What the tests of whole models share: a device, and comparing tensors of two safetensors files. */
+#ifndef ESPL_MODEL_TEST_H
+#define ESPL_MODEL_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "host/file/safetensors.h"
+#include <espalier/espalier.h>
+
+/* Made by the first call; ends the program with 77 when there is no device. */
+espl_device *test_device(void);
+espl_context *test_context(void);
+/* Fails the test with the context's message unless status is OK. */
+void test_ok(espl_status status);
+/* Fails unless status is expected and the message contains part. */
+void test_refused(espl_status status, espl_status expected, const char *part);
+int test_main(const char *name, const struct CMUnitTest *tests, size_t count);
+
+/* Values as doubles, from malloc. *out_count may be NULL. */
+double *test_values(espl_tensors *set, const char *name, size_t *out_count);
+/* Norm of a - b over norm of b; 0 if both are 0. */
+double test_relative(const double *a, const double *b, size_t count);
+
+/* A path in the build folder, made unique by name; from malloc. */
+char *test_path(const char *name);
+
+#endif

@@ -1,0 +1,144 @@
+/* tests/golden: tiny random models of every family, logits, loss, gradients and two AdamW steps from PyTorch in float64.
+ *
+ * Bounds, norm-wise relative: logits 2e-5, gradients 1e-4; loss 1e-6 relative. Parameters after two steps: 2e-7 largest
+ * difference wherever the gradient is above 1e-3 of the largest of its tensor. The reason for that share: an element of a
+ * gradient is off by up to some 2e-6 of the largest one (f32 sums), and AdamW's second step turns an error d of an element g
+ * into a change of about rate * d / g: at a rate of 1e-4, 2e-7 is reached at g = 1e-3 of the largest. Smaller ones are
+ * rounding noise to AdamW, which moves each element by about the rate whatever its size. */
+#include "tests/model/model_test.h"
+#include "host/base/os.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double bound_logits = 2e-5, bound_loss = 1e-6, bound_gradient = 1e-4, bound_parameter = 2e-7;
+static const double noise = 1e-3;
+
+static int32_t *integers(espl_tensors *set, const char *name, uint32_t *out_rows, uint32_t *out_cols) {
+    espl_tensor_view view;
+    test_ok(espl_tensors_find(set, name, &view));
+    assert_int_equal(view.rank, 2);
+    *out_rows = view.shape[0], *out_cols = view.shape[1];
+    size_t count;
+    double *values = test_values(set, name, &count);
+    int32_t *out = malloc(count * sizeof *out);
+    assert_non_null(out);
+    for (size_t i = 0; i < count; i++) out[i] = (int32_t)values[i];
+    free(values);
+    return out;
+}
+
+static void compare_parameters(espl_tensors *golden, espl_tensors *got, const char *name, double *worst) {
+    char key[320];
+    size_t count;
+    snprintf(key, sizeof key, "grad.%s", name);
+    double *gradient = test_values(golden, key, NULL);
+    snprintf(key, sizeof key, "param2.%s", name);
+    double *expected = test_values(golden, key, &count), *values = test_values(got, key, NULL);
+    double largest = 0;
+    for (size_t i = 0; i < count; i++) largest = fmax(largest, fabs(gradient[i]));
+    for (size_t i = 0; i < count; i++) {
+        if (fabs(gradient[i]) <= noise * largest) continue;
+        const double off = fabs(values[i] - expected[i]);
+        *worst = fmax(*worst, off);
+        if (off > bound_parameter) fail_msg("%s[%zu]: %.9g, expected %.9g", key, i, values[i], expected[i]);
+    }
+    free(gradient), free(expected), free(values);
+}
+
+static void compare(espl_tensors *golden, espl_tensors *got, const char *label) {
+    size_t count;
+    double *expected = test_values(golden, "logits", &count), *values = test_values(got, "logits", NULL);
+    const double logits = test_relative(values, expected, count);
+    free(expected), free(values);
+    expected = test_values(golden, "loss", NULL), values = test_values(got, "loss", NULL);
+    const double loss = fabs(values[0] - expected[0]) / expected[0];
+    free(expected), free(values);
+    double gradient = 0, parameter = 0;
+    size_t tensors = 0;
+    for (size_t i = 0; i < espl_tensors_count(golden); i++) {
+        const char *name = espl_tensors_name(golden, i);
+        if (strncmp(name, "grad.", 5) != 0) continue;
+        expected = test_values(golden, name, &count), values = test_values(got, name, NULL);
+        const double off = test_relative(values, expected, count);
+        free(expected), free(values);
+        gradient = fmax(gradient, off);
+        if (!(off <= bound_gradient)) fail_msg("%s: %s is off by %.3g", label, name, off);
+        compare_parameters(golden, got, name + 5, &parameter);
+        tensors++;
+    }
+    printf("  %-28s logits %.1e  loss %.1e  %zu gradients %.1e  parameters %.1e\n", label, logits, loss, tensors, gradient,
+           parameter);
+    assert_true(tensors > 0);
+    assert_true(logits <= bound_logits);
+    assert_true(loss <= bound_loss);
+    /* Nothing else is trainable. */
+    for (size_t i = 0; i < espl_tensors_count(got); i++) {
+        const char *name = espl_tensors_name(got, i);
+        if (strncmp(name, "grad.", 5) == 0 && !espl_tensors_has(golden, name)) fail_msg("%s is not in the golden", name);
+    }
+}
+
+static void run_case(const char *name, bool recompute) {
+    char path[512];
+    espl_model *model;
+    espl_adapter *adapter = NULL;
+    espl_tensors *golden, *got;
+    uint32_t rows, tokens;
+    snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
+    const bool full = !espl_os_is_folder(path);
+    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
+    test_ok(espl_model_load(test_device(), path, &(espl_model_params){.trainable = full}, &model));
+    if (!full) {
+        snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
+        test_ok(espl_adapter_load(model, "a", path, &adapter));
+        test_ok(espl_model_activate(model, "a"));
+    }
+    snprintf(path, sizeof path, "%s/%s/golden.safetensors", ESPL_GOLDEN, name);
+    test_ok(espl_tensors_open(test_context(), path, &golden));
+    int32_t *ids = integers(golden, "ids", &rows, &tokens), *labels = integers(golden, "labels", &rows, &tokens);
+    char *out = test_path("probe.safetensors");
+    const espl_probe_params probe = {.ids = ids, .labels = labels, .rows = rows, .tokens = tokens, .steps = 2,
+                                     .learning_rate = 1e-4, .weight_decay = 0.01, .recompute = recompute};
+    test_ok(espl_probe(model, adapter, &probe, out));
+    test_ok(espl_tensors_open(test_context(), out, &got));
+    snprintf(path, sizeof path, "%s%s", name, recompute ? " (recompute)" : "");
+    compare(golden, got, path);
+    espl_tensors_destroy(&got);
+    espl_tensors_destroy(&golden);
+    espl_os_remove_file(out);
+    free(out), free(ids), free(labels);
+    espl_model_destroy(&model);
+}
+
+#define CASE(name)                  \
+    static void name(void **state) { \
+        (void)state;                 \
+        run_case(#name, false);      \
+        run_case(#name, true);       \
+    }
+CASE(llama_lora)
+CASE(llama_tied_rope_scaling)
+CASE(llama_linear_rope)
+CASE(llama_full)
+CASE(llama_sharded_bf16)
+CASE(llama_f16)
+CASE(mistral_regex)
+CASE(qwen2_bias_all)
+CASE(qwen2_tied_bias_lora_only)
+CASE(qwen3_patterns)
+CASE(gpt2_lora)
+CASE(gpt2_full)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(llama_lora),     cmocka_unit_test(llama_tied_rope_scaling),
+        cmocka_unit_test(llama_linear_rope), cmocka_unit_test(llama_full),
+        cmocka_unit_test(llama_sharded_bf16), cmocka_unit_test(llama_f16),
+        cmocka_unit_test(mistral_regex),  cmocka_unit_test(qwen2_bias_all),
+        cmocka_unit_test(qwen2_tied_bias_lora_only), cmocka_unit_test(qwen3_patterns),
+        cmocka_unit_test(gpt2_lora),      cmocka_unit_test(gpt2_full),
+    };
+    return test_main("golden models", tests, ESPL_COUNT(tests));
+}
