@@ -38,7 +38,8 @@ espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t 
     espl_tensor **leaf = &b->leaves[leaf_index(b, store, matrix)];
     if (*leaf) return *leaf;
     const espl_matrix *m = &store->matrices[matrix];
-    const bool trained = store == b->trained && matrix != b->model->frequencies;
+    const bool fixed = store == &b->model->store && matrix == b->model->frequencies;
+    const bool trained = store == b->trained && !fixed;
     *leaf = espl_graph_leaf(b->graph, trained ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT, m->label, m->rows, m->cols, m->stride,
                             m->dtype, m->span);
     if (*leaf && trained)

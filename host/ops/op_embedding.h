@@ -9,7 +9,8 @@
  * result          [tokens, d]        f32
  * A row whose id is no row of the table is all zeros; a position that is no row of position_table adds nothing (the host
  * checks both before). Gradients add rows in the order of tokens: no atomics, the same bits each run.
- * Cost:   one dispatch per storage range of the table; backward likewise, tokens^2 / 2 comparisons of ids in each.
+ * Cost:   one dispatch per storage range of the table (position_table must fit one); backward likewise, tokens^2 / 2
+ *         comparisons of ids in each.
  * Fails:  ARGUMENT if shapes or dtypes disagree; LIMIT if 64 rows are beyond the device's storage range.
  * Reference: tests/ref/ref_embedding.c */
 #ifndef ESPL_OP_EMBEDDING_H

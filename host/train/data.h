@@ -12,6 +12,8 @@
  *   instruction/input/output is Alpaca's prompt, ending in "### Response:\n".
  * messages are described in host/train/chat.h.
  *
+ * The tokenizer is one of the same context; its failures then have their sentence there.
+ *
  * The validation part has round(share * rows) rows, at least one, but leaves one row for training. */
 #ifndef ESPL_DATA_H
 #define ESPL_DATA_H

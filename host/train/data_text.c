@@ -6,7 +6,10 @@
  * candidates (before a line break, or a space between letters) are tried: the text about a cut, a kilobyte on either
  * side, must give the ids of its two halves joined, less at most two that every piece gets in front (SentencePiece's
  * space before a line break). Tokens do not reach as far as a kilobyte, so what holds there holds in the whole. If
- * no candidate passes, the piece grows, in the end to the whole text. */
+ * no candidate passes, the piece grows, in the end to the whole text.
+ *
+ * Unigram models are the exception that is none: SentencePiece sums their scores in float from the start of the text,
+ * and after some hundred thousand characters picks worse segments for want of digits. There pieces are the better. */
 #include "host/train/data_private.h"
 #include <string.h>
 

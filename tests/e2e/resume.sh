@@ -20,7 +20,7 @@ stopped_by() {
         sleep 0.05
     done
     kill "-$1" $child 2> /dev/null
-    wait $child
+    wait $child 2> /dev/null
     status=$?
 }
 

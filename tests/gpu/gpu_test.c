@@ -6,7 +6,7 @@
 
 test_memory memory;
 char last_line[1024];
-long warning_line_count, validation_line_count;
+long warning_line_count, validation_line_count, remade_line_count;
 
 static void *counting_resize(void *user, void *block, size_t bytes) {
     (void)user;
@@ -25,6 +25,7 @@ static void *counting_resize(void *user, void *block, size_t bytes) {
 
 static void keep_line(void *user, espl_log_level level, const char *line) {
     (void)user;
+    remade_line_count += strstr(line, "will be written anew") != NULL;
     if (level > ESPL_LOG_WARNING) return;
     warning_line_count++;
     validation_line_count += strncmp(line, "validation:", 11) == 0;
@@ -39,7 +40,7 @@ static void keep_line(void *user, espl_log_level level, const char *line) {
 espl_context *test_context_open(void) {
     memory = (test_memory){.fail_after = -1};
     last_line[0] = 0;
-    warning_line_count = validation_line_count = 0;
+    warning_line_count = validation_line_count = remade_line_count = 0;
     espl_context *ctx;
     const espl_context_params params = {.resize = counting_resize, .log = keep_line};
     assert_int_equal(espl_context_create(&params, &ctx), ESPL_OK);

@@ -24,6 +24,7 @@ extern test_memory memory;
 extern char last_line[1024];     /* newest log line of level WARNING or ERROR */
 extern long warning_line_count;    /* since the context was opened */
 extern long validation_line_count; /* of them from the validation layer, those at a device's end included */
+extern long remade_line_count;     /* pipeline caches found unusable */
 
 /* A context on the counting allocator; destroy it with test_context_close, which checks that nothing is left and that
  * validation had nothing to say. */

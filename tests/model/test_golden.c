@@ -13,7 +13,7 @@
 #include <string.h>
 
 static const double bound_logits = 2e-5, bound_loss = 1e-6, bound_gradient = 1e-4, bound_parameter = 2e-7;
-static const double noise = 1e-3;
+static const double noise = 1e-4;
 
 static int32_t *integers(espl_tensors *set, const char *name, uint32_t *out_rows, uint32_t *out_cols) {
     espl_tensor_view view;

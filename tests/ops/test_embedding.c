@@ -74,7 +74,7 @@ static void outside(void **state) {
 static void windows(void **state) {
     (void)state;
     const int32_t ids[] = {0, 63, 64, 199, 127, 128, -1, 64, 200, 191, 192, 63};
-    const shape s = {2, 12, 200, 20, 150, true};
+    const shape s = {2, 12, 200, 20, 130, true};
     op_storage_range(64 * 80 + 100);
     check(&s, ESPL_DTYPE_F32, ESPL_ROLE_PARAMETER, ESPL_DTYPE_F16, ids);
     check(&s, ESPL_DTYPE_BF16, ESPL_ROLE_WEIGHT, ESPL_DTYPE_F16, ids);

@@ -53,7 +53,8 @@ def spaced():
         vocabulary.setdefault("H" + "i", len(vocabulary))
         vocabulary[a + b] = len(vocabulary)
     merges.insert(7, ("H", "i"))
-    t = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    t = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True, fuse_unk=True,
+                             unk_token="<unk>"))
     t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
                                    decoders.Strip(" ", 1, 0)])
@@ -88,7 +89,8 @@ def schedules(out):
             optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base)
             rate = make(optimizer, warmup, steps).lr_lambdas[0]
             for step in sorted({0, 1, 2, 3, 4, 5, 9, 10, 99, 100, 101, 550, 999, 1000} & set(range(steps + 1))):
-                out.append(f"    {{ESPL_SCHEDULE_{name}, {warmup}, {steps}, {base!r}, {step}, {base * rate(step)!r}}},")
+                row = f"ESPL_SCHEDULE_{name}, {warmup}, {steps}, {base!r}, {step}, {base * rate(step)!r}"
+                out.append(f"    {{{row}}},")
     out.append("};\n")
 
 
@@ -102,12 +104,15 @@ def sampling(out):
     logits = torch.randn(count, generator=generator) * 3
     logits[7] = logits[3] = logits.sort(descending=True)[0][15]  # equals at top-k's border
     history = [12, 3, 3, 40, 40, 12, 0, 47, 1000]
-    out.append(f"#define SAMPLE_COUNT {count}\nstatic const float sample_logits[SAMPLE_COUNT] = {{{c_floats(logits)}}};")
+    out.append(f"#define SAMPLE_COUNT {count}")
+    out.append(f"static const float sample_logits[SAMPLE_COUNT] = {{{c_floats(logits)}}};")
     out.append(f"static const int32_t sample_history[] = {{{', '.join(map(str, history))}}};")
-    cases = [(1, 0, 0, 0, 0), (0.7, 0, 0, 0, 0), (1, 5, 0, 0, 0), (1, 17, 0, 0, 0), (1, 0, 0.9, 0, 0), (1, 0, 0.3, 0, 0),
-             (2.5, 0, 0.95, 0, 0), (1, 0, 0, 0.05, 0), (1, 0, 0, 1, 0), (1, 0, 0, 0, 1.3), (0.8, 20, 0.9, 0.02, 1.1),
+    cases = [(1, 0, 0, 0, 0), (0.7, 0, 0, 0, 0), (1, 5, 0, 0, 0), (1, 17, 0, 0, 0), (1, 0, 0.9, 0, 0),
+             (1, 0, 0.3, 0, 0), (2.5, 0, 0.95, 0, 0), (1, 0, 0, 0.05, 0), (1, 0, 0, 1, 0), (1, 0, 0, 0, 1.3),
+             (0.8, 20, 0.9, 0.02, 1.1),
              (1.5, 10, 0.5, 0.1, 0.8), (1, 1, 0, 0, 0), (1, 100, 0.999, 0.001, 0), (0.05, 0, 0.9, 0, 0)]
-    out.append("static const struct {\n    double temperature;\n    uint32_t top_k;\n    double top_p, min_p, penalty;\n"
+    out.append("static const struct {\n    double temperature;\n    uint32_t top_k;\n"
+               "    double top_p, min_p, penalty;\n"
                "    float probability[SAMPLE_COUNT];\n} sample_cases[] = {")
     for temperature, top_k, top_p, min_p, penalty in cases:
         scores, ids = logits[None].clone(), torch.tensor([history])
@@ -192,8 +197,8 @@ def chats(out):
             texts.append(rendered[0])
         if name == "mistral":
             texts[0] = ""  # this template drops it
-        out.append(f"    {{{c_string('chatml' if name == 'qwen' else name)},\n{wrapped(template)},\n{wrapped(texts[0])},\n"
-                   f"{wrapped(texts[1])}}},")
+        name = c_string("chatml" if name == "qwen" else name)
+        out.append(f"    {{{name},\n{wrapped(template)},\n{wrapped(texts[0])},\n{wrapped(texts[1])}}},")
     out.append("};\n")
 
 

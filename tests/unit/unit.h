@@ -30,7 +30,6 @@ static inline void *unit_resize(void *user, void *block, size_t bytes) {
     }
     if (heap->fail_at && ++heap->calls >= heap->fail_at) return NULL;
     if (!heap->fail_at) heap->calls++;
-    /* Moves every time, so that a pointer kept across a growth is found out by the sanitizers. */
     void *moved = realloc(block, bytes);
     if (moved && !block) heap->live++;
     return moved;

@@ -54,7 +54,8 @@ static espl_status open_trainer(bench *bench) {
     program *program = bench->program;
     ESPL_TRY(
         espl_dataset_from_ids(program->context, bench->ids, bench->ids, bench->batch, bench->context, &bench->dataset));
-    espl_trainer_params params = {.steps = UINT32_MAX, .batch = bench->batch, .schedule = ESPL_SCHEDULE_CONSTANT};
+    /* One for first-step, one to warm up, and those that are measured. */
+    espl_trainer_params params = {.steps = (uint32_t)bench->repetitions + 2, .batch = bench->batch};
     return espl_trainer_create(program->model, program->trained, bench->dataset, &params, &bench->trainer);
 }
 

@@ -73,7 +73,7 @@ static int probe(program *program, const matrix *ids, const matrix *labels) {
         if (root) json_object_set_new(root, "out", json_string(opts->out));
         return print_json(root);
     }
-    printf("%s: %u rows of %u tokens, %s mode, %s\n", opts->out, ids->rows, ids->tokens,
+    printf("%s: %u x %u tokens, %s mode, %s\n", opts->out, ids->rows, ids->tokens,
            mode_name(espl_model_describe(program->model).mode), espl_device_name(program->device));
     return EXIT_DONE;
 }

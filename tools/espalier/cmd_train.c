@@ -31,6 +31,7 @@ typedef struct training {
 static int check_folder(const training *run) {
     const options *opts = run->program->options;
     bool has_checkpoint = espl_os_is_folder(run->checkpoint);
+    if (espl_os_is_file(opts->out)) return fail("%s: is a file, a folder is written", opts->out);
     if (opts->resume && !has_checkpoint) return fail("%s: there is no checkpoint to resume from", run->checkpoint);
     if (opts->resume || opts->force || system_folder_is_empty(opts->out)) return 0;
     if (has_checkpoint)
