@@ -27,7 +27,7 @@ float bias_correction(float beta, uint t)
 void main()
 {
     float sum = 0.0;
-    for (uint i = reduce_first(); i < push.count; i += reduce_step())
+    for (uint i = gl_LocalInvocationID.x; i < push.count; i += gl_WorkGroupSize.x)
         sum += partial[i];
     const float norm = sqrt(reduce_sum(sum));
     if (gl_LocalInvocationID.x != 0)

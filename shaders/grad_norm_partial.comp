@@ -16,7 +16,7 @@ void main()
 {
     const uint begin = gl_WorkGroupID.x * push.chunk, end = min(begin + push.chunk, (push.count + 3) / 4);
     vec4 squares = vec4(0.0);
-    for (uint q = begin + reduce_first(); q < end; q += reduce_step()) {
+    for (uint q = begin + gl_LocalInvocationID.x; q < end; q += gl_WorkGroupSize.x) {
         const vec4 v = quad_keep(g[q], push.count - 4 * q);
         squares += v * v;
     }

@@ -20,10 +20,10 @@ void main()
     for (uint row = gl_WorkGroupID.x; row < push.rows; row += gl_NumWorkGroups.x) {
         const uint x_at = row * push.x_stride, y_at = row * push.y_stride;
         vec4 sums = vec4(0.0), squares = vec4(0.0);
-        for (uint q = reduce_first(); q < quads; q += reduce_step())
+        for (uint q = gl_LocalInvocationID.x; q < quads; q += gl_WorkGroupSize.x)
             sums += quad_keep(x[x_at + q], push.cols - 4 * q);
         const float mean = reduce_sum(quad_sum(sums)) / float(push.cols);
-        for (uint q = reduce_first(); q < quads; q += reduce_step()) {
+        for (uint q = gl_LocalInvocationID.x; q < quads; q += gl_WorkGroupSize.x) {
             const vec4 v = quad_keep(x[x_at + q] - mean, push.cols - 4 * q);
             squares += v * v;
         }

@@ -20,7 +20,7 @@ void main()
         const uint x_at = row * push.x_stride, dy_at = row * push.y_stride, dx_at = row * push.dx_stride;
         const float mean = stat[row], rstd = stat[push.stat_stride + row];
         vec4 sums = vec4(0.0), products = vec4(0.0);
-        for (uint q = reduce_first(); q < quads; q += reduce_step()) {
+        for (uint q = gl_LocalInvocationID.x; q < quads; q += gl_WorkGroupSize.x) {
             const uint left = push.cols - 4 * q;
             const vec4 h = quad_keep(w[q] * dy[dy_at + q], left);
             sums += h;

@@ -28,7 +28,7 @@ void normalise(uint row, uint group)
     const uint x_at = row * push.x_stride + push.from + group * quads;
     const uint y_at = row * push.y_stride + push.from + group * quads;
     vec4 squares = vec4(0.0);
-    for (uint q = reduce_first(); q < quads; q += reduce_step()) {
+    for (uint q = gl_LocalInvocationID.x; q < quads; q += gl_WorkGroupSize.x) {
         const vec4 v = quad_keep(x[x_at + q], push.cols - 4 * q);
         squares += v * v;
     }

@@ -36,7 +36,7 @@ void differentiate(uint row, uint group)
     const uint x_at = row * push.x_stride + column, dy_at = row * push.y_stride + column;
     const float scale = rstd[row * push.groups + group];
     vec4 sums = vec4(0.0);
-    for (uint q = reduce_first(); q < quads; q += reduce_step())
+    for (uint q = gl_LocalInvocationID.x; q < quads; q += gl_WorkGroupSize.x)
         sums += quad_keep(w[q] * dy[dy_at + q] * x[x_at + q], push.cols - 4 * q);
     const float along = reduce_sum(quad_sum(sums)) * (scale * scale) / float(push.cols);
     for (uint q = gl_LocalInvocationID.x; q < quads; q += gl_WorkGroupSize.x) {

@@ -15,7 +15,7 @@ void main()
 {
     const uint quads = (push.cols + 3) / 4;
     vec4 sums = vec4(0.0);
-    for (uint i = reduce_first(); i < push.rows * quads; i += reduce_step()) {
+    for (uint i = gl_LocalInvocationID.x; i < push.rows * quads; i += gl_WorkGroupSize.x) {
         const uint row = i / quads, q = i % quads;
         sums += quad_keep(x[row * push.x_stride + q], push.cols - 4 * q);
     }

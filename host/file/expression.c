@@ -93,8 +93,8 @@ static espl_status rewrite_class(rewriter *r) {
         } else if (end && end + 1 < r->text + r->bytes && end[1] == ']') {
             ESPL_TRY(copy(r, (size_t)(end + 2 - r->text) - r->at));
         } else if (starts(r, "[^") || starts(r, "&&")) {
-            return espl_fail(r->ctx, ESPL_UNSUPPORTED, "the expression \"%.200s\" uses \"%.2s\" inside a class", r->text,
-                             r->text + r->at);
+            return espl_fail(r->ctx, ESPL_UNSUPPORTED, "the expression \"%.200s\" uses \"%.2s\" inside a class",
+                             r->text, r->text + r->at);
         } else if (starts(r, "[")) {
             depth++, r->at++;
         } else if (starts(r, "]")) {
@@ -119,7 +119,8 @@ static espl_status rewrite_interval(rewriter *r) {
 static espl_status rewrite(espl_context *ctx, const char *pattern, size_t bytes, espl_bytes *out) {
     rewriter r = {.ctx = ctx, .text = pattern, .bytes = bytes, .out = out};
     /* Verbs before an expression would change how all of it runs: "(*UCP)" and its like are PCRE2's alone. */
-    if (starts(&r, "(*")) return espl_fail(ctx, ESPL_UNSUPPORTED, "the expression \"%.200s\" begins with \"(*\"", pattern);
+    if (starts(&r, "(*"))
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "the expression \"%.200s\" begins with \"(*\"", pattern);
     ESPL_TRY(espl_bytes_append(ctx, out, "", 0));
     while (r.at < bytes) {
         char next = pattern[r.at];

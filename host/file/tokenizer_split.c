@@ -163,8 +163,8 @@ static espl_status read_whitespace_split(espl_context *ctx, espl_step *step, con
     return ESPL_OK;
 }
 
-/* Everything that is neither a word nor a run of symbols, which is space, is removed. Here the reference means the \w of
- * Rust, which has the two joiners, and not the fractions, of Oniguruma's. */
+/* Everything that is neither a word nor a run of symbols, which is space, is removed. Here the reference means the \w
+ * of Rust, which has the two joiners, and not the fractions, of Oniguruma's. */
 #define RUST_WORDS "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200c}\\x{200d}"
 static espl_status read_whitespace(espl_context *ctx, espl_step *step, const json_t *object) {
     static const char pattern[] = "[" RUST_WORDS "]+|[^\\s" RUST_WORDS "]+";

@@ -97,6 +97,7 @@ bool espl_char_is_digit(uint32_t code) {
 
 bool espl_char_is_punctuation(uint32_t code) {
     if (code < 0x80)
-        return code > 0x20 && code < 0x7f && !(code >= 0x30 && code <= 0x39) && !((code | 32) >= 0x61 && (code | 32) <= 0x7a);
+        return code > 0x20 && code < 0x7f && !(code >= 0x30 && code <= 0x39) &&
+               !((code | 32) >= 0x61 && (code | 32) <= 0x7a);
     return in_categories(code, BIT(PC) | BIT(PD) | BIT(PS) | BIT(PE) | BIT(PI) | BIT(PF) | BIT(PO));
 }

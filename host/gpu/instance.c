@@ -94,15 +94,18 @@ static espl_status create_instance(espl_context *ctx, espl_vk *vk, bool validati
             return status;
         }
     }
-    const char *extensions[3];
+    const char *extensions[4];
     uint32_t extension_count = 0;
     instance->debug_utils = has_extension(rows, count, VK_EXT_DEBUG_UTILS_EXTENSION_NAME) ||
                             has_extension(layer_rows, layer_count, VK_EXT_DEBUG_UTILS_EXTENSION_NAME);
     bool portability = has_extension(rows, count, portability_enumeration);
     bool choose_checks = has_extension(layer_rows, layer_count, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME);
+    /* How newer layers are told the same; they lack the older way. */
+    bool choose_settings = has_extension(layer_rows, layer_count, VK_EXT_LAYER_SETTINGS_EXTENSION_NAME);
     if (instance->debug_utils) extensions[extension_count++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
     if (portability) extensions[extension_count++] = portability_enumeration;
     if (choose_checks) extensions[extension_count++] = VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME;
+    if (choose_settings) extensions[extension_count++] = VK_EXT_LAYER_SETTINGS_EXTENSION_NAME;
     espl_free(ctx, &rows);
     espl_free(ctx, &layer_rows);
 
@@ -119,11 +122,21 @@ static espl_status create_instance(espl_context *ctx, espl_vk *vk, bool validati
     const VkValidationFeaturesEXT features = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
                                               .enabledValidationFeatureCount = ESPL_COUNT(checks),
                                               .pEnabledValidationFeatures = checks};
+    const VkBool32 yes = VK_TRUE;
+    const VkLayerSettingEXT settings[] = {
+        {validation_layer, "validate_sync", VK_LAYER_SETTING_TYPE_BOOL32_EXT, 1, &yes},
+        {validation_layer, "syncval_submit_time_validation", VK_LAYER_SETTING_TYPE_BOOL32_EXT, 1, &yes},
+    };
+    const VkLayerSettingsCreateInfoEXT layer_settings = {.sType = VK_STRUCTURE_TYPE_LAYER_SETTINGS_CREATE_INFO_EXT,
+                                                         .pNext = choose_checks ? &features : NULL,
+                                                         .settingCount = ESPL_COUNT(settings),
+                                                         .pSettings = settings};
+    const void *checks_chain = choose_settings ? (const void *)&layer_settings : layer_settings.pNext;
     const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
                                            .pEngineName = "espalier",
                                            .apiVersion = instance->version};
     const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-                                       .pNext = choose_checks ? &features : NULL,
+                                       .pNext = checks_chain,
                                        .flags = portability ? enumerate_portability_bit : 0,
                                        .pApplicationInfo = &application,
                                        .enabledLayerCount = validation ? 1 : 0,

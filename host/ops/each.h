@@ -1,6 +1,5 @@
 /* The host's side of shaders/lib/each.glsl and lib/reduce.glsl: local sizes and numbers of workgroups. Local sizes are
- * those of a common subgroup; a software driver has SIMD lanes for invocations, wants more work in each workgroup, and
- * loads that all lanes share instead of barriers. */
+ * those of a common subgroup; a software driver has SIMD lanes for invocations and wants more work in each workgroup. */
 #ifndef ESPL_OPS_EACH_H
 #define ESPL_OPS_EACH_H
 
@@ -27,12 +26,12 @@ static inline espl_each espl_each_of(const espl_device *device, uint32_t rows, u
     return each;
 }
 
-/* One workgroup per row of cols (or several rows after each other): local size, and SERIAL. */
-static inline void espl_reduce_spec(const espl_device *device, uint32_t cols, uint32_t out_spec[4]) {
+/* One workgroup per row of cols (or several rows after each other): the local size. */
+static inline uint32_t espl_reduce_local(const espl_device *device, uint32_t cols) {
     const bool cpu = espl_device_capabilities(device)->cpu;
     uint32_t local = cpu ? 8 : 32;
     while (!cpu && local < 128 && 4 * local < cols) local *= 2;
-    out_spec[0] = local, out_spec[1] = out_spec[2] = 1, out_spec[3] = cpu;
+    return local;
 }
 
 /* Workgroups for this many rows. A software driver runs them one after the other on few cores. */

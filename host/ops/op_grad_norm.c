@@ -27,8 +27,7 @@ static espl_status record_partial(espl_graph *graph, espl_commands *commands, co
                                   uint32_t *in_out_first) {
     espl_device *device = espl_graph_device(graph);
     const cut c = cut_of(device, t);
-    uint32_t spec[4];
-    espl_reduce_spec(device, UINT32_MAX, spec);
+    const uint32_t spec[] = {espl_reduce_local(device, UINT32_MAX), 1, 1};
     for (uint32_t w = 0; w < c.windows; w++) {
         const uint32_t from = w * c.window, count = t->cols - from < c.window ? t->cols - from : c.window;
         const uint32_t chunks = espl_ceil_div(espl_ceil_div(count, 4), c.chunk);
@@ -53,11 +52,11 @@ static espl_status record_partial(espl_graph *graph, espl_commands *commands, co
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     espl_device *device = espl_graph_device(graph);
     const espl_span partial = node->out[1]->span;
-    uint32_t count = 0, spec[4];
+    uint32_t count = 0;
     for (uint32_t i = 2; i < ESPL_INPUTS_MAX && node->in[i]; i++)
         ESPL_TRY(record_partial(graph, commands, node->in[i], partial, &count));
     const grad_norm_push push = {.count = count};
-    espl_reduce_spec(device, count, spec);
+    const uint32_t spec[] = {espl_reduce_local(device, count), 1, 1};
     espl_dispatch dispatch = {.label = "grad_norm",
                               .bind = {[GRAD_NORM_BIND_PARTIAL] = partial,
                                        [GRAD_NORM_BIND_STEP] = node->in[0]->span,

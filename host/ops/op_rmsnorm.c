@@ -38,8 +38,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const espl_tensor *x = node->in[0], *y = node->out[0];
     espl_device *device = espl_graph_device(graph);
     const rmsnorm_push push = push_of(&at, x, y);
-    uint32_t spec[4];
-    espl_reduce_spec(device, at.cols, spec);
+    const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1};
     espl_dispatch dispatch = {.label = "rmsnorm",
                               .bind = {[RMSNORM_BIND_X] = x->span,
                                        [RMSNORM_BIND_W] = node->in[1]->span,
@@ -60,9 +59,7 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     espl_device *device = espl_graph_device(graph);
     rmsnorm_push push = push_of(&at, x, dy);
     push.dx_stride = dx->stride / 4;
-    uint32_t spec[5];
-    espl_reduce_spec(device, at.cols, spec);
-    spec[RMSNORM_SPEC_ACCUMULATE] = at.accumulate;
+    const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1, [RMSNORM_SPEC_ACCUMULATE] = at.accumulate};
     espl_dispatch dispatch = {.label = "rmsnorm_bwd",
                               .bind = {[RMSNORM_BIND_X] = x->span,
                                        [RMSNORM_BIND_W] = node->in[1]->span,

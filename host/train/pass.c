@@ -1,4 +1,5 @@
 #include "host/train/pass.h"
+#include "adapters/adapter.h"
 #include "host/ops/op_adamw.h"
 #include "host/ops/op_cross_entropy.h"
 #include "host/ops/op_fill.h"
@@ -61,10 +62,64 @@ static uint64_t decayed_count(const espl_store *store) {
     return count;
 }
 
-static void add_optimiser(espl_graph *graph, const espl_pass_params *params, espl_tensor *stats) {
+/* A bias vector of q, k and v together, of which an adapter trains only q's part: the rest has no gradient, and is put back
+ * after the step because weight decay would move it. */
+typedef struct held {
+    espl_span from, to;
+} held;
+
+static espl_status record_hold(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    held h;
+    (void)graph;
+    memcpy(&h, node->attribute, sizeof h);
+    return espl_commands_copy(commands, h.from, h.to);
+}
+
+static const espl_op op_hold = {"hold", record_hold, NULL};
+
+static bool is_entered(const espl_store *store, uint32_t matrix, uint32_t column, uint32_t *out_end) {
+    *out_end = store->matrices[matrix].cols;
+    for (size_t i = 0; i < store->entry_count; i++) {
+        const espl_entry *e = &store->entries[i];
+        if (e->matrix != matrix) continue;
+        if (e->from <= column && column < e->from + e->count) {
+            *out_end = e->from + e->count;
+            return true;
+        }
+        if (e->from > column && e->from < *out_end) *out_end = e->from;
+    }
+    return false;
+}
+
+/* after: restore values; else clear gradients. */
+static void hold(espl_graph *graph, const espl_model *model, const espl_optimiser *o, bool after) {
+    const espl_adapter *adapter = model->adapters;
+    while (adapter && &adapter->store != o->store) adapter = adapter->next;
+    for (uint32_t base = 0; adapter && base < model->store.matrix_count; base++) {
+        const uint32_t mine = adapter->replacement[base];
+        if (mine == ESPL_NO_MATRIX || o->store->matrices[mine].rows != 1) continue;
+        const espl_matrix *m = &o->store->matrices[mine];
+        for (uint32_t column = 0, end; column < m->cols; column = end) {
+            if (is_entered(o->store, mine, column, &end)) continue;
+            const uint64_t from = column * 4ull, bytes = (end - column) * 4ull;
+            espl_tensor *leaf = flat_leaf(graph, m->label, after ? o->store->flat : o->gradients, m->flat, m->cols);
+            if (!after) {
+                espl_graph_fill(graph, &(espl_fill){.t = leaf, .from = column, .count = end - column});
+                continue;
+            }
+            espl_tensor *updated = espl_graph_update(graph, leaf);
+            const held h = {espl_span_part(model->store.matrices[base].span, from, bytes),
+                            espl_span_part(m->span, from, bytes)};
+            espl_graph_node(graph, &op_hold, &leaf, 1, &updated, 1, &h, sizeof h);
+        }
+    }
+}
+
+static void add_optimiser(espl_graph *graph, const espl_model *model, const espl_pass_params *params, espl_tensor *stats) {
     const espl_optimiser *o = params->optimiser;
     const uint64_t all = o->store->flat_count, decayed = decayed_count(o->store);
     espl_graph_layer(graph, "optimiser", ESPL_PHASE_END, false);
+    hold(graph, model, o, false);
     espl_graph_grad_norm(graph, &(espl_grad_norm){.gradients = {flat_leaf(graph, "gradients", o->gradients, 0, all)},
                                                   .stats = stats});
     for (int group = 0; group < 2; group++) {
@@ -77,6 +132,7 @@ static void add_optimiser(espl_graph *graph, const espl_pass_params *params, esp
                                               .stats = stats,
                                               .decay = group == 0 || params->decay_all});
     }
+    hold(graph, model, o, true);
 }
 
 static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_params *params) {
@@ -115,7 +171,7 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
         espl_graph_sum(graph, &(espl_sum){.x = pass->losses, .stats = stats, .word = ESPL_STATS_LOSS,
                                           .factor_word = ESPL_STEP_LOSS_SCALE});
         ESPL_TRY(espl_graph_backward(graph, pass->losses));
-        add_optimiser(graph, params, stats);
+        add_optimiser(graph, model, params, stats);
     }
     ESPL_TRY(espl_graph_plan(graph));
     pass->step = espl_graph_step_pointer(graph, espl_graph_step(graph));

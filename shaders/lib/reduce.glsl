@@ -1,40 +1,33 @@
-// Sums over a row by one workgroup, in a fixed order. On a GPU lanes stride the row and meet in shared memory. A software
-// driver loads one address for all lanes cheaply and pays for barriers, so there (SERIAL) each lane sums the whole row.
-//     for (uint q = reduce_first(); q < quads; q += reduce_step()) ...
+// Sums over a row by one workgroup, in a fixed order: lanes stride the row and meet in shared memory.
+//     for (uint q = lane; q < quads; q += gl_WorkGroupSize.x) ...
 //     sum = reduce_sum(sum);
-// The local size is a power of two of at most 128. Spec id 3 is SERIAL.
+// The local size is a power of two of at most 128. Up to 8 lanes (software drivers, to whom a barrier is dear) meet once
+// and each adds all; more halve.
 #ifndef ESPL_REDUCE_GLSL
 #define ESPL_REDUCE_GLSL
 
-layout(constant_id = 3) const uint SERIAL = 0;
-
-shared vec2 reduce_lanes[128];
-
-uint reduce_first()
-{
-    return SERIAL != 0 ? 0 : gl_LocalInvocationID.x;
-}
-
-uint reduce_step()
-{
-    return SERIAL != 0 ? 1 : gl_WorkGroupSize.x;
-}
+shared vec2 reduce_lanes[256];
+uint reduce_turn = 0; // two halves in turn, so that nobody writes what another may still read
 
 // In uniform control flow.
 vec2 reduce_sum(vec2 v)
 {
-    if (SERIAL != 0)
-        return v;
-    const uint lane = gl_LocalInvocationID.x;
-    barrier(); // what an earlier call left has been read
-    reduce_lanes[lane] = v;
-    for (uint half_size = gl_WorkGroupSize.x / 2; half_size > 0; half_size /= 2) {
-        barrier();
-        if (lane < half_size)
-            reduce_lanes[lane] += reduce_lanes[lane + half_size];
-    }
+    const uint lane = gl_LocalInvocationID.x, lanes = gl_WorkGroupSize.x, base = reduce_turn;
+    reduce_turn = 128 - reduce_turn;
+    reduce_lanes[base + lane] = v;
     barrier();
-    return reduce_lanes[0];
+    if (lanes <= 8) {
+        vec2 sum = reduce_lanes[base];
+        for (uint i = 1; i < lanes; i++)
+            sum += reduce_lanes[base + i];
+        return sum;
+    }
+    for (uint half_lanes = lanes / 2; half_lanes > 0; half_lanes /= 2) {
+        if (lane < half_lanes)
+            reduce_lanes[base + lane] += reduce_lanes[base + lane + half_lanes];
+        barrier();
+    }
+    return reduce_lanes[base];
 }
 
 float reduce_sum(float v)

@@ -27,7 +27,8 @@ static void create_byte_level(void) {
 
 static void create_fallback(void) {
     espl_bytes json = {0};
-    espl_status status = espl_bytes_print(ctx, &json, "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{");
+    espl_status status = espl_bytes_print(ctx, &json,
+        "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"vocab\":{");
     for (unsigned byte = 0; byte < 256 && status == ESPL_OK; byte++)
         status = espl_bytes_print(ctx, &json, "\"<0x%02X>\":%u,", byte, byte);
     FUZZ_CHECK(status == ESPL_OK);

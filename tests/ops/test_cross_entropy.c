@@ -70,7 +70,7 @@ static void check(const shape *s, espl_dtype dtype, bool trained) {
     for (size_t i = 0; i < w_count; i++) w[i] = op_round(w[i], dtype);
     espl_random random = {.seed = 9};
     for (uint32_t t = 0; t < s->tokens; t++)
-        labels[t] = s->uncounted && t % (uint32_t)s->uncounted == 1 ? -100 : espl_random_below(&random, s->vocabulary);
+        labels[t] = s->uncounted && t % (uint32_t)s->uncounted == 1 ? -100.0 : (double)espl_random_below(&random, s->vocabulary);
     ref_cross_entropy(h, w, labels, s->tokens, s->vocabulary, s->d, loss);
     gradients(h, w, labels, s, 1, dh, dw);
     check_formula(h, w, labels, s, dw);

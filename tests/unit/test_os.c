@@ -60,7 +60,8 @@ static void mapping(void **state) {
     assert_int_equal(map.bytes, 0);
     assert_string_equal((const char *)map.data, "");
     espl_os_unmap(&map);
-    unit_fails(ctx, espl_os_map(ctx, "test_os.dir/none", &map), ESPL_IO, "test_os.dir/none: could not be opened: No such");
+    unit_fails(ctx, espl_os_map(ctx, "test_os.dir/none", &map), ESPL_IO,
+        "test_os.dir/none: could not be opened: No such");
     unit_fails(ctx, espl_os_map(ctx, folder, &map), ESPL_IO, "not a plain file");
     assert_int_equal(mkfifo("test_os.dir/pipe", 0600), 0);
     unit_fails(ctx, espl_os_map(ctx, "test_os.dir/pipe", &map), ESPL_IO, "not a plain file");
@@ -113,7 +114,8 @@ static void full_disk(void **state) {
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
     unit_ok(ctx, espl_os_replace_begin(ctx, path, &replace));
     unit_ok(ctx, espl_os_replace_write(ctx, &replace, block, sizeof block));
-    unit_fails(ctx, espl_os_replace_write(ctx, &replace, block, sizeof block), ESPL_IO, "test_os.dir/c: could not be written");
+    unit_fails(ctx, espl_os_replace_write(ctx, &replace, block, sizeof block), ESPL_IO,
+        "test_os.dir/c: could not be written");
     assert_int_equal(entries(folder), 1);
     unit_fails(ctx, espl_os_replace_commit(ctx, &replace), ESPL_ARGUMENT, "after a failure");
     espl_os_replace_finish(ctx, &replace);
@@ -140,7 +142,8 @@ static void folders(void **state) {
     unit_ok(ctx, espl_os_replace_folder(ctx, "test_os.dir/new", "test_os.dir/live"));
     check_content("test_os.dir/live/file", "2");
     assert_int_equal(entries(folder), 3); /* f, live, x: nothing set aside is left */
-    unit_fails(ctx, espl_os_replace_folder(ctx, "test_os.dir/none", "test_os.dir/live"), ESPL_IO, "could not be renamed");
+    unit_fails(ctx, espl_os_replace_folder(ctx, "test_os.dir/none", "test_os.dir/live"), ESPL_IO,
+        "could not be renamed");
     check_content("test_os.dir/live/file", "2");
 
     /* A link to a folder is removed as a link. */

@@ -36,7 +36,8 @@ static void models(void **state) {
     check_ids(ctx, "{" MODEL(",\"ignore_merges\":true") "}", "abc", false, "4");
     check_ids(ctx, "{" MODEL(UNKNOWN) "}", "a\xff" "b", false, "0 7 1"); /* one U+FFFD */
     check_ids(ctx, "{" MODEL(UNKNOWN) "}", "\xe2\x82" "b", false, "7 1");
-    check_ids(ctx, "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"<0xC3>\":1,\"<0xA9>\":2,\"<unk>\":3},\"merges\":[],"
+    check_ids(ctx,
+        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"<0xC3>\":1,\"<0xA9>\":2,\"<unk>\":3},\"merges\":[],"
                    "\"byte_fallback\":true,\"fuse_unk\":true,\"unk_token\":\"<unk>\"}}", "a\xc3\xa9\xe2\x82\xac", false,
               "0 1 2 3");
     check_ids(ctx, "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b</w>\":1,\"ab</w>\":2},\"merges\":[\"a b</w>\"],"
@@ -55,20 +56,28 @@ static void parts(void **state) {
         {"\"normalizer\":" REPLACE, "a b", "0 6 1"},
         {"\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" PREPEND "," REPLACE "]}", "ab c", "6 3 6 2"},
         {"\"normalizer\":{\"type\":\"Lowercase\"}", "ABC", "4"},
-        {"\"normalizer\":{\"type\":\"NFKC\"}", "\xef\xbc\xa1\xef\xbd\x82\xe2\x93\x92", "7 1 2"}, /* fullwidth A, b, circled c */
+        {"\"normalizer\":{\"type\":\"NFKC\"}", "\xef\xbc\xa1\xef\xbd\x82\xe2\x93\x92", "7 1 2"}, /* fullwidth A, b,
+         circled c */
         {"\"normalizer\":{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":false}", " \xc2\xa0" "a ", "0 5"},
         {"\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"[xy]+\"},\"content\":\"c\"}", "abxyx", "4"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"b\"},\"behavior\":\"Isolated\"}", "abc", "0 1 2"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"b\"},\"behavior\":\"Removed\"}", "abc", "0 2"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"b\"},\"behavior\":\"MergedWithPrevious\"}", "abc", "3 2"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"b\"},\"behavior\":\"MergedWithNext\"}", "abc", "0 1 2"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[ab]\"},\"behavior\":\"Contiguous\"}", "abc", "3 2"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[ab]+\"},\"behavior\":\"Removed\",\"invert\":true}", "cab ab", "3 3"},
+        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"b\"},\"behavior\":\"Isolated\"}", "abc",
+         "0 1 2"},
+        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"b\"},\"behavior\":\"Removed\"}", "abc",
+         "0 2"},
+        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"b\"},\"behavior\":\"MergedWithPrevious\"}",
+         "abc", "3 2"},
+        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"b\"},\"behavior\":\"MergedWithNext\"}",
+         "abc", "0 1 2"},
+        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[ab]\"},\"behavior\":\"Contiguous\"}", "abc",
+         "3 2"},
+        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[ab]+\"},\"behavior\":\"Removed\",\"inv"
+            "ert\":true}", "cab ab", "3 3"},
         {"\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"}", "a b\xe3\x80\x80" "c", "0 1 2"},
         {"\"pre_tokenizer\":{\"type\":\"Whitespace\"}", "ab,c", "3 7 2"},
         {"\"pre_tokenizer\":{\"type\":\"Digits\",\"individual_digits\":true}", "a12", "0 7 7"},
         {"\"pre_tokenizer\":{\"type\":\"Punctuation\"}", "ab.c", "3 7 2"},
-        {"\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\",\"prepend_scheme\":\"first\"}", "a b", "6 0 6 1"},
+        {"\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\",\"prepend_scheme\":\"first\"}", "a b",
+         "6 0 6 1"},
         {"\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", "a a", "9 9"},
         {"\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}", "a a", "0 9"},
     };
@@ -127,16 +136,21 @@ static void refused(void **state) {
     } cases[] = {
         {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", ESPL_UNSUPPORTED, "t.json: the model \"WordPiece\""},
         {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", ESPL_UNSUPPORTED, "the model \"Unigram\""},
-        {"{\"normalizer\":{\"type\":\"Precompiled\"}," MODEL("") "}", ESPL_UNSUPPORTED, "the normalizer \"Precompiled\""},
+        {"{\"normalizer\":{\"type\":\"Precompiled\"}," MODEL("") "}", ESPL_UNSUPPORTED,
+         "the normalizer \"Precompiled\""},
         {"{\"normalizer\":{\"type\":\"Nmt\"}," MODEL("") "}", ESPL_UNSUPPORTED, "the normalizer \"Nmt\""},
-        {"{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," MODEL("") "}", ESPL_UNSUPPORTED, "the pre_tokenizer \"Uni"},
+        {"{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," MODEL("") "}", ESPL_UNSUPPORTED,
+         "the pre_tokenizer \"Uni"},
         {"{\"decoder\":{\"type\":\"CTC\"}," MODEL("") "}", ESPL_UNSUPPORTED, "the decoder \"CTC\""},
         {"{\"post_processor\":{\"type\":\"Odd\"}," MODEL("") "}", ESPL_UNSUPPORTED, "the post_processor \"Odd\""},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}," MODEL("") "}",
+        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}," MODE"
+            "L("") "}",
          ESPL_UNSUPPORTED, "not understood"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a{1,2}+\"},\"behavior\":\"Isolated\"}," MODEL("") "}",
+        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a{1,2}+\"},\"behavior\":\"Isolated\"},"
+            "" MODEL("") "}",
          ESPL_UNSUPPORTED, "}+"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a&&b]\"},\"behavior\":\"Isolated\"}," MODEL("") "}",
+        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a&&b]\"},\"behavior\":\"Isolated\"},""
+            " MODEL("") "}",
          ESPL_UNSUPPORTED, "&&"},
         {"{" MODEL(",\"dropout\":0.1") "}", ESPL_UNSUPPORTED, "dropout"},
         {"{}", ESPL_FORMAT, "\"model\" is missing"},
@@ -258,7 +272,8 @@ static void allocation(void **state) {
     static char mark[] =
         "{" ADDED ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\\u2581\"},"
         "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"\\u2581\"},"
-        "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,"
+        "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" "
+            "\",\"start\":1,"
         "\"stop\":1}]}," MODEL(UNKNOWN ",\"byte_fallback\":true") "}";
     unit_sweep(json_body, byte_level);
     unit_sweep(json_body, mark);
@@ -287,6 +302,7 @@ static void allocation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(models),   cmocka_unit_test(parts),    cmocka_unit_test(added),
-                                       cmocka_unit_test(refused),  cmocka_unit_test(decoding), cmocka_unit_test(allocation)};
+                                       cmocka_unit_test(refused),  cmocka_unit_test(decoding),
+                                           cmocka_unit_test(allocation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
