@@ -9,8 +9,8 @@
 #define ADAMW_BIND_STEP 4
 #define ADAMW_BIND_STATS 5
 
-/* Ids 0-2 local size, 3 ITEMS (lib/each.glsl). */
-#define ADAMW_SPEC_DECAY 4 /* 1: with weight decay */
+/* Ids 0-2 local size, 3 TAIL (lib/quad.glsl), 4 ITEMS (lib/each.glsl). */
+#define ADAMW_SPEC_DECAY 5 /* 1: with weight decay */
 
 #ifdef VULKAN
 #define ADAMW_U32 uint

@@ -6,8 +6,8 @@
 #define ADD_BIND_B 1
 #define ADD_BIND_OUT 2
 
-/* Ids 0-2 local size, 3 ITEMS (lib/each.glsl). */
-#define ADD_SPEC_WITH 4 /* ADD_COPY, ADD_B or ADD_SELF */
+/* Ids 0-2 local size, 3 TAIL (lib/quad.glsl), 4 ITEMS (lib/each.glsl). */
+#define ADD_SPEC_WITH 5 /* ADD_COPY, ADD_B or ADD_SELF */
 
 #define ADD_COPY 0 /* out = a */
 #define ADD_B 1    /* out = a + b */

@@ -7,6 +7,7 @@ layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = CAST_SPEC_FROM) const uint FROM = 0;
 layout(constant_id = CAST_SPEC_TO) const uint TO = 0;
 #include "lib/each.glsl"
+#include "lib/quad.glsl"
 #include "lib/typed.glsl"
 
 layout(std430, set = 0, binding = CAST_BIND_X) restrict readonly buffer cast_x { uvec2 x[]; };
@@ -15,17 +16,17 @@ layout(std430, set = 0, binding = CAST_BIND_Y) restrict buffer cast_y { uvec2 y[
 void store_f32(uint at, vec4 v, uint left)
 {
     y[at].x = floatBitsToUint(v.x);
-    if (left > 1)
+    if (TAIL == 0 || left > 1)
         y[at].y = floatBitsToUint(v.y);
-    if (left > 2)
+    if (TAIL == 0 || left > 2)
         y[at + 1].x = floatBitsToUint(v.z);
-    if (left > 3)
+    if (TAIL == 0 || left > 3)
         y[at + 1].y = floatBitsToUint(v.w);
 }
 
 void store_halves(uint at, uvec2 w, uint left)
 {
-    if (left >= 4) {
+    if (TAIL == 0 || left >= 4) {
         y[at] = w;
         return;
     }

@@ -5,9 +5,9 @@
 #define CAST_BIND_X 0
 #define CAST_BIND_Y 1
 
-/* Ids 0-2 local size, 3 ITEMS (lib/each.glsl). */
-#define CAST_SPEC_FROM 4 /* espl_dtype */
-#define CAST_SPEC_TO 5
+/* Ids 0-2 local size, 3 TAIL (lib/quad.glsl), 4 ITEMS (lib/each.glsl). */
+#define CAST_SPEC_FROM 5 /* espl_dtype */
+#define CAST_SPEC_TO 6
 
 #ifdef VULKAN
 #define CAST_U32 uint

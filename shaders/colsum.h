@@ -5,8 +5,8 @@
 #define COLSUM_BIND_X 0
 #define COLSUM_BIND_OUT 1
 
-/* Ids 0-2 local size. */
-#define COLSUM_SPEC_ACCUMULATE 3
+/* Ids 0-2 local size, 3 TAIL (lib/quad.glsl). */
+#define COLSUM_SPEC_ACCUMULATE 4
 
 #ifdef VULKAN
 #define COLSUM_U32 uint

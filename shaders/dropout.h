@@ -6,8 +6,8 @@
 #define DROPOUT_BIND_STEP 1
 #define DROPOUT_BIND_Y 2
 
-/* Ids 0-2 local size, 3 ITEMS (lib/each.glsl). */
-#define DROPOUT_SPEC_ACCUMULATE 4
+/* Ids 0-2 local size, 3 TAIL (lib/quad.glsl), 4 ITEMS (lib/each.glsl). */
+#define DROPOUT_SPEC_ACCUMULATE 5
 
 #ifdef VULKAN
 #define DROPOUT_U32 uint

@@ -13,12 +13,12 @@
 #define EMBEDDING_BWD_BIND_DY 2
 #define EMBEDDING_BWD_BIND_DTABLE 3
 
-/* Ids 0-2 local size, 3 ITEMS (lib/each.glsl). */
-#define EMBEDDING_SPEC_TYPE 4            /* espl_dtype of the table */
-#define EMBEDDING_SPEC_POSITION_TYPE 5   /* of the position table */
-#define EMBEDDING_SPEC_POSITION_TABLE 6  /* 1: it is bound */
-#define EMBEDDING_SPEC_POSITIONS 7       /* 1: first positions of the sequences are bound, else they are 0 */
-#define EMBEDDING_BWD_SPEC_OF_POSITIONS 4 /* the table is that of positions */
+/* Ids 0-2 local size, 3 TAIL (lib/quad.glsl), 4 ITEMS (lib/each.glsl). */
+#define EMBEDDING_SPEC_TYPE 5            /* espl_dtype of the table */
+#define EMBEDDING_SPEC_POSITION_TYPE 6   /* of the position table */
+#define EMBEDDING_SPEC_POSITION_TABLE 7  /* 1: it is bound */
+#define EMBEDDING_SPEC_POSITIONS 8       /* 1: first positions of the sequences are bound, else they are 0 */
+#define EMBEDDING_BWD_SPEC_OF_POSITIONS 5 /* the table is that of positions */
 
 #ifdef VULKAN
 #define EMBEDDING_U32 uint

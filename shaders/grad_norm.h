@@ -9,7 +9,7 @@
 #define GRAD_NORM_BIND_STEP 1
 #define GRAD_NORM_BIND_STATS 2
 
-/* Ids 0-2 local size. */
+/* Ids 0-2 local size, 3 TAIL (lib/quad.glsl). */
 
 #ifdef VULKAN
 #define GRAD_NORM_U32 uint

@@ -19,9 +19,9 @@
 #define LAYERNORM_DW_BIND_STAT 2
 #define LAYERNORM_DW_BIND_PARTIAL 3
 
-/* Ids 0-2 local size. */
-#define LAYERNORM_SPEC_BIAS 3       /* of layernorm: b is bound */
-#define LAYERNORM_SPEC_ACCUMULATE 3 /* of layernorm_bwd: dx += */
+/* Ids 0-2 local size, 3 TAIL (lib/quad.glsl). */
+#define LAYERNORM_SPEC_BIAS 4       /* of layernorm: b is bound */
+#define LAYERNORM_SPEC_ACCUMULATE 4 /* of layernorm_bwd: dx += */
 
 #ifdef VULKAN
 #define LAYERNORM_U32 uint

@@ -15,8 +15,8 @@
 #define RMSNORM_DW_BIND_RSTD 2
 #define RMSNORM_DW_BIND_PARTIAL 3
 
-/* Ids 0-2 local size. */
-#define RMSNORM_SPEC_ACCUMULATE 3 /* of rmsnorm_bwd: dx += */
+/* Ids 0-2 local size, 3 TAIL (lib/quad.glsl). */
+#define RMSNORM_SPEC_ACCUMULATE 4 /* of rmsnorm_bwd: dx += */
 
 #ifdef VULKAN
 #define RMSNORM_U32 uint

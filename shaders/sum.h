@@ -6,8 +6,8 @@
 #define SUM_BIND_STEP 1
 #define SUM_BIND_STATS 2
 
-/* Ids 0-2 local size. */
-#define SUM_SPEC_FACTOR 3 /* 1: times a word of the step buffer */
+/* Ids 0-2 local size, 3 TAIL (lib/quad.glsl). */
+#define SUM_SPEC_FACTOR 4 /* 1: times a word of the step buffer */
 
 #ifdef VULKAN
 #define SUM_U32 uint

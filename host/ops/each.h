@@ -7,18 +7,18 @@
 
 enum { ESPL_GROUPS_MAX = 65535 };
 
-/* Spec constants 0 to 3 and the grid. rows and cols may have been changed to one long row. */
+/* Spec constants 0 to 4 and the grid. rows and cols may have been changed to one long row. */
 typedef struct espl_each {
     uint32_t rows, cols;
-    uint32_t spec[4];
+    uint32_t spec[5];
     uint32_t groups[3];
 } espl_each;
 
 /* Every quad of rows x cols. contiguous: the rows of all operands have the stride `cols`, so that they may be taken as one. */
 static inline espl_each espl_each_of(const espl_device *device, uint32_t rows, uint32_t cols, bool contiguous) {
     const bool cpu = espl_device_capabilities(device)->cpu;
-    espl_each each = {rows, cols, {cpu ? 8 : 64, 1, 1, cpu ? 16 : 1}, {1, 1, 1}};
-    const uint64_t block = 4ull * each.spec[0] * each.spec[3], all = (uint64_t)rows * cols;
+    espl_each each = {rows, cols, {cpu ? 8 : 64, 1, 1, cols % 4 != 0, cpu ? 16 : 1}, {1, 1, 1}};
+    const uint64_t block = 4ull * each.spec[0] * each.spec[4], all = (uint64_t)rows * cols;
     if (contiguous && cols % 4 == 0 && all < UINT32_MAX && all <= block * ESPL_GROUPS_MAX)
         each.rows = 1, each.cols = (uint32_t)all;
     each.groups[0] = (uint32_t)((each.cols + block - 1) / block);
@@ -36,7 +36,7 @@ static inline uint32_t espl_reduce_local(const espl_device *device, uint32_t col
 
 /* Workgroups for this many rows. A software driver runs them one after the other on few cores. */
 static inline uint32_t espl_reduce_groups(const espl_device *device, uint32_t rows) {
-    const uint32_t most = espl_device_capabilities(device)->cpu ? 256 : ESPL_GROUPS_MAX;
+    const uint32_t most = espl_device_capabilities(device)->cpu ? 8 : ESPL_GROUPS_MAX;
     return rows < most ? rows : most;
 }
 

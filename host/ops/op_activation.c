@@ -34,7 +34,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const bool contiguous = x->stride == at.cols && y->stride == at.cols;
     const espl_each each = espl_each_of(device, x->rows, at.cols, contiguous);
     push.rows = each.rows, push.cols = each.cols;
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], at.kind, at.gated};
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.kind, at.gated};
     espl_dispatch dispatch = {.label = "activation",
                               .bind = {[ACTIVATION_BIND_X] = x->span, [ACTIVATION_BIND_Y] = y->span},
                               .bind_count = 2,
@@ -55,7 +55,7 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     const bool contiguous = x->stride == at.cols && dy->stride == at.cols && dx->stride == at.cols;
     const espl_each each = espl_each_of(device, x->rows, at.cols, contiguous);
     push.rows = each.rows, push.cols = each.cols;
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], at.kind, at.gated, at.accumulate, at.accumulate_gate};
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.kind, at.gated, at.accumulate, at.accumulate_gate};
     espl_dispatch dispatch = {.label = "activation_bwd",
                               .bind = {[ACTIVATION_BWD_BIND_X] = x->span,
                                        [ACTIVATION_BWD_BIND_DY] = dy->span,

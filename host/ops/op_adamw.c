@@ -18,7 +18,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const uint32_t all = node->out[0]->cols, local = can->cpu ? 8 : 64, items = can->cpu ? 16 : 1;
     const uint64_t range = can->storage_range_max / 256 * 64;
     const uint32_t window = all <= range ? all : (uint32_t)range;
-    const uint32_t spec[] = {local, 1, 1, items, at.decay};
+    const uint32_t spec[] = {local, 1, 1, all % 4 != 0, items, at.decay};
     const espl_kernel *kernel;
     ESPL_TRY(espl_device_kernel(device, &espl_shader_adamw, spec, ESPL_COUNT(spec), &kernel));
     for (uint32_t from = 0, count; from < all; from += count) {

@@ -16,7 +16,7 @@ static espl_status dispatch_add(espl_graph *graph, espl_commands *commands, cons
                            .a_stride = a->stride / 4,
                            .b_stride = b ? b->stride / 4 : 0,
                            .out_stride = out->stride / 4};
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], with};
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], with};
     espl_dispatch dispatch = {.label = label,
                               .bind = {[ADD_BIND_A] = a->span,
                                        [ADD_BIND_B] = b ? b->span : (espl_span){0},

@@ -25,7 +25,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
         count = x->rows - from < window ? x->rows - from : window;
         const espl_each each = espl_each_of(device, count, x->cols, x->stride == x->cols && y->stride == x->cols);
         const cast_push push = {each.rows, each.cols, x->stride / 4, y->stride / 4};
-        const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], x->dtype, y->dtype};
+        const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], x->dtype, y->dtype};
         espl_dispatch dispatch = {.label = "cast",
                                   .bind = {[CAST_BIND_X] = espl_span_part(x->span, from * row_bytes(x), count * row_bytes(x)),
                                            [CAST_BIND_Y] = espl_span_part(y->span, from * row_bytes(y), count * row_bytes(y))},

@@ -27,7 +27,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                                .site = at.site,
                                .threshold = (uint32_t)(at.p * 4294967296.0),
                                .scale = (float)(1.0 / (1.0 - at.p))};
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], at.accumulate};
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.accumulate};
     espl_dispatch dispatch = {.label = node->op->name,
                               .bind = {[DROPOUT_BIND_X] = x->span,
                                        [DROPOUT_BIND_STEP] = node->in[1]->span,

@@ -46,7 +46,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const espl_tensor *y = node->out[0];
     espl_device *device = espl_graph_device(graph);
     const espl_each each = espl_each_of(device, y->rows, y->cols, false);
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], table->dtype,
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], table->dtype,
                              position_table ? position_table->dtype : 0, position_table != NULL, positions != NULL};
     embedding_push push = {.tokens = y->rows,
                            .cols = y->cols,
@@ -85,7 +85,8 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     const espl_tensor *dtable = node->out[0];
     espl_device *device = espl_graph_device(graph);
     const espl_each each = espl_each_of(device, dy->rows, dy->cols, false);
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], at.of_positions, 0, 0, positions != NULL};
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.of_positions, 0, 0,
+                             positions != NULL};
     embedding_push push = {.tokens = dy->rows,
                            .cols = dy->cols,
                            .sequence = at.sequence,
@@ -134,8 +135,10 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
 const espl_op espl_op_embedding = {"embedding", record, vjp};
 
 static espl_status check_table(espl_context *ctx, const espl_tensor *table, uint32_t cols) {
-    if (table->role == ESPL_ROLE_VALUE || table->role == ESPL_ROLE_STEP)
-        return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s must be a weight or a parameter", table->name);
+    /* Also rows of a value, as the last token's hidden state is picked; but the scatter adds to parameters only. */
+    if (table->role == ESPL_ROLE_STEP || (table->role == ESPL_ROLE_VALUE && table->needs_grad))
+        return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s must be a weight, a parameter or a value without gradient",
+                         table->name);
     if (table->dtype != ESPL_DTYPE_F32 && table->dtype != ESPL_DTYPE_F16 && table->dtype != ESPL_DTYPE_BF16)
         return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s is %s", table->name, espl_dtype_name(table->dtype));
     if (table->cols != cols)

@@ -27,7 +27,7 @@ static espl_status record_partial(espl_graph *graph, espl_commands *commands, co
                                   uint32_t *in_out_first) {
     espl_device *device = espl_graph_device(graph);
     const cut c = cut_of(device, t);
-    const uint32_t spec[] = {espl_reduce_local(device, UINT32_MAX), 1, 1};
+    const uint32_t spec[] = {espl_reduce_local(device, UINT32_MAX), 1, 1, t->cols % 4 != 0};
     for (uint32_t w = 0; w < c.windows; w++) {
         const uint32_t from = w * c.window, count = t->cols - from < c.window ? t->cols - from : c.window;
         const uint32_t chunks = espl_ceil_div(espl_ceil_div(count, 4), c.chunk);

@@ -33,7 +33,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const espl_tensor *x = node->in[0], *b = node->in[2], *y = node->out[0], *stat = node->out[1];
     espl_device *device = espl_graph_device(graph);
     const layernorm_push push = push_of(&at, x, y, stat);
-    const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1, [LAYERNORM_SPEC_BIAS] = b != NULL};
+    const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1, x->cols % 4 != 0, [LAYERNORM_SPEC_BIAS] = b != NULL};
     espl_dispatch dispatch = {.label = "layernorm",
                               .bind = {[LAYERNORM_BIND_X] = x->span,
                                        [LAYERNORM_BIND_W] = node->in[1]->span,
@@ -55,7 +55,7 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     espl_device *device = espl_graph_device(graph);
     layernorm_push push = push_of(&at, x, dy, stat);
     push.dx_stride = dx->stride / 4;
-    const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1, [LAYERNORM_SPEC_ACCUMULATE] = at.accumulate};
+    const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1, x->cols % 4 != 0, [LAYERNORM_SPEC_ACCUMULATE] = at.accumulate};
     espl_dispatch dispatch = {.label = "layernorm_bwd",
                               .bind = {[LAYERNORM_BWD_BIND_X] = x->span,
                                        [LAYERNORM_BWD_BIND_W] = node->in[1]->span,

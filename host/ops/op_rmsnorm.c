@@ -38,7 +38,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const espl_tensor *x = node->in[0], *y = node->out[0];
     espl_device *device = espl_graph_device(graph);
     const rmsnorm_push push = push_of(&at, x, y);
-    const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1};
+    const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1, x->cols % 4 != 0};
     espl_dispatch dispatch = {.label = "rmsnorm",
                               .bind = {[RMSNORM_BIND_X] = x->span,
                                        [RMSNORM_BIND_W] = node->in[1]->span,
@@ -59,7 +59,7 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     espl_device *device = espl_graph_device(graph);
     rmsnorm_push push = push_of(&at, x, dy);
     push.dx_stride = dx->stride / 4;
-    const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1, [RMSNORM_SPEC_ACCUMULATE] = at.accumulate};
+    const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1, x->cols % 4 != 0, [RMSNORM_SPEC_ACCUMULATE] = at.accumulate};
     espl_dispatch dispatch = {.label = "rmsnorm_bwd",
                               .bind = {[RMSNORM_BIND_X] = x->span,
                                        [RMSNORM_BIND_W] = node->in[1]->span,
@@ -82,7 +82,7 @@ static espl_status record_dw(espl_graph *graph, espl_commands *commands, const e
     rmsnorm_push push = push_of(&at, x, dy);
     push.chunk = at.chunk;
     push.partial_stride = partial->stride / 4;
-    const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 32, spec[] = {local, 1, 1};
+    const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 32, spec[] = {local, 1, 1, at.cols % 4 != 0};
     espl_dispatch dispatch = {.label = "rmsnorm_dw",
                               .bind = {[RMSNORM_DW_BIND_X] = x->span,
                                        [RMSNORM_DW_BIND_DY] = dy->span,

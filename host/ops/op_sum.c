@@ -18,7 +18,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const espl_tensor *x = node->in[0];
     espl_device *device = espl_graph_device(graph);
     const sum_push push = {x->rows, x->cols, x->stride / 4, at.factor_word, at.word};
-    const uint32_t spec[] = {espl_reduce_local(device, UINT32_MAX), 1, 1, [SUM_SPEC_FACTOR] = at.factor_word != 0};
+    const uint32_t spec[] = {espl_reduce_local(device, UINT32_MAX), 1, 1, x->cols % 4 != 0, [SUM_SPEC_FACTOR] = at.factor_word != 0};
     espl_dispatch dispatch = {.label = "sum",
                               .bind = {[SUM_BIND_X] = x->span,
                                        [SUM_BIND_STEP] = node->in[1]->span,

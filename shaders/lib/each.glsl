@@ -1,11 +1,11 @@
 // Element-wise kernels: every quad of a matrix once. Workgroups take ITEMS blocks of quads (x) of row after row (y):
 //     for (uint row = each_row(); row < rows; row += each_row_step())
 //         for (uint i = 0; i < ITEMS; i++) { const uint q = each_quad(i); if (q < quads) ... }
-// Host side: host/ops/each.h. Spec id 3 is ITEMS.
+// Host side: host/ops/each.h. Spec id 4 is ITEMS.
 #ifndef ESPL_EACH_GLSL
 #define ESPL_EACH_GLSL
 
-layout(constant_id = 3) const uint ITEMS = 1;
+layout(constant_id = 4) const uint ITEMS = 1;
 
 uint each_row()
 {

@@ -101,11 +101,11 @@ static void printing(void **state) {
     espl_context *ctx = unit_context(&heap);
     json_t *root = parse(ctx, "{\"z\": [], \"a\": {}, \"list\": [1, [true, null]], \"r\": 16.0, \"alpha\": 0.1,"
                               " \"tiny\": 0.00001, \"eps\": 1e-5, \"big\": 1e16, \"near\": 123456789012345.0,"
-                              " \"third\": 0.3333333333333333, \"t\": \"\\u00e9\\n\\\"\\\\\\u007f\\ud83d\\ude80"
-                                  "\\u0001\","
+                              " \"third\": 0.3333333333333333,"
+                              " \"t\": \"\\u00e9\\n\\\"\\\\\\u007f\\ud83d\\ude80\\u0001\","
                               " \"zero\": -0.0, \"deep\": {\"k\": 5e-324}}");
-    static const char expected[] = "{\n  \"a\": {},\n  \"alpha\": 0.1,\n  \"big\": 1e+16,\n  \"deep\": {\n    \""
-        "k\": 5e-324\n"
+    static const char expected[] =
+        "{\n  \"a\": {},\n  \"alpha\": 0.1,\n  \"big\": 1e+16,\n  \"deep\": {\n    \"k\": 5e-324\n"
         "  },\n  \"eps\": 1e-05,\n  \"list\": [\n    1,\n    [\n      true,\n      null\n    ]\n  ],\n"
         "  \"near\": 123456789012345.0,\n  \"r\": 16.0,\n"
         "  \"t\": \"\\u00e9\\n\\\"\\\\\\u007f\\ud83d\\ude80\\u0001\",\n  \"third\": 0.3333333333333333,\n"

@@ -289,8 +289,9 @@ static void allocation(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(hostile), cmocka_unit_test(foreign),
-        cmocka_unit_test(round_trip),
-                                       cmocka_unit_test(sharded), cmocka_unit_test(allocation)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hostile), cmocka_unit_test(foreign),    cmocka_unit_test(round_trip),
+        cmocka_unit_test(sharded), cmocka_unit_test(allocation),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

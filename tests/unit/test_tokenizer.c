@@ -46,6 +46,8 @@ static void models(void **state) {
 }
 
 #define REPLACE "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\\u2581\"}"
+#define SPLIT(kind, pattern, behavior) \
+    "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"" kind "\":\"" pattern "\"},\"behavior\":\"" behavior "\"}"
 #define PREPEND "{\"type\":\"Prepend\",\"prepend\":\"\\u2581\"}"
 
 static void parts(void **state) {
@@ -56,22 +58,16 @@ static void parts(void **state) {
         {"\"normalizer\":" REPLACE, "a b", "0 6 1"},
         {"\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" PREPEND "," REPLACE "]}", "ab c", "6 3 6 2"},
         {"\"normalizer\":{\"type\":\"Lowercase\"}", "ABC", "4"},
-        {"\"normalizer\":{\"type\":\"NFKC\"}", "\xef\xbc\xa1\xef\xbd\x82\xe2\x93\x92", "7 1 2"}, /* fullwidth A, b,
-         circled c */
+        /* fullwidth A and b, circled c */
+        {"\"normalizer\":{\"type\":\"NFKC\"}", "\xef\xbc\xa1\xef\xbd\x82\xe2\x93\x92", "7 1 2"},
         {"\"normalizer\":{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":false}", " \xc2\xa0" "a ", "0 5"},
         {"\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"[xy]+\"},\"content\":\"c\"}", "abxyx", "4"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"b\"},\"behavior\":\"Isolated\"}", "abc",
-         "0 1 2"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"b\"},\"behavior\":\"Removed\"}", "abc",
-         "0 2"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"b\"},\"behavior\":\"MergedWithPrevious\"}",
-         "abc", "3 2"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"b\"},\"behavior\":\"MergedWithNext\"}",
-         "abc", "0 1 2"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[ab]\"},\"behavior\":\"Contiguous\"}", "abc",
-         "3 2"},
-        {"\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[ab]+\"},\"behavior\":\"Removed\",\"inv"
-            "ert\":true}", "cab ab", "3 3"},
+        {SPLIT("Regex", "b", "Isolated"), "abc", "0 1 2"},
+        {SPLIT("String", "b", "Removed"), "abc", "0 2"},
+        {SPLIT("String", "b", "MergedWithPrevious"), "abc", "3 2"},
+        {SPLIT("String", "b", "MergedWithNext"), "abc", "0 1 2"},
+        {SPLIT("Regex", "[ab]", "Contiguous"), "abc", "3 2"},
+        {SPLIT("Regex", "[ab]+", "Removed\",\"invert\":true,\"x\":\""), "cab ab", "3 3"},
         {"\"pre_tokenizer\":{\"type\":\"WhitespaceSplit\"}", "a b\xe3\x80\x80" "c", "0 1 2"},
         {"\"pre_tokenizer\":{\"type\":\"Whitespace\"}", "ab,c", "3 7 2"},
         {"\"pre_tokenizer\":{\"type\":\"Digits\",\"individual_digits\":true}", "a12", "0 7 7"},
@@ -143,15 +139,9 @@ static void refused(void **state) {
          "the pre_tokenizer \"Uni"},
         {"{\"decoder\":{\"type\":\"CTC\"}," MODEL("") "}", ESPL_UNSUPPORTED, "the decoder \"CTC\""},
         {"{\"post_processor\":{\"type\":\"Odd\"}," MODEL("") "}", ESPL_UNSUPPORTED, "the post_processor \"Odd\""},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}," MODE"
-            "L("") "}",
-         ESPL_UNSUPPORTED, "not understood"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a{1,2}+\"},\"behavior\":\"Isolated\"},"
-            "" MODEL("") "}",
-         ESPL_UNSUPPORTED, "}+"},
-        {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a&&b]\"},\"behavior\":\"Isolated\"},""
-            " MODEL("") "}",
-         ESPL_UNSUPPORTED, "&&"},
+        {"{" SPLIT("Regex", "(", "Isolated") "," MODEL("") "}", ESPL_UNSUPPORTED, "not understood"},
+        {"{" SPLIT("Regex", "a{1,2}+", "Isolated") "," MODEL("") "}", ESPL_UNSUPPORTED, "}+"},
+        {"{" SPLIT("Regex", "[a&&b]", "Isolated") "," MODEL("") "}", ESPL_UNSUPPORTED, "&&"},
         {"{" MODEL(",\"dropout\":0.1") "}", ESPL_UNSUPPORTED, "dropout"},
         {"{}", ESPL_FORMAT, "\"model\" is missing"},
         {"[]", ESPL_FORMAT, "is an object"},
