@@ -37,18 +37,19 @@ need_packages() {
         "${missing[@]}" < /dev/null > /dev/null || die "apt-get could not install ${missing[*]}"
 }
 
-# build FOLDER TARGET CMAKE_ARGUMENT...: configures where needed and builds; the last lines of a failure are shown.
+# build FOLDER TARGETS CMAKE_ARGUMENT...: configures where needed and builds; the last lines of a failure are shown.
 build() {
-    local folder=$1 target=$2
+    local folder=$1 targets=$2
     shift 2
     mkdir -p "$folder"
     if ! cmake -S "$root" -B "$folder" -G Ninja "$@" > "$folder/configure.log" 2>&1; then
         tail -n 25 "$folder/configure.log"
         return 1
     fi
+    # shellcheck disable=SC2086 # a list of words
     if [ -t 1 ]; then
-        cmake --build "$folder" --target "$target" --parallel "$jobs" # ninja keeps to one line
-    elif ! cmake --build "$folder" --target "$target" --parallel "$jobs" > "$folder/build.log" 2>&1; then
+        cmake --build "$folder" --target $targets --parallel "$jobs" # ninja keeps to one line
+    elif ! cmake --build "$folder" --target $targets --parallel "$jobs" > "$folder/build.log" 2>&1; then
         grep -A 20 -m 1 FAILED "$folder/build.log" || tail -n 25 "$folder/build.log"
         return 1
     fi

@@ -1,0 +1,294 @@
+/* Training as a whole: the same bits again, after resuming and with recomputation; nothing recorded or allocated in a step;
+ * nothing computed for a frozen base; steps that are not finite; sessions against the training pass. */
+#include "host/base/os.h"
+#include "host/train/trainer.h"
+#include "tests/model/model_test.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 7, TOKENS = 11 };
+
+static espl_dataset *data(void) {
+    static int32_t ids[ROWS * TOKENS], labels[ROWS * TOKENS];
+    espl_random random = {.seed = 4};
+    for (int i = 0; i < ROWS * TOKENS; i++) ids[i] = (int32_t)espl_random_below(&random, 97);
+    for (int i = 0; i < ROWS * TOKENS; i++) labels[i] = i % TOKENS < TOKENS - 1 && i % 5 ? ids[i + 1] : -100;
+    espl_dataset *dataset;
+    test_ok(espl_dataset_from_ids(test_context(), ids, labels, ROWS, TOKENS, &dataset));
+    return dataset;
+}
+
+typedef struct setup {
+    espl_model *model;
+    espl_adapter *adapter;
+    espl_dataset *dataset;
+    espl_trainer *trainer;
+} setup;
+
+static const char spec[] = "lora:r=3,alpha=5,targets=all-linear,dropout=0.2";
+
+static setup begin(const char *model_name, const char *method, const espl_trainer_params *params) {
+    char path[512];
+    setup s = {.dataset = data()};
+    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, model_name);
+    test_ok(espl_model_load(test_device(), path, &(espl_model_params){.trainable = !method}, &s.model));
+    if (method) {
+        test_ok(espl_adapter_add(s.model, "a", method, 1, &s.adapter));
+        test_ok(espl_model_activate(s.model, "a"));
+    }
+    test_ok(espl_trainer_create(s.model, s.adapter, s.dataset, params, &s.trainer));
+    return s;
+}
+
+static void end(setup *s) {
+    espl_trainer_destroy(&s->trainer);
+    espl_dataset_destroy(&s->dataset);
+    espl_model_destroy(&s->model);
+}
+
+/* All trained values, from malloc. */
+static float *parameters(setup *s, size_t *out_count) {
+    espl_store *store = espl_trainer_store(s->trainer);
+    *out_count = (size_t)espl_store_values(store);
+    float *values = malloc(*out_count * sizeof *values), *at = values;
+    assert_non_null(values);
+    for (size_t i = 0; i < store->entry_count; i++) {
+        test_ok(espl_store_read(store, &store->entries[i], at));
+        at += espl_entry_values(store, &store->entries[i]);
+    }
+    return values;
+}
+
+static espl_progress steps(setup *s, uint32_t count) {
+    espl_progress progress = {0};
+    for (uint32_t i = 0; i < count; i++) test_ok(espl_trainer_step(s->trainer, &progress));
+    return progress;
+}
+
+static const espl_trainer_params usual = {.steps = 6, .batch = 2, .accumulate = 2, .learning_rate = 1e-2, .warmup = 2,
+                                          .seed = 3, .weight_decay = 0.1};
+
+static void same_bits(void **state) {
+    (void)state;
+    float *first = NULL, *second;
+    size_t count;
+    for (int round = 0; round < 3; round++) {
+        espl_trainer_params params = usual;
+        params.recompute = round == 2;
+        setup s = begin("llama_lora", spec, &params);
+        steps(&s, 6);
+        assert_true(espl_trainer_is_done(s.trainer));
+        second = parameters(&s, &count);
+        if (first) assert_memory_equal(first, second, count * sizeof *first);
+        if (!first) first = second;
+        else free(second);
+        end(&s);
+    }
+    free(first);
+}
+
+static void resume_same_bits(void **state) {
+    (void)state;
+    size_t count;
+    char *folder = test_path("checkpoint");
+    setup s = begin("qwen3_patterns", spec, &usual);
+    steps(&s, 3);
+    test_ok(espl_trainer_save(s.trainer, folder));
+    steps(&s, 3);
+    float *whole = parameters(&s, &count);
+    end(&s);
+    s = begin("qwen3_patterns", spec, &usual);
+    test_ok(espl_trainer_resume(s.trainer, folder));
+    const espl_progress progress = steps(&s, 3);
+    assert_int_equal(progress.step, 6);
+    float *resumed = parameters(&s, &count);
+    assert_memory_equal(whole, resumed, count * sizeof *whole);
+    end(&s);
+    free(whole), free(resumed);
+    espl_trainer_params other = usual;
+    other.learning_rate = 2e-2;
+    s = begin("qwen3_patterns", spec, &other);
+    test_refused(espl_trainer_resume(s.trainer, folder), ESPL_ARGUMENT, "learning_rate 0.01, this run has 0.02");
+    end(&s);
+    s = begin("llama_lora", spec, &usual);
+    test_refused(espl_trainer_resume(s.trainer, folder), ESPL_ARGUMENT, "model_type \"qwen3\", this run has \"llama\"");
+    end(&s);
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+}
+
+static uint64_t host_allocations;
+
+static void *counting_resize(void *user, void *block, size_t bytes) {
+    (void)user;
+    host_allocations++;
+    if (bytes) return realloc(block, bytes);
+    free(block);
+    return NULL;
+}
+
+/* A step after the first records nothing, makes nothing and asks for no memory. */
+static void nothing_per_step(void **state) {
+    (void)state;
+    espl_context *ctx;
+    espl_device *device;
+    espl_model *model;
+    espl_adapter *adapter;
+    espl_trainer *trainer;
+    espl_dataset *dataset;
+    espl_progress progress;
+    int32_t ids[2 * TOKENS];
+    for (int i = 0; i < 2 * TOKENS; i++) ids[i] = i;
+    test_ok(espl_context_create(&(espl_context_params){.resize = counting_resize}, &ctx));
+    assert_int_equal(espl_device_create(ctx, &(espl_device_params){.select = getenv("ESPL_TEST_DEVICE")}, &device), ESPL_OK);
+    assert_int_equal(espl_model_load(device, ESPL_GOLDEN "/llama_lora", NULL, &model), ESPL_OK);
+    assert_int_equal(espl_adapter_add(model, "a", spec, 1, &adapter), ESPL_OK);
+    assert_int_equal(espl_model_activate(model, "a"), ESPL_OK);
+    assert_int_equal(espl_dataset_from_ids(ctx, ids, ids, 2, TOKENS, &dataset), ESPL_OK);
+    assert_int_equal(espl_trainer_create(model, adapter, dataset, &(espl_trainer_params){.steps = 9, .accumulate = 3}, &trainer),
+                     ESPL_OK);
+    assert_int_equal(espl_trainer_step(trainer, &progress), ESPL_OK);
+    const espl_device_counters before = espl_device_count(device);
+    const uint64_t allocations = host_allocations;
+    for (int i = 0; i < 5; i++) assert_int_equal(espl_trainer_step(trainer, &progress), ESPL_OK);
+    const espl_device_counters after = espl_device_count(device);
+    assert_int_equal(before.commands_recorded, after.commands_recorded);
+    assert_int_equal(before.dispatches_recorded, after.dispatches_recorded);
+    assert_int_equal(before.device_allocations, after.device_allocations);
+    assert_int_equal(before.kernels_created, after.kernels_created);
+    assert_int_equal(allocations, host_allocations);
+    assert_true(after.submissions > before.submissions);
+    espl_trainer_destroy(&trainer);
+    espl_dataset_destroy(&dataset);
+    espl_model_destroy(&model);
+    espl_device_destroy(&device);
+    espl_context_destroy(&ctx);
+}
+
+/* With adapters in the upper block alone, the walk ends there, and no gradient of a base weight is computed. */
+static void frozen_base_costs_nothing(void **state) {
+    (void)state;
+    static const struct {
+        const char *method;
+        uint32_t matmuls, attentions;
+    } cases[] = {
+        /* Forward 2 * 4 and head none; adapters: forward 2, backward 4 (du, dB, dA; dx only where needed below). */
+        {"{\"peft_type\":\"LORA\",\"target_modules\":[\"down_proj\"],\"layers_to_transform\":[1]}", 8 + 2 + 3, 0},
+        {"{\"peft_type\":\"LORA\",\"target_modules\":[\"q_proj\"],\"layers_to_transform\":[1]}", 8 + 2 + 3 + 3, 1},
+    };
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        setup s = begin("llama_lora", cases[i].method, &usual);
+        espl_bytes text = {0};
+        test_ok(espl_graph_print(s.trainer->train.graph, &text));
+        const uint32_t matmuls = espl_graph_count_nodes(s.trainer->train.graph, "matmul");
+        const uint32_t attentions = espl_graph_count_nodes(s.trainer->train.graph, "attention_bwd");
+        if (matmuls != cases[i].matmuls || attentions != cases[i].attentions)
+            fail_msg("%s: %u products and %u attention gradients, expected %u and %u in\n%s", cases[i].method, matmuls,
+                     attentions, cases[i].matmuls, cases[i].attentions, text.data);
+        assert_null(strstr(text.data, "d block"));
+        assert_null(strstr(text.data, "block 0 backward"));
+        espl_bytes_finish(test_context(), &text);
+        end(&s);
+    }
+}
+
+/* A loss that overflows gives gradients that are not finite: nothing changes, the step counts as skipped. */
+static void not_finite(void **state) {
+    (void)state;
+    setup s = begin("llama_lora", "lora:r=3,targets=q_proj,init=random", &(espl_trainer_params){.steps = 4, .warmup = 0});
+    espl_store *store = espl_trainer_store(s.trainer);
+    size_t count;
+    float *huge = calloc((size_t)espl_entry_values(store, &store->entries[0]), sizeof *huge);
+    assert_non_null(huge);
+    huge[0] = INFINITY;
+    steps(&s, 1);
+    float *kept = malloc((size_t)espl_entry_values(store, &store->entries[0]) * sizeof *kept);
+    assert_non_null(kept);
+    test_ok(espl_store_read(store, &store->entries[0], kept));
+    test_ok(espl_store_write(store, &store->entries[0], huge, ESPL_DTYPE_F32));
+    float *before = parameters(&s, &count);
+    espl_progress progress = steps(&s, 1);
+    float *after = parameters(&s, &count);
+    assert_int_equal(progress.skipped, 1);
+    assert_false(isfinite(progress.gradient_norm));
+    assert_memory_equal(before, after, count * sizeof *before);
+    test_ok(espl_store_write(store, &store->entries[0], kept, ESPL_DTYPE_F32));
+    progress = steps(&s, 1);
+    assert_int_equal(progress.skipped, 1);
+    assert_true(isfinite(progress.loss) && isfinite(progress.gradient_norm));
+    free(huge), free(kept), free(before), free(after);
+    end(&s);
+}
+
+/* It learns: the loss of a few rows falls, with adapters and in full. */
+static void learns(void **state) {
+    (void)state;
+    const espl_trainer_params params = {.steps = 40, .batch = 4, .learning_rate = 2e-2, .schedule = ESPL_SCHEDULE_COSINE};
+    const char *const methods[] = {"lora:r=8,alpha=16,targets=all-linear", NULL};
+    for (size_t i = 0; i < ESPL_COUNT(methods); i++) {
+        setup s = begin(methods[i] ? "llama_lora" : "gpt2_full", methods[i], &params);
+        double before, after;
+        test_ok(espl_trainer_evaluate(s.trainer, &before));
+        steps(&s, 40);
+        test_ok(espl_trainer_evaluate(s.trainer, &after));
+        printf("  %s: loss %.3f -> %.3f\n", methods[i] ? methods[i] : "full", before, after);
+        assert_true(after < 0.5 * before);
+        end(&s);
+    }
+}
+
+/* One token at a time, in pieces, or at once: the same logits to rounding, and those of the evaluation pass. */
+static void sessions_agree(void **state) {
+    (void)state;
+    enum { LENGTH = 23, VOCABULARY = 97 };
+    static const char *const models[] = {"llama_lora", "qwen3_patterns", "gpt2_lora", "llama_tied_rope_scaling"};
+    int32_t ids[LENGTH];
+    espl_random random = {.seed = 8};
+    for (int i = 0; i < LENGTH; i++) ids[i] = (int32_t)espl_random_below(&random, VOCABULARY);
+    for (size_t m = 0; m < ESPL_COUNT(models); m++) {
+        char path[512];
+        espl_model *model;
+        espl_session *session;
+        espl_tensors *probe;
+        const float *logits;
+        uint32_t count;
+        snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, models[m]);
+        test_ok(espl_model_load(test_device(), path, NULL, &model));
+        char *out = test_path("session.safetensors");
+        test_ok(espl_probe(model, NULL, &(espl_probe_params){.ids = ids, .rows = 1, .tokens = LENGTH}, out));
+        test_ok(espl_tensors_open(test_context(), out, &probe));
+        double *expected = test_values(probe, "logits", NULL);
+        test_ok(espl_session_create(model, NULL, &session));
+        const uint32_t pieces[] = {LENGTH, 1, 5, 17};
+        for (size_t p = 0; p < ESPL_COUNT(pieces); p++) {
+            espl_session_reset(session);
+            for (uint32_t done = 0; done < LENGTH; done += pieces[p])
+                test_ok(espl_session_append(session, ids + done, LENGTH - done < pieces[p] ? LENGTH - done : pieces[p]));
+            test_ok(espl_session_logits(session, &logits, &count));
+            double got[VOCABULARY];
+            for (int i = 0; i < VOCABULARY; i++) got[i] = logits[i];
+            assert_true(test_relative(got, expected + (LENGTH - 1) * VOCABULARY, VOCABULARY) < 2e-6);
+        }
+        test_refused(espl_session_append(session, ids, 0xffffff), ESPL_LIMIT, "tokens after 23 do not fit a context of");
+        assert_int_equal(espl_session_position(session), LENGTH);
+        free(expected);
+        espl_tensors_destroy(&probe);
+        espl_os_remove_file(out);
+        free(out);
+        espl_session_destroy(&session);
+        espl_model_destroy(&model);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits),
+                                       cmocka_unit_test(resume_same_bits),
+                                       cmocka_unit_test(nothing_per_step),
+                                       cmocka_unit_test(frozen_base_costs_nothing),
+                                       cmocka_unit_test(not_finite),
+                                       cmocka_unit_test(learns),
+                                       cmocka_unit_test(sessions_agree)};
+    return test_main("training", tests, ESPL_COUNT(tests));
+}
