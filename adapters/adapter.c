@@ -1,5 +1,5 @@
 /* The life of an adapter: add or load, activate, merge and take out, save, delete. */
-#include "adapters/adapter.h"
+#include "host/model/adapter.h"
 #include "host/base/os.h"
 #include <stdio.h>
 #include <string.h>

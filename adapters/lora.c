@@ -3,7 +3,7 @@
  *
  * The maps of a block that share an input (q, k, v; gate, up) share one product here, so their A matrices are stacked
  * into one: u = dropout(x) A^T is one product for all of them. Each target's B then adds its own columns to y. */
-#include "adapters/adapter.h"
+#include "host/model/adapter.h"
 #include "host/file/expression.h"
 #include "host/ops/op_dropout.h"
 #include "host/ops/op_matmul.h"

@@ -1,6 +1,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// With g = x[r, gate_from + c], u = x[r, from + c]: du (+)= dy f(g), dg (+)= dy u f'(g) when gated, else du (+)= dy f'(u).
+// With g = x[r, gate_from + c], u = x[r, from + c]: du (+)= dy f(g), dg (+)= dy u f'(g) when gated, else du (+)= dy
+// f'(u).
 #include "activation.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = ACTIVATION_SPEC_KIND) const uint KIND = 0;

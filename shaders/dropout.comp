@@ -1,8 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// y[r,c] (+)= x[r,c] * scale where the random word of (r,c) is at least the threshold, else 0. The word is number c % 4 of
-// philox(SEED, stream = COUNTER + 2^32 site, index = r * ceil(cols / 4) + c / 4), so the backward pass, which is the same
-// kernel on gradients, makes the same mask.
+// y[r,c] (+)= x[r,c] * scale where the random word of (r,c) is at least the threshold, else 0. The word is number c %
+// 4 of philox(SEED, stream = COUNTER + 2^32 site, index = r * ceil(cols / 4) + c / 4), so the backward pass, which is
+// the same kernel on gradients, makes the same mask.
 #include "dropout.h"
 #include "lib/step.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;

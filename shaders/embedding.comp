@@ -1,7 +1,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// y[t] = scale * table[ids[t]] (+ position_table[positions[b] + i]), t = b * sequence + i; zeros for an id that is no row of
-// the table. Only rows whose id is in the bound window are written; those of no window belong to the first.
+// y[t] = scale * table[ids[t]] (+ position_table[positions[b] + i]), t = b * sequence + i; zeros for an id that is no
+// row of the table. Only rows whose id is in the bound window are written; those of no window belong to the first.
 #include "embedding.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = EMBEDDING_SPEC_TYPE) const uint TYPE = 0;

@@ -1,8 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// dtable[row of t] += scale * dy[t] for every token t, in the order of tokens. The workgroup of the first token that has a
-// row adds all of them; workgroups of later ones have nothing to do. So no two write one row and nothing is atomic; the
-// price is a search through the ids, tokens^2 / 2 cheap loads in all.
+// dtable[row of t] += scale * dy[t] for every token t, in the order of tokens. The workgroup of the first token that
+// has a row adds all of them; workgroups of later ones have nothing to do. So no two write one row and nothing is
+// atomic; the price is a search through the ids, tokens^2 / 2 cheap loads in all.
 #include "embedding.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = EMBEDDING_BWD_SPEC_OF_POSITIONS) const uint OF_POSITIONS = 0;

@@ -1,13 +1,16 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// From the partial sums: the norm, the clipping factor min(1, max_norm / (norm + 1e-6)), whether the step counts, and the
-// bias corrections of its number. One workgroup.
+// From the partial sums: the norm, the clipping factor min(1, max_norm / (norm + 1e-6)), whether the step counts, and
+// the bias corrections of its number. One workgroup.
 #include "grad_norm.h"
 #include "lib/step.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 #include "lib/reduce.glsl"
 
-layout(std430, set = 0, binding = GRAD_NORM_BIND_PARTIAL) restrict readonly buffer grad_norm_partial { float partial[]; };
+layout(std430, set = 0, binding = GRAD_NORM_BIND_PARTIAL) restrict readonly buffer grad_norm_partial
+{
+    float partial[];
+};
 layout(std430, set = 0, binding = GRAD_NORM_BIND_STEP) restrict readonly buffer grad_norm_step { uint step_words[]; };
 layout(std430, set = 0, binding = GRAD_NORM_BIND_STATS) restrict buffer grad_norm_stats { float stats[]; };
 

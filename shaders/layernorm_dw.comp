@@ -8,7 +8,10 @@ layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(std430, set = 0, binding = LAYERNORM_DW_BIND_X) restrict readonly buffer layernorm_x { vec4 x[]; };
 layout(std430, set = 0, binding = LAYERNORM_DW_BIND_DY) restrict readonly buffer layernorm_dy { vec4 dy[]; };
 layout(std430, set = 0, binding = LAYERNORM_DW_BIND_STAT) restrict readonly buffer layernorm_stat { float stat[]; };
-layout(std430, set = 0, binding = LAYERNORM_DW_BIND_PARTIAL) restrict writeonly buffer layernorm_partial { vec4 partial[]; };
+layout(std430, set = 0, binding = LAYERNORM_DW_BIND_PARTIAL) restrict writeonly buffer layernorm_partial
+{
+    vec4 partial[];
+};
 
 void main()
 {

@@ -1,7 +1,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// dx[r,c] (+)= rstd * (w[c] dy[r,c] - x[r,c] * rstd^2 * mean over c of w[c] dy[r,c] x[r,c]); dy itself for other columns.
-// A workgroup takes group after group, as in rmsnorm.comp.
+// dx[r,c] (+)= rstd * (w[c] dy[r,c] - x[r,c] * rstd^2 * mean over c of w[c] dy[r,c] x[r,c]); dy itself for other
+// columns. A workgroup takes group after group, as in rmsnorm.comp.
 #include "rmsnorm.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = RMSNORM_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;

@@ -1,7 +1,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// partial[k,c] = sum of dy[r,c] x[r,c] rstd[r] over the rows (and groups) of chunk k, in their order; op_colsum adds the
-// chunks. One lane takes one quad of columns: workgroups are column blocks (x) times chunks (y).
+// partial[k,c] = sum of dy[r,c] x[r,c] rstd[r] over the rows (and groups) of chunk k, in their order; op_colsum adds
+// the chunks. One lane takes one quad of columns: workgroups are column blocks (x) times chunks (y).
 #include "rmsnorm.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 #include "lib/quad.glsl"
@@ -9,7 +9,10 @@ layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(std430, set = 0, binding = RMSNORM_DW_BIND_X) restrict readonly buffer rmsnorm_x { vec4 x[]; };
 layout(std430, set = 0, binding = RMSNORM_DW_BIND_DY) restrict readonly buffer rmsnorm_dy { vec4 dy[]; };
 layout(std430, set = 0, binding = RMSNORM_DW_BIND_RSTD) restrict readonly buffer rmsnorm_rstd { float rstd[]; };
-layout(std430, set = 0, binding = RMSNORM_DW_BIND_PARTIAL) restrict writeonly buffer rmsnorm_partial { vec4 partial[]; };
+layout(std430, set = 0, binding = RMSNORM_DW_BIND_PARTIAL) restrict writeonly buffer rmsnorm_partial
+{
+    vec4 partial[];
+};
 
 void main()
 {

@@ -1,6 +1,6 @@
 /* Transformer blocks written in operators, with the sites where adapters join. */
 #include "host/model/model.h"
-#include "adapters/adapter.h"
+#include "host/model/adapter.h"
 #include "host/ops/op_activation.h"
 #include "host/ops/op_attention.h"
 #include "host/ops/op_embedding.h"

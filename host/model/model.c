@@ -1,6 +1,6 @@
 /* From a Hugging Face folder to weights on the device. */
 #include "host/model/model.h"
-#include "adapters/adapter.h"
+#include "host/model/adapter.h"
 #include "host/base/os.h"
 #include "host/model/family.h"
 #include <stdio.h>
@@ -359,7 +359,7 @@ espl_status espl_model_save(espl_model *model, const char *folder) {
     return status;
 }
 
-const espl_tokenizer *espl_model_tokenizer(const espl_model *model) {
+espl_tokenizer *espl_model_tokenizer(const espl_model *model) {
     return model->tokenizer;
 }
 

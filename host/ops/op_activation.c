@@ -55,7 +55,8 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     const bool contiguous = x->stride == at.cols && dy->stride == at.cols && dx->stride == at.cols;
     const espl_each each = espl_each_of(device, x->rows, at.cols, contiguous);
     push.rows = each.rows, push.cols = each.cols;
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.kind, at.gated, at.accumulate, at.accumulate_gate};
+    const uint32_t spec[] = {each.spec[0],      1, 1, each.spec[3], each.spec[4], at.kind, at.gated, at.accumulate,
+                             at.accumulate_gate};
     espl_dispatch dispatch = {.label = "activation_bwd",
                               .bind = {[ACTIVATION_BWD_BIND_X] = x->span,
                                        [ACTIVATION_BWD_BIND_DY] = dy->span,
@@ -88,7 +89,8 @@ const espl_op espl_op_activation = {"activation", record, vjp};
 static espl_status check(espl_context *ctx, const attribute *at, const espl_tensor *x) {
     const uint64_t end = (uint64_t)at->from + at->cols, gate_end = (uint64_t)at->gate_from + at->cols;
     if (x->dtype != ESPL_DTYPE_F32)
-        return espl_fail(ctx, ESPL_ARGUMENT, "activation: x (%s) is %s, must be F32", x->name, espl_dtype_name(x->dtype));
+        return espl_fail(ctx, ESPL_ARGUMENT, "activation: x (%s) is %s, must be F32", x->name,
+                         espl_dtype_name(x->dtype));
     if (at->kind > ACTIVATION_RELU) return espl_fail(ctx, ESPL_ARGUMENT, "activation: kind %u is not known", at->kind);
     if (at->from % 4 || at->gate_from % 4 || at->cols == 0 || end > x->cols || (at->gated && gate_end > x->cols))
         return espl_fail(ctx, ESPL_ARGUMENT,
@@ -104,7 +106,8 @@ espl_tensor *espl_graph_activation(espl_graph *graph, const espl_activation *arg
     espl_tensor *x = args->x;
     if (!x || espl_graph_status(graph) != ESPL_OK) return NULL;
     const attribute at = {.from = args->from,
-                          .cols = args->cols || args->gated || args->from >= x->cols ? args->cols : x->cols - args->from,
+                          .cols =
+                              args->cols || args->gated || args->from >= x->cols ? args->cols : x->cols - args->from,
                           .kind = args->kind,
                           .gated = args->gated,
                           .gate_from = args->gate_from};

@@ -1,5 +1,5 @@
-/* An activation function on columns, or its product with other columns of the same matrix (gate and up projections made by
- * one fused product):
+/* An activation function on columns, or its product with other columns of the same matrix (gate and up projections made
+ * by one fused product):
  *   y[r,c] = f(x[r, from + c])                              gated: f(x[r, gate_from + c]) * x[r, from + c]
  * x       [rows, >= from + cols, gate_from + cols]  f32   read; from and gate_from are multiples of 4
  * result  [rows, cols]                              f32

@@ -17,14 +17,13 @@ static espl_status dispatch_add(espl_graph *graph, espl_commands *commands, cons
                            .b_stride = b ? b->stride / 4 : 0,
                            .out_stride = out->stride / 4};
     const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], with};
-    espl_dispatch dispatch = {.label = label,
-                              .bind = {[ADD_BIND_A] = a->span,
-                                       [ADD_BIND_B] = b ? b->span : (espl_span){0},
-                                       [ADD_BIND_OUT] = out->span},
-                              .bind_count = 3,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {each.groups[0], each.groups[1]}};
+    espl_dispatch dispatch = {
+        .label = label,
+        .bind = {[ADD_BIND_A] = a->span, [ADD_BIND_B] = b ? b->span : (espl_span){0}, [ADD_BIND_OUT] = out->span},
+        .bind_count = 3,
+        .push = &push,
+        .push_bytes = sizeof push,
+        .groups = {each.groups[0], each.groups[1]}};
     ESPL_TRY(espl_device_kernel(device, &espl_shader_add, spec, ESPL_COUNT(spec), &dispatch.kernel));
     return espl_commands_dispatch(commands, &dispatch);
 }
@@ -42,7 +41,8 @@ const espl_op espl_op_add = {"add", record, vjp};
 
 /* in: from, (to before); out: to. */
 static espl_status record_accumulate(espl_graph *graph, espl_commands *commands, const espl_node *node) {
-    return dispatch_add(graph, commands, "accumulate", node->in[1] ? ADD_SELF : ADD_COPY, node->in[0], NULL, node->out[0]);
+    return dispatch_add(graph, commands, "accumulate", node->in[1] ? ADD_SELF : ADD_COPY, node->in[0], NULL,
+                        node->out[0]);
 }
 
 static const espl_op espl_op_accumulate = {"accumulate", record_accumulate, NULL};
@@ -51,8 +51,8 @@ static espl_status check(espl_graph *graph, const char *what, const espl_tensor 
     if (a->rows == b->rows && a->cols == b->cols && a->dtype == ESPL_DTYPE_F32 && b->dtype == ESPL_DTYPE_F32)
         return ESPL_OK;
     return espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
-                     "%s: %s is %u x %u %s, %s is %u x %u %s", what, a->name, a->rows, a->cols, espl_dtype_name(a->dtype),
-                     b->name, b->rows, b->cols, espl_dtype_name(b->dtype));
+                     "%s: %s is %u x %u %s, %s is %u x %u %s", what, a->name, a->rows, a->cols,
+                     espl_dtype_name(a->dtype), b->name, b->rows, b->cols, espl_dtype_name(b->dtype));
 }
 
 espl_status espl_graph_accumulate(espl_graph *graph, espl_tensor *from, espl_tensor *to, bool accumulate) {

@@ -49,7 +49,7 @@ static uint32_t power_of_two_from(uint32_t value) {
  * 1 s per 150 quads times rows, which bounds them. Columns: quads of a head up to, rows and block forward, backward. */
 static const struct {
     uint32_t quads, rows, block, backward_rows, backward_block;
-} cpu_tiles[] = {{4, 8, 4, 4, 2}, {8, 8, 2, 4, 1}, {16, 4, 2, 2, 1}, {32, 2, 1, 1, 1}, {UINT32_MAX, 1, 1, 1, 1}};
+} cpu_tiles[] = {{4, 8, 4, 4, 2}, {8, 8, 2, 4, 1}, {16, 4, 2, 2, 1}, {32, 2, 1, 2, 1}, {UINT32_MAX, 1, 1, 1, 1}};
 
 static variant cpu_variant(kernel_kind kind, uint32_t quads, uint32_t rows) {
     if (kind == FORWARD && rows <= FEW_ROWS)
@@ -58,6 +58,8 @@ static variant cpu_variant(kernel_kind kind, uint32_t quads, uint32_t rows) {
     while (quads > cpu_tiles[i].quads) i++;
     uint32_t lane_rows = kind == FORWARD ? cpu_tiles[i].rows : cpu_tiles[i].backward_rows;
     while (lane_rows > 1 && lane_rows * 8 >= 2 * rows) lane_rows /= 2;
+    /* Without the split the compiler takes a minute for heads of 256. */
+    if (kind != FORWARD && quads > 32) return (variant){8, 1, dim_split_of(quads, 16), 1, 4};
     return (variant){8, lane_rows, 1, 1, kind == FORWARD ? cpu_tiles[i].block : cpu_tiles[i].backward_block};
 }
 

@@ -20,19 +20,21 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const uint32_t window = x->rows <= rows ? x->rows : (uint32_t)(rows / 64 * 64);
     if (window == 0)
         return espl_fail(espl_device_context(device), ESPL_LIMIT,
-                         "cast: 64 rows of %llu bytes are beyond the device's storage range", (unsigned long long)largest);
+                         "cast: 64 rows of %llu bytes are beyond the device's storage range",
+                         (unsigned long long)largest);
     for (uint32_t from = 0, count; from < x->rows; from += count) {
         count = x->rows - from < window ? x->rows - from : window;
         const espl_each each = espl_each_of(device, count, x->cols, x->stride == x->cols && y->stride == x->cols);
         const cast_push push = {each.rows, each.cols, x->stride / 4, y->stride / 4};
         const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], x->dtype, y->dtype};
-        espl_dispatch dispatch = {.label = "cast",
-                                  .bind = {[CAST_BIND_X] = espl_span_part(x->span, from * row_bytes(x), count * row_bytes(x)),
-                                           [CAST_BIND_Y] = espl_span_part(y->span, from * row_bytes(y), count * row_bytes(y))},
-                                  .bind_count = 2,
-                                  .push = &push,
-                                  .push_bytes = sizeof push,
-                                  .groups = {each.groups[0], each.groups[1]}};
+        espl_dispatch dispatch = {
+            .label = "cast",
+            .bind = {[CAST_BIND_X] = espl_span_part(x->span, from * row_bytes(x), count * row_bytes(x)),
+                     [CAST_BIND_Y] = espl_span_part(y->span, from * row_bytes(y), count * row_bytes(y))},
+            .bind_count = 2,
+            .push = &push,
+            .push_bytes = sizeof push,
+            .groups = {each.groups[0], each.groups[1]}};
         ESPL_TRY(espl_device_kernel(device, &espl_shader_cast, spec, ESPL_COUNT(spec), &dispatch.kernel));
         ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
     }
@@ -52,10 +54,10 @@ espl_tensor *espl_graph_cast(espl_graph *graph, const espl_cast *args) {
                                 : espl_graph_value(graph, "cast", x->rows, x->cols, args->dtype);
     if (!y) return NULL;
     if (!is_float(x->dtype) || !is_float(y->dtype) || y->rows != x->rows || y->cols != x->cols)
-        return espl_graph_fail(graph, espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
-                                                "cast: x (%s) is %u x %u %s, the result %u x %u %s", x->name, x->rows,
-                                                x->cols, espl_dtype_name(x->dtype), y->rows, y->cols,
-                                                espl_dtype_name(y->dtype)));
+        return espl_graph_fail(graph,
+                               espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
+                                         "cast: x (%s) is %u x %u %s, the result %u x %u %s", x->name, x->rows, x->cols,
+                                         espl_dtype_name(x->dtype), y->rows, y->cols, espl_dtype_name(y->dtype)));
     if (espl_graph_node(graph, &espl_op_cast, &x, 1, &y, 1, NULL, 0) != ESPL_OK) return NULL;
     return y;
 }

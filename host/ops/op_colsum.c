@@ -13,15 +13,18 @@ typedef struct attribute {
 uint32_t espl_colsum_chunk(const espl_device *device, uint32_t rows) {
     if (rows <= ROWS_AT_ONCE || espl_device_capabilities(device)->cpu) return rows;
     uint32_t chunk = 8;
-    while ((uint64_t)chunk * chunk < rows) chunk *= 2;
-    while (espl_ceil_div(rows, chunk) > 65535) chunk *= 2;
+    while ((uint64_t)chunk * chunk < rows)
+        chunk *= 2;
+    while (espl_ceil_div(rows, chunk) > 65535)
+        chunk *= 2;
     return chunk;
 }
 
-static espl_status dispatch_sums(espl_graph *graph, espl_commands *commands, espl_span x, espl_span out, bool accumulate,
-                                 const colsum_push *push) {
+static espl_status dispatch_sums(espl_graph *graph, espl_commands *commands, espl_span x, espl_span out,
+                                 bool accumulate, const colsum_push *push) {
     espl_device *device = espl_graph_device(graph);
-    const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 32, spec[] = {local, 1, 1, push->cols % 4 != 0, accumulate};
+    const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 32,
+                   spec[] = {local, 1, 1, push->cols % 4 != 0, accumulate};
     espl_dispatch dispatch = {.label = "colsum",
                               .bind = {[COLSUM_BIND_X] = x, [COLSUM_BIND_OUT] = out},
                               .bind_count = 2,

@@ -21,7 +21,7 @@ typedef struct espl_colsum {
 
 espl_status espl_graph_colsum(espl_graph *graph, const espl_colsum *args);
 
-/* Rows that one workgroup should sum, for ops that make such partial sums themselves: about sqrt(rows), all on a CPU. */
+/* Rows that one workgroup should sum, for ops that make such partial sums themselves: about sqrt(rows); a CPU: all. */
 uint32_t espl_colsum_chunk(const espl_device *device, uint32_t rows);
 
 extern const espl_op espl_op_colsum;

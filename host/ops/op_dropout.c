@@ -28,14 +28,13 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                                .threshold = (uint32_t)(at.p * 4294967296.0),
                                .scale = (float)(1.0 / (1.0 - at.p))};
     const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.accumulate};
-    espl_dispatch dispatch = {.label = node->op->name,
-                              .bind = {[DROPOUT_BIND_X] = x->span,
-                                       [DROPOUT_BIND_STEP] = node->in[1]->span,
-                                       [DROPOUT_BIND_Y] = y->span},
-                              .bind_count = 3,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {each.groups[0], each.groups[1]}};
+    espl_dispatch dispatch = {
+        .label = node->op->name,
+        .bind = {[DROPOUT_BIND_X] = x->span, [DROPOUT_BIND_STEP] = node->in[1]->span, [DROPOUT_BIND_Y] = y->span},
+        .bind_count = 3,
+        .push = &push,
+        .push_bytes = sizeof push,
+        .groups = {each.groups[0], each.groups[1]}};
     ESPL_TRY(espl_device_kernel(device, &espl_shader_dropout, spec, ESPL_COUNT(spec), &dispatch.kernel));
     return espl_commands_dispatch(commands, &dispatch);
 }
@@ -61,7 +60,8 @@ espl_tensor *espl_graph_dropout(espl_graph *graph, const espl_dropout *args) {
     if (!x || espl_graph_status(graph) != ESPL_OK) return NULL;
     espl_context *ctx = espl_device_context(espl_graph_device(graph));
     if (!(args->p >= 0.0f && args->p < 1.0f))
-        return espl_graph_fail(graph, espl_fail(ctx, ESPL_ARGUMENT, "dropout: p is %g, must be in [0, 1)", (double)args->p));
+        return espl_graph_fail(graph,
+                               espl_fail(ctx, ESPL_ARGUMENT, "dropout: p is %g, must be in [0, 1)", (double)args->p));
     if (x->dtype != ESPL_DTYPE_F32)
         return espl_graph_fail(graph, espl_fail(ctx, ESPL_ARGUMENT, "dropout: x (%s) is %s, must be F32", x->name,
                                                 espl_dtype_name(x->dtype)));

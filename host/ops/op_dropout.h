@@ -5,8 +5,8 @@
  * p       in [0, 1); fixed when the graph is recorded
  * site    a number of its own for every dropout of a model
  * word(r,c) is number c % 4 of espl_philox(seed, stream, index): seed from the words SEED_LOW and SEED_HIGH of the step
- * buffer, stream = COUNTER + 2^32 * site, index = r * ceil(cols / 4) + c / 4. Nothing is stored: the backward pass makes
- * the same words from the same step buffer.
+ * buffer, stream = COUNTER + 2^32 * site, index = r * ceil(cols / 4) + c / 4. Nothing is stored: the backward pass
+ * makes the same words from the same step buffer.
  * Cost:   one dispatch, backward one.
  * Fails:  ARGUMENT if p is outside [0, 1) or x is not f32; LIMIT beyond 2^32 quads.
  * Source: Srivastava et al. 2014; Salmon et al. 2011. Reference: tests/ref/ref_dropout.c */

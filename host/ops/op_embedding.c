@@ -1,4 +1,5 @@
-/* A table may be larger than what can be bound: it is taken in windows of rows, each dispatch doing the tokens it has. */
+/* A table may be larger than what can be bound: it is taken in windows of rows, each dispatch doing the tokens it has.
+ */
 #include "host/ops/op_embedding.h"
 #include "host/ops/each.h"
 #include "shaders/embedding.h"
@@ -46,8 +47,15 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const espl_tensor *y = node->out[0];
     espl_device *device = espl_graph_device(graph);
     const espl_each each = espl_each_of(device, y->rows, y->cols, false);
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], table->dtype,
-                             position_table ? position_table->dtype : 0, position_table != NULL, positions != NULL};
+    const uint32_t spec[] = {each.spec[0],
+                             1,
+                             1,
+                             each.spec[3],
+                             each.spec[4],
+                             table->dtype,
+                             position_table ? position_table->dtype : 0,
+                             position_table != NULL,
+                             positions != NULL};
     embedding_push push = {.tokens = y->rows,
                            .cols = y->cols,
                            .sequence = at.sequence,
@@ -57,16 +65,16 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                            .position_stride = position_table ? position_table->stride / 4 : 0,
                            .y_stride = y->stride / 4,
                            .scale = at.scale};
-    espl_dispatch dispatch = {.label = "embedding",
-                              .bind = {[EMBEDDING_BIND_IDS] = ids->span,
-                                       [EMBEDDING_BIND_POSITIONS] = positions ? positions->span : (espl_span){0},
-                                       [EMBEDDING_BIND_POSITION_TABLE] =
-                                           position_table ? position_table->span : (espl_span){0},
-                                       [EMBEDDING_BIND_Y] = y->span},
-                              .bind_count = 5,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {each.groups[0], each.groups[1]}};
+    espl_dispatch dispatch = {
+        .label = "embedding",
+        .bind = {[EMBEDDING_BIND_IDS] = ids->span,
+                 [EMBEDDING_BIND_POSITIONS] = positions ? positions->span : (espl_span){0},
+                 [EMBEDDING_BIND_POSITION_TABLE] = position_table ? position_table->span : (espl_span){0},
+                 [EMBEDDING_BIND_Y] = y->span},
+        .bind_count = 5,
+        .push = &push,
+        .push_bytes = sizeof push,
+        .groups = {each.groups[0], each.groups[1]}};
     ESPL_TRY(espl_device_kernel(device, &espl_shader_embedding, spec, ESPL_COUNT(spec), &dispatch.kernel));
     uint32_t window;
     ESPL_TRY(window_of(device, table, &window));
@@ -85,8 +93,7 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     const espl_tensor *dtable = node->out[0];
     espl_device *device = espl_graph_device(graph);
     const espl_each each = espl_each_of(device, dy->rows, dy->cols, false);
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.of_positions, 0, 0,
-                             positions != NULL};
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.of_positions, 0, 0, positions != NULL};
     embedding_push push = {.tokens = dy->rows,
                            .cols = dy->cols,
                            .sequence = at.sequence,
@@ -137,10 +144,12 @@ const espl_op espl_op_embedding = {"embedding", record, vjp};
 static espl_status check_table(espl_context *ctx, const espl_tensor *table, uint32_t cols) {
     /* Also rows of a value, as the last token's hidden state is picked; but the scatter adds to parameters only. */
     if (table->role == ESPL_ROLE_STEP || (table->role == ESPL_ROLE_VALUE && table->needs_grad))
-        return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s must be a weight, a parameter or a value without gradient",
+        return espl_fail(ctx, ESPL_ARGUMENT,
+                         "embedding: the table %s must be a weight, a parameter or a value without gradient",
                          table->name);
     if (table->dtype != ESPL_DTYPE_F32 && table->dtype != ESPL_DTYPE_F16 && table->dtype != ESPL_DTYPE_BF16)
-        return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s is %s", table->name, espl_dtype_name(table->dtype));
+        return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s is %s", table->name,
+                         espl_dtype_name(table->dtype));
     if (table->cols != cols)
         return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s has %u columns, the other %u", table->name,
                          table->cols, cols);

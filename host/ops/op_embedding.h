@@ -3,12 +3,12 @@
  * ids             [1, tokens]        I32              read; usually STEP
  * table           [vocabulary, d]    f32 f16 bf16     read; WEIGHT, or PARAMETER (f32)
  * position_table  [positions, d]     f32 f16 bf16     read unless NULL
- * positions       [1, batch]         I32              read unless NULL, which means zeros: first position of each sequence
+ * positions       [1, batch]         I32              first position of each sequence; read unless NULL: zeros
  * batch           sequences in ids, a divisor of tokens; 0 means 1
  * scale           0 means 1
  * result          [tokens, d]        f32
- * A row whose id is no row of the table is all zeros; a position that is no row of position_table adds nothing (the host
- * checks both before). Gradients add rows in the order of tokens: no atomics, the same bits each run.
+ * A row whose id is no row of the table is all zeros; a position that is no row of position_table adds nothing (the
+ * host checks both before). Gradients add rows in the order of tokens: no atomics, the same bits each run.
  * Cost:   one dispatch per storage range of the table (position_table must fit one); backward likewise, tokens^2 / 2
  *         comparisons of ids in each.
  * Fails:  ARGUMENT if shapes or dtypes disagree; LIMIT if 64 rows are beyond the device's storage range.

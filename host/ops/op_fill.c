@@ -22,8 +22,9 @@ const espl_op espl_op_fill = {"fill", record, NULL};
 espl_tensor *espl_graph_fill(espl_graph *graph, const espl_fill *args) {
     espl_tensor *t = args->t;
     if (!t || espl_graph_status(graph) != ESPL_OK) return NULL;
-    if (t->role != ESPL_ROLE_STATE || espl_dtype_bytes(t->dtype) != 4 || ((args->from || args->count) && t->rows != 1) ||
-        (uint64_t)args->from + args->count > t->cols || (args->from && !args->count))
+    if (t->role != ESPL_ROLE_STATE || espl_dtype_bytes(t->dtype) != 4 ||
+        ((args->from || args->count) && t->rows != 1) || (uint64_t)args->from + args->count > t->cols ||
+        (args->from && !args->count))
         return espl_graph_fail(graph, espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
                                                 "fill: %u elements from %u of %s, which is %u x %u %s", args->count,
                                                 args->from, t->name, t->rows, t->cols, espl_dtype_name(t->dtype)));

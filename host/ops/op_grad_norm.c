@@ -1,4 +1,5 @@
-/* Chunks of every storage range are summed side by side, then one workgroup sums the chunks and fills in the statistics. */
+/* Chunks of every storage range are summed side by side, then one workgroup sums the chunks and fills in the
+ * statistics. */
 #include "host/ops/op_grad_norm.h"
 #include "host/ops/each.h"
 #include "shaders/grad_norm.h"
@@ -34,8 +35,7 @@ static espl_status record_partial(espl_graph *graph, espl_commands *commands, co
         const grad_norm_push push = {count, c.chunk, *in_out_first};
         espl_dispatch dispatch = {
             .label = "grad_norm_partial",
-            .bind = {[GRAD_NORM_PARTIAL_BIND_G] =
-                         espl_span_part(t->span, from * 4ull, espl_round_up(count, 4) * 4),
+            .bind = {[GRAD_NORM_PARTIAL_BIND_G] = espl_span_part(t->span, from * 4ull, espl_round_up(count, 4) * 4),
                      [GRAD_NORM_PARTIAL_BIND_OUT] = partial},
             .bind_count = 2,
             .push = &push,
@@ -72,8 +72,8 @@ const espl_op espl_op_grad_norm = {"grad_norm", record, NULL};
 
 static espl_status check(espl_context *ctx, const espl_tensor *t, uint32_t least) {
     if (t->role == ESPL_ROLE_STATE && t->dtype == ESPL_DTYPE_F32 && t->rows == 1 && t->cols >= least) return ESPL_OK;
-    return espl_fail(ctx, ESPL_ARGUMENT, "grad_norm: %s is %u x %u %s, must be one row of F32 STATE, at least %u", t->name,
-                     t->rows, t->cols, espl_dtype_name(t->dtype), least);
+    return espl_fail(ctx, ESPL_ARGUMENT, "grad_norm: %s is %u x %u %s, must be one row of F32 STATE, at least %u",
+                     t->name, t->rows, t->cols, espl_dtype_name(t->dtype), least);
 }
 
 espl_tensor *espl_graph_grad_norm(espl_graph *graph, const espl_grad_norm *args) {
@@ -91,7 +91,8 @@ espl_tensor *espl_graph_grad_norm(espl_graph *graph, const espl_grad_norm *args)
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
     espl_tensor *out[] = {espl_graph_update(graph, args->stats),
                           espl_graph_scratch(graph, "sums of squares", 1, (uint32_t)chunks)};
-    if (!out[0] || !out[1] || espl_graph_node(graph, &espl_op_grad_norm, in, ESPL_INPUTS_MAX, out, 2, NULL, 0) != ESPL_OK)
+    if (!out[0] || !out[1] ||
+        espl_graph_node(graph, &espl_op_grad_norm, in, ESPL_INPUTS_MAX, out, 2, NULL, 0) != ESPL_OK)
         return NULL;
     return out[0];
 }

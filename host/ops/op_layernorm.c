@@ -19,7 +19,8 @@ static attribute attribute_of(const espl_node *node) {
     return at;
 }
 
-static layernorm_push push_of(const attribute *at, const espl_tensor *x, const espl_tensor *y, const espl_tensor *stat) {
+static layernorm_push push_of(const attribute *at, const espl_tensor *x, const espl_tensor *y,
+                              const espl_tensor *stat) {
     return (layernorm_push){.rows = x->rows,
                             .cols = x->cols,
                             .x_stride = x->stride / 4,
@@ -33,7 +34,8 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const espl_tensor *x = node->in[0], *b = node->in[2], *y = node->out[0], *stat = node->out[1];
     espl_device *device = espl_graph_device(graph);
     const layernorm_push push = push_of(&at, x, y, stat);
-    const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1, x->cols % 4 != 0, [LAYERNORM_SPEC_BIAS] = b != NULL};
+    const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1,
+                             x->cols % 4 != 0, [LAYERNORM_SPEC_BIAS] = b != NULL};
     espl_dispatch dispatch = {.label = "layernorm",
                               .bind = {[LAYERNORM_BIND_X] = x->span,
                                        [LAYERNORM_BIND_W] = node->in[1]->span,
@@ -55,7 +57,8 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     espl_device *device = espl_graph_device(graph);
     layernorm_push push = push_of(&at, x, dy, stat);
     push.dx_stride = dx->stride / 4;
-    const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1, x->cols % 4 != 0, [LAYERNORM_SPEC_ACCUMULATE] = at.accumulate};
+    const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1,
+                             x->cols % 4 != 0, [LAYERNORM_SPEC_ACCUMULATE] = at.accumulate};
     espl_dispatch dispatch = {.label = "layernorm_bwd",
                               .bind = {[LAYERNORM_BWD_BIND_X] = x->span,
                                        [LAYERNORM_BWD_BIND_W] = node->in[1]->span,
@@ -132,12 +135,15 @@ const espl_op espl_op_layernorm = {"layernorm", record, vjp};
 static espl_status check(espl_context *ctx, const espl_layernorm *args) {
     const espl_tensor *x = args->x, *w = args->w, *b = args->b;
     if (x->dtype != ESPL_DTYPE_F32 || w->dtype != ESPL_DTYPE_F32 || (b && b->dtype != ESPL_DTYPE_F32))
-        return espl_fail(ctx, ESPL_ARGUMENT, "layernorm: x is %s, w %s, b %s; all must be F32", espl_dtype_name(x->dtype),
-                         espl_dtype_name(w->dtype), b ? espl_dtype_name(b->dtype) : "absent");
+        return espl_fail(ctx, ESPL_ARGUMENT, "layernorm: x is %s, w %s, b %s; all must be F32",
+                         espl_dtype_name(x->dtype), espl_dtype_name(w->dtype),
+                         b ? espl_dtype_name(b->dtype) : "absent");
     if (w->rows != 1 || w->cols != x->cols)
-        return espl_fail(ctx, ESPL_ARGUMENT, "layernorm: w has %u values, a row of x has %u", w->rows * w->cols, x->cols);
+        return espl_fail(ctx, ESPL_ARGUMENT, "layernorm: w has %u values, a row of x has %u", w->rows * w->cols,
+                         x->cols);
     if (b && (b->rows != 1 || b->cols != x->cols))
-        return espl_fail(ctx, ESPL_ARGUMENT, "layernorm: b has %u values, a row of x has %u", b->rows * b->cols, x->cols);
+        return espl_fail(ctx, ESPL_ARGUMENT, "layernorm: b has %u values, a row of x has %u", b->rows * b->cols,
+                         x->cols);
     return ESPL_OK;
 }
 

@@ -4,8 +4,8 @@
  * w, b    [1, cols]     f32   read; b may be NULL
  * result  [rows, cols]  f32
  * eps     in units of x squared; 0 means 1e-5
- * The variance is the mean of squared differences, as in torch. Keeps mean and 1 / sqrt(...) for the backward pass. Sums
- * in f32 in a fixed order.
+ * The variance is the mean of squared differences, as in torch. Keeps mean and 1 / sqrt(...) for the backward pass.
+ * Sums in f32 in a fixed order.
  * Cost:   one dispatch; backward one for x, two to five for w and b.
  * Fails:  ARGUMENT if shapes or dtypes disagree.
  * Source: Ba, Kiros & Hinton 2016, eq. 4. Reference: tests/ref/ref_layernorm.c */

@@ -1,4 +1,5 @@
-/* Rows (or groups of columns) are independent; the gradient of w is a sum over rows, taken in chunks that colsum adds. */
+/* Rows (or groups of columns) are independent; the gradient of w is a sum over rows, taken in chunks that colsum adds.
+ */
 #include "host/ops/op_rmsnorm.h"
 #include "host/ops/each.h"
 #include "host/ops/op_colsum.h"
@@ -59,7 +60,8 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     espl_device *device = espl_graph_device(graph);
     rmsnorm_push push = push_of(&at, x, dy);
     push.dx_stride = dx->stride / 4;
-    const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1, x->cols % 4 != 0, [RMSNORM_SPEC_ACCUMULATE] = at.accumulate};
+    const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1,
+                             x->cols % 4 != 0, [RMSNORM_SPEC_ACCUMULATE] = at.accumulate};
     espl_dispatch dispatch = {.label = "rmsnorm_bwd",
                               .bind = {[RMSNORM_BIND_X] = x->span,
                                        [RMSNORM_BIND_W] = node->in[1]->span,
@@ -113,8 +115,8 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     if (espl_grad_wanted(w)) {
         espl_tensor *dw = espl_grad_target(graph, w, 0, 0, &accumulate);
         at.chunk = espl_colsum_chunk(espl_graph_device(graph), x->rows * at.groups);
-        espl_tensor *partial = espl_graph_scratch(graph, "partial sums", espl_ceil_div(x->rows * at.groups, at.chunk),
-                                                  at.cols);
+        espl_tensor *partial =
+            espl_graph_scratch(graph, "partial sums", espl_ceil_div(x->rows * at.groups, at.chunk), at.cols);
         if (!dw || !partial) return espl_graph_status(graph);
         espl_tensor *in[] = {x, dy, rstd};
         ESPL_TRY(espl_graph_node(graph, &espl_op_rmsnorm_dw, in, ESPL_COUNT(in), &partial, 1, &at, sizeof at));
@@ -130,8 +132,7 @@ static espl_status check(espl_context *ctx, const espl_rmsnorm *args, const attr
     if (x->dtype != ESPL_DTYPE_F32 || w->dtype != ESPL_DTYPE_F32)
         return espl_fail(ctx, ESPL_ARGUMENT, "rmsnorm: x (%s) is %s and w (%s) is %s, both must be F32", x->name,
                          espl_dtype_name(x->dtype), w->name, espl_dtype_name(w->dtype));
-    if (args->group_cols && (at->from % 4 || at->cols % 4 ||
-                             at->from + (uint64_t)at->groups * at->cols > x->cols))
+    if (args->group_cols && (at->from % 4 || at->cols % 4 || at->from + (uint64_t)at->groups * at->cols > x->cols))
         return espl_fail(ctx, ESPL_ARGUMENT,
                          "rmsnorm: %u groups of %u columns from %u; these are multiples of 4, and x has %u columns",
                          at->groups, at->cols, at->from, x->cols);

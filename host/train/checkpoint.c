@@ -1,7 +1,7 @@
 /* A checkpoint is one safetensors file, so that it is there whole or not at all: the trained tensors, AdamW's moments
  * (param.<name>, exp_avg.<name>, exp_avg_sq.<name>), the statistics, and a description that resume is held against. */
 #include "host/train/trainer.h"
-#include "adapters/adapter.h"
+#include "host/model/adapter.h"
 #include "host/base/os.h"
 #include <stdio.h>
 #include <string.h>

@@ -187,7 +187,12 @@ fail:
 
 espl_status espl_dataset_load(espl_context *context, const espl_tokenizer *tokenizer, const char *path,
                               const espl_dataset_params *params, espl_dataset **out_dataset) {
-    return espl_dataset_load_chat(context, tokenizer, NULL, path, params, out_dataset);
+    *out_dataset = NULL;
+    char *chat_template = NULL;
+    if (params && params->model_folder) ESPL_TRY(espl_chat_load(context, params->model_folder, &chat_template));
+    espl_status status = espl_dataset_load_chat(context, tokenizer, chat_template, path, params, out_dataset);
+    espl_free(context, &chat_template);
+    return status;
 }
 
 espl_status espl_dataset_from_ids(espl_context *context, const int32_t *ids, const int32_t *labels, uint32_t rows,

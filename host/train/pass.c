@@ -1,5 +1,5 @@
 #include "host/train/pass.h"
-#include "adapters/adapter.h"
+#include "host/model/adapter.h"
 #include "host/ops/op_adamw.h"
 #include "host/ops/op_cross_entropy.h"
 #include "host/ops/op_fill.h"

@@ -1,5 +1,5 @@
 /* The door for checking: what the device computes for one batch, in a file that other programs read. */
-#include "adapters/adapter.h"
+#include "host/model/adapter.h"
 #include "host/train/pass.h"
 #include <espalier/trainer.h>
 #include <stdio.h>

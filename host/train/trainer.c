@@ -1,6 +1,6 @@
 /* Training: rows in the order of an epoch, micro-batches through the recorded pass, the schedule's rate, AdamW. */
 #include "host/train/trainer.h"
-#include "adapters/adapter.h"
+#include "host/model/adapter.h"
 #include "host/base/os.h"
 #include "host/train/schedule.h"
 #include <math.h>

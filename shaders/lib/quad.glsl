@@ -1,6 +1,6 @@
 // Rows are taken in quads of four columns. The last quad of a row may reach into padding, which may hold NaN and is
-// never written; `left` is the number of columns from the quad's first to the end of the row. Spec id 3, TAIL, is 0 where
-// rows are whole quads: software drivers run both sides of a branch.
+// never written; `left` is the number of columns from the quad's first to the end of the row. Spec id 3, TAIL, is 0
+// where rows are whole quads: software drivers run both sides of a branch.
 #ifndef ESPL_QUAD_GLSL
 #define ESPL_QUAD_GLSL
 

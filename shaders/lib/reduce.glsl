@@ -1,8 +1,8 @@
 // Sums over a row by one workgroup, in a fixed order: lanes stride the row and meet in shared memory.
 //     for (uint q = lane; q < quads; q += gl_WorkGroupSize.x) ...
 //     sum = reduce_sum(sum);
-// The local size is a power of two of at most 128. Up to 8 lanes (software drivers, to whom a barrier is dear) meet once
-// and each adds all; more halve.
+// The local size is a power of two of at most 128. Up to 8 lanes (software drivers, to whom a barrier is dear) meet
+// once and each adds all; more halve.
 #ifndef ESPL_REDUCE_GLSL
 #define ESPL_REDUCE_GLSL
 

@@ -1,4 +1,5 @@
-// Counter-based random words, the same function as espl_philox of host/base/number.c: Philox 4x32-10, Salmon et al. 2011.
+// Counter-based random words, the same function as espl_philox of host/base/number.c: Philox 4x32-10, Salmon et al.
+// 2011.
 #ifndef ESPL_RNG_GLSL
 #define ESPL_RNG_GLSL
 

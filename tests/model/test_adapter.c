@@ -1,5 +1,5 @@
 /* The life of adapters: add, save, load, activate, several at once, merge and take out, refuse. */
-#include "adapters/adapter.h"
+#include "host/model/adapter.h"
 #include "host/base/os.h"
 #include "tests/model/model_test.h"
 #include <math.h>

@@ -123,7 +123,7 @@ static void check_loss(espl_model *model, const json_t *one) {
     const uint32_t *encoded;
     int32_t *ids = ids_of(json_object_get(one, "ids"), &count);
     const char *text = json_string_value(json_object_get(one, "text"));
-    espl_tokenizer *tokenizer = (espl_tokenizer *)(uintptr_t)espl_model_tokenizer(model);
+    espl_tokenizer *tokenizer = espl_model_tokenizer(model);
     test_ok(espl_tokenizer_encode(tokenizer, text, strlen(text), true, &encoded, &encoded_count));
     assert_int_equal(encoded_count, count);
     for (uint32_t i = 0; i < count; i++) assert_int_equal((int32_t)encoded[i], ids[i]);

@@ -1,6 +1,7 @@
-/* How a case is run: every differentiable leaf is a PARAMETER, an activation is one behind a "wire" (a node that copies),
- * and the output's gradient comes from a "seed" node that stands where a loss would. In the second kind of run each
- * activation also feeds a second wire whose gradient the seed node gives, so that the operator has to add to it. */
+/* How a case is run: every differentiable leaf is a PARAMETER, an activation is one behind a "wire" (a node that
+ * copies), and the output's gradient comes from a "seed" node that stands where a loss would. In the second kind of run
+ * each activation also feeds a second wire whose gradient the seed node gives, so that the operator has to add to it.
+ */
 #include "tests/ops/harness.h"
 #include "host/base/os.h"
 #include <math.h>
@@ -9,8 +10,8 @@
 #include <string.h>
 
 /* Largest allowed sum(error^2) / sum(expected^2), and |error| / largest |expected|.
- * F32: sums of some thousand terms in any order, each step rounding by 6e-8, and functions good to a few units in the last
- * place. F16 and BF16: the rounding of the result, half a unit of 2^-10 and 2^-7. I32: exact. */
+ * F32: sums of some thousand terms in any order, each step rounding by 6e-8, and functions good to a few units in the
+ * last place. F16 and BF16: the rounding of the result, half a unit of 2^-10 and 2^-7. I32: exact. */
 static const struct {
     double mean_square, largest;
 } bounds[ESPL_DTYPE_COUNT] = {
@@ -134,9 +135,11 @@ void op_compare(const char *label, const double *got, const double *expected, si
         fprintf(stderr, "%s: mean square %.2e, largest %.2e\n", label, mean_square, largest_error / largest);
     if (!(mean_square <= bounds[dtype].mean_square * scale * scale) ||
         !(largest_error <= bounds[dtype].largest * scale * largest))
-        fail_msg("%s: normalised mean square error %.3g (bound %.3g), largest error %.3g of %.3g (bound %.3g) at [%zu]: "
-                 "%.9g, expected %.9g", label, mean_square, bounds[dtype].mean_square * scale * scale, largest_error,
-                 largest, bounds[dtype].largest * scale * largest, worst, got[worst], expected[worst]);
+        fail_msg(
+            "%s: normalised mean square error %.3g (bound %.3g), largest error %.3g of %.3g (bound %.3g) at [%zu]: "
+            "%.9g, expected %.9g",
+            label, mean_square, bounds[dtype].mean_square * scale * scale, largest_error, largest,
+            bounds[dtype].largest * scale * largest, worst, got[worst], expected[worst]);
 }
 
 /* ---- Memory ---- */
@@ -148,7 +151,8 @@ static void *new_memory(size_t bytes) {
 }
 
 static void fill_words(void *memory, uint32_t word, size_t bytes) {
-    for (size_t i = 0; i + 4 <= bytes; i += 4) memcpy((char *)memory + i, &word, 4);
+    for (size_t i = 0; i + 4 <= bytes; i += 4)
+        memcpy((char *)memory + i, &word, 4);
 }
 
 espl_span op_span(uint32_t rows, uint32_t stride, espl_dtype dtype) {
@@ -180,7 +184,8 @@ void op_spans_finish(void) {
 }
 
 static espl_span span_of(const espl_tensor *t) {
-    while (!t->span.block && t->base) t = t->base;
+    while (!t->span.block && t->base)
+        t = t->base;
     assert_non_null(t->span.block);
     return espl_span_part(t->span, 0, (uint64_t)t->rows * t->stride * espl_dtype_bytes(t->dtype));
 }
@@ -192,7 +197,8 @@ static void *padded(const espl_tensor *t, const double *values, size_t *out_byte
     void *memory = new_memory(*out_bytes);
     fill_words(memory, WORD_PADDING, *out_bytes);
     for (size_t r = 0; r < t->rows; r++)
-        for (size_t c = 0; c < t->cols; c++) store(memory, r * t->stride + c, t->dtype, values[r * t->cols + c]);
+        for (size_t c = 0; c < t->cols; c++)
+            store(memory, r * t->stride + c, t->dtype, values[r * t->cols + c]);
     return memory;
 }
 
@@ -212,7 +218,8 @@ static void read_checked(const espl_tensor *t, double *out_values, uint32_t padd
     for (size_t r = 0; r < t->rows; r++)
         for (size_t c = 0; c < t->stride; c++) {
             size_t i = r * t->stride + c;
-            if (c < t->cols) out_values[r * t->cols + c] = fetch(memory, i, t->dtype);
+            if (c < t->cols)
+                out_values[r * t->cols + c] = fetch(memory, i, t->dtype);
             else if (padding && memcmp(memory + i * element, expected + i * element % 4, element) != 0)
                 fail_msg("%s: %s: padding at row %zu column %zu was written", label, t->name, r, c);
         }
@@ -228,7 +235,8 @@ static void fill_tensor(const espl_tensor *t, uint32_t word, bool zero_values) {
     unsigned char *memory = new_memory(bytes);
     fill_words(memory, word, bytes);
     if (zero_values)
-        for (size_t r = 0; r < t->rows; r++) memset(memory + r * t->stride * element, 0, t->cols * element);
+        for (size_t r = 0; r < t->rows; r++)
+            memset(memory + r * t->stride * element, 0, t->cols * element);
     op_ok(espl_upload(device, span_of(t), memory, bytes));
     free(memory);
 }
@@ -244,9 +252,7 @@ static espl_status record_copies(espl_graph *graph, espl_commands *commands, con
 
 static const espl_op espl_op_wire_bwd = {"wire_bwd", record_copies, NULL};
 
-static struct {
-    const espl_tensor *parameter, *gradient;
-} wired[OP_LEAVES_MAX];
+static struct { const espl_tensor *parameter, *gradient; } wired[OP_LEAVES_MAX];
 static size_t wired_count;
 
 /* The parameter behind a wire has no other use, so its zeroed gradient can be overwritten. */
@@ -257,8 +263,8 @@ static espl_status wire_vjp(espl_graph *graph, const espl_node *node) {
     espl_tensor *gradient = espl_grad_of(node->out[0]);
     espl_tensor *target = espl_grad_target(graph, node->in[0], 0, 0, &accumulate);
     wired[wired_count].parameter = node->in[0], wired[wired_count++].gradient = gradient;
-    return espl_graph_node(graph, &espl_op_wire_bwd, (espl_tensor *[]){gradient, target}, 2,
-                           (espl_tensor *[]){target}, 1, NULL, 0);
+    return espl_graph_node(graph, &espl_op_wire_bwd, (espl_tensor *[]){gradient, target}, 2, (espl_tensor *[]){target},
+                           1, NULL, 0);
 }
 
 static const espl_op espl_op_wire = {"wire", record_copies, wire_vjp};
@@ -310,8 +316,8 @@ typedef struct run {
     espl_tensor *seed[SEEDS_MAX], *seeded[SEEDS_MAX];
     uint32_t seed_leaf[SEEDS_MAX]; /* whose second wire it is; the first is the output's */
     uint32_t seeds;
-    /* In a first run the harness keeps its own values, so that no gradient begins in memory whose padding somebody wrote.
-     * In a second one all memory is reused: what a node does not name as its input is gone. */
+    /* In a first run the harness keeps its own values, so that no gradient begins in memory whose padding somebody
+     * wrote. In a second one all memory is reused: what a node does not name as its input is gone. */
     bool compact;
     espl_tensor *given; /* the copy of the output's seed */
 } run;
@@ -330,8 +336,8 @@ static void make_leaf(run *r, uint32_t i) {
     const op_leaf *leaf = &r->test->leaf[i];
     if (!leaf->rows) return;
     espl_role role = leaf->role;
-    if (role == ESPL_ROLE_VALUE) role = leaf->frozen || leaf->dtype != ESPL_DTYPE_F32 ? ESPL_ROLE_WEIGHT
-                                                                                     : ESPL_ROLE_PARAMETER;
+    if (role == ESPL_ROLE_VALUE)
+        role = leaf->frozen || leaf->dtype != ESPL_DTYPE_F32 ? ESPL_ROLE_WEIGHT : ESPL_ROLE_PARAMETER;
     if (role == ESPL_ROLE_STEP) {
         r->source[i] = espl_graph_step_leaf(r->graph, leaf->name, leaf->rows, leaf->cols, leaf->dtype);
     } else {
@@ -369,7 +375,8 @@ static uint32_t begin(run *r, const op_case *test, bool backward, uint32_t first
     op_ok(espl_graph_create(device, test->name, &running));
     r->graph = running;
     op_ok(espl_graph_layer(r->graph, "test", ESPL_PHASE_MICRO, false));
-    for (uint32_t i = 0; i < OP_LEAVES_MAX; i++) make_leaf(r, i);
+    for (uint32_t i = 0; i < OP_LEAVES_MAX; i++)
+        make_leaf(r, i);
     r->output = test->build(r->graph, r->used, test->args);
     op_ok(espl_graph_status(r->graph));
     assert_non_null(r->output);
@@ -404,8 +411,8 @@ static uint32_t begin(run *r, const op_case *test, bool backward, uint32_t first
     return next;
 }
 
-/* What the padding of leaf i's gradient must be afterwards; 0: anything. A wire brings that of the activation's gradient,
- * and a gradient that was passed on unchanged has that of the seed. */
+/* What the padding of leaf i's gradient must be afterwards; 0: anything. A wire brings that of the activation's
+ * gradient, and a gradient that was passed on unchanged has that of the seed. */
 static uint32_t gradient_padding(const run *r, uint32_t i) {
     for (size_t w = 0; w < wired_count; w++) {
         if (wired[w].parameter != r->source[i]) continue;
@@ -439,7 +446,8 @@ static void execute(run *r, double *const *values, double *const *seed_values, d
         }
         if (r->gradient[i]) fill_tensor(r->gradient[i], WORD_UNWRITTEN, true);
     }
-    for (uint32_t i = 0; i < r->seeds; i++) op_write(r->seed[i], seed_values[i]);
+    for (uint32_t i = 0; i < r->seeds; i++)
+        op_write(r->seed[i], seed_values[i]);
     if (test->step)
         memcpy(espl_graph_step_pointer(r->graph, espl_graph_step(r->graph)), test->step, ESPL_STEP_WORDS * 4);
     espl_ticket ticket;
@@ -478,8 +486,8 @@ typedef struct expectation {
     double *plus, *minus;
 } expectation;
 
-/* Derivative of sum(seed * output) along direction (of leaf i), by central differences: the step of 1e-4 leaves an error
- * near 1e-9 of smooth functions of numbers near one. */
+/* Derivative of sum(seed * output) along direction (of leaf i), by central differences: the step of 1e-4 leaves an
+ * error near 1e-9 of smooth functions of numbers near one. */
 static double slope(expectation *e, uint32_t i, const double *direction, size_t only) {
     const double step = 1e-4;
     size_t count = leaf_count_of(&e->test->leaf[i]);
@@ -489,8 +497,10 @@ static double slope(expectation *e, uint32_t i, const double *direction, size_t 
         double h = side ? -step : step, *out = side ? e->minus : e->plus;
         memcpy(moved, original, count * sizeof *moved);
         if (direction)
-            for (size_t c = 0; c < count; c++) moved[c] += h * direction[c];
-        else moved[only] += h;
+            for (size_t c = 0; c < count; c++)
+                moved[c] += h * direction[c];
+        else
+            moved[only] += h;
         e->values[i] = moved;
         memset(out, 0, e->output_count * sizeof *out);
         e->test->reference((const double *const *)e->values, e->test->args, out);
@@ -511,7 +521,8 @@ typedef struct leaf_slope {
 
 static void direction_of(uint32_t leaf, uint32_t number, double *out, size_t count) {
     op_random(1000 + leaf * 64 + number, 0, 0, out, count);
-    for (size_t c = 0; c < count; c++) out[c] = out[c] < 0 ? -1 : 1;
+    for (size_t c = 0; c < count; c++)
+        out[c] = out[c] < 0 ? -1 : 1;
 }
 
 static leaf_slope find_slope(expectation *e, uint32_t i) {
@@ -537,7 +548,8 @@ static void check_gradient(const op_case *test, uint32_t i, const leaf_slope *sl
         if (isnan(got[c])) fail_msg("%s: [%zu] is NaN", label, c);
     double *expected = new_memory(slope->count * sizeof(double)), *direction = new_memory(count * sizeof(double));
     double *products = new_memory(slope->count * sizeof(double)), norm = 0, error = 0;
-    for (size_t c = 0; c < count; c++) norm += got[c] * got[c];
+    for (size_t c = 0; c < count; c++)
+        norm += got[c] * got[c];
     for (size_t k = 0; k < slope->count; k++) {
         expected[k] = slope->expected[k];
         if (slope->full) {
@@ -571,10 +583,14 @@ static double *leaf_values(const op_leaf *leaf, uint32_t i) {
     size_t count = leaf_count_of(leaf);
     double *values = new_memory(count * sizeof *values);
     if (leaf->integers)
-        for (size_t c = 0; c < count; c++) values[c] = leaf->integers[c];
-    else if (leaf->values) memcpy(values, leaf->values, count * sizeof *values);
-    else op_random(i, leaf->low, leaf->high, values, count);
-    for (size_t c = 0; c < count; c++) values[c] = op_round(values[c], leaf->dtype);
+        for (size_t c = 0; c < count; c++)
+            values[c] = leaf->integers[c];
+    else if (leaf->values)
+        memcpy(values, leaf->values, count * sizeof *values);
+    else
+        op_random(i, leaf->low, leaf->high, values, count);
+    for (size_t c = 0; c < count; c++)
+        values[c] = op_round(values[c], leaf->dtype);
     return values;
 }
 
@@ -604,7 +620,8 @@ void op_check(const op_case *test) {
     double *got = new_memory(count * sizeof *got), *expected = new_memory(count * sizeof *expected);
     double *seeds[SEEDS_MAX] = {new_memory(count * sizeof(double))};
     op_random(100, 0, 0, seeds[0], count);
-    for (size_t c = 0; c < count; c++) seeds[0][c] = op_round(seeds[0][c], ESPL_DTYPE_F32);
+    for (size_t c = 0; c < count; c++)
+        seeds[0][c] = op_round(seeds[0][c], ESPL_DTYPE_F32);
     test->reference((const double *const *)values, test->args, expected);
 
     execute(&r, values, seeds, got, gradients);
@@ -619,8 +636,8 @@ void op_check(const op_case *test) {
             fail_msg("%s: the gradient of %s differs between runs", test->name, test->leaf[i].name);
     end(&r);
 
-    expectation e = {test, values, count, seeds[0], new_memory(count * sizeof(double)),
-                     new_memory(count * sizeof(double))};
+    expectation e = {
+        test, values, count, seeds[0], new_memory(count * sizeof(double)), new_memory(count * sizeof(double))};
     leaf_slope slopes[OP_LEAVES_MAX] = {{0}};
     for (uint32_t i = 0; i < OP_LEAVES_MAX; i++)
         if (gradients[i]) {
@@ -635,13 +652,15 @@ void op_check(const op_case *test) {
                 size_t n = (size_t)r.seeded[s]->rows * r.seeded[s]->cols;
                 seeds[s] = new_memory(n * sizeof(double));
                 op_random(100 + s, 0, 0, seeds[s], n);
-                for (size_t c = 0; c < n; c++) seeds[s][c] = op_round(seeds[s][c], ESPL_DTYPE_F32);
+                for (size_t c = 0; c < n; c++)
+                    seeds[s][c] = op_round(seeds[s][c], ESPL_DTYPE_F32);
             }
             execute(&r, values, seeds, got_again, again);
             for (uint32_t s = 1; s < r.seeds; s++)
                 check_gradient(test, r.seed_leaf[s], &slopes[r.seed_leaf[s]], again[r.seed_leaf[s]], seeds[s],
                                ", added to another");
-            for (uint32_t s = 1; s < r.seeds; s++) free(seeds[s]);
+            for (uint32_t s = 1; s < r.seeds; s++)
+                free(seeds[s]);
         }
         end(&r);
     }

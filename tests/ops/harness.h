@@ -5,7 +5,8 @@
  *     differences of the reference; once with fresh gradient memory, once with gradients to add to,
  *   - looks at padding, guard bands and read-only leaves (untouched), and runs everything twice (same bits).
  * A validation message fails the test. On a software driver all tests run twice, the second time with the variants that
- * other devices get. Environment: ESPL_TEST_DEVICE (espl_device_params.select), ESPL_TEST_VALIDATION=0, ESPL_TEST_PRINT. */
+ * other devices get. Environment: ESPL_TEST_DEVICE (espl_device_params.select), ESPL_TEST_VALIDATION=0,
+ * ESPL_TEST_PRINT. */
 #ifndef ESPL_TESTS_OPS_HARNESS_H
 #define ESPL_TESTS_OPS_HARNESS_H
 
@@ -13,7 +14,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
+
+#include <cmocka.h> /* uses the four above */
 
 #include "host/graph/graph.h"
 #include "tests/ref/ref.h"
@@ -25,8 +27,8 @@ enum { OP_LEAVES_MAX = 8 };
 typedef struct op_leaf {
     const char *name;
     uint32_t rows, cols; /* rows 0: the leaf is absent, NULL for build and reference */
-    /* VALUE (default): an activation, made by a node; differentiable. PARAMETER: differentiable, f32. WEIGHT, STATE, STEP:
-     * given. */
+    /* VALUE (default): an activation, made by a node; differentiable. PARAMETER: differentiable, f32. WEIGHT, STATE,
+     * STEP: given. */
     espl_role role;
     espl_dtype dtype; /* default F32; I32 for ids and lengths */
     uint32_t stride;  /* 0: cols rounded up to 4; not for VALUE and STEP */
@@ -62,7 +64,8 @@ espl_device *op_device(void);
 espl_context *op_context(void);
 /* Fails the test with the context's message unless status is OK. */
 void op_ok(espl_status status);
-/* The first words of the context's message when status is not OK: op_refused(status, ESPL_ARGUMENT, "rmsnorm: w has 3"). */
+/* The first words of the context's message when status is not OK: op_refused(status, ESPL_ARGUMENT, "rmsnorm: w has
+ * 3"). */
 void op_refused(espl_status status, espl_status expected, const char *message_part);
 /* Fails if there were validation messages since the test began. */
 void op_no_validation_messages(void);

@@ -30,8 +30,15 @@ static void reference(const double *const *leaves, const void *args, double *out
 static void shapes(void **state) {
     (void)state;
     shape list[] = {
-        {1, 1, 0, 0},  {3, 7, 0, 7},   {70, 64, 0, 64}, {2, 515, 0, 0},        {5, 32, 0, 32},
-        {1, 8, 4, 4, true, 0}, {3, 40, 0, 20, true, 20}, {33, 88, 44, 44, true, 0}, {2, 1030, 516, 514, true, 0},
+        {1, 1, 0, 0},
+        {3, 7, 0, 7},
+        {70, 64, 0, 64},
+        {2, 515, 0, 0},
+        {5, 32, 0, 32},
+        {1, 8, 4, 4, true, 0},
+        {3, 40, 0, 20, true, 20},
+        {33, 88, 44, 44, true, 0},
+        {2, 1030, 516, 514, true, 0},
     };
     for (size_t i = 0; i < ESPL_COUNT(list); i++)
         for (uint32_t kind = ACTIVATION_SILU; kind <= ACTIVATION_RELU; kind++) {
@@ -54,7 +61,8 @@ static void range(void **state) {
     (void)state;
     enum { COUNT = 397 };
     double values[COUNT];
-    for (int i = 0; i < COUNT; i++) values[i] = (i - COUNT / 2 + 0.5) / 16;
+    for (int i = 0; i < COUNT; i++)
+        values[i] = (i - COUNT / 2 + 0.5) / 16;
     for (uint32_t kind = ACTIVATION_SILU; kind <= ACTIVATION_RELU; kind++)
         op_check(&(op_case){.name = "activation over [-12, 12]",
                             .leaf = {{.name = "x", .rows = 1, .cols = COUNT, .values = values}},
@@ -68,7 +76,8 @@ static void digits(void **state) {
     (void)state;
     enum { COUNT = 4000 };
     static double values[COUNT], got[COUNT];
-    for (int i = 0; i < COUNT - 2; i++) values[i] = op_round((i - COUNT / 2 + 0.5) / 400, ESPL_DTYPE_F32);
+    for (int i = 0; i < COUNT - 2; i++)
+        values[i] = op_round((i - COUNT / 2 + 0.5) / 400, ESPL_DTYPE_F32);
     values[COUNT - 2] = 1e30, values[COUNT - 1] = -1e30;
     for (uint32_t kind = ACTIVATION_SILU; kind <= ACTIVATION_RELU; kind++) {
         espl_graph *graph;
@@ -98,7 +107,8 @@ static void digits(void **state) {
 static void refused(void **state) {
     (void)state;
     const shape list[] = {{2, 16, 2, 4}, {2, 16, 8, 12}, {2, 16, 4, 8, true, 8}, {2, 16, 0, 4, .kind = 9}};
-    const char *const messages[] = {"activation: 4 columns from 2", "activation: 12 columns from 8", "overlap", "kind 9"};
+    const char *const messages[] = {"activation: 4 columns from 2", "activation: 12 columns from 8", "overlap",
+                                    "kind 9"};
     for (size_t i = 0; i < ESPL_COUNT(list); i++) {
         espl_graph *graph;
         op_ok(espl_graph_create(op_device(), "refused", &graph));

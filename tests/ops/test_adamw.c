@@ -39,8 +39,8 @@ static void begin(optimiser *o, uint32_t count, ref_adamw_args args, double max_
     o->stats = espl_graph_leaf(o->graph, ESPL_ROLE_STATE, "stats", 1, ESPL_STATS_WORDS, 0, ESPL_DTYPE_F32,
                                op_span(1, ESPL_STATS_WORDS, ESPL_DTYPE_F32));
     espl_tensor *stats = espl_graph_grad_norm(o->graph, &(espl_grad_norm){{o->tensor[G]}, o->stats});
-    op_ok(espl_graph_adamw(o->graph, &(espl_adamw){o->tensor[P], o->tensor[G], o->tensor[M], o->tensor[V], stats,
-                                                   args.decay != 0}));
+    op_ok(espl_graph_adamw(
+        o->graph, &(espl_adamw){o->tensor[P], o->tensor[G], o->tensor[M], o->tensor[V], stats, args.decay != 0}));
     op_ok(espl_graph_plan(o->graph));
     uint32_t *words = espl_graph_step_pointer(o->graph, espl_graph_step(o->graph));
     words[ESPL_STEP_LEARNING_RATE] = bits_of(args.rate);
@@ -50,15 +50,18 @@ static void begin(optimiser *o, uint32_t count, ref_adamw_args args, double max_
     words[ESPL_STEP_WEIGHT_DECAY] = bits_of(args.decay != 0 ? args.decay : 0.5);
     words[ESPL_STEP_MAX_NORM] = bits_of(max_norm);
     op_random(1, 0, 0, o->expected[P], count);
-    for (size_t c = 0; c < count; c++) o->expected[P][c] = op_round(scale * o->expected[P][c], ESPL_DTYPE_F32);
-    for (size_t i = 0; i < TENSORS; i++) op_write(o->tensor[i], o->expected[i]);
+    for (size_t c = 0; c < count; c++)
+        o->expected[P][c] = op_round(scale * o->expected[P][c], ESPL_DTYPE_F32);
+    for (size_t i = 0; i < TENSORS; i++)
+        op_write(o->tensor[i], o->expected[i]);
     op_write(o->stats, o->expected_stats);
 }
 
 static void step(optimiser *o, uint64_t stream, double bad) {
     espl_ticket ticket;
     op_random(stream, 0, 0, o->expected[G], o->count);
-    for (size_t c = 0; c < o->count; c++) o->expected[G][c] = op_round(o->expected[G][c] * 0.01, ESPL_DTYPE_F32);
+    for (size_t c = 0; c < o->count; c++)
+        o->expected[G][c] = op_round(o->expected[G][c] * 0.01, ESPL_DTYPE_F32);
     if (bad != 0) o->expected[G][o->count / 2] = bad;
     op_write(o->tensor[G], o->expected[G]);
     op_ok(espl_graph_submit(o->graph, ESPL_PHASE_MICRO, &ticket));
@@ -70,7 +73,8 @@ static void step(optimiser *o, uint64_t stream, double bad) {
 static double largest_error(const optimiser *o, size_t tensor) {
     double *got = calloc(o->count, sizeof *got), largest = 0;
     op_read(o->tensor[tensor], got);
-    for (size_t c = 0; c < o->count; c++) largest = fmax(largest, fabs(got[c] - o->expected[tensor][c]));
+    for (size_t c = 0; c < o->count; c++)
+        largest = fmax(largest, fabs(got[c] - o->expected[tensor][c]));
     free(got);
     return largest;
 }
@@ -79,7 +83,8 @@ static void end(optimiser *o) {
     espl_graph_destroy(&o->graph);
     op_spans_finish();
     op_no_validation_messages();
-    for (size_t i = 0; i < TENSORS; i++) free(o->expected[i]);
+    for (size_t i = 0; i < TENSORS; i++)
+        free(o->expected[i]);
 }
 
 static const ref_adamw_args usual = {1e-4, 0.9, 0.999, 1e-8, 0.01};
@@ -121,7 +126,8 @@ static void many_steps(void **state) {
     (void)state;
     optimiser o;
     begin(&o, 300, (ref_adamw_args){1e-3, 0.9, 0.95, 1e-8, 0.1}, 0.05, 1);
-    for (uint64_t i = 0; i < 60; i++) step(&o, i, 0);
+    for (uint64_t i = 0; i < 60; i++)
+        step(&o, i, 0);
     const double p = largest_error(&o, P);
     if (!(p <= 3e-6)) fail_msg("after 60 steps of 1e-3: largest error %.3g", p);
     end(&o);
@@ -133,9 +139,11 @@ static void skipped(void **state) {
     optimiser o;
     begin(&o, 1000, usual, 1, 1);
     double *before[TENSORS], *after[TENSORS];
-    for (size_t i = 0; i < TENSORS; i++) before[i] = calloc(1000, sizeof(double)), after[i] = calloc(1000, sizeof(double));
+    for (size_t i = 0; i < TENSORS; i++)
+        before[i] = calloc(1000, sizeof(double)), after[i] = calloc(1000, sizeof(double));
     step(&o, 1, 0);
-    for (size_t i = 0; i < TENSORS; i++) op_read(o.tensor[i], before[i]);
+    for (size_t i = 0; i < TENSORS; i++)
+        op_read(o.tensor[i], before[i]);
     step(&o, 2, NAN);
     step(&o, 2, INFINITY);
     for (size_t i = 0; i < TENSORS; i++) {
@@ -167,7 +175,8 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(two_steps), cmocka_unit_test(windows), cmocka_unit_test(many_steps),
-                                       cmocka_unit_test(skipped), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(two_steps), cmocka_unit_test(windows),
+                                       cmocka_unit_test(many_steps), cmocka_unit_test(skipped),
+                                       cmocka_unit_test(refused)};
     return op_main("adamw", tests, ESPL_COUNT(tests));
 }

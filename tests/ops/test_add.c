@@ -56,6 +56,7 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(parameters), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(parameters),
+                                       cmocka_unit_test(refused)};
     return op_main("add", tests, ESPL_COUNT(tests));
 }

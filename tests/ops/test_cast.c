@@ -27,7 +27,7 @@ static void shapes(void **state) {
     (void)state;
     for (size_t from = 0; from < ESPL_COUNT(dtypes); from++)
         for (size_t to = 0; to < ESPL_COUNT(dtypes); to++) {
-            const shape list[] = {{1, 1, dtypes[to]}, {3, 7, dtypes[to]}, {2, 30, dtypes[to], true},
+            const shape list[] = {{1, 1, dtypes[to]},  {3, 7, dtypes[to]},         {2, 30, dtypes[to], true},
                                   {5, 64, dtypes[to]}, {70, 33, dtypes[to], true}, {130, 129, dtypes[to]}};
             for (size_t i = 0; i < ESPL_COUNT(list); i++) {
                 char name[64];
@@ -35,10 +35,17 @@ static void shapes(void **state) {
                 snprintf(name, sizeof name, "cast %ux%u %s to %s", s->rows, s->cols, espl_dtype_name(dtypes[from]),
                          espl_dtype_name(s->to));
                 op_check(&(op_case){.name = name,
-                                    .leaf = {{.name = "x", .rows = s->rows, .cols = s->cols, .role = ESPL_ROLE_WEIGHT,
+                                    .leaf = {{.name = "x",
+                                              .rows = s->rows,
+                                              .cols = s->cols,
+                                              .role = ESPL_ROLE_WEIGHT,
                                               .dtype = dtypes[from]},
-                                             {.name = "into", .rows = s->into ? s->rows : 0, .cols = s->cols,
-                                              .role = ESPL_ROLE_STATE, .dtype = s->to, .stride = s->cols + 10 - s->cols % 4 + 2}},
+                                             {.name = "into",
+                                              .rows = s->into ? s->rows : 0,
+                                              .cols = s->cols,
+                                              .role = ESPL_ROLE_STATE,
+                                              .dtype = s->to,
+                                              .stride = s->cols + 10 - s->cols % 4 + 2}},
                                     .build = build,
                                     .reference = reference,
                                     .args = s,
@@ -50,11 +57,12 @@ static void shapes(void **state) {
 static void windows(void **state) {
     (void)state;
     op_storage_range(64 * 40 + 100);
-    op_check(&(op_case){.name = "cast in windows",
-                        .leaf = {{.name = "x", .rows = 150, .cols = 9, .role = ESPL_ROLE_WEIGHT, .dtype = ESPL_DTYPE_BF16}},
-                        .build = build,
-                        .reference = reference,
-                        .args = &(shape){150, 9, ESPL_DTYPE_F16}});
+    op_check(
+        &(op_case){.name = "cast in windows",
+                   .leaf = {{.name = "x", .rows = 150, .cols = 9, .role = ESPL_ROLE_WEIGHT, .dtype = ESPL_DTYPE_BF16}},
+                   .build = build,
+                   .reference = reference,
+                   .args = &(shape){150, 9, ESPL_DTYPE_F16}});
     op_storage_range(0);
 }
 
@@ -75,9 +83,23 @@ static void bits(void **state) {
         memcpy(&value, &word, 4);
         values[i] = (double)value;
     }
-    const double chosen[] = {0, 65504, 65519.9, 65520, 65536, -1e30, 6.103515625e-05, 6.097555e-05, 5.9604645e-08,
-                             2.98023224e-08, 2.9802323e-08, 1 + 0x1p-11, 1 + 3 * 0x1p-11, 1 + 0x1p-8, 1 + 3 * 0x1p-8};
-    for (size_t i = 0; i < ESPL_COUNT(chosen); i++) values[i] = op_round(chosen[i], ESPL_DTYPE_F32);
+    const double chosen[] = {0,
+                             65504,
+                             65519.9,
+                             65520,
+                             65536,
+                             -1e30,
+                             6.103515625e-05,
+                             6.097555e-05,
+                             5.9604645e-08,
+                             2.98023224e-08,
+                             2.9802323e-08,
+                             1 + 0x1p-11,
+                             1 + 3 * 0x1p-11,
+                             1 + 0x1p-8,
+                             1 + 3 * 0x1p-8};
+    for (size_t i = 0; i < ESPL_COUNT(chosen); i++)
+        values[i] = op_round(chosen[i], ESPL_DTYPE_F32);
     values[20] = INFINITY, values[21] = -INFINITY, values[22] = NAN;
     for (size_t to = 1; to < ESPL_COUNT(dtypes); to++) {
         espl_graph *graph;

@@ -15,23 +15,25 @@ static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const v
 
 static void reference(const double *const *leaves, const void *args, double *out) {
     const shape *s = args;
-    for (size_t c = 0; c < s->cols; c++) out[c] = s->fresh ? 0 : leaves[1][c];
+    for (size_t c = 0; c < s->cols; c++)
+        out[c] = s->fresh ? 0 : leaves[1][c];
     ref_colsum(leaves[0], s->rows, s->x_cols, s->from, s->cols, out);
 }
 
 static void shapes(void **state) {
     (void)state;
-    const shape list[] = {{1, 1, 0, 1},     {3, 7, 0, 7, true},    {64, 40, 8, 21}, {65, 40, 12, 28},
+    const shape list[] = {{1, 1, 0, 1},     {3, 7, 0, 7, true},       {64, 40, 8, 21},   {65, 40, 12, 28},
                           {1031, 12, 4, 8}, {600, 515, 0, 515, true}, {300, 132, 128, 3}};
     for (size_t i = 0; i < ESPL_COUNT(list); i++) {
         char name[64];
         snprintf(name, sizeof name, "colsum %ux%u from %u", list[i].rows, list[i].x_cols, list[i].from);
-        op_check(&(op_case){.name = name,
-                            .leaf = {{.name = "x", .rows = list[i].rows, .cols = list[i].x_cols, .role = ESPL_ROLE_WEIGHT},
-                                     {.name = "out", .rows = 1, .cols = list[i].cols, .role = ESPL_ROLE_STATE}},
-                            .build = build,
-                            .reference = reference,
-                            .args = &list[i]});
+        op_check(
+            &(op_case){.name = name,
+                       .leaf = {{.name = "x", .rows = list[i].rows, .cols = list[i].x_cols, .role = ESPL_ROLE_WEIGHT},
+                                {.name = "out", .rows = 1, .cols = list[i].cols, .role = ESPL_ROLE_STATE}},
+                       .build = build,
+                       .reference = reference,
+                       .args = &list[i]});
     }
 }
 

@@ -20,12 +20,14 @@ static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const v
 static void reference(const double *const *leaves, const void *args, double *out) {
     const shape *s = args;
     const uint64_t seed = (uint64_t)step[ESPL_STEP_SEED_HIGH] << 32 | step[ESPL_STEP_SEED_LOW];
-    ref_dropout(leaves[0], s->rows, s->cols, (double)s->p, seed, (uint64_t)s->site << 32 | step[ESPL_STEP_COUNTER], out);
+    ref_dropout(leaves[0], s->rows, s->cols, (double)s->p, seed, (uint64_t)s->site << 32 | step[ESPL_STEP_COUNTER],
+                out);
 }
 
 static void shapes(void **state) {
     (void)state;
-    const shape list[] = {{1, 1, 0.5f}, {3, 7, 0.1f, 3}, {2, 31, 0.5f, 0xffffffffu}, {5, 64, 0.9f, 7}, {70, 33, 0.3f, 1}};
+    const shape list[] = {
+        {1, 1, 0.5f}, {3, 7, 0.1f, 3}, {2, 31, 0.5f, 0xffffffffu}, {5, 64, 0.9f, 7}, {70, 33, 0.3f, 1}};
     for (size_t i = 0; i < ESPL_COUNT(list); i++) {
         char name[64];
         snprintf(name, sizeof name, "dropout %ux%u of %g", list[i].rows, list[i].cols, (double)list[i].p);
@@ -42,7 +44,8 @@ static void shapes(void **state) {
 static void share(void **state) {
     (void)state;
     static double x[64 * 1000], y[64 * 1000];
-    for (size_t i = 0; i < ESPL_COUNT(x); i++) x[i] = 1;
+    for (size_t i = 0; i < ESPL_COUNT(x); i++)
+        x[i] = 1;
     ref_dropout(x, 64, 1000, 0.2, 1, 2, y);
     size_t dropped = 0;
     for (size_t i = 0; i < ESPL_COUNT(y); i++) {

@@ -29,21 +29,33 @@ static void check(const shape *s, espl_dtype dtype, espl_role role, espl_dtype p
     char name[96];
     int32_t made[TOKENS], positions[8] = {2, 0, 5, 1};
     espl_random random = {.seed = 3};
-    for (uint32_t t = 0; t < s->tokens; t++) made[t] = (int32_t)espl_random_below(&random, s->vocabulary);
+    for (uint32_t t = 0; t < s->tokens; t++)
+        made[t] = (int32_t)espl_random_below(&random, s->vocabulary);
     snprintf(name, sizeof name, "embedding %s %ux%u, %u tokens, %u positions", espl_dtype_name(dtype), s->vocabulary,
              s->cols, s->tokens, s->positions_count);
-    op_check(&(op_case){
-        .name = name,
-        .leaf = {{.name = "ids", .rows = 1, .cols = s->tokens, .role = ESPL_ROLE_STEP, .dtype = ESPL_DTYPE_I32,
-                  .integers = ids ? ids : made},
-                 {.name = "table", .rows = s->vocabulary, .cols = s->cols, .role = role, .dtype = dtype},
-                 {.name = "position table", .rows = s->positions_count, .cols = s->cols,
-                  .role = position_dtype == ESPL_DTYPE_F32 ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT, .dtype = position_dtype},
-                 {.name = "positions", .rows = s->positions, .cols = s->batch ? s->batch : 1, .role = ESPL_ROLE_STEP,
-                  .dtype = ESPL_DTYPE_I32, .integers = positions}},
-        .build = build,
-        .reference = reference,
-        .args = s});
+    op_check(
+        &(op_case){.name = name,
+                   .leaf = {{.name = "ids",
+                             .rows = 1,
+                             .cols = s->tokens,
+                             .role = ESPL_ROLE_STEP,
+                             .dtype = ESPL_DTYPE_I32,
+                             .integers = ids ? ids : made},
+                            {.name = "table", .rows = s->vocabulary, .cols = s->cols, .role = role, .dtype = dtype},
+                            {.name = "position table",
+                             .rows = s->positions_count,
+                             .cols = s->cols,
+                             .role = position_dtype == ESPL_DTYPE_F32 ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT,
+                             .dtype = position_dtype},
+                            {.name = "positions",
+                             .rows = s->positions,
+                             .cols = s->batch ? s->batch : 1,
+                             .role = ESPL_ROLE_STEP,
+                             .dtype = ESPL_DTYPE_I32,
+                             .integers = positions}},
+                   .build = build,
+                   .reference = reference,
+                   .args = s});
 }
 
 static void shapes(void **state) {
@@ -87,8 +99,8 @@ static void refused(void **state) {
     op_ok(espl_graph_create(op_device(), "refused", &graph));
     op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
     espl_tensor *ids = espl_graph_step_leaf(graph, "ids", 1, 7, ESPL_DTYPE_I32);
-    espl_tensor *table = espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "table", 3, 4, 0, ESPL_DTYPE_F32,
-                                         op_span(3, 4, ESPL_DTYPE_F32));
+    espl_tensor *table =
+        espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "table", 3, 4, 0, ESPL_DTYPE_F32, op_span(3, 4, ESPL_DTYPE_F32));
     assert_null(espl_graph_embedding(graph, &(espl_embedding){.ids = ids, .table = table, .batch = 2}));
     op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "embedding: ids are 1 x 7 I32, must be one row of I32 for 2");
     espl_graph_destroy(&graph);

@@ -9,13 +9,15 @@ static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const v
 
 static void reference(const double *const *leaves, const void *args, double *out) {
     const espl_fill *fill = args;
-    for (size_t i = 0; i < 37; i++) out[i] = leaves[0][i];
+    for (size_t i = 0; i < 37; i++)
+        out[i] = leaves[0][i];
     ref_fill(1.5, fill->from, fill->count ? fill->count : 37, out);
 }
 
 static void ranges(void **state) {
     (void)state;
-    const espl_fill fills[] = {{.word = 0x3fc00000}, {.word = 0x3fc00000, .from = 3, .count = 5},
+    const espl_fill fills[] = {{.word = 0x3fc00000},
+                               {.word = 0x3fc00000, .from = 3, .count = 5},
                                {.word = 0x3fc00000, .from = 36, .count = 1}};
     for (size_t i = 0; i < ESPL_COUNT(fills); i++)
         op_check(&(op_case){.name = "fill",
@@ -30,7 +32,8 @@ static void refused(void **state) {
     espl_graph *graph;
     op_ok(espl_graph_create(op_device(), "refused", &graph));
     op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
-    espl_tensor *t = espl_graph_leaf(graph, ESPL_ROLE_STATE, "t", 1, 12, 0, ESPL_DTYPE_F32, op_span(1, 12, ESPL_DTYPE_F32));
+    espl_tensor *t =
+        espl_graph_leaf(graph, ESPL_ROLE_STATE, "t", 1, 12, 0, ESPL_DTYPE_F32, op_span(1, 12, ESPL_DTYPE_F32));
     assert_null(espl_graph_fill(graph, &(espl_fill){.t = t, .from = 8, .count = 5}));
     op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "fill: 5 elements from 8 of t, which is 1 x 12 F32");
     espl_graph_destroy(&graph);

@@ -37,7 +37,8 @@ static void run(const setting *s, const double *gradients, double *stats) {
     words[ESPL_STEP_BETA1] = bits_of(s->beta1);
     words[ESPL_STEP_BETA2] = bits_of(s->beta2);
     op_write(args.stats, stats);
-    for (size_t i = 0, from = 0; i < 2 && s->counts[i]; from += s->counts[i++]) op_write(args.gradients[i], gradients + from);
+    for (size_t i = 0, from = 0; i < 2 && s->counts[i]; from += s->counts[i++])
+        op_write(args.gradients[i], gradients + from);
     op_ok(espl_graph_submit(graph, ESPL_PHASE_MICRO, &ticket));
     op_ok(espl_wait(op_device(), ticket));
     op_read(args.stats, stats);
@@ -62,16 +63,20 @@ static void check(const setting *s, const double *gradients, double *stats) {
 
 static void norms(void **state) {
     (void)state;
-    const setting settings[] = {{{1, 0}, 1, 0.9, 0.999, 0},    {{7, 0}, 0, 0.9, 0.999, 0},
-                                {{2048, 37}, 0.5, 0.9, 0.999, 1}, {{300001, 5000}, 1, 0.9, 0.95, 41},
+    const setting settings[] = {{{1, 0}, 1, 0.9, 0.999, 0},
+                                {{7, 0}, 0, 0.9, 0.999, 0},
+                                {{2048, 37}, 0.5, 0.9, 0.999, 1},
+                                {{300001, 5000}, 1, 0.9, 0.95, 41},
                                 {{64, 0}, 1e9, 0.8, 0.99, 999}};
     for (size_t i = 0; i < ESPL_COUNT(settings); i++) {
         const setting *s = &settings[i];
         const size_t count = (size_t)s->counts[0] + s->counts[1];
         double *gradients = malloc(count * sizeof *gradients);
         op_random(i, 0, 0, gradients, count);
-        for (size_t g = 0; g < count; g++) gradients[g] = op_round(gradients[g], ESPL_DTYPE_F32);
-        double stats[ESPL_STATS_WORDS] = {[ESPL_STATS_LOSS] = 3, [ESPL_STATS_STEPS] = s->steps, [ESPL_STATS_SKIPPED] = 2};
+        for (size_t g = 0; g < count; g++)
+            gradients[g] = op_round(gradients[g], ESPL_DTYPE_F32);
+        double stats[ESPL_STATS_WORDS] = {
+            [ESPL_STATS_LOSS] = 3, [ESPL_STATS_STEPS] = s->steps, [ESPL_STATS_SKIPPED] = 2};
         check(s, gradients, stats);
         free(gradients);
     }
@@ -107,10 +112,11 @@ static void refused(void **state) {
     espl_graph *graph;
     op_ok(espl_graph_create(op_device(), "refused", &graph));
     op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
-    espl_tensor *stats = espl_graph_leaf(graph, ESPL_ROLE_STATE, "stats", 1, 4, 0, ESPL_DTYPE_F32,
-                                         op_span(1, 8, ESPL_DTYPE_F32));
+    espl_tensor *stats =
+        espl_graph_leaf(graph, ESPL_ROLE_STATE, "stats", 1, 4, 0, ESPL_DTYPE_F32, op_span(1, 8, ESPL_DTYPE_F32));
     assert_null(espl_graph_grad_norm(graph, &(espl_grad_norm){.gradients = {stats}, .stats = stats}));
-    op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "grad_norm: stats is 1 x 4 F32, must be one row of F32 STATE, at least 8");
+    op_refused(espl_graph_status(graph), ESPL_ARGUMENT,
+               "grad_norm: stats is 1 x 4 F32, must be one row of F32 STATE, at least 8");
     espl_graph_destroy(&graph);
     op_spans_finish();
 }

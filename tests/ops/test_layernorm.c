@@ -33,7 +33,8 @@ static void check(const shape *s, espl_role role_of_w, bool with_b, double low, 
 static void rows(void **state) {
     (void)state;
     const shape shapes[] = {{1, 4096}, {3, 7}, {2, 31}, {5, 64}, {70, 33}, {130, 12}, {300, 4}, {2, 515, 0.5f}};
-    for (size_t i = 0; i < ESPL_COUNT(shapes); i++) check(&shapes[i], ESPL_ROLE_PARAMETER, i % 2 == 0, 0, 0);
+    for (size_t i = 0; i < ESPL_COUNT(shapes); i++)
+        check(&shapes[i], ESPL_ROLE_PARAMETER, i % 2 == 0, 0, 0);
     check(&shapes[1], ESPL_ROLE_WEIGHT, true, 0, 0);
     check(&shapes[2], ESPL_ROLE_VALUE, true, 0, 0);
 }

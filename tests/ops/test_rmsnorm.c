@@ -26,27 +26,31 @@ static void reference(const double *const *leaves, const void *args, double *out
 static void check(const shape *s, espl_role role_of_w) {
     char name[96];
     snprintf(name, sizeof name, "rmsnorm %ux%u, %u x %u from %u", s->rows, s->cols, s->groups, s->group_cols, s->from);
-    op_check(&(op_case){.name = name,
-                        .leaf = {{.name = "x", .rows = s->rows, .cols = s->cols},
-                                 {.name = "w", .rows = 1, .cols = s->group_cols ? s->group_cols : s->cols, .role = role_of_w}},
-                        .build = build,
-                        .reference = reference,
-                        .args = s});
+    op_check(&(op_case){
+        .name = name,
+        .leaf = {{.name = "x", .rows = s->rows, .cols = s->cols},
+                 {.name = "w", .rows = 1, .cols = s->group_cols ? s->group_cols : s->cols, .role = role_of_w}},
+        .build = build,
+        .reference = reference,
+        .args = s});
 }
 
 static void rows(void **state) {
     (void)state;
-    const shape shapes[] = {{1, 1, .eps = 0.1f}, {1, 4096}, {3, 7}, {2, 31}, {5, 64}, {70, 33}, {130, 12}, {300, 4},
+    const shape shapes[] = {{1, 1, .eps = 0.1f},  {1, 4096}, {3, 7}, {2, 31}, {5, 64}, {70, 33}, {130, 12}, {300, 4},
                             {2, 515, .eps = 0.5f}};
-    for (size_t i = 0; i < ESPL_COUNT(shapes); i++) check(&shapes[i], ESPL_ROLE_PARAMETER);
+    for (size_t i = 0; i < ESPL_COUNT(shapes); i++)
+        check(&shapes[i], ESPL_ROLE_PARAMETER);
     check(&shapes[2], ESPL_ROLE_WEIGHT);
     check(&shapes[3], ESPL_ROLE_VALUE);
 }
 
 static void groups(void **state) {
     (void)state;
-    const shape shapes[] = {{3, 40, 8, 2, 12}, {2, 16, 0, 4, 4}, {5, 19, 4, 1, 8}, {67, 24, 0, 2, 8}, {2, 260, 128, 1, 128}};
-    for (size_t i = 0; i < ESPL_COUNT(shapes); i++) check(&shapes[i], ESPL_ROLE_PARAMETER);
+    const shape shapes[] = {
+        {3, 40, 8, 2, 12}, {2, 16, 0, 4, 4}, {5, 19, 4, 1, 8}, {67, 24, 0, 2, 8}, {2, 260, 128, 1, 128}};
+    for (size_t i = 0; i < ESPL_COUNT(shapes); i++)
+        check(&shapes[i], ESPL_ROLE_PARAMETER);
     check(&shapes[0], ESPL_ROLE_WEIGHT);
 }
 
@@ -62,8 +66,9 @@ static void refused(void **state) {
         op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
         espl_tensor *x = espl_graph_value(graph, "x", 2, 12, ESPL_DTYPE_F32);
         espl_tensor *w = espl_graph_value(graph, "w", 1, w_cols[i], ESPL_DTYPE_F32);
-        assert_null(espl_graph_rmsnorm(graph, &(espl_rmsnorm){.x = x, .w = w, .group_count = 2,
-                                                              .group_cols = group_cols[i], .group_from = from[i]}));
+        assert_null(espl_graph_rmsnorm(
+            graph,
+            &(espl_rmsnorm){.x = x, .w = w, .group_count = 2, .group_cols = group_cols[i], .group_from = from[i]}));
         op_refused(espl_graph_status(graph), ESPL_ARGUMENT, messages[i]);
         assert_null(espl_graph_rmsnorm(graph, &(espl_rmsnorm){.w = w}));
         espl_graph_destroy(&graph);

@@ -11,15 +11,15 @@ typedef struct shape {
 
 static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
     const shape *s = args;
-    return espl_graph_sum(graph, &(espl_sum){.x = leaves[0],
-                                             .stats = leaves[1],
-                                             .word = 2,
-                                             .factor_word = s->scaled ? ESPL_STEP_LOSS_SCALE : 0});
+    return espl_graph_sum(
+        graph, &(espl_sum){
+                   .x = leaves[0], .stats = leaves[1], .word = 2, .factor_word = s->scaled ? ESPL_STEP_LOSS_SCALE : 0});
 }
 
 static void reference(const double *const *leaves, const void *args, double *out) {
     const shape *s = args;
-    for (size_t i = 0; i < 8; i++) out[i] = leaves[1][i];
+    for (size_t i = 0; i < 8; i++)
+        out[i] = leaves[1][i];
     ref_sum(leaves[0], (size_t)s->rows * s->cols, s->scaled ? 0.25 : 1, 2, out);
 }
 
@@ -30,8 +30,12 @@ static void shapes(void **state) {
         char name[64];
         snprintf(name, sizeof name, "sum %ux%u", list[i].rows, list[i].cols);
         op_check(&(op_case){.name = name,
-                            .leaf = {{.name = "x", .rows = list[i].rows, .cols = list[i].cols, .role = ESPL_ROLE_WEIGHT,
-                                      .low = 0.1, .high = 3},
+                            .leaf = {{.name = "x",
+                                      .rows = list[i].rows,
+                                      .cols = list[i].cols,
+                                      .role = ESPL_ROLE_WEIGHT,
+                                      .low = 0.1,
+                                      .high = 3},
                                      {.name = "stats", .rows = 1, .cols = 8, .role = ESPL_ROLE_STATE}},
                             .build = build,
                             .reference = reference,
@@ -46,8 +50,8 @@ static void refused(void **state) {
     op_ok(espl_graph_create(op_device(), "refused", &graph));
     op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
     espl_tensor *x = espl_graph_value(graph, "x", 2, 12, ESPL_DTYPE_F32);
-    espl_tensor *stats = espl_graph_leaf(graph, ESPL_ROLE_STATE, "stats", 1, 8, 0, ESPL_DTYPE_F32,
-                                         op_span(1, 8, ESPL_DTYPE_F32));
+    espl_tensor *stats =
+        espl_graph_leaf(graph, ESPL_ROLE_STATE, "stats", 1, 8, 0, ESPL_DTYPE_F32, op_span(1, 8, ESPL_DTYPE_F32));
     assert_null(espl_graph_sum(graph, &(espl_sum){.x = x, .stats = stats, .word = 8}));
     op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "sum: of x (x, F32) into word 8 of stats");
     espl_graph_destroy(&graph);

@@ -10,6 +10,7 @@ void ref_adamw(const double *gradients, const double *stats, size_t count, const
         m[i] = args->beta1 * m[i] + (1 - args->beta1) * g;
         v[i] = args->beta2 * v[i] + (1 - args->beta2) * g * g;
         p[i] *= 1 - args->rate * args->decay;
-        p[i] -= args->rate / stats[ESPL_STATS_BIAS1] * m[i] / (sqrt(v[i]) / sqrt(stats[ESPL_STATS_BIAS2]) + args->epsilon);
+        p[i] -=
+            args->rate / stats[ESPL_STATS_BIAS1] * m[i] / (sqrt(v[i]) / sqrt(stats[ESPL_STATS_BIAS2]) + args->epsilon);
     }
 }

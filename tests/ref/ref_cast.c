@@ -13,5 +13,6 @@ double ref_round(double x, int mantissa_bits, int least_exponent) {
 }
 
 void ref_cast(const double *x, size_t count, int mantissa_bits, int least_exponent, double *out) {
-    for (size_t i = 0; i < count; i++) out[i] = ref_round(x[i], mantissa_bits, least_exponent);
+    for (size_t i = 0; i < count; i++)
+        out[i] = ref_round(x[i], mantissa_bits, least_exponent);
 }

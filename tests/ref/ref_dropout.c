@@ -8,7 +8,8 @@ static uint32_t philox_word(uint64_t seed, uint64_t stream, uint64_t index, unsi
         const uint64_t a = 0xD2511F53ull * counter[0], b = 0xCD9E8D57ull * counter[2];
         const uint32_t next[4] = {(uint32_t)(b >> 32) ^ counter[1] ^ key[0], (uint32_t)b,
                                   (uint32_t)(a >> 32) ^ counter[3] ^ key[1], (uint32_t)a};
-        for (int i = 0; i < 4; i++) counter[i] = next[i];
+        for (int i = 0; i < 4; i++)
+            counter[i] = next[i];
         key[0] += 0x9E3779B9u, key[1] += 0xBB67AE85u;
     }
     return counter[word];

@@ -4,7 +4,8 @@
 
 void ref_grad_norm(const double *gradients, size_t count, double max_norm, double beta1, double beta2, double *stats) {
     double squares = 0;
-    for (size_t i = 0; i < count; i++) squares += gradients[i] * gradients[i];
+    for (size_t i = 0; i < count; i++)
+        squares += gradients[i] * gradients[i];
     const double norm = sqrt(squares);
     const bool finite = isfinite(norm);
     stats[ESPL_STATS_GRAD_NORM] = norm;

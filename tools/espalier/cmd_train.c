@@ -60,6 +60,7 @@ static espl_status load_data(training *run) {
         .context = opts->context,
         .validation_share = opts->validation_share > 0 ? opts->validation_share : -1,
         .seed = opts->seed,
+        .model_folder = opts->model,
     };
     ESPL_TRY(espl_dataset_load(run->program->context, espl_model_tokenizer(run->program->model), opts->data, &params,
                                &run->dataset));

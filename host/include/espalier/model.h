@@ -42,7 +42,7 @@ void espl_model_destroy(espl_model **model);
 espl_status espl_model_save(espl_model *model, const char *folder);
 
 /* Borrowed; NULL if the folder has none. */
-const espl_tokenizer *espl_model_tokenizer(const espl_model *model);
+espl_tokenizer *espl_model_tokenizer(const espl_model *model);
 espl_device *espl_model_device(const espl_model *model);
 const char *espl_model_folder(const espl_model *model);
 

@@ -23,6 +23,8 @@ typedef struct espl_dataset_params {
     uint32_t context;        /* tokens in a row; 0: 256 */
     double validation_share; /* of the rows, taken by seed; 0: 0.05; negative: none */
     uint64_t seed;
+    /* The model's folder, whose chat template renders "messages"; NULL: a form that fits the vocabulary, else ChatML. */
+    const char *model_folder;
 } espl_dataset_params;
 espl_status espl_dataset_load(espl_context *context, const espl_tokenizer *tokenizer, const char *path,
                               const espl_dataset_params *params, espl_dataset **out_dataset);

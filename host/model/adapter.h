@@ -1,7 +1,7 @@
 /* What every adapter method gives: a row of functions, and a state that the adapter owns. An adapter's configuration is
  * always the JSON object that its folder holds; its tensors are a store whose entries bear their names in that folder. */
-#ifndef ESPL_ADAPTER_H
-#define ESPL_ADAPTER_H
+#ifndef ESPL_MODEL_ADAPTER_H
+#define ESPL_MODEL_ADAPTER_H
 
 #include "host/model/model.h"
 
