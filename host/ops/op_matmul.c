@@ -197,7 +197,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     if (espl_grad_wanted(bias)) {
         bool accumulate;
         espl_tensor *target = espl_grad_target(graph, bias, 0, 0, &accumulate);
-        ESPL_TRY(espl_graph_colsum(graph, &(espl_colsum){.x = dc, .from = at.c_from, .out = target}));
+        ESPL_TRY(espl_graph_colsum(graph, &(espl_colsum){.x = dc, .from = at.c_from, .out = target, .fresh = !accumulate}));
     }
     if (residual) ESPL_TRY(espl_grad_pass(graph, node->out[0], residual));
     if (before) ESPL_TRY(espl_grad_pass(graph, node->out[0], before));
