@@ -15,7 +15,7 @@ host/model:host/base host/file host/gpu host/graph host/ops
 adapters:host/base host/file host/gpu host/graph host/ops host/model
 host/train:host/base host/file host/gpu host/graph host/ops host/model
 host/serve:host/base host/file host/gpu host/graph host/ops host/model
-tools/espalier:host/base host/file tools/espalier'
+tools/espalier:host/base host/file host/gpu host/graph host/ops'
 
 check() { # FILE ALLOWED...
     file=$1; shift

@@ -1,4 +1,5 @@
 /* espalier bench: how fast this machine is at what the other commands do. Every benchmark fills rows of one table. */
+#include "tools/espalier/bench_matmul.h"
 #include "tools/espalier/console.h"
 #include "tools/espalier/program.h"
 #include "tools/espalier/system.h"
@@ -144,21 +145,28 @@ static espl_status bench_generate(bench *bench) {
     return ESPL_OK;
 }
 
+static void add_product(void *user, const char *name, const char *unit, double *values, size_t count) {
+    add_row(user, name, unit, values, count, -1);
+}
+
+static espl_status bench_matmul(bench *bench) {
+    return bench_products(bench->program->device, bench->repetitions, add_product, bench);
+}
+
 /* In the order they run: the first step must be the first thing that happens. */
 static const struct {
     const char *name;
     bench_run run;
+    bool if_named; /* takes long or says nothing of the model */
 } benches[] = {
-    {"first-step", bench_first_step},
-    {"train", bench_train},
-    {"prompt", bench_prompt},
-    {"generate", bench_generate},
+    {"first-step", bench_first_step, false}, {"train", bench_train, false},  {"prompt", bench_prompt, false},
+    {"generate", bench_generate, false},     {"matmul", bench_matmul, true},
 };
 
-static bool is_asked(const option_list *names, const char *name) {
+static bool is_asked(const option_list *names, const char *name, bool if_named) {
     for (size_t i = 0; i < names->count; i++)
         if (!strcmp(names->items[i], name)) return true;
-    return names->count == 0;
+    return names->count == 0 && !if_named;
 }
 
 static bool is_known(const char *name) {
@@ -174,7 +182,7 @@ static int print_results(const bench *bench) {
     printf("device  %s, driver %s\nmode    %s, base weights %s\nmodel   %s, %s parameters, context %u, batch %u\n\n",
            espl_device_name(bench->program->device), espl_device_driver(bench->program->device), mode_name(info.mode),
            info.dtype, info.model_type, text_count(parameters, info.parameters), bench->context, bench->batch);
-    printf("%-12s%12s %-10s%10s%10s%8s\n", "", "median", "", "least", "most", "host%");
+    printf("%-20s%12s %-12s%10s%10s%8s\n", "", "median", "", "least", "most", "host%");
     size_t index;
     json_t *row;
     json_array_foreach(bench->rows, index, row) {
@@ -183,7 +191,7 @@ static int print_results(const bench *bench) {
         if (json_unpack(row, "{s:s, s:s, s:f, s:f, s:f}", "name", &name, "unit", &unit, "value", &value, "least",
                         &least, "most", &most))
             continue;
-        printf("%-12s%12.2f %-10s%10.2f%10.2f", name, value, unit, least, most);
+        printf("%-20s%12.2f %-12s%10.2f%10.2f", name, value, unit, least, most);
         const json_t *share = json_object_get(row, "host_share");
         if (share) printf("%8.1f", 100 * json_real_value(share));
         putchar('\n');
@@ -199,7 +207,7 @@ static int run_benches(bench *bench) {
     fill_ids(bench);
     bench->rows = json_array();
     for (size_t i = 0; i < ESPL_COUNT(benches) && !status; i++) {
-        if (!is_asked(&program->options->operands, benches[i].name)) continue;
+        if (!is_asked(&program->options->operands, benches[i].name, benches[i].if_named)) continue;
         say("%s ...", benches[i].name);
         status = benches[i].run(bench);
     }

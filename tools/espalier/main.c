@@ -43,6 +43,7 @@ static const command commands[] = {
      "  train       tokens/s of LoRA of rank 8 on every linear layer of every block\n"
      "  prompt      tokens/s of reading a prompt of --context tokens\n"
      "  generate    tokens/s of writing one token after the other\n"
+     "  matmul      products alone, GFLOP/s, beside OpenBLAS where it is installed (only when named)\n"
      "Figures are medians. host%: share of the time in which the host worked instead of waiting for the\n"
      "device (processor time of the calling thread).\n",
      "espalier bench\nespalier bench train --model models/smol --context 512 --mode fast --json\n", cmd_bench},
