@@ -1,6 +1,8 @@
 /* What host and device agree on for every matmul kernel (matmul*.comp); valid C and valid GLSL.
  *
  *   C[m,n] = scale * sum over k of A(m,k) * B(k,n)  (+ bias[n]) (+ residual[m,n]) (+ beta * C[m,n])
+ * and in matmul_few, with MATMUL_SPEC_NORM, rows of A normalised first:
+ *   A(m,k) = norm[k] * x[m,k] / sqrt(mean over k of x[m,k]^2 + eps)
  *
  * NT  A[M,K]  B[N,K]   a linear layer forward, its weight stored [out,in]
  * NN  A[M,K]  B[K,N]   the gradient of that layer's input
@@ -21,6 +23,8 @@
 #define MATMUL_BIND_RESIDUAL 3
 #define MATMUL_BIND_C 4
 #define MATMUL_BIND_COUNT 5
+#define MATMUL_BIND_NORM 5 /* matmul_few only */
+#define MATMUL_BIND_COUNT_FEW 6
 
 /* Specialization constants; 0, 1, 2 are the local size (y and z are 1). Legal tiles: the head of each kernel. */
 #define MATMUL_SPEC_TILE_M 3       /* rows of C one workgroup makes */
@@ -32,6 +36,7 @@
 #define MATMUL_SPEC_BIAS 9         /* 1: add bias[n] */
 #define MATMUL_SPEC_RESIDUAL 10    /* 1: add residual[m,n] */
 #define MATMUL_SPEC_ACCUMULATE 11  /* 1: add beta * C[m,n]; 0: C is not read */
+#define MATMUL_SPEC_NORM 12        /* 1: rows of A are normalised; matmul_few only */
 
 #define MATMUL_NT 0
 #define MATMUL_NN 1
@@ -48,7 +53,7 @@ typedef struct matmul_push {
     MATMUL_U32 m, n, k;
     MATMUL_U32 a_offset, b_offset, bias_offset, residual_offset, c_offset;
     MATMUL_U32 a_stride, b_stride, residual_stride, c_stride;
-    float scale, beta;
+    float scale, beta, eps;
 #ifdef VULKAN
 } push;
 #else

@@ -189,6 +189,7 @@ espl_tensor *espl_graph_update(espl_graph *graph, espl_tensor *t) {
     espl_tensor *updated = espl_graph_tensor(graph, t->role, t->name, t->rows, t->cols, t->stride, t->dtype);
     if (!updated) return NULL;
     updated->base = t;
+    t->updated = true;
     updated->span = t->span;
     updated->needs_grad = t->needs_grad;
     return updated;

@@ -38,6 +38,7 @@ struct espl_tensor {
     espl_node *producer; /* NULL for leaves */
     bool needs_grad;     /* a PARAMETER, or computed from one */
     bool keep;           /* VALUE that the host reads after the submission: memory is not reused */
+    bool updated;        /* a node changes this memory in place: it does not stay what it was */
     /* Private to host/graph. */
     espl_tensor *grad;
     uint32_t grad_slices[16]; /* columns of grad already written: from, count pairs */
@@ -56,6 +57,9 @@ typedef struct espl_op {
     /* Adds nodes that give the gradients of the inputs which want one (espl_grad_wanted), from espl_grad_of(outputs).
      * NULL: no input can have a gradient. */
     espl_status (*vjp)(espl_graph *graph, const espl_node *node);
+    /* May read what the producers of its inputs read and so do their work too; called by espl_graph_plan before nodes that
+     * nobody needs are dropped. An input so skipped must not be one that a node updates in place. NULL: never. */
+    void (*fuse)(espl_graph *graph, espl_node *node);
 } espl_op;
 
 struct espl_node {

@@ -39,6 +39,11 @@ static void drop_dead_from(espl_layer *layer) {
 }
 
 void espl_plan_drop_dead(espl_graph *graph) {
+    for (espl_layer *layer = graph->first_layer; layer; layer = layer->next) {
+        for (espl_node *node = layer->first; node; node = node->next) {
+            if (node->op->fuse) node->op->fuse(graph, node);
+        }
+    }
     for (espl_tensor *t = graph->first_tensor; t; t = t->next) t->first_use = 0;
     drop_dead_from(graph->first_layer);
 }

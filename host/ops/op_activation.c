@@ -69,7 +69,7 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     return espl_commands_dispatch(commands, &dispatch);
 }
 
-static const espl_op espl_op_activation_bwd = {"activation_bwd", record_bwd, NULL};
+static const espl_op espl_op_activation_bwd = {.name = "activation_bwd", .record = record_bwd};
 
 static espl_status vjp(espl_graph *graph, const espl_node *node) {
     attribute at = attribute_of(node);
@@ -84,7 +84,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     return espl_graph_node(graph, &espl_op_activation_bwd, in, ESPL_COUNT(in), &dx, 1, &at, sizeof at);
 }
 
-const espl_op espl_op_activation = {"activation", record, vjp};
+const espl_op espl_op_activation = {.name = "activation", .record = record, .vjp = vjp};
 
 static espl_status check(espl_context *ctx, const attribute *at, const espl_tensor *x) {
     const uint64_t end = (uint64_t)at->from + at->cols, gate_end = (uint64_t)at->gate_from + at->cols;

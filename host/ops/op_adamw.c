@@ -45,7 +45,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     return ESPL_OK;
 }
 
-const espl_op espl_op_adamw = {"adamw", record, NULL};
+const espl_op espl_op_adamw = {.name = "adamw", .record = record};
 
 espl_status espl_graph_adamw(espl_graph *graph, const espl_adamw *args) {
     espl_tensor *in[] = {args->gradient, espl_graph_step(graph), args->stats, args->p, args->m, args->v};

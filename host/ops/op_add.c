@@ -37,7 +37,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     return espl_grad_pass(graph, node->out[0], node->in[1]);
 }
 
-const espl_op espl_op_add = {"add", record, vjp};
+const espl_op espl_op_add = {.name = "add", .record = record, .vjp = vjp};
 
 /* in: from, (to before); out: to. */
 static espl_status record_accumulate(espl_graph *graph, espl_commands *commands, const espl_node *node) {
@@ -45,7 +45,7 @@ static espl_status record_accumulate(espl_graph *graph, espl_commands *commands,
                         node->out[0]);
 }
 
-static const espl_op espl_op_accumulate = {"accumulate", record_accumulate, NULL};
+static const espl_op espl_op_accumulate = {.name = "accumulate", .record = record_accumulate};
 
 static espl_status check(espl_graph *graph, const char *what, const espl_tensor *a, const espl_tensor *b) {
     if (a->rows == b->rows && a->cols == b->cols && a->dtype == ESPL_DTYPE_F32 && b->dtype == ESPL_DTYPE_F32)

@@ -45,8 +45,8 @@ static uint32_t power_of_two_from(uint32_t value) {
 }
 
 /* lavapipe: inside a loop any load costs as much as some 8 to 16 multiply-adds, also one that all lanes share (22.3: 5 ns
- * per 8 lanes), so every value loaded is used for several rows; the loops are unrolled, and its compiler takes about
- * 1 s per 150 quads times rows, which bounds them. Columns: quads of a head up to, rows and block forward, backward. */
+ * per 8 lanes), so every value loaded is used for several rows; the loops are unrolled, and its compiler takes
+ * seconds for the larger ones (up to 18 s for the backward of heads of 128, once per machine), which bounds them. Columns: quads of a head up to, rows and block forward, backward. */
 static const struct {
     uint32_t quads, rows, block, backward_rows, backward_block;
 } cpu_tiles[] = {{4, 8, 4, 4, 2}, {8, 8, 2, 4, 1}, {16, 4, 2, 2, 1}, {32, 2, 1, 2, 1}, {UINT32_MAX, 1, 1, 1, 1}};
@@ -186,7 +186,7 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     return espl_commands_dispatch(commands, &dispatch);
 }
 
-static const espl_op espl_op_attention_bwd = {"attention_bwd", record_bwd, NULL};
+static const espl_op espl_op_attention_bwd = {.name = "attention_bwd", .record = record_bwd};
 
 /* A target that is added to is not an input as well: its memory lives from its first writer to its last reader, this node
  * is between, and there are only so many inputs. */
@@ -207,7 +207,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
                            sizeof at);
 }
 
-const espl_op espl_op_attention = {"attention", record, vjp};
+const espl_op espl_op_attention = {.name = "attention", .record = record, .vjp = vjp};
 
 /* ---- Builder ---- */
 

@@ -41,7 +41,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     return ESPL_OK;
 }
 
-const espl_op espl_op_cast = {"cast", record, NULL};
+const espl_op espl_op_cast = {.name = "cast", .record = record};
 
 static bool is_float(espl_dtype dtype) {
     return dtype == ESPL_DTYPE_F32 || dtype == ESPL_DTYPE_F16 || dtype == ESPL_DTYPE_BF16;

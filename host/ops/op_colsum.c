@@ -57,7 +57,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     return dispatch_sums(graph, commands, partial->span, out->span, !at.fresh, &push);
 }
 
-const espl_op espl_op_colsum = {"colsum", record, NULL};
+const espl_op espl_op_colsum = {.name = "colsum", .record = record};
 
 espl_status espl_graph_colsum(espl_graph *graph, const espl_colsum *args) {
     espl_tensor *x = args->x, *out = args->out;

@@ -68,7 +68,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     return node->out[2] ? espl_grad_give(graph, node->in[0], node->out[2]) : ESPL_OK;
 }
 
-const espl_op espl_op_cross_entropy = {"cross_entropy", record, vjp};
+const espl_op espl_op_cross_entropy = {.name = "cross_entropy", .record = record, .vjp = vjp};
 
 static espl_status check(espl_context *ctx, const espl_cross_entropy *args) {
     const espl_tensor *h = args->h, *w = args->w, *labels = args->labels;

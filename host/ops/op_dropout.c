@@ -39,7 +39,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     return espl_commands_dispatch(commands, &dispatch);
 }
 
-static const espl_op espl_op_dropout_bwd = {"dropout_bwd", record, NULL};
+static const espl_op espl_op_dropout_bwd = {.name = "dropout_bwd", .record = record};
 
 static espl_status vjp(espl_graph *graph, const espl_node *node) {
     attribute at;
@@ -53,7 +53,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     return espl_graph_node(graph, &espl_op_dropout_bwd, in, ESPL_COUNT(in), &dx, 1, &at, sizeof at);
 }
 
-const espl_op espl_op_dropout = {"dropout", record, vjp};
+const espl_op espl_op_dropout = {.name = "dropout", .record = record, .vjp = vjp};
 
 espl_tensor *espl_graph_dropout(espl_graph *graph, const espl_dropout *args) {
     espl_tensor *x = args->x;

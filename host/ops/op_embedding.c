@@ -121,7 +121,7 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     return ESPL_OK;
 }
 
-static const espl_op espl_op_embedding_bwd = {"embedding_bwd", record_bwd, NULL};
+static const espl_op espl_op_embedding_bwd = {.name = "embedding_bwd", .record = record_bwd};
 
 static espl_status add_bwd(espl_graph *graph, const espl_node *node, espl_tensor *table, bool of_positions) {
     if (!espl_grad_wanted(table)) return ESPL_OK;
@@ -139,7 +139,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     return add_bwd(graph, node, node->in[3], true);
 }
 
-const espl_op espl_op_embedding = {"embedding", record, vjp};
+const espl_op espl_op_embedding = {.name = "embedding", .record = record, .vjp = vjp};
 
 static espl_status check_table(espl_context *ctx, const espl_tensor *table, uint32_t cols) {
     /* Also rows of a value, as the last token's hidden state is picked; but the scatter adds to parameters only. */

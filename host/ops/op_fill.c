@@ -17,7 +17,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     return espl_commands_fill(commands, espl_span_part(t->span, at.from * 4ull, elements * 4), at.word);
 }
 
-const espl_op espl_op_fill = {"fill", record, NULL};
+const espl_op espl_op_fill = {.name = "fill", .record = record};
 
 espl_tensor *espl_graph_fill(espl_graph *graph, const espl_fill *args) {
     espl_tensor *t = args->t;
@@ -51,7 +51,7 @@ static espl_status record_columns(espl_graph *graph, espl_commands *commands, co
     return espl_commands_dispatch(commands, &dispatch);
 }
 
-static const espl_op espl_op_zero_columns = {"zero_columns", record_columns, NULL};
+static const espl_op espl_op_zero_columns = {.name = "zero_columns", .record = record_columns};
 
 espl_status espl_graph_zero(espl_graph *graph, espl_tensor *t, uint32_t from, uint32_t count) {
     if (!t || espl_graph_status(graph) != ESPL_OK) return espl_graph_status(graph);

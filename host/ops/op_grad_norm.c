@@ -68,7 +68,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     return espl_commands_dispatch(commands, &dispatch);
 }
 
-const espl_op espl_op_grad_norm = {"grad_norm", record, NULL};
+const espl_op espl_op_grad_norm = {.name = "grad_norm", .record = record};
 
 static espl_status check(espl_context *ctx, const espl_tensor *t, uint32_t least) {
     if (t->role == ESPL_ROLE_STATE && t->dtype == ESPL_DTYPE_F32 && t->rows == 1 && t->cols >= least) return ESPL_OK;

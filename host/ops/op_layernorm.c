@@ -95,8 +95,8 @@ static espl_status record_dw(espl_graph *graph, espl_commands *commands, const e
     return espl_commands_dispatch(commands, &dispatch);
 }
 
-static const espl_op espl_op_layernorm_bwd = {"layernorm_bwd", record_bwd, NULL};
-static const espl_op espl_op_layernorm_dw = {"layernorm_dw", record_dw, NULL};
+static const espl_op espl_op_layernorm_bwd = {.name = "layernorm_bwd", .record = record_bwd};
+static const espl_op espl_op_layernorm_dw = {.name = "layernorm_dw", .record = record_dw};
 
 static espl_status give_sums(espl_graph *graph, espl_tensor *partial, uint32_t from, espl_tensor *parameter) {
     if (!espl_grad_wanted(parameter)) return ESPL_OK;
@@ -130,7 +130,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     return espl_graph_status(graph);
 }
 
-const espl_op espl_op_layernorm = {"layernorm", record, vjp};
+const espl_op espl_op_layernorm = {.name = "layernorm", .record = record, .vjp = vjp};
 
 static espl_status check(espl_context *ctx, const espl_layernorm *args) {
     const espl_tensor *x = args->x, *w = args->w, *b = args->b;

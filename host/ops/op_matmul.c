@@ -1,6 +1,7 @@
 /* Which kernel and tile a product gets, and its gradients, which are products again. */
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_colsum.h"
+#include "host/ops/op_rmsnorm.h"
 #include "shaders/shaders.h"
 #include <string.h>
 
@@ -44,16 +45,22 @@ static const variant *choose(const espl_device *device, const espl_matmul_view *
     return v;
 }
 
+static bool is_few(const variant *v) {
+    return v->shader[0] == &espl_shader_matmul_few_f32;
+}
+
 static espl_status record_window(espl_device *device, espl_commands *commands, const char *label,
                                  const espl_matmul_view *view) {
     const variant *v = choose(device, view);
+    const bool few = is_few(v);
     const uint32_t spec[] = {v->local,  1,         1,
                              v->tile_m, v->tile_n, v->tile_k,
                              v->lane_m, v->lane_n, view->orientation,
-                             view->bias.block != NULL, view->residual.block != NULL, view->accumulate};
+                             view->bias.block != NULL, view->residual.block != NULL, view->accumulate,
+                             view->norm.block != NULL};
     size_t kind = view->b_dtype == ESPL_DTYPE_F32 ? 0 : view->b_dtype == ESPL_DTYPE_F16 ? 1 : 2;
     const espl_kernel *kernel;
-    ESPL_TRY(espl_device_kernel(device, v->shader[kind], spec, ESPL_COUNT(spec), &kernel));
+    ESPL_TRY(espl_device_kernel(device, v->shader[kind], spec, ESPL_COUNT(spec) - !few, &kernel));
     const matmul_push push = {.m = view->m,
                               .n = view->n,
                               .k = view->k,
@@ -66,15 +73,17 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
                               .residual_stride = view->residual_stride,
                               .c_stride = view->c_stride,
                               .scale = view->scale,
-                              .beta = 1.0f};
+                              .beta = 1.0f,
+                              .eps = view->eps};
     const espl_dispatch dispatch = {.kernel = kernel,
                                     .label = label,
                                     .bind = {[MATMUL_BIND_A] = view->a,
                                              [MATMUL_BIND_B] = view->b,
                                              [MATMUL_BIND_BIAS] = view->bias,
                                              [MATMUL_BIND_RESIDUAL] = view->residual,
-                                             [MATMUL_BIND_C] = view->c},
-                                    .bind_count = MATMUL_BIND_COUNT,
+                                             [MATMUL_BIND_C] = view->c,
+                                             [MATMUL_BIND_NORM] = view->norm},
+                                    .bind_count = few ? MATMUL_BIND_COUNT_FEW : MATMUL_BIND_COUNT,
                                     .push = &push,
                                     .push_bytes = sizeof push,
                                     .groups = {espl_ceil_div(view->m, v->tile_m), espl_ceil_div(view->n, v->tile_n), 1}};
@@ -117,12 +126,12 @@ espl_status espl_record_matmul(espl_device *device, espl_commands *commands, con
     return ESPL_OK;
 }
 
-/* A node: in = a, b, bias, residual, (C before); out = C. */
+/* A node: in = a, b, bias, residual, (C before), (norm); out = C. */
 typedef struct attribute {
     uint32_t orientation, m, n, k;
     uint32_t a_from, b_from, c_from;
     uint32_t accumulate;
-    float scale;
+    float scale, eps;
 } attribute;
 
 static attribute attribute_of(const espl_node *node) {
@@ -133,7 +142,8 @@ static attribute attribute_of(const espl_node *node) {
 
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     const attribute at = attribute_of(node);
-    const espl_tensor *a = node->in[0], *b = node->in[1], *bias = node->in[2], *residual = node->in[3], *c = node->out[0];
+    const espl_tensor *a = node->in[0], *b = node->in[1], *bias = node->in[2], *residual = node->in[3], *norm = node->in[5];
+    const espl_tensor *c = node->out[0];
     const espl_matmul_view view = {.orientation = at.orientation,
                                    .m = at.m,
                                    .n = at.n,
@@ -152,7 +162,9 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                                    .residual_stride = residual ? residual->stride : 0,
                                    .b_dtype = b->dtype,
                                    .accumulate = at.accumulate,
-                                   .scale = at.scale};
+                                   .scale = at.scale,
+                                   .norm = norm ? norm->span : (espl_span){0},
+                                   .eps = at.eps};
     return espl_record_matmul(espl_graph_device(graph), commands, node->op->name, &view);
 }
 
@@ -204,7 +216,22 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     return espl_graph_status(graph);
 }
 
-const espl_op espl_op_matmul = {"matmul", record, vjp};
+/* Few rows of a linear layer take the norm before it along: one dispatch less, which decides the speed of generation. */
+static void fuse(espl_graph *graph, espl_node *node) {
+    attribute at = attribute_of(node);
+    const espl_tensor *a = node->in[0];
+    const espl_matmul_view view = {.orientation = at.orientation, .m = at.m, .n = at.n};
+    espl_rmsnorm norm;
+    if (at.a_from || at.k != a->cols || !a->producer || a->updated || !is_few(choose(espl_graph_device(graph), &view)) ||
+        !espl_rmsnorm_of(a->producer, &norm) || norm.x->updated)
+        return;
+    node->in[0] = norm.x;
+    node->in[5] = norm.w;
+    at.eps = norm.eps;
+    memcpy(node->attribute, &at, sizeof at);
+}
+
+const espl_op espl_op_matmul = {.name = "matmul", .record = record, .vjp = vjp, .fuse = fuse};
 
 static espl_status check(espl_context *ctx, const espl_matmul *args, const attribute *at, uint32_t k_of_b) {
     const espl_tensor *a = args->a, *b = args->b;

@@ -37,6 +37,8 @@ espl_tensor *espl_graph_matmul(espl_graph *graph, const espl_matmul *args);
 typedef struct espl_matmul_view {
     uint32_t orientation, m, n, k;
     espl_span a, b, bias, residual, c; /* bias and residual: block NULL if absent */
+    espl_span norm;                    /* block NULL: rows of a are taken as they are; else for few rows of NT only */
+    float eps;
     uint32_t a_offset, b_offset, c_offset, residual_offset;
     uint32_t a_stride, b_stride, c_stride, residual_stride;
     espl_dtype b_dtype;

@@ -98,8 +98,8 @@ static espl_status record_dw(espl_graph *graph, espl_commands *commands, const e
     return espl_commands_dispatch(commands, &dispatch);
 }
 
-static const espl_op espl_op_rmsnorm_bwd = {"rmsnorm_bwd", record_bwd, NULL};
-static const espl_op espl_op_rmsnorm_dw = {"rmsnorm_dw", record_dw, NULL};
+static const espl_op espl_op_rmsnorm_bwd = {.name = "rmsnorm_bwd", .record = record_bwd};
+static const espl_op espl_op_rmsnorm_dw = {.name = "rmsnorm_dw", .record = record_dw};
 
 static espl_status vjp(espl_graph *graph, const espl_node *node) {
     attribute at = attribute_of(node);
@@ -125,7 +125,14 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     return espl_graph_status(graph);
 }
 
-const espl_op espl_op_rmsnorm = {"rmsnorm", record, vjp};
+const espl_op espl_op_rmsnorm = {.name = "rmsnorm", .record = record, .vjp = vjp};
+
+bool espl_rmsnorm_of(const espl_node *node, espl_rmsnorm *out_args) {
+    const attribute at = attribute_of(node);
+    if (node->op != &espl_op_rmsnorm || at.groups != 1 || at.cols != node->in[0]->cols) return false;
+    *out_args = (espl_rmsnorm){.x = node->in[0], .w = node->in[1], .eps = at.eps};
+    return true;
+}
 
 static espl_status check(espl_context *ctx, const espl_rmsnorm *args, const attribute *at) {
     const espl_tensor *x = args->x, *w = args->w;

@@ -22,6 +22,9 @@ typedef struct espl_rmsnorm {
 
 espl_tensor *espl_graph_rmsnorm(espl_graph *graph, const espl_rmsnorm *args);
 
+/* For operators that take the normalisation along: true if node is one of whole rows, and what it was made of. */
+bool espl_rmsnorm_of(const espl_node *node, espl_rmsnorm *out_args);
+
 extern const espl_op espl_op_rmsnorm;
 
 #endif

@@ -70,7 +70,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     return espl_commands_dispatch(commands, &dispatch);
 }
 
-static const espl_op espl_op_rotary_bwd = {"rotary_bwd", record, NULL};
+static const espl_op espl_op_rotary_bwd = {.name = "rotary_bwd", .record = record};
 
 /* The gradient of the turned x has no other reader, so it is turned back in its place. */
 static espl_status vjp(espl_graph *graph, const espl_node *node) {
@@ -89,7 +89,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     return espl_grad_give(graph, node->in[0], grad);
 }
 
-const espl_op espl_op_rotary = {"rotary", record, vjp};
+const espl_op espl_op_rotary = {.name = "rotary", .record = record, .vjp = vjp};
 
 static espl_status check_columns(espl_context *ctx, const char *name, const espl_tensor *t, uint32_t from,
                                  uint32_t heads, uint32_t head_size) {

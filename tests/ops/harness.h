@@ -48,6 +48,7 @@ typedef struct op_case {
     const void *args;
     const uint32_t *step; /* ESPL_STEP_WORDS words of the step buffer, or NULL: zeros */
     double looser;        /* multiplies the bounds on errors; 0 means 1. Say why beside it. */
+    bool output_reused;   /* the output's memory held another tensor before, so its padding says nothing */
     bool forward_only;    /* no gradients although leaves are differentiable */
     bool output_sparse;   /* columns of the output that no node writes are NaN in reference and device */
 } op_case;

@@ -1,6 +1,9 @@
 #include "host/ops/op_matmul.h"
+#include "host/ops/op_rmsnorm.h"
 #include "tests/ops/harness.h"
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 typedef struct shape {
     uint32_t orientation, m, n, k;
@@ -61,6 +64,7 @@ static void check(const shape *s, espl_dtype dtype, espl_role b_role) {
         .build = build,
         .reference = reference,
         .args = s,
+        .output_reused = s->into,
         .forward_only = tn});
 }
 
@@ -101,6 +105,71 @@ static void half_weights(void **state) {
     }
 }
 
+/* A norm before few rows is done by the product: the same numbers, and no norm is left. */
+static espl_tensor *build_normed(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
+    (void)args;
+    espl_tensor *x = espl_graph_rmsnorm(graph, &(espl_rmsnorm){.x = leaves[0], .w = leaves[2], .eps = 1e-5f});
+    return espl_graph_matmul(graph, &(espl_matmul){.a = x, .b = leaves[1], .orientation = MATMUL_NT, .residual = leaves[3]});
+}
+
+static void reference_normed(const double *const *leaves, const void *args, double *out) {
+    const shape *s = args;
+    double *x = malloc(((size_t)s->m * s->k) * sizeof *x);
+    assert_non_null(x);
+    for (size_t m = 0; m < s->m; m++) {
+        double squares = 0;
+        for (size_t k = 0; k < s->k; k++) squares += leaves[0][m * s->k + k] * leaves[0][m * s->k + k];
+        for (size_t k = 0; k < s->k; k++)
+            x[m * s->k + k] = leaves[2][k] * leaves[0][m * s->k + k] / sqrt(squares / s->k + (double)1e-5f);
+    }
+    ref_matmul(x, leaves[1], NULL, leaves[3],
+               &(ref_matmul_args){.orientation = MATMUL_NT, .m = s->m, .n = s->n, .k = s->k, .a_cols = s->k, .b_cols = s->k,
+                                  .c_cols = s->n, .scale = 1}, out);
+    free(x);
+}
+
+static void normed(void **state) {
+    (void)state;
+    static const shape list[] = {{.m = 1, .n = 1, .k = 1}, {.m = 1, .n = 97, .k = 131}, {.m = 2, .n = 16, .k = 128},
+                                 {.m = 7, .n = 33, .k = 40}, {.m = 8, .n = 65, .k = 257}, {.m = 64, .n = 17, .k = 36}};
+    static const espl_dtype dtypes[] = {ESPL_DTYPE_F32, ESPL_DTYPE_F16, ESPL_DTYPE_BF16};
+    for (size_t i = 0; i < ESPL_COUNT(list); i++) {
+        for (size_t d = 0; d < ESPL_COUNT(dtypes); d++) {
+            const shape *s = &list[i];
+            char name[64];
+            snprintf(name, sizeof name, "norm and matmul %ux%ux%u %s", s->m, s->n, s->k, espl_dtype_name(dtypes[d]));
+            op_check(&(op_case){.name = name,
+                                .leaf = {{.name = "x", .rows = s->m, .cols = s->k, .frozen = true},
+                                         {.name = "w", .rows = s->n, .cols = s->k, .role = ESPL_ROLE_WEIGHT, .dtype = dtypes[d]},
+                                         {.name = "norm", .rows = 1, .cols = s->k, .role = ESPL_ROLE_WEIGHT},
+                                         {.name = "residual", .rows = s->m, .cols = s->n, .frozen = true}},
+                                .build = build_normed,
+                                .reference = reference_normed,
+                                .args = s,
+                                .output_reused = true, /* the norm's */
+                                .forward_only = true});
+        }
+    }
+    /* One row: fused. Many rows: not. */
+    for (uint32_t rows = 1; rows <= 64; rows += 63) {
+        espl_graph *graph;
+        op_ok(espl_graph_create(op_device(), "fused", &graph));
+        op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
+        espl_tensor *leaves[4] = {NULL};
+        const uint32_t sizes[4][2] = {{rows, 8}, {12, 8}, {1, 8}, {rows, 12}};
+        for (int i = 0; i < 4; i++)
+            leaves[i] = espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "leaf", sizes[i][0], sizes[i][1], 0, ESPL_DTYPE_F32,
+                                        op_span(sizes[i][0], sizes[i][1], ESPL_DTYPE_F32));
+        espl_tensor *out = build_normed(graph, leaves, NULL);
+        assert_non_null(out);
+        out->keep = true;
+        op_ok(espl_graph_plan(graph));
+        assert_int_equal(espl_graph_count_nodes(graph, "rmsnorm"), rows == 1 ? 0 : 1);
+        espl_graph_destroy(&graph);
+        op_spans_finish();
+    }
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -114,7 +183,7 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(orientations), cmocka_unit_test(half_weights),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(orientations), cmocka_unit_test(half_weights), cmocka_unit_test(normed),
                                        cmocka_unit_test(refused)};
     return op_main("matmul", tests, ESPL_COUNT(tests));
 }

@@ -235,13 +235,6 @@ static int open_bench_model(program *program, options *opts) {
     return result;
 }
 
-/* The adapter named in the help: every linear layer of every block, in the family's spelling. */
-static const char *adapter_spec(const program *program) {
-    return strcmp(espl_model_describe(program->model).model_type, "gpt2")
-               ? "lora:r=8,alpha=16,targets=q_proj+k_proj+v_proj+o_proj+gate_proj+up_proj+down_proj"
-               : "lora:r=8,alpha=16,targets=c_attn+c_proj+c_fc";
-}
-
 int cmd_bench(program *program) {
     const options *given = program->options;
     options opts = *given;
@@ -258,7 +251,7 @@ int cmd_bench(program *program) {
     };
     program->options = &opts;
     int result = open_bench_model(program, &opts);
-    if (!result) result = open_method(program, adapter_spec(program));
+    if (!result) result = open_method(program, "lora:r=8,alpha=16,targets=all-linear");
     if (!result) result = run_benches(&bench);
     espl_session_destroy(&bench.session);
     espl_trainer_destroy(&bench.trainer);
