@@ -56,8 +56,10 @@ static espl_status set_number(espl_adapter *adapter, const char *spec_key, const
     if (*value == 0 || *end || !isfinite(number) || (whole && number != floor(number)))
         return espl_fail(context(adapter), ESPL_ARGUMENT, "lora: %s=%s is not a%s number", spec_key, value,
                          whole ? " whole" : "");
-    return espl_json_set(context(adapter), adapter->config, key, whole ? json_integer((json_int_t)number)
-                                                                       : json_real(number));
+    /* As PEFT writes them: 16, not 16.0. */
+    const bool integer = number == floor(number) && fabs(number) < 1e15;
+    return espl_json_set(context(adapter), adapter->config, key, integer ? json_integer((json_int_t)number)
+                                                                         : json_real(number));
 }
 
 static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
@@ -359,7 +361,7 @@ static espl_status complete_config(espl_adapter *adapter) {
                     {"base_model_name_or_path", json_string(model->folder)},
                     {"r", json_integer(8)},
                     {"lora_alpha", json_integer(8)},
-                    {"lora_dropout", json_real(0)},
+                    {"lora_dropout", json_integer(0)},
                     {"bias", json_string("none")},
                     {"fan_in_fan_out", json_boolean(model->config.family->stored_in_out)},
                     {"use_rslora", json_false()},

@@ -24,8 +24,8 @@ layout(std430, binding = ATTENTION_BIND_V) restrict readonly buffer v_buffer { v
 layout(std430, binding = ATTENTION_BIND_POSITIONS) restrict readonly buffer positions_buffer { int positions[]; };
 layout(std430, binding = ATTENTION_BIND_LENGTHS) restrict readonly buffer lengths_buffer { int lengths[]; };
 
-// A head is QUADS quads; a lane has every DIM_SPLIT-th of them, PART_QUADS in all. Where HEAD is no multiple of 4, heads
-// start anywhere and are read and written by elements.
+// A head is QUADS quads; a lane has every DIM_SPLIT-th of them, PART_QUADS in all. Where HEAD is no multiple of 4,
+// heads start anywhere and are read and written by elements.
 const uint QUADS = (HEAD + 3) / 4;
 const uint PART_QUADS = (QUADS + DIM_SPLIT - 1) / DIM_SPLIT;
 const bool ALIGNED = HEAD % 4 == 0;

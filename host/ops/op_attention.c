@@ -1,5 +1,5 @@
-/* One kernel forward, two backward (shaders/attention*.comp), each cut to the shape by specialization constants: how many
- * rows a lane has, how many lanes share a row's dimensions or keys, how many keys are taken per step. */
+/* One kernel forward, two backward (shaders/attention*.comp), each cut to the shape by specialization constants: how
+ * many rows a lane has, how many lanes share a row's dimensions or keys, how many keys are taken per step. */
 #include "host/ops/op_attention.h"
 #include "shaders/attention.h"
 #include "shaders/shaders.h"
@@ -34,19 +34,22 @@ typedef struct variant {
 /* Lanes that share a head so that each has at most quads_max of its quads. */
 static uint32_t dim_split_of(uint32_t quads, uint32_t quads_max) {
     uint32_t split = 1;
-    while (espl_ceil_div(quads, split) > quads_max) split *= 2;
+    while (espl_ceil_div(quads, split) > quads_max)
+        split *= 2;
     return split;
 }
 
 static uint32_t power_of_two_from(uint32_t value) {
     uint32_t power = 1;
-    while (power < value) power *= 2;
+    while (power < value)
+        power *= 2;
     return power;
 }
 
-/* lavapipe: inside a loop any load costs as much as some 8 to 16 multiply-adds, also one that all lanes share (22.3: 5 ns
- * per 8 lanes), so every value loaded is used for several rows; the loops are unrolled, and its compiler takes
- * seconds for the larger ones (up to 18 s for the backward of heads of 128, once per machine), which bounds them. Columns: quads of a head up to, rows and block forward, backward. */
+/* lavapipe: inside a loop any load costs as much as some 8 to 16 multiply-adds, also one that all lanes share (22.3: 5
+ * ns per 8 lanes), so every value loaded is used for several rows; the loops are unrolled, and its compiler takes
+ * seconds for the larger ones (up to 18 s for the backward of heads of 128, once per machine), which bounds them.
+ * Columns: quads of a head up to, rows and block forward, backward. */
 static const struct {
     uint32_t quads, rows, block, backward_rows, backward_block;
 } cpu_tiles[] = {{4, 8, 4, 4, 2}, {8, 8, 2, 4, 1}, {16, 4, 2, 2, 1}, {32, 2, 1, 2, 1}, {UINT32_MAX, 1, 1, 1, 1}};
@@ -55,17 +58,19 @@ static variant cpu_variant(kernel_kind kind, uint32_t quads, uint32_t rows) {
     if (kind == FORWARD && rows <= FEW_ROWS)
         return (variant){1, quads <= 8 && rows > 1 ? 2 : 1, 1, 8, quads <= 8 ? 2 : 1};
     uint32_t i = 0;
-    while (quads > cpu_tiles[i].quads) i++;
+    while (quads > cpu_tiles[i].quads)
+        i++;
     uint32_t lane_rows = kind == FORWARD ? cpu_tiles[i].rows : cpu_tiles[i].backward_rows;
-    while (lane_rows > 1 && lane_rows * 8 >= 2 * rows) lane_rows /= 2;
+    while (lane_rows > 1 && lane_rows * 8 >= 2 * rows)
+        lane_rows /= 2;
     /* Without the split the compiler takes a minute for heads of 256. */
     if (kind != FORWARD && quads > 32) return (variant){8, 1, dim_split_of(quads, 16), 1, 4};
     return (variant){8, lane_rows, 1, 1, kind == FORWARD ? cpu_tiles[i].block : cpu_tiles[i].backward_block};
 }
 
-/* GPUs: registers are what is short. A lane has at most 32 dimensions of its row's two vectors forward, 16 of the three or
- * four backward. 64 lanes; few rows: 128, of which as many as possible share the keys. Shared memory: at most
- * (4 + 16 * 4 / BLOCK) * BLOCK * 128 bytes = 12 KiB. */
+/* GPUs: registers are what is short. A lane has at most 32 dimensions of its row's two vectors forward, 16 of the three
+ * or four backward. 64 lanes; few rows: 128, of which as many as possible share the keys. Shared memory: at most (4 +
+ * 16 * 4 / BLOCK) * BLOCK * 128 bytes = 12 KiB. */
 static variant gpu_variant(kernel_kind kind, uint32_t quads, uint32_t rows) {
     if (kind == FORWARD && rows <= FEW_ROWS) {
         const uint32_t split = dim_split_of(quads, 4), row_lanes = power_of_two_from(rows);
@@ -188,14 +193,15 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
 
 static const espl_op espl_op_attention_bwd = {.name = "attention_bwd", .record = record_bwd};
 
-/* A target that is added to is not an input as well: its memory lives from its first writer to its last reader, this node
- * is between, and there are only so many inputs. */
+/* A target that is added to is not an input as well: its memory lives from its first writer to its last reader, this
+ * node is between, and there are only so many inputs. */
 static espl_status vjp(espl_graph *graph, const espl_node *node) {
     attribute at = attribute_of(node);
     espl_tensor *const *in = node->in, *grad = espl_grad_of(node->out[0]);
     const uint32_t q_cols = at.heads * at.head_size, kv_cols = at.kv_heads * at.head_size;
     bool add_q = false, add_k = false, add_v = false;
-    espl_tensor *out[] = {espl_graph_scratch(graph, "rowsum", node->out[1]->rows, node->out[1]->cols), NULL, NULL, NULL};
+    espl_tensor *out[] = {espl_graph_scratch(graph, "rowsum", node->out[1]->rows, node->out[1]->cols), NULL, NULL,
+                          NULL};
     if (espl_grad_wanted(in[0])) out[1] = espl_grad_target(graph, in[0], at.q_from, q_cols, &add_q);
     if (espl_grad_wanted(in[1])) out[2] = espl_grad_target(graph, in[1], at.k_from, kv_cols, &add_k);
     if (espl_grad_wanted(in[2])) out[3] = espl_grad_target(graph, in[2], at.v_from, kv_cols, &add_v);
@@ -217,8 +223,8 @@ static espl_status check_part(espl_context *ctx, const char *name, const espl_te
         return espl_fail(ctx, ESPL_ARGUMENT, "attention: %s is %s, it must be F32", name, espl_dtype_name(t->dtype));
     if (from % 4 || from + (uint64_t)heads * at->head_size > t->cols)
         return espl_fail(ctx, ESPL_ARGUMENT,
-                         "attention: %s takes %u heads of %u from column %u (a multiple of 4), a row has %u values", name,
-                         heads, at->head_size, from, t->cols);
+                         "attention: %s takes %u heads of %u from column %u (a multiple of 4), a row has %u values",
+                         name, heads, at->head_size, from, t->cols);
     if (t->rows % at->batch || (uint64_t)t->rows * t->stride > UINT32_MAX)
         return espl_fail(ctx, ESPL_ARGUMENT, "attention: %s has %u rows of %u for a batch of %u", name, t->rows,
                          t->stride, at->batch);
@@ -263,9 +269,8 @@ espl_tensor *espl_graph_attention(espl_graph *graph, const espl_attention *args)
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args, &at);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
     espl_tensor *in[] = {args->q, args->k, args->v, args->positions, args->lengths};
-    espl_tensor *out[] = {
-        espl_graph_value(graph, "attention", args->q->rows, at.heads * at.head_size, ESPL_DTYPE_F32),
-        espl_graph_value(graph, "log sum exp", args->q->rows, at.heads, ESPL_DTYPE_F32)};
+    espl_tensor *out[] = {espl_graph_value(graph, "attention", args->q->rows, at.heads * at.head_size, ESPL_DTYPE_F32),
+                          espl_graph_value(graph, "log sum exp", args->q->rows, at.heads, ESPL_DTYPE_F32)};
     if (!out[0] || !out[1] ||
         espl_graph_node(graph, &espl_op_attention, in, ESPL_COUNT(in), out, 2, &at, sizeof at) != ESPL_OK)
         return NULL;

@@ -1,5 +1,5 @@
-/* Attention, streaming: the matrix of scores is never stored. For query i of row b of the batch, at the absolute position
- * t = positions[b] + i, and query head h with key head g = h / (heads / kv_heads):
+/* Attention, streaming: the matrix of scores is never stored. For query i of row b of the batch, at the absolute
+ * position t = positions[b] + i, and query head h with key head g = h / (heads / kv_heads):
  *   s_j = scale * q_i,h . k_j,g    for the keys j that it sees: j < capacity, j < lengths[b], j <= t if causal,
  *                                  t - j < window if window is not 0
  *   o_i,h = sum of softmax(s)_j v_j,g;   zeros if it sees no key
@@ -15,7 +15,8 @@
  * summation, no atomics.
  * Cost:   4 * head_size operations per pair of query head and seen key, one dispatch; backward 14, two dispatches.
  * Fails:  ARGUMENT if shapes or dtypes disagree, LIMIT beyond 65535 tiles, key heads or rows of the batch.
- * Source: Milakov & Gimelshein 2018 (online softmax); Dao et al. 2022 (backward). Reference: tests/ref/ref_attention.c */
+ * Source: Milakov & Gimelshein 2018 (online softmax); Dao et al. 2022 (backward).
+ * Reference: tests/ref/ref_attention.c */
 #ifndef ESPL_OP_ATTENTION_H
 #define ESPL_OP_ATTENTION_H
 

@@ -56,16 +56,16 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                              [ROTARY_SPEC_BACK] = at.back};
     const uint64_t groups = (lanes + local - 1) / local;
     const uint32_t groups_y = (uint32_t)((groups + GROUPS_MAX - 1) / GROUPS_MAX);
-    espl_dispatch dispatch = {.label = node->op->name,
-                              .bind = {[ROTARY_BIND_X] = x->span,
-                                       [ROTARY_BIND_FREQUENCIES] = frequencies ? frequencies->span : (espl_span){0},
-                                       [ROTARY_BIND_POSITIONS] = positions ? positions->span : (espl_span){0},
-                                       [ROTARY_BIND_CACHE] = cache ? cache->span : (espl_span){0}},
-                              .bind_count = ROTARY_BIND_COUNT,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {(uint32_t)((groups + groups_y - 1) / groups_y), groups_y,
-                                         espl_ceil_div(heads, at_once)}};
+    espl_dispatch dispatch = {
+        .label = node->op->name,
+        .bind = {[ROTARY_BIND_X] = x->span,
+                 [ROTARY_BIND_FREQUENCIES] = frequencies ? frequencies->span : (espl_span){0},
+                 [ROTARY_BIND_POSITIONS] = positions ? positions->span : (espl_span){0},
+                 [ROTARY_BIND_CACHE] = cache ? cache->span : (espl_span){0}},
+        .bind_count = ROTARY_BIND_COUNT,
+        .push = &push,
+        .push_bytes = sizeof push,
+        .groups = {(uint32_t)((groups + groups_y - 1) / groups_y), groups_y, espl_ceil_div(heads, at_once)}};
     ESPL_TRY(espl_device_kernel(device, &espl_shader_rotary, spec, ESPL_COUNT(spec), &dispatch.kernel));
     return espl_commands_dispatch(commands, &dispatch);
 }
@@ -96,8 +96,8 @@ static espl_status check_columns(espl_context *ctx, const char *name, const espl
     if (t->dtype != ESPL_DTYPE_F32)
         return espl_fail(ctx, ESPL_ARGUMENT, "rotary: %s is %s, it must be F32", t->name, espl_dtype_name(t->dtype));
     if (from + (uint64_t)heads * head_size > t->cols || (uint64_t)t->rows * t->stride > UINT32_MAX)
-        return espl_fail(ctx, ESPL_ARGUMENT, "rotary: %s are %u heads of %u from column %u, %s is [%u, %u]", name, heads,
-                         head_size, from, t->name, t->rows, t->cols);
+        return espl_fail(ctx, ESPL_ARGUMENT, "rotary: %s are %u heads of %u from column %u, %s is [%u, %u]", name,
+                         heads, head_size, from, t->name, t->rows, t->cols);
     return ESPL_OK;
 }
 

@@ -1,13 +1,14 @@
-/* Rotary position embedding in place, and the key-value cache. Row r = b * queries + i of x stands at t = positions[b] + i;
- * in each of its query heads and key heads, pair j of the first 2 * pairs dimensions is turned by a = t * frequencies[j]:
+/* Rotary position embedding in place, and the key-value cache. Row r = b * queries + i of x stands at
+ * t = positions[b] + i; in each of its query heads and key heads, pair j of the first 2 * pairs dimensions is turned by
+ * a = t * frequencies[j]:
  *   (u, v) -> magnitude * (u cos a - v sin a, v cos a + u sin a)
  * with (u, v) the dimensions (j, j + pairs), or (2j, 2j + 1) if interleaved. Other dimensions pass.
  * x             [batch * queries, ...]   f32   updated: query heads from q_from, key heads from k_from
  * frequencies   [1, pairs]               f32   radians per position, below 2^32; NULL: nothing is turned
  * positions     STEP [1, batch] I32            NULL: 0
  * magnitude     0 means 1
- * cache         STATE [batch * capacity, ...] f32   NULL, or: the turned keys and the values (kv_heads heads from v_from)
- *               of row r are stored in row b * capacity + t, in columns from cache_k_from and cache_v_from; rows beyond
+ * cache         STATE [batch * capacity, ...] f32   NULL, or: the turned keys and the values (kv_heads heads from
+ *               v_from) of row r are stored in row b * capacity + t, in columns from cache_k_from and cache_v_from; rows beyond
  *               capacity are dropped
  * The product t * frequency and its reduction to a turn are exact in integers, cos and sin good to 1e-7.
  * Result: x and cache as they are afterwards, for later nodes to use; x itself if there is nothing to do.

@@ -43,7 +43,8 @@ vec2 espl_cos_sin_turns(uint turns)
     const float r = float(int(turns - (quarter << 30))) * 1.4629180793e-9;
     const float z = r * r;
     const float s = ((-1.9515295891e-4 * z + 8.3321608736e-3) * z - 1.6666654611e-1) * z * r + r;
-    const float c = ((2.443315711809948e-5 * z - 1.388731625493765e-3) * z + 4.166664568298827e-2) * z * z - 0.5 * z + 1.0;
+    const float c =
+        ((2.443315711809948e-5 * z - 1.388731625493765e-3) * z + 4.166664568298827e-2) * z * z - 0.5 * z + 1.0;
     const vec2 turned = (quarter & 1u) != 0u ? vec2(-s, c) : vec2(c, s);
     return (quarter & 2u) != 0u ? -turned : turned;
 }

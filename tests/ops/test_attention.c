@@ -46,14 +46,17 @@ static void check(shape s, const int32_t *positions, const int32_t *lengths) {
     ref_attention_args *a = &s.a;
     const size_t kv = a->kv_heads * a->head_size, q = a->heads * a->head_size;
     if (!a->capacity) a->capacity = a->queries;
-    if (s.fused) a->k_from = q, a->v_from = q + kv, a->q_cols = a->k_cols = a->v_cols = q + 2 * kv;
-    else if (s.cache) a->v_from = (kv + 3) / 4 * 4, a->q_cols = q, a->k_cols = a->v_cols = a->v_from + kv;
-    else a->q_cols = q, a->k_cols = a->v_cols = kv;
+    if (s.fused)
+        a->k_from = q, a->v_from = q + kv, a->q_cols = a->k_cols = a->v_cols = q + 2 * kv;
+    else if (s.cache)
+        a->v_from = (kv + 3) / 4 * 4, a->q_cols = q, a->k_cols = a->v_cols = a->v_from + kv;
+    else
+        a->q_cols = q, a->k_cols = a->v_cols = kv;
     s.has_positions = positions != NULL, s.has_lengths = lengths != NULL;
     const uint32_t batch = (uint32_t)a->batch, kv_rows = (uint32_t)(a->batch * a->capacity);
     char name[160];
-    snprintf(name, sizeof name, "attention %zux%zu of %zu, %zu/%zu heads of %zu%s%s%s", a->batch, a->queries, a->capacity,
-             a->heads, a->kv_heads, a->head_size, a->causal ? ", causal" : "", s.fused ? ", fused" : "",
+    snprintf(name, sizeof name, "attention %zux%zu of %zu, %zu/%zu heads of %zu%s%s%s", a->batch, a->queries,
+             a->capacity, a->heads, a->kv_heads, a->head_size, a->causal ? ", causal" : "", s.fused ? ", fused" : "",
              s.cache ? ", cache" : "");
     /* Rows of the cache that nothing sees hold anything. */
     double *cache = NULL;
@@ -66,30 +69,32 @@ static void check(shape s, const int32_t *positions, const int32_t *lengths) {
             if (j >= last || (lengths && j >= (size_t)lengths[b])) cache[i] = NAN;
         }
     }
-    op_check(&(op_case){
-        .name = name,
-        .leaf = {{.name = "q", .rows = (uint32_t)(a->batch * a->queries), .cols = (uint32_t)a->q_cols, .frozen = s.cache},
-                 {.name = "k",
-                  .rows = s.fused ? 0 : kv_rows,
-                  .cols = (uint32_t)a->k_cols,
-                  .values = cache,
-                  .role = s.cache ? ESPL_ROLE_STATE : ESPL_ROLE_VALUE},
-                 {.name = "v", .rows = s.fused || s.cache ? 0 : kv_rows, .cols = (uint32_t)a->v_cols},
-                 {.name = "positions",
-                  .rows = s.has_positions,
-                  .cols = batch,
-                  .role = ESPL_ROLE_STEP,
-                  .dtype = ESPL_DTYPE_I32,
-                  .integers = integers(positions, s.has_positions)},
-                 {.name = "lengths",
-                  .rows = s.has_lengths,
-                  .cols = batch,
-                  .role = ESPL_ROLE_STEP,
-                  .dtype = ESPL_DTYPE_I32,
-                  .integers = integers(lengths, s.has_lengths)}},
-        .build = build,
-        .reference = reference,
-        .args = &s});
+    op_check(&(op_case){.name = name,
+                        .leaf = {{.name = "q",
+                                  .rows = (uint32_t)(a->batch * a->queries),
+                                  .cols = (uint32_t)a->q_cols,
+                                  .frozen = s.cache},
+                                 {.name = "k",
+                                  .rows = s.fused ? 0 : kv_rows,
+                                  .cols = (uint32_t)a->k_cols,
+                                  .values = cache,
+                                  .role = s.cache ? ESPL_ROLE_STATE : ESPL_ROLE_VALUE},
+                                 {.name = "v", .rows = s.fused || s.cache ? 0 : kv_rows, .cols = (uint32_t)a->v_cols},
+                                 {.name = "positions",
+                                  .rows = s.has_positions,
+                                  .cols = batch,
+                                  .role = ESPL_ROLE_STEP,
+                                  .dtype = ESPL_DTYPE_I32,
+                                  .integers = integers(positions, s.has_positions)},
+                                 {.name = "lengths",
+                                  .rows = s.has_lengths,
+                                  .cols = batch,
+                                  .role = ESPL_ROLE_STEP,
+                                  .dtype = ESPL_DTYPE_I32,
+                                  .integers = integers(lengths, s.has_lengths)}},
+                        .build = build,
+                        .reference = reference,
+                        .args = &s});
     free(cache);
 }
 
@@ -97,18 +102,21 @@ static void training(void **state) {
     (void)state;
     const int32_t lengths[] = {5, 0, 9, 3};
     check((shape){{.batch = 1, .queries = 1, .heads = 1, .kv_heads = 1, .head_size = 4, .causal = true}}, NULL, NULL);
-    check((shape){{.batch = 2, .queries = 7, .heads = 4, .kv_heads = 2, .head_size = 8, .causal = true}, .fused = true}, NULL,
-          NULL);
-    check((shape){{.batch = 1, .queries = 67, .heads = 2, .kv_heads = 1, .head_size = 16, .causal = true}, .fused = true},
+    check((shape){{.batch = 2, .queries = 7, .heads = 4, .kv_heads = 2, .head_size = 8, .causal = true}, .fused = true},
           NULL, NULL);
-    check((shape){{.batch = 3, .queries = 9, .heads = 2, .kv_heads = 2, .head_size = 12, .scale = 0.7}, .fused = true}, NULL,
-          lengths);
+    check(
+        (shape){{.batch = 1, .queries = 67, .heads = 2, .kv_heads = 1, .head_size = 16, .causal = true}, .fused = true},
+        NULL, NULL);
+    check((shape){{.batch = 3, .queries = 9, .heads = 2, .kv_heads = 2, .head_size = 12, .scale = 0.7}, .fused = true},
+          NULL, lengths);
     check((shape){{.batch = 2, .queries = 19, .heads = 3, .kv_heads = 1, .head_size = 8, .causal = true, .window = 5}},
           NULL, NULL);
     check((shape){{.batch = 2, .queries = 33, .heads = 4, .kv_heads = 4, .head_size = 8, .causal = true, .window = 40},
-                   .fused = true}, NULL, lengths);
-    check((shape){{.batch = 1, .queries = 70, .heads = 6, .kv_heads = 2, .head_size = 20, .causal = true}, .fused = true},
+                  .fused = true},
           NULL, lengths);
+    check(
+        (shape){{.batch = 1, .queries = 70, .heads = 6, .kv_heads = 2, .head_size = 20, .causal = true}, .fused = true},
+        NULL, lengths);
 }
 
 /* Long heads take a software driver's compiler seconds each: all of them with ESPL_TEST_LONG=1. */
@@ -117,27 +125,48 @@ static void head_sizes(void **state) {
     const size_t sizes[] = {1, 5, 13, 66, 3, 64, 96, 128, 256};
     const size_t count = getenv("ESPL_TEST_LONG") ? ESPL_COUNT(sizes) : 4;
     for (size_t i = 0; i < count; i++)
-        check((shape){{.batch = 1, .queries = 11, .heads = 2, .kv_heads = 1, .head_size = sizes[i], .causal = true}}, NULL,
-              NULL);
+        check((shape){{.batch = 1, .queries = 11, .heads = 2, .kv_heads = 1, .head_size = sizes[i], .causal = true}},
+              NULL, NULL);
 }
 
 /* Fewer queries than keys: cross attention, and generation with a cache. */
 static void other_keys(void **state) {
     (void)state;
     const int32_t positions[] = {30, 0, 99}, lengths[] = {31, 20, 100};
-    check((shape){{.batch = 2, .queries = 3, .capacity = 21, .heads = 4, .kv_heads = 2, .head_size = 8}}, NULL, lengths);
+    check((shape){{.batch = 2, .queries = 3, .capacity = 21, .heads = 4, .kv_heads = 2, .head_size = 8}}, NULL,
+          lengths);
     check((shape){{.batch = 2, .queries = 21, .capacity = 5, .heads = 2, .kv_heads = 1, .head_size = 8}}, NULL, NULL);
     const size_t sizes[] = {8, 30, 64, 12, 96, 256};
     const size_t count = getenv("ESPL_TEST_LONG") ? ESPL_COUNT(sizes) : 3;
     for (size_t i = 0; i < count; i++)
-        check((shape){{.batch = 3, .queries = 1, .capacity = 100, .heads = 4, .kv_heads = 2, .head_size = sizes[i],
-                       .causal = true}, .cache = true}, positions, NULL);
-    check((shape){{.batch = 3, .queries = 1, .capacity = 100, .heads = 3, .kv_heads = 3, .head_size = 16, .causal = true,
-                   .window = 9}, .cache = true}, positions, lengths);
-    check((shape){{.batch = 1, .queries = 5, .capacity = 67, .heads = 6, .kv_heads = 2, .head_size = 16, .causal = true},
-                   .cache = true}, positions, NULL);
-    check((shape){{.batch = 2, .queries = 40, .capacity = 300, .heads = 2, .kv_heads = 1, .head_size = 64,
-                   .causal = true}, .cache = true}, positions, NULL);
+        check((shape){{.batch = 3,
+                       .queries = 1,
+                       .capacity = 100,
+                       .heads = 4,
+                       .kv_heads = 2,
+                       .head_size = sizes[i],
+                       .causal = true},
+                      .cache = true},
+              positions, NULL);
+    check((shape){{.batch = 3,
+                   .queries = 1,
+                   .capacity = 100,
+                   .heads = 3,
+                   .kv_heads = 3,
+                   .head_size = 16,
+                   .causal = true,
+                   .window = 9},
+                  .cache = true},
+          positions, lengths);
+    check(
+        (shape){{.batch = 1, .queries = 5, .capacity = 67, .heads = 6, .kv_heads = 2, .head_size = 16, .causal = true},
+                .cache = true},
+        positions, NULL);
+    check(
+        (shape){
+            {.batch = 2, .queries = 40, .capacity = 300, .heads = 2, .kv_heads = 1, .head_size = 64, .causal = true},
+            .cache = true},
+        positions, NULL);
 }
 
 static void refused(void **state) {
@@ -158,8 +187,8 @@ static void refused(void **state) {
         op_ok(espl_graph_create(op_device(), "refused", &graph));
         op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
         espl_attention args = bad[i];
-        args.q = args.k = args.v = espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "q", 10, 32, 32, ESPL_DTYPE_F32,
-                                                   op_span(10, 32, ESPL_DTYPE_F32));
+        args.q = args.k = args.v =
+            espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "q", 10, 32, 32, ESPL_DTYPE_F32, op_span(10, 32, ESPL_DTYPE_F32));
         assert_null(espl_graph_attention(graph, &args));
         op_refused(espl_graph_status(graph), ESPL_ARGUMENT, messages[i]);
         espl_graph_destroy(&graph);
@@ -167,12 +196,14 @@ static void refused(void **state) {
     op_spans_finish();
 }
 
-/* ESPL_TEST_BENCH="batch queries heads kv_heads head_size [capacity]": milliseconds forward, and forward with backward. */
+/* ESPL_TEST_BENCH="batch queries heads kv_heads head_size [capacity]": milliseconds forward, and forward with backward.
+ */
 static void speed(void **state) {
     (void)state;
     const char *text = getenv("ESPL_TEST_BENCH");
     unsigned n[6] = {0};
-    if (sscanf(text, "%u %u %u %u %u %u", n, n + 1, n + 2, n + 3, n + 4, n + 5) < 5) fail_msg("ESPL_TEST_BENCH=%s", text);
+    if (sscanf(text, "%u %u %u %u %u %u", n, n + 1, n + 2, n + 3, n + 4, n + 5) < 5)
+        fail_msg("ESPL_TEST_BENCH=%s", text);
     const bool cache = n[5] != 0;
     const uint32_t kv = n[3] * n[4], q = n[2] * n[4], rows = n[0] * n[1], capacity = cache ? n[5] : n[1];
     double milliseconds[2] = {0}, first[2] = {0};
@@ -180,16 +211,25 @@ static void speed(void **state) {
         espl_graph *graph;
         op_ok(espl_graph_create(op_device(), "speed", &graph));
         op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
-        espl_tensor *x = espl_graph_leaf(graph, backward ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT, "x", rows, q + 2 * kv, 0,
-                                         ESPL_DTYPE_F32, op_span(rows, (q + 2 * kv + 3) / 4 * 4, ESPL_DTYPE_F32));
+        espl_tensor *x =
+            espl_graph_leaf(graph, backward ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT, "x", rows, q + 2 * kv, 0,
+                            ESPL_DTYPE_F32, op_span(rows, (q + 2 * kv + 3) / 4 * 4, ESPL_DTYPE_F32));
         if (backward) espl_graph_parameter_grad(graph, x, op_span(rows, x->stride, ESPL_DTYPE_F32));
-        espl_tensor *k = cache ? espl_graph_leaf(graph, ESPL_ROLE_STATE, "cache", n[0] * capacity, 2 * kv, 0, ESPL_DTYPE_F32,
-                                                 op_span(n[0] * capacity, 2 * kv, ESPL_DTYPE_F32)) : x;
+        espl_tensor *k = cache ? espl_graph_leaf(graph, ESPL_ROLE_STATE, "cache", n[0] * capacity, 2 * kv, 0,
+                                                 ESPL_DTYPE_F32, op_span(n[0] * capacity, 2 * kv, ESPL_DTYPE_F32))
+                               : x;
         espl_tensor *positions = cache ? espl_graph_step_leaf(graph, "positions", 1, n[0], ESPL_DTYPE_I32) : NULL;
-        espl_tensor *o = espl_graph_attention(graph, &(espl_attention){.q = x, .k = k, .v = k, .k_from = cache ? 0 : q,
-                                                                       .v_from = (cache ? 0 : q) + kv, .batch = n[0],
-                                                                       .heads = n[2], .kv_heads = n[3], .head_size = n[4],
-                                                                       .causal = true, .positions = positions});
+        espl_tensor *o = espl_graph_attention(graph, &(espl_attention){.q = x,
+                                                                       .k = k,
+                                                                       .v = k,
+                                                                       .k_from = cache ? 0 : q,
+                                                                       .v_from = (cache ? 0 : q) + kv,
+                                                                       .batch = n[0],
+                                                                       .heads = n[2],
+                                                                       .kv_heads = n[3],
+                                                                       .head_size = n[4],
+                                                                       .causal = true,
+                                                                       .positions = positions});
         op_ok(espl_graph_status(graph));
         o->keep = true;
         if (backward) {
@@ -212,15 +252,20 @@ static void speed(void **state) {
         espl_graph_destroy(&graph);
         op_spans_finish();
     }
-    const double seen = cache ? n[1] * (double)capacity : n[1] * (n[1] + 1.0) / 2, one = n[0] * n[2] * seen * n[4] * 1e-6;
-    fprintf(stderr, "attention %s: forward %.3f ms (%.1f GFLOP/s, first %.0f ms), with backward %.3f ms (backward %.1f GFLOP/s, "
-            "first %.0f ms)\n", text, milliseconds[0], 4 * one / milliseconds[0], first[0], milliseconds[1],
-            cache ? 0 : 14 * one / (milliseconds[1] - milliseconds[0]), first[1]);
+    const double seen = cache ? n[1] * (double)capacity : n[1] * (n[1] + 1.0) / 2,
+                 one = n[0] * n[2] * seen * n[4] * 1e-6;
+    fprintf(
+        stderr,
+        "attention %s: forward %.3f ms (%.1f GFLOP/s, first %.0f ms), with backward %.3f ms (backward %.1f GFLOP/s, "
+        "first %.0f ms)\n",
+        text, milliseconds[0], 4 * one / milliseconds[0], first[0], milliseconds[1],
+        cache ? 0 : 14 * one / (milliseconds[1] - milliseconds[0]), first[1]);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(speed), cmocka_unit_test(training), cmocka_unit_test(head_sizes),
-                                       cmocka_unit_test(other_keys), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(speed), cmocka_unit_test(training),
+                                       cmocka_unit_test(head_sizes), cmocka_unit_test(other_keys),
+                                       cmocka_unit_test(refused)};
     const bool bench = getenv("ESPL_TEST_BENCH") != NULL;
     return op_main("attention", bench ? tests : tests + 1, bench ? 1 : ESPL_COUNT(tests) - 1);
 }

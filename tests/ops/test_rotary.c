@@ -33,8 +33,9 @@ static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const v
 
 static void reference(const double *const *leaves, const void *args, double *out) {
     const shape *s = args;
-    double *other = malloc((s->compare_cache ? s->a.batch * s->a.queries * s->a.cols
-                                             : s->a.batch * s->a.capacity * s->a.cache_cols + 1) * sizeof *other);
+    double *other = malloc(
+        (s->compare_cache ? s->a.batch * s->a.queries * s->a.cols : s->a.batch * s->a.capacity * s->a.cache_cols + 1) *
+        sizeof *other);
     double *y = s->compare_cache ? other : out, *cache = s->compare_cache ? out : leaves[3] ? other : NULL;
     ref_rotary(leaves[0], leaves[1], leaves[2], leaves[3], &s->a, y, cache);
     free(other);
@@ -43,7 +44,8 @@ static void reference(const double *const *leaves, const void *args, double *out
 static void check(shape s, const int32_t *positions) {
     ref_rotary_args *a = &s.a;
     double frequencies[128];
-    for (size_t i = 0; i < a->pairs; i++) frequencies[i] = pow(10000, -(double)i / (double)a->pairs);
+    for (size_t i = 0; i < a->pairs; i++)
+        frequencies[i] = pow(10000, -(double)i / (double)a->pairs);
     a->k_from = a->q_from + a->heads * a->head_size;
     a->v_from = a->k_from + a->kv_heads * a->head_size;
     a->cols = (a->v_from + a->kv_heads * a->head_size + 3) / 4 * 4; /* in place: padding is the wire's, not the op's */
@@ -56,29 +58,28 @@ static void check(shape s, const int32_t *positions) {
         snprintf(name, sizeof name, "rotary %zux%zu, %zu/%zu heads of %zu, %zu pairs%s, position %d, %s", a->batch,
                  a->queries, a->heads, a->kv_heads, a->head_size, a->pairs, a->interleaved ? " interleaved" : "",
                  positions ? positions[0] : 0, cached ? "cache" : "x");
-        op_check(&(op_case){.name = name,
-                            .leaf = {{.name = "x",
-                                      .rows = (uint32_t)(a->batch * a->queries),
-                                      .cols = (uint32_t)a->cols},
-                                     {.name = "frequencies",
-                                      .rows = a->pairs != 0,
-                                      .cols = (uint32_t)a->pairs,
-                                      .role = ESPL_ROLE_WEIGHT,
-                                      .values = frequencies},
-                                     {.name = "positions",
-                                      .rows = positions != NULL,
-                                      .cols = (uint32_t)a->batch,
-                                      .role = ESPL_ROLE_STEP,
-                                      .dtype = ESPL_DTYPE_I32,
-                                      .integers = positions},
-                                     {.name = "cache",
-                                      .rows = (uint32_t)(a->batch * a->capacity),
-                                      .cols = (uint32_t)a->cache_cols,
-                                      .role = ESPL_ROLE_STATE}},
-                            .build = build,
-                            .reference = reference,
-                            .forward_only = cached,
-                            .args = &s});
+        op_check(
+            &(op_case){.name = name,
+                       .leaf = {{.name = "x", .rows = (uint32_t)(a->batch * a->queries), .cols = (uint32_t)a->cols},
+                                {.name = "frequencies",
+                                 .rows = a->pairs != 0,
+                                 .cols = (uint32_t)a->pairs,
+                                 .role = ESPL_ROLE_WEIGHT,
+                                 .values = frequencies},
+                                {.name = "positions",
+                                 .rows = positions != NULL,
+                                 .cols = (uint32_t)a->batch,
+                                 .role = ESPL_ROLE_STEP,
+                                 .dtype = ESPL_DTYPE_I32,
+                                 .integers = positions},
+                                {.name = "cache",
+                                 .rows = (uint32_t)(a->batch * a->capacity),
+                                 .cols = (uint32_t)a->cache_cols,
+                                 .role = ESPL_ROLE_STATE}},
+                       .build = build,
+                       .reference = reference,
+                       .forward_only = cached,
+                       .args = &s});
     }
 }
 
@@ -86,12 +87,23 @@ static void training(void **state) {
     (void)state;
     check((shape){{.batch = 1, .queries = 1, .heads = 1, .kv_heads = 1, .head_size = 2, .pairs = 1}}, NULL);
     check((shape){{.batch = 2, .queries = 7, .heads = 4, .kv_heads = 2, .head_size = 8, .pairs = 4}}, NULL);
-    check((shape){{.batch = 3, .queries = 5, .heads = 3, .kv_heads = 1, .head_size = 12, .pairs = 6, .interleaved = true}},
+    check(
+        (shape){
+            {.batch = 3, .queries = 5, .heads = 3, .kv_heads = 1, .head_size = 12, .pairs = 6, .interleaved = true}},
+        NULL);
+    check((shape){{.batch = 1,
+                   .queries = 67,
+                   .q_from = 4,
+                   .heads = 2,
+                   .kv_heads = 2,
+                   .head_size = 80,
+                   .pairs = 16,
+                   .magnitude = 1.25}},
           NULL);
-    check((shape){{.batch = 1, .queries = 67, .q_from = 4, .heads = 2, .kv_heads = 2, .head_size = 80, .pairs = 16,
-                   .magnitude = 1.25}}, NULL);
-    check((shape){{.batch = 1, .queries = 5, .heads = 3, .kv_heads = 3, .head_size = 13, .pairs = 5, .interleaved = true}},
-          NULL);
+    check(
+        (shape){
+            {.batch = 1, .queries = 5, .heads = 3, .kv_heads = 3, .head_size = 13, .pairs = 5, .interleaved = true}},
+        NULL);
     check((shape){{.batch = 1, .queries = 3, .heads = 2, .kv_heads = 0, .head_size = 256, .pairs = 128}}, NULL);
 }
 
@@ -108,8 +120,16 @@ static void caches(void **state) {
     const int32_t positions[] = {3, 0, 9};
     check((shape){{.batch = 3, .queries = 1, .heads = 4, .kv_heads = 2, .head_size = 8, .pairs = 4, .capacity = 10}},
           positions);
-    check((shape){{.batch = 3, .queries = 4, .heads = 2, .kv_heads = 1, .head_size = 20, .pairs = 5, .interleaved = true,
-                   .capacity = 11, .cache_k_from = 4}}, positions); /* row 2 leaves the cache */
+    check((shape){{.batch = 3,
+                   .queries = 4,
+                   .heads = 2,
+                   .kv_heads = 1,
+                   .head_size = 20,
+                   .pairs = 5,
+                   .interleaved = true,
+                   .capacity = 11,
+                   .cache_k_from = 4}},
+          positions); /* row 2 leaves the cache */
     check((shape){{.batch = 2, .queries = 3, .heads = 2, .kv_heads = 2, .head_size = 8, .capacity = 7}}, positions);
     check((shape){{.batch = 1, .queries = 70, .heads = 2, .kv_heads = 2, .head_size = 64, .pairs = 32, .capacity = 80}},
           NULL);
@@ -120,11 +140,14 @@ static void refused(void **state) {
     espl_graph *graph;
     op_ok(espl_graph_create(op_device(), "refused", &graph));
     op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
-    espl_tensor *x = espl_graph_leaf(graph, ESPL_ROLE_STATE, "x", 10, 32, 32, ESPL_DTYPE_F32,
-                                     op_span(10, 32, ESPL_DTYPE_F32));
-    espl_tensor *f = espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "f", 1, 5, 8, ESPL_DTYPE_F32, op_span(1, 8, ESPL_DTYPE_F32));
-    assert_null(espl_graph_rotary(graph, &(espl_rotary){.x = x, .heads = 1, .head_size = 8, .frequencies = f, .batch = 1}).x);
-    op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "rotary: frequencies is F32 [1, 5], it must be F32 [1, at most 4]");
+    espl_tensor *x =
+        espl_graph_leaf(graph, ESPL_ROLE_STATE, "x", 10, 32, 32, ESPL_DTYPE_F32, op_span(10, 32, ESPL_DTYPE_F32));
+    espl_tensor *f =
+        espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "f", 1, 5, 8, ESPL_DTYPE_F32, op_span(1, 8, ESPL_DTYPE_F32));
+    assert_null(
+        espl_graph_rotary(graph, &(espl_rotary){.x = x, .heads = 1, .head_size = 8, .frequencies = f, .batch = 1}).x);
+    op_refused(espl_graph_status(graph), ESPL_ARGUMENT,
+               "rotary: frequencies is F32 [1, 5], it must be F32 [1, at most 4]");
     espl_graph_destroy(&graph);
     op_spans_finish();
 }

@@ -12,7 +12,8 @@ void ref_attention(const double *q, const double *k, const double *v, const doub
                 double *out = o + ((b * a->queries + i) * a->heads + h) * a->head_size;
                 /* Once for the largest score, once for the sum, once for the result. */
                 double most = -INFINITY, sum = 0;
-                for (size_t d = 0; d < a->head_size; d++) out[d] = 0;
+                for (size_t d = 0; d < a->head_size; d++)
+                    out[d] = 0;
                 for (int pass = 0; pass < 3; pass++)
                     for (size_t j = 0; j < a->capacity; j++) {
                         const double *key = k + (b * a->capacity + j) * a->k_cols + a->k_from + g * a->head_size;
@@ -21,12 +22,16 @@ void ref_attention(const double *q, const double *k, const double *v, const doub
                         if (a->causal && (double)j > position) continue;
                         if (a->window && position - (double)j >= (double)a->window) continue;
                         double score = 0;
-                        for (size_t d = 0; d < a->head_size; d++) score += query[d] * key[d];
+                        for (size_t d = 0; d < a->head_size; d++)
+                            score += query[d] * key[d];
                         score *= a->scale != 0 ? a->scale : 1 / sqrt((double)a->head_size);
-                        if (pass == 0) most = fmax(most, score);
-                        else if (pass == 1) sum += exp(score - most);
+                        if (pass == 0)
+                            most = fmax(most, score);
+                        else if (pass == 1)
+                            sum += exp(score - most);
                         else
-                            for (size_t d = 0; d < a->head_size; d++) out[d] += exp(score - most) / sum * value[d];
+                            for (size_t d = 0; d < a->head_size; d++)
+                                out[d] += exp(score - most) / sum * value[d];
                     }
             }
 }

@@ -11,10 +11,11 @@ void ref_rotary(const double *x, const double *frequencies, const double *positi
             const double position = (positions ? positions[b] : 0) + (double)i;
             double *row = y + (b * a->queries + i) * a->cols;
             for (size_t h = 0; h < a->heads + a->kv_heads; h++) {
-                double *head = h < a->heads ? row + a->q_from + h * a->head_size
-                                            : row + a->k_from + (h - a->heads) * a->head_size;
+                double *head =
+                    h < a->heads ? row + a->q_from + h * a->head_size : row + a->k_from + (h - a->heads) * a->head_size;
                 for (size_t j = 0; j < a->pairs; j++) {
-                    double *u = head + (a->interleaved ? 2 * j : j), *v = head + (a->interleaved ? 2 * j + 1 : j + a->pairs);
+                    double *u = head + (a->interleaved ? 2 * j : j),
+                           *v = head + (a->interleaved ? 2 * j + 1 : j + a->pairs);
                     const double angle = position * frequencies[j], before = *u;
                     *u = a->magnitude * (before * cos(angle) - *v * sin(angle));
                     *v = a->magnitude * (*v * cos(angle) + before * sin(angle));
