@@ -30,14 +30,13 @@ check "builds with CMake" cmake --build "$work/by-cmake/build"
 pkg() { PKG_CONFIG_PATH=${pc%/*} pkg-config "$@" espalier; }
 check "builds with pkg-config" sh -c "${CC:-cc} -std=c11 -Wall -Werror $(pkg --cflags) '$work/program.c' -o '$work/by-pkg-config' $(pkg --libs)"
 
-# It is run as README.md says: in the root of the source tree.
-cd "$SOURCE" || exit 1
 run devices --json
 if [ $status -ne 0 ] || ! grep -q '{' "$work/out"; then
     skip "running it: there is no Vulkan device"
     finish
 fi
 for made in "$work/by-cmake/build/stranger" "$work/by-pkg-config"; do
-    check "runs: ${made#"$work"/}" env LD_LIBRARY_PATH="$prefix/lib" timeout 300 "$made"
+    check "runs: ${made#"$work"/}" env LD_LIBRARY_PATH="$prefix/lib" timeout 300 "$made" "$SOURCE/tools/base"
+    check "it writes text: $(head -c 60 "$work/check.log" | tr '\n' ' ')" test "$(wc -c < "$work/check.log")" -gt 100
 done
 finish

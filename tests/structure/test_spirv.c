@@ -25,7 +25,7 @@ static const struct {
     {109, 114}, /* conversions between numbers */
     {124, 124}, /* bitcast */
     {126, 148}, /* arithmetic, dot */
-    {151, 152}, /* wide integer product and sum with carry */
+    {149, 152}, /* integer sum with carry, wide product */
     {154, 191}, /* any, all, comparisons, select */
     {194, 200}, /* bits */
     {201, 205}, /* bit fields, reversal, count */

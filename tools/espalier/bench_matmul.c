@@ -1,5 +1,5 @@
-/* A product is a graph of one node. Runs of ours and of OpenBLAS's sgemm take turns, so that what else the machine does falls
- * on both; quote the ratio. */
+/* A product is a graph of one node. Runs of ours and of OpenBLAS's sgemm take turns, so that what else the machine does
+ * falls on both; quote the ratio. */
 #include "tools/espalier/bench_matmul.h"
 #include "host/base/os.h"
 #include "host/ops/op_matmul.h"
@@ -12,13 +12,15 @@ typedef struct product {
 } product;
 
 static const product products[] = {
-    {512, 4096, 1024, ESPL_DTYPE_F32, true},  {1, 4096, 14336, ESPL_DTYPE_F16, false}, {8, 4096, 14336, ESPL_DTYPE_F16, false},
-    {512, 4096, 14336, ESPL_DTYPE_F16, false}, {1, 4096, 14336, ESPL_DTYPE_F32, true},  {8, 4096, 14336, ESPL_DTYPE_F32, true},
+    {512, 4096, 1024, ESPL_DTYPE_F32, true}, {1, 4096, 14336, ESPL_DTYPE_F16, false},
+    {8, 4096, 14336, ESPL_DTYPE_F16, false}, {512, 4096, 14336, ESPL_DTYPE_F16, false},
+    {1, 4096, 14336, ESPL_DTYPE_F32, true},  {8, 4096, 14336, ESPL_DTYPE_F32, true},
 };
 
 /* The C interface of every BLAS: row-major 101, no transposition 111, transposition 112. */
-typedef void (*sgemm_function)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a,
-                               int a_stride, const float *b, int b_stride, float beta, float *c, int c_stride);
+typedef void (*sgemm_function)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha,
+                               const float *a, int a_stride, const float *b, int b_stride, float beta, float *c,
+                               int c_stride);
 
 typedef struct measured {
     espl_context *ctx;
@@ -29,14 +31,16 @@ typedef struct measured {
 
 static espl_status fill(espl_graph *graph, espl_tensor *t, espl_random *random, float *values) {
     const size_t count = (size_t)t->rows * t->cols;
-    for (size_t i = 0; i < count; i++) values[i] = 2 * espl_random_uniform(random) - 1;
+    for (size_t i = 0; i < count; i++)
+        values[i] = 2 * espl_random_uniform(random) - 1;
     return espl_tensor_write(graph, t, values);
 }
 
 static espl_status prepare(measured *m, espl_device *device, const product *p) {
     espl_span a_span, b_span;
     espl_random random = {.seed = 1};
-    const uint64_t a_bytes = (uint64_t)p->rows * p->in * 4, b_bytes = (uint64_t)p->out * p->in * espl_dtype_bytes(p->dtype);
+    const uint64_t a_bytes = (uint64_t)p->rows * p->in * 4,
+                   b_bytes = (uint64_t)p->out * p->in * espl_dtype_bytes(p->dtype);
     espl_arena_init(&m->arena, device, ESPL_ARENA_WEIGHTS, "benchmark");
     ESPL_TRY(espl_arena_take(&m->arena, a_bytes, &a_span));
     ESPL_TRY(espl_arena_take(&m->arena, b_bytes, &b_span));

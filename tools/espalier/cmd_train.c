@@ -23,6 +23,7 @@ typedef struct training {
     progress_line line;
     metrics metrics;
     double validation_loss; /* newest; NaN before the first */
+    uint32_t validation_step;
     double first_validation_loss;
     double began;
 } training;
@@ -118,9 +119,10 @@ static void say_setup(const training *run) {
 
 static void show_progress(training *run, bool important) {
     const espl_progress *now = &run->progress;
-    char left[32], validation[48] = "";
+    char left[32], validation[64] = "";
     if (!isnan(run->validation_loss))
-        snprintf(validation, sizeof validation, "  validation perplexity %.3f", exp(run->validation_loss));
+        snprintf(validation, sizeof validation, "  validation perplexity %.3f (step %u)", exp(run->validation_loss),
+                 run->validation_step);
     progress_show(&run->line, important, "step %u/%u  loss %.4f  lr %.2e  %.0f tokens/s  %s left%s", now->step,
                   now->steps, now->loss, now->learning_rate, now->tokens_per_second,
                   text_seconds(left, now->seconds_left), validation);
@@ -134,6 +136,7 @@ static espl_status save_result(const training *run, const char *folder) {
 static espl_status validate(training *run) {
     if (run->rows.validation_rows == 0) return ESPL_OK;
     ESPL_TRY(espl_trainer_evaluate(run->trainer, &run->validation_loss));
+    run->validation_step = run->progress.step;
     if (isnan(run->first_validation_loss)) run->first_validation_loss = run->validation_loss;
     metrics_validation(&run->metrics, run->progress.step, run->validation_loss);
     /* The untrained adapter is no result worth keeping. */

@@ -17,8 +17,8 @@ static const command commands[] = {
      "the lowest validation loss is kept in OUT/best. Ctrl-C stops after the step under way, writes\n"
      "OUT/checkpoint and says how to go on.\n",
      "espalier train --model models/smol --data notes.txt --out notes-adapter --epochs 3\n"
-     "espalier train --model models/smol --data chat.jsonl --out chat --method lora:r=16,alpha=32 --steps 500 \\\n"
-     "    --batch 4 --lr 1e-4 --schedule cosine --warmup 20 --eval-every 100\n"
+     "espalier train --model models/smol --data chat.jsonl --out chat --method lora:r=16,alpha=32,targets=all-linear \\\n"
+     "    --steps 500 --batch 4 --lr 1e-4 --schedule cosine --warmup 20 --eval-every 100\n"
      "espalier train --model config-only --init random --method full --data book.txt --out book-model\n",
      cmd_train},
     {"eval", FOR_EVAL, "--model DIR --data FILE [FLAGS]", "measure loss and perplexity on a text",

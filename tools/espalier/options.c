@@ -48,7 +48,7 @@ static const option_row rows[] = {
      "share of the rows kept out of training to measure perplexity (0.05); 0: none"},
 
     {FOR_TRAIN | FOR_PROBE, 0, "Training", "method", "SPEC", TEXT, AT(method), ANY_TEXT,
-     "full, or a method with its settings: lora:r=8,alpha=16,targets=q_proj+v_proj"},
+     "full, or a method with its settings: lora:r=8,alpha=16,targets=all-linear"},
     {FOR_TRAIN, 0, "Training", "steps", "N", U32, AT(steps), COUNTING, "optimiser steps"},
     {FOR_TRAIN, 0, "Training", "epochs", "X", REAL, AT(epochs), DBL_MIN, 1e6, "a number above 0",
      "passes over the data instead of --steps (1)"},
