@@ -102,6 +102,10 @@ espl_tensor *espl_graph_step_leaf(espl_graph *graph, const char *name, uint32_t 
 /* [1, ESPL_STEP_WORDS] words named in shaders/lib/step.h. */
 espl_tensor *espl_graph_step(espl_graph *graph);
 
+/* What the host reads after each submission of this layer: returns the tensor whose memory it reads, which is t itself
+ * where the host can map device memory, else a copy that the layer makes. See espl_graph_host. */
+espl_tensor *espl_graph_to_host(espl_graph *graph, espl_tensor *t);
+
 /* ---- For op builders ---- */
 
 espl_tensor *espl_graph_value(espl_graph *graph, const char *name, uint32_t rows, uint32_t cols, espl_dtype dtype);
@@ -147,6 +151,9 @@ espl_status espl_graph_plan(espl_graph *graph);
 
 /* Memory for a STEP tensor on the host: valid until destroy, read by the next espl_graph_submit. */
 void *espl_graph_step_pointer(espl_graph *graph, const espl_tensor *step_tensor);
+/* The memory of a tensor from espl_graph_to_host, rows every `stride` elements: valid once the submission is done, until
+ * the next one. */
+const void *espl_graph_host(const espl_tensor *t);
 /* Copies the step buffer as it is now and submits the layers of a phase. Does not block unless ESPL_STEP_SLOTS
  * submissions are in flight. Records nothing, allocates nothing. */
 espl_status espl_graph_submit(espl_graph *graph, espl_phase phase, espl_ticket *out_ticket);

@@ -56,6 +56,34 @@ espl_status espl_graph_plan(espl_graph *graph) {
     return ESPL_OK;
 }
 
+/* in: t; out: its copy on the host. */
+static espl_status record_to_host(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    (void)graph;
+    const uint64_t bytes = espl_tensor_bytes(node->in[0]);
+    return espl_commands_copy(commands, espl_span_part(node->in[0]->span, 0, bytes),
+                              espl_span_part(node->out[0]->span, 0, bytes));
+}
+
+static const espl_op op_to_host = {.name = "to_host", .record = record_to_host};
+
+espl_tensor *espl_graph_to_host(espl_graph *graph, espl_tensor *t) {
+    if (!t || graph->status != ESPL_OK) return NULL;
+    if (espl_device_capabilities(graph->device)->unified_memory) {
+        t->keep = true;
+        return t;
+    }
+    espl_span span;
+    espl_status status = espl_arena_take(&graph->staging_arena, espl_tensor_bytes(t), &span);
+    if (status != ESPL_OK) return espl_graph_fail(graph, status);
+    espl_tensor *copy = espl_graph_leaf(graph, ESPL_ROLE_STATE, t->name, t->rows, t->cols, t->stride, t->dtype, span);
+    if (!copy || espl_graph_node(graph, &op_to_host, &t, 1, &copy, 1, NULL, 0) != ESPL_OK) return NULL;
+    return copy;
+}
+
+const void *espl_graph_host(const espl_tensor *t) {
+    return espl_span_host(t->span);
+}
+
 void *espl_graph_step_pointer(espl_graph *graph, const espl_tensor *step_tensor) {
     return graph->step_shadow + step_tensor->plan_offset;
 }

@@ -17,7 +17,8 @@ enum { LENGTHS = ESPL_COUNT(lengths), CONTEXT_DEFAULT_MAX = 4096, LENGTH_MAX = 2
 /* A recorded run over so many tokens. */
 typedef struct run {
     espl_graph *graph; /* owned; NULL until first needed */
-    espl_tensor *ids, *positions, *last, *logits;
+    espl_tensor *ids, *positions, *last;
+    espl_tensor *logits; /* for the host */
 } run;
 
 struct espl_session {
@@ -28,7 +29,7 @@ struct espl_session {
     uint32_t context, capacity, kv_columns;
     uint32_t position;
     run runs[LENGTHS];
-    float *logits;    /* owned */
+    const float *logits; /* borrowed from the run that made them */
     int32_t *history; /* owned, [context] */
 };
 
@@ -59,7 +60,7 @@ static espl_status build(espl_session *session, uint32_t tokens, run *r) {
     }
     r->logits =
         espl_graph_matmul(graph, &(espl_matmul){.a = hidden, .b = espl_build_head(&builder), .orientation = MATMUL_NT});
-    if (r->logits) r->logits->keep = true;
+    r->logits = espl_graph_to_host(graph, r->logits);
     return espl_graph_plan(graph);
 }
 
@@ -86,7 +87,6 @@ static espl_status create(espl_session *session, const espl_session_params *para
     session->kv_columns = (uint32_t)espl_round_up(c->kv_heads * c->head_size, 4);
     const uint64_t bytes = (uint64_t)session->capacity * 2 * session->kv_columns * 4;
     ESPL_TRY(espl_new(session->ctx, c->layers * sizeof *session->caches, &session->caches));
-    ESPL_TRY(espl_new(session->ctx, c->vocabulary * sizeof *session->logits, &session->logits));
     ESPL_TRY(espl_new(session->ctx, session->context * sizeof *session->history, &session->history));
     ESPL_TRY(espl_arena_reserve(&session->arena, bytes * c->layers));
     for (uint32_t i = 0; i < c->layers; i++)
@@ -118,7 +118,6 @@ void espl_session_destroy(espl_session **in_out_session) {
         espl_graph_destroy(&session->runs[i].graph);
     espl_arena_finish(&session->arena);
     espl_free(ctx, &session->caches);
-    espl_free(ctx, &session->logits);
     espl_free(ctx, &session->history);
     espl_free(ctx, in_out_session);
 }
@@ -148,7 +147,7 @@ static uint32_t choose(uint32_t count) {
     return which;
 }
 
-static espl_status run_piece(espl_session *session, const int32_t *ids, uint32_t count) {
+static espl_status run_piece(espl_session *session, const int32_t *ids, uint32_t count, espl_ticket *out_ticket) {
     const uint32_t which = choose(count);
     run *r = &session->runs[which];
     ESPL_TRY(ready(session, which));
@@ -157,8 +156,7 @@ static espl_status run_piece(espl_session *session, const int32_t *ids, uint32_t
     memcpy(step_ids, ids, count * sizeof *ids);
     *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = (int32_t)session->position;
     if (r->last) *(int32_t *)espl_graph_step_pointer(r->graph, r->last) = (int32_t)count - 1;
-    espl_ticket ticket;
-    ESPL_TRY(espl_graph_submit(r->graph, ESPL_PHASE_MICRO, &ticket));
+    ESPL_TRY(espl_graph_submit(r->graph, ESPL_PHASE_MICRO, out_ticket));
     memcpy(session->history + session->position, ids, count * sizeof *ids);
     session->position += count;
     return ESPL_OK;
@@ -175,13 +173,16 @@ espl_status espl_session_append(espl_session *session, const int32_t *ids, uint3
                              session->model->config.vocabulary);
     }
     uint32_t last = 0;
+    espl_ticket ticket = 0;
     for (uint32_t done = 0; done < count;) {
         const uint32_t piece = count - done < LENGTH_MAX ? count - done : LENGTH_MAX;
         last = choose(piece);
-        ESPL_TRY(run_piece(session, ids + done, piece));
+        ESPL_TRY(run_piece(session, ids + done, piece, &ticket));
         done += piece;
     }
-    return espl_tensor_read(session->runs[last].graph, session->runs[last].logits, session->logits);
+    ESPL_TRY(espl_wait(session->model->device, ticket));
+    session->logits = espl_graph_host(session->runs[last].logits);
+    return ESPL_OK;
 }
 
 espl_status espl_session_logits(espl_session *session, const float **out_logits, uint32_t *out_count) {

@@ -165,13 +165,15 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
         if (pass->logits) pass->logits->keep = true;
     }
     pass->losses = espl_graph_cross_entropy(graph, &(espl_cross_entropy){.h = hidden, .w = head, .labels = pass->labels});
-    if (!pass->losses) return espl_graph_status(graph);
-    pass->losses->keep = true;
+    espl_tensor *losses = pass->losses;
+    if (!losses) return espl_graph_status(graph);
+    pass->losses = espl_graph_to_host(graph, losses);
     if (o) {
-        espl_graph_sum(graph, &(espl_sum){.x = pass->losses, .stats = stats, .word = ESPL_STATS_LOSS,
+        espl_graph_sum(graph, &(espl_sum){.x = losses, .stats = stats, .word = ESPL_STATS_LOSS,
                                           .factor_word = ESPL_STEP_LOSS_SCALE});
-        ESPL_TRY(espl_graph_backward(graph, pass->losses));
+        ESPL_TRY(espl_graph_backward(graph, losses));
         add_optimiser(graph, model, params, stats);
+        pass->stats = espl_graph_to_host(graph, stats);
     }
     ESPL_TRY(espl_graph_plan(graph));
     pass->step = espl_graph_step_pointer(graph, espl_graph_step(graph));
@@ -212,9 +214,16 @@ espl_status espl_pass_micro(espl_pass *pass, const int32_t *ids, const int32_t *
     return ESPL_OK;
 }
 
-espl_status espl_pass_loss(espl_pass *pass, float *scratch, double *out_sum) {
-    ESPL_TRY(espl_tensor_read(pass->graph, pass->losses, scratch));
+espl_status espl_pass_loss(espl_pass *pass, espl_ticket ticket, double *out_sum) {
+    ESPL_TRY(espl_wait(espl_graph_device(pass->graph), ticket));
+    const float *losses = espl_graph_host(pass->losses);
     *out_sum = 0;
-    for (uint32_t i = 0; i < pass->losses->rows; i++) *out_sum += scratch[i];
+    for (uint32_t i = 0; i < pass->losses->rows; i++) *out_sum += losses[(size_t)i * pass->losses->stride];
+    return ESPL_OK;
+}
+
+espl_status espl_pass_stats(espl_pass *pass, espl_ticket ticket, float out_stats[ESPL_STATS_WORDS]) {
+    ESPL_TRY(espl_wait(espl_graph_device(pass->graph), ticket));
+    memcpy(out_stats, espl_graph_host(pass->stats), ESPL_STATS_WORDS * sizeof *out_stats);
     return ESPL_OK;
 }

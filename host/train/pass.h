@@ -28,7 +28,8 @@ typedef struct espl_pass_params {
 typedef struct espl_pass {
     espl_graph *graph;      /* owned */
     espl_tensor *ids, *labels; /* STEP [1, batch * tokens] */
-    espl_tensor *losses;    /* [batch * tokens, 1], kept */
+    espl_tensor *losses;    /* [batch * tokens, 1], for the host */
+    espl_tensor *stats;     /* [1, ESPL_STATS_WORDS], for the host after END; NULL without gradients */
     espl_tensor *logits;    /* kept if asked for */
     uint32_t *step;         /* the step buffer's words */
 } espl_pass;
@@ -41,7 +42,9 @@ void espl_pass_finish(espl_pass *pass);
 void espl_pass_set(espl_pass *pass, uint32_t word, float value);
 /* One micro-batch: ids and labels (batch * tokens each) and submission. */
 espl_status espl_pass_micro(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_ticket *out_ticket);
-/* Sum of the token losses of the last micro-batch, in double. Blocking. scratch has room for batch * tokens floats. */
-espl_status espl_pass_loss(espl_pass *pass, float *scratch, double *out_sum);
+/* Sum of the token losses of the micro-batch with this ticket, the last one, in double. Blocking. */
+espl_status espl_pass_loss(espl_pass *pass, espl_ticket ticket, double *out_sum);
+/* The statistics after END with this ticket. Blocking. */
+espl_status espl_pass_stats(espl_pass *pass, espl_ticket ticket, float out_stats[ESPL_STATS_WORDS]);
 
 #endif

@@ -13,7 +13,7 @@ typedef struct probe {
     espl_pass pass;
     int32_t *labels; /* owned: shifted */
     uint64_t counted;
-    float *losses, *logits; /* owned */
+    float *logits; /* owned */
     espl_tensor_entry *entries; /* owned; the first four are ids, labels, logits, loss */
     espl_store_source *sources; /* owned */
     float **copies;             /* owned: parameters or gradients as they were when read */
@@ -40,10 +40,9 @@ static espl_status shift_labels(probe *p) {
     return ESPL_OK;
 }
 
-static espl_status one_step(probe *p) {
-    espl_ticket ticket;
-    ESPL_TRY(espl_graph_submit(p->pass.graph, ESPL_PHASE_BEGIN, &ticket));
-    return espl_pass_micro(&p->pass, p->params->ids, p->labels, &ticket);
+static espl_status one_step(probe *p, espl_ticket *out_ticket) {
+    ESPL_TRY(espl_graph_submit(p->pass.graph, ESPL_PHASE_BEGIN, out_ticket));
+    return espl_pass_micro(&p->pass, p->params->ids, p->labels, out_ticket);
 }
 
 /* Reads every trained tensor (flat: parameters or gradients) into copies and names it. */
@@ -72,7 +71,7 @@ static espl_status run_steps(probe *p) {
     espl_pass_set(&p->pass, ESPL_STEP_EPSILON, 1e-8f);
     espl_pass_set(&p->pass, ESPL_STEP_WEIGHT_DECAY, (float)q->weight_decay);
     for (uint32_t i = 0; i < q->steps; i++) {
-        if (i) ESPL_TRY(one_step(p));
+        if (i) ESPL_TRY(one_step(p, &ticket));
         ESPL_TRY(espl_graph_submit(p->pass.graph, ESPL_PHASE_END, &ticket));
     }
     return q->steps ? read_group(p, format, p->store->flat, p->store->entry_count) : ESPL_OK;
@@ -87,15 +86,15 @@ static espl_status run(probe *p, const char *path) {
     const espl_pass_params pass = {.batch = q->rows, .tokens = q->tokens, .optimiser = p->store ? &p->optimiser : NULL,
                                    .recompute = q->recompute, .keep_logits = true, .decay_all = true};
     ESPL_TRY(espl_pass_init(&p->pass, p->model, &pass));
-    ESPL_TRY(espl_new(ctx, tokens * sizeof *p->losses, &p->losses));
     ESPL_TRY(espl_new(ctx, tokens * vocabulary * sizeof *p->logits, &p->logits));
     ESPL_TRY(espl_new(ctx, (PROBE_FIXED + 2 * n) * sizeof *p->entries, &p->entries));
     ESPL_TRY(espl_new(ctx, 2 * n * sizeof *p->sources, &p->sources));
     ESPL_TRY(espl_new(ctx, 2 * n * sizeof *p->copies, &p->copies));
     espl_pass_set(&p->pass, ESPL_STEP_LOSS_SCALE, p->counted ? (float)(1.0 / (double)p->counted) : 0.0f);
-    ESPL_TRY(one_step(p));
+    espl_ticket ticket;
+    ESPL_TRY(one_step(p, &ticket));
     double sum;
-    ESPL_TRY(espl_pass_loss(&p->pass, p->losses, &sum));
+    ESPL_TRY(espl_pass_loss(&p->pass, ticket, &sum));
     ESPL_TRY(espl_tensor_read(p->pass.graph, p->pass.logits, p->logits));
     const double loss = p->counted ? sum / (double)p->counted : 0;
     if (p->store) {
@@ -131,7 +130,6 @@ espl_status espl_probe(espl_model *model, espl_adapter *adapter, const espl_prob
     espl_free(ctx, &p.entries);
     espl_free(ctx, &p.sources);
     espl_free(ctx, &p.labels);
-    espl_free(ctx, &p.losses);
     espl_free(ctx, &p.logits);
     espl_pass_finish(&p.pass);
     if (p.store) espl_optimiser_finish(&p.optimiser);

@@ -67,7 +67,6 @@ static espl_status create(espl_trainer *t) {
     t->order_epoch = UINT64_MAX;
     ESPL_TRY(espl_new(t->ctx, tokens * p->accumulate * sizeof *t->ids, &t->ids));
     ESPL_TRY(espl_new(t->ctx, tokens * p->accumulate * sizeof *t->labels, &t->labels));
-    ESPL_TRY(espl_new(t->ctx, tokens * sizeof *t->losses, &t->losses));
     ESPL_TRY(espl_optimiser_init(&t->optimiser, espl_trainer_store(t)));
     const espl_pass_params pass = {.batch = p->batch,
                                    .tokens = context,
@@ -115,7 +114,6 @@ void espl_trainer_destroy(espl_trainer **trainer) {
     espl_free(ctx, &t->order);
     espl_free(ctx, &t->ids);
     espl_free(ctx, &t->labels);
-    espl_free(ctx, &t->losses);
     espl_free(ctx, trainer);
 }
 
@@ -158,9 +156,9 @@ static espl_status run_step(espl_trainer *t, float out_stats[ESPL_STATS_WORDS]) 
     for (uint32_t i = 0; i < p->accumulate; i++)
         ESPL_TRY(espl_pass_micro(&t->train, t->ids + i * micro, t->labels + i * micro, &ticket));
     ESPL_TRY(espl_graph_submit(t->train.graph, ESPL_PHASE_END, &ticket));
-    ESPL_TRY(espl_wait(t->model->device, ticket));
+    ESPL_TRY(espl_pass_stats(&t->train, ticket, out_stats));
     t->step++;
-    return espl_optimiser_stats(&t->optimiser, out_stats);
+    return ESPL_OK;
 }
 
 static void report(espl_trainer *t, const float stats[ESPL_STATS_WORDS], espl_progress *out) {
@@ -208,7 +206,7 @@ uint64_t espl_trainer_activation_bytes(const espl_trainer *t) {
 
 /* Rows of a part through a pass without gradients; a short last batch is filled with rows that do not count. */
 static espl_status evaluate(espl_pass *pass, const espl_dataset *dataset, espl_part part, uint32_t batch, int32_t *ids,
-                            int32_t *labels, float *losses, double *out_loss, uint64_t *out_labels) {
+                            int32_t *labels, double *out_loss, uint64_t *out_labels) {
     const uint32_t context = espl_dataset_context(dataset), rows = espl_dataset_rows(dataset, part);
     double sum = 0;
     uint64_t counted = 0;
@@ -225,7 +223,7 @@ static espl_status evaluate(espl_pass *pass, const espl_dataset *dataset, espl_p
         espl_ticket ticket;
         double batch_sum;
         ESPL_TRY(espl_pass_micro(pass, ids, labels, &ticket));
-        ESPL_TRY(espl_pass_loss(pass, losses, &batch_sum));
+        ESPL_TRY(espl_pass_loss(pass, ticket, &batch_sum));
         sum += batch_sum;
     }
     *out_loss = counted ? sum / (double)counted : NAN;
@@ -241,7 +239,7 @@ espl_status espl_trainer_evaluate(espl_trainer *t, double *out_loss) {
         const espl_pass_params pass = {.batch = t->params.batch, .tokens = espl_dataset_context(t->dataset)};
         ESPL_TRY(espl_pass_init(&t->evaluation, t->model, &pass));
     }
-    return evaluate(&t->evaluation, t->dataset, part, t->params.batch, t->ids, t->labels, t->losses, out_loss, &labels);
+    return evaluate(&t->evaluation, t->dataset, part, t->params.batch, t->ids, t->labels, out_loss, &labels);
 }
 
 espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, double *out_loss,
@@ -250,7 +248,6 @@ espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32
     const uint32_t context = espl_dataset_context(dataset);
     espl_pass pass = {0};
     int32_t *ids = NULL, *labels = NULL;
-    float *losses = NULL;
     espl_status status = ESPL_OK;
     *out_loss = NAN;
     *out_labels = 0;
@@ -264,12 +261,10 @@ espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32
     ESPL_GOTO(espl_pass_init(&pass, model, &params));
     ESPL_GOTO(espl_new(ctx, (size_t)batch * context * sizeof *ids, &ids));
     ESPL_GOTO(espl_new(ctx, (size_t)batch * context * sizeof *labels, &labels));
-    ESPL_GOTO(espl_new(ctx, (size_t)batch * context * sizeof *losses, &losses));
-    ESPL_GOTO(evaluate(&pass, dataset, (espl_part)part, batch, ids, labels, losses, out_loss, out_labels));
+    ESPL_GOTO(evaluate(&pass, dataset, (espl_part)part, batch, ids, labels, out_loss, out_labels));
 fail:
     espl_pass_finish(&pass);
     espl_free(ctx, &ids);
     espl_free(ctx, &labels);
-    espl_free(ctx, &losses);
     return status;
 }

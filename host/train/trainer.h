@@ -23,7 +23,6 @@ struct espl_trainer {
     uint32_t *order;        /* owned: of epoch order_epoch */
     uint64_t order_epoch;
     int32_t *ids, *labels;  /* owned: accumulate * batch * context */
-    float *losses;          /* owned: batch * context */
     double seconds[32];     /* of the newest steps, a ring */
     uint32_t seconds_count;
 };

@@ -121,7 +121,7 @@ static void show_progress(training *run, bool important) {
     const espl_progress *now = &run->progress;
     char left[32], validation[64] = "";
     if (!isnan(run->validation_loss))
-        snprintf(validation, sizeof validation, "  validation perplexity %.3f (step %u)", exp(run->validation_loss),
+        snprintf(validation, sizeof validation, "  perplexity %.5g (step %u)", exp(run->validation_loss),
                  run->validation_step);
     progress_show(&run->line, important, "step %u/%u  loss %.4f  lr %.2e  %.0f tokens/s  %s left%s", now->step,
                   now->steps, now->loss, now->learning_rate, now->tokens_per_second,
