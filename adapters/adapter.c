@@ -267,22 +267,6 @@ uint64_t espl_adapter_parameters(const espl_adapter *adapter) {
 
 /* ---- Saving ---- */
 
-static espl_status save_tensors(espl_adapter *adapter, const char *path) {
-    espl_context *ctx = adapter->model->ctx;
-    espl_store *store = &adapter->store;
-    espl_tensor_entry *entries = NULL;
-    espl_store_source *sources = NULL;
-    espl_status status = espl_new(ctx, store->entry_count * sizeof *entries, &entries);
-    if (status == ESPL_OK) status = espl_new(ctx, store->entry_count * sizeof *sources, &sources);
-    if (status == ESPL_OK) status = espl_store_entries(store, "%s", (espl_span){0}, entries, sources);
-    const espl_tensors_metadata_pair format = {"format", "pt"};
-    if (status == ESPL_OK) status = espl_tensors_write(ctx, path, entries, store->entry_count, &format, 1);
-    if (entries && sources) espl_store_entries_finish(ctx, entries, sources, store->entry_count);
-    espl_free(ctx, &entries);
-    espl_free(ctx, &sources);
-    return status;
-}
-
 espl_status espl_adapter_save(espl_adapter *adapter, const char *folder) {
     espl_context *ctx = adapter->model->ctx;
     ESPL_TRY(espl_os_make_folder(ctx, folder));
@@ -294,7 +278,7 @@ espl_status espl_adapter_save(espl_adapter *adapter, const char *folder) {
     ESPL_TRY(status);
     /* The weights come last: a folder with weights is complete. */
     ESPL_TRY(espl_format(ctx, &path, "%s/adapter_model.safetensors", folder));
-    status = save_tensors(adapter, path);
+    status = espl_store_save(&adapter->store, path);
     espl_free(ctx, &path);
     return status;
 }

@@ -8,7 +8,7 @@
 #define ROW(field, kind, may_lower, meaning) \
     { #field, offsetof(espl_capabilities, field), ESPL_CAPABILITY_##kind, may_lower, meaning }
 const espl_capability_row espl_capability_rows[] = {
-    ROW(cpu, BOOL, true, "a software driver"),
+    ROW(cpu, BOOL, true, "a software driver: gets kernels of its own"),
     ROW(unified_memory, BOOL, true, "device memory that the host can map"),
     ROW(timeline, BOOL, true, "timeline semaphores"),
     ROW(timestamps, BOOL, true, "times of kernels can be measured"),

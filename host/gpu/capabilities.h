@@ -69,7 +69,7 @@ typedef struct espl_capability_row {
     const char *name;
     size_t offset;
     espl_capability_kind kind;
-    bool may_lower; /* a smaller value is a weaker device */
+    bool may_lower; /* a smaller value is a weaker device, or for cpu one that gets the kernels of others */
     const char *meaning;
 } espl_capability_row;
 extern const espl_capability_row espl_capability_rows[];

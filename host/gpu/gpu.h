@@ -99,6 +99,8 @@ void *espl_span_host(espl_span span);
  * wait for what was submitted before. bytes and the spans' offsets are multiples of 4. */
 espl_status espl_upload(espl_device *device, espl_span to, const void *from, uint64_t bytes);
 espl_status espl_download(espl_device *device, espl_span from, void *to, uint64_t bytes);
+/* Zeros, by the device; does not wait. */
+espl_status espl_clear(espl_device *device, espl_span span);
 
 /* ---- Kernels ---- */
 

@@ -285,3 +285,14 @@ espl_status espl_download(espl_device *device, espl_span from, void *to, uint64_
     }
     return ESPL_OK;
 }
+
+espl_status espl_clear(espl_device *device, espl_span span) {
+    espl_commands *commands = NULL;
+    espl_ticket ticket;
+    espl_status status = espl_commands_begin(device, "clear", &commands);
+    if (status == ESPL_OK) status = espl_commands_fill(commands, span, 0);
+    if (status == ESPL_OK) status = espl_commands_end(commands);
+    if (status == ESPL_OK) status = espl_submit(device, &commands, 1, &ticket);
+    espl_commands_destroy(&commands);
+    return status;
+}

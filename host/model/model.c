@@ -321,21 +321,6 @@ static espl_status copy_file(espl_model *model, const char *name, const char *fo
     return status;
 }
 
-static espl_status save_weights(espl_model *model, const char *path) {
-    espl_store *store = &model->store;
-    espl_tensor_entry *entries = NULL;
-    espl_store_source *sources = NULL;
-    espl_status status = espl_new(model->ctx, store->entry_count * sizeof *entries, &entries);
-    if (status == ESPL_OK) status = espl_new(model->ctx, store->entry_count * sizeof *sources, &sources);
-    if (status == ESPL_OK) status = espl_store_entries(store, "%s", (espl_span){0}, entries, sources);
-    const espl_tensors_metadata_pair format = {"format", "pt"};
-    if (status == ESPL_OK) status = espl_tensors_write(model->ctx, path, entries, store->entry_count, &format, 1);
-    if (entries && sources) espl_store_entries_finish(model->ctx, entries, sources, store->entry_count);
-    espl_free(model->ctx, &entries);
-    espl_free(model->ctx, &sources);
-    return status;
-}
-
 espl_status espl_model_save(espl_model *model, const char *folder) {
     static const char *const companions[] = {
         "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
@@ -354,7 +339,7 @@ espl_status espl_model_save(espl_model *model, const char *folder) {
     espl_free(model->ctx, &path);
     ESPL_TRY(status);
     ESPL_TRY(espl_format(model->ctx, &path, "%s/model.safetensors", folder));
-    status = save_weights(model, path);
+    status = espl_store_save(&model->store, path);
     espl_free(model->ctx, &path);
     return status;
 }

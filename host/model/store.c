@@ -47,17 +47,6 @@ static uint64_t matrix_bytes(const espl_matrix *m) {
     return (uint64_t)m->rows * m->stride * espl_dtype_bytes(m->dtype);
 }
 
-static espl_status zero(espl_store *store, espl_span span) {
-    espl_commands *commands = NULL;
-    espl_ticket ticket;
-    espl_status status = espl_commands_begin(store->device, "zero", &commands);
-    if (status == ESPL_OK) status = espl_commands_fill(commands, span, 0);
-    if (status == ESPL_OK) status = espl_commands_end(commands);
-    if (status == ESPL_OK) status = espl_submit(store->device, &commands, 1, &ticket);
-    espl_commands_destroy(&commands);
-    return status;
-}
-
 espl_status espl_store_place(espl_store *store, bool flat) {
     uint64_t bytes = 0;
     store->flat_count = 0;
@@ -75,7 +64,7 @@ espl_status espl_store_place(espl_store *store, bool flat) {
     if (flat) {
         ESPL_TRY(espl_arena_take(&store->arena, store->flat_count * 4, &store->flat));
         store->flat.bytes = store->flat_count * 4;
-        ESPL_TRY(zero(store, store->flat));
+        ESPL_TRY(espl_clear(store->device, store->flat));
     } else {
         ESPL_TRY(espl_arena_reserve(&store->arena, bytes));
     }
@@ -87,7 +76,7 @@ espl_status espl_store_place(espl_store *store, bool flat) {
         }
         ESPL_TRY(espl_arena_take(&store->arena, matrix_bytes(m), &m->span));
         m->span.bytes = matrix_bytes(m);
-        ESPL_TRY(zero(store, m->span));
+        ESPL_TRY(espl_clear(store->device, m->span));
     }
     return ESPL_OK;
 }
@@ -249,4 +238,18 @@ void espl_store_entries_finish(espl_context *ctx, espl_tensor_entry *entries, es
         espl_free(ctx, &name);
         espl_free(ctx, &sources[i].values);
     }
+}
+
+espl_status espl_store_save(espl_store *store, const char *path) {
+    espl_tensor_entry *entries = NULL;
+    espl_store_source *sources = NULL;
+    espl_status status = espl_new(store->ctx, store->entry_count * sizeof *entries, &entries);
+    if (status == ESPL_OK) status = espl_new(store->ctx, store->entry_count * sizeof *sources, &sources);
+    if (status == ESPL_OK) status = espl_store_entries(store, "%s", (espl_span){0}, entries, sources);
+    const espl_tensors_metadata_pair format = {"format", "pt"};
+    if (status == ESPL_OK) status = espl_tensors_write(store->ctx, path, entries, store->entry_count, &format, 1);
+    if (entries && sources) espl_store_entries_finish(store->ctx, entries, sources, store->entry_count);
+    espl_free(store->ctx, &entries);
+    espl_free(store->ctx, &sources);
+    return status;
 }

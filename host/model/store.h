@@ -66,15 +66,18 @@ const espl_entry *espl_store_find(const espl_store *store, const char *name);
 /* Every entry from the set by name or alias; prefix (may be "") stands before the names in the file.
  * Fails: FORMAT naming the tensor that is missing or has another shape, with both shapes. */
 espl_status espl_store_load(espl_store *store, const espl_tensors *set, const char *prefix);
-/* Room for espl_store_add_entries: one per entry, which reads the device while it is written. name_format has one %s. */
+/* All entries in f32 under their names, as one safetensors file that is there whole or not at all. */
+espl_status espl_store_save(espl_store *store, const char *path);
+
+/* For files of more than one group of tensors: one source per entry, which reads the device while it is written. */
 typedef struct espl_store_source {
     espl_store *store;
     const espl_entry *entry;
     espl_span flat; /* block NULL: the store's own memory */
     float *values;  /* owned: the tensor being written */
 } espl_store_source;
-/* Fills entries (and sources, which must outlive the write) for espl_tensors_write; names are owned by the caller of
- * espl_store_entries_finish. */
+/* Fills entries (and sources, which must outlive the write) for espl_tensors_write; name_format has one %s. The names are
+ * freed by espl_store_entries_finish. */
 espl_status espl_store_entries(espl_store *store, const char *name_format, espl_span flat, espl_tensor_entry *entries,
                                espl_store_source *sources);
 void espl_store_entries_finish(espl_context *ctx, espl_tensor_entry *entries, espl_store_source *sources, size_t count);

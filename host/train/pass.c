@@ -10,17 +10,6 @@
 
 /* ---- Optimiser state ---- */
 
-static espl_status zero(espl_device *device, espl_span span) {
-    espl_commands *commands = NULL;
-    espl_ticket ticket;
-    espl_status status = espl_commands_begin(device, "zero", &commands);
-    if (status == ESPL_OK) status = espl_commands_fill(commands, span, 0);
-    if (status == ESPL_OK) status = espl_commands_end(commands);
-    if (status == ESPL_OK) status = espl_submit(device, &commands, 1, &ticket);
-    espl_commands_destroy(&commands);
-    return status;
-}
-
 espl_status espl_optimiser_init(espl_optimiser *optimiser, espl_store *store) {
     *optimiser = (espl_optimiser){.store = store};
     espl_arena_init(&optimiser->arena, store->device, ESPL_ARENA_STATE, "optimiser");
@@ -31,7 +20,7 @@ espl_status espl_optimiser_init(espl_optimiser *optimiser, espl_store *store) {
         status = espl_arena_take(&optimiser->arena, bytes, spans[i]);
         if (status != ESPL_OK) break;
         spans[i]->bytes = bytes;
-        status = zero(store->device, *spans[i]);
+        status = espl_clear(store->device, *spans[i]);
     }
     if (status != ESPL_OK) espl_optimiser_finish(optimiser);
     return status;

@@ -704,10 +704,14 @@ int op_main(const char *name, const struct CMUnitTest *tests, size_t count) {
     clean_up_after_failure();
     if (capabilities()->cpu) {
         fprintf(stderr, "%s with the variants of a GPU\n", name);
-        capabilities()->cpu = false;
+        espl_device_destroy(&device);
+        params.limits = "cpu=0";
+        if (espl_device_create(context, &params, &device) != ESPL_OK) {
+            fprintf(stderr, "%s: %s\n", name, espl_context_message(context));
+            return 1;
+        }
         failed += _cmocka_run_group_tests(name, tests, count, NULL, NULL);
         clean_up_after_failure();
-        capabilities()->cpu = true;
     }
     espl_device_destroy(&device);
     espl_context_destroy(&context);
