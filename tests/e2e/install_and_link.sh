@@ -25,7 +25,7 @@ find_package(espalier REQUIRED)
 add_executable(stranger $work/program.c)
 target_link_libraries(stranger PRIVATE espalier::espalier)
 END
-check "find_package" cmake -S "$work/by-cmake" -B "$work/by-cmake/build" -DCMAKE_PREFIX_PATH="$prefix"
+check "find_package" cmake -G Ninja -S "$work/by-cmake" -B "$work/by-cmake/build" -DCMAKE_PREFIX_PATH="$prefix"
 check "builds with CMake" cmake --build "$work/by-cmake/build"
 pkg() { PKG_CONFIG_PATH=${pc%/*} pkg-config "$@" espalier; }
 check "builds with pkg-config" sh -c "${CC:-cc} -std=c11 -Wall -Werror $(pkg --cflags) '$work/program.c' -o '$work/by-pkg-config' $(pkg --libs)"
@@ -36,7 +36,12 @@ if [ $status -ne 0 ] || ! grep -q '{' "$work/out"; then
     finish
 fi
 for made in "$work/by-cmake/build/stranger" "$work/by-pkg-config"; do
-    check "runs: ${made#"$work"/}" env LD_LIBRARY_PATH="$prefix/lib" timeout 300 "$made" "$SOURCE/tools/base"
-    check "it writes text: $(head -c 60 "$work/check.log" | tr '\n' ' ')" test "$(wc -c < "$work/check.log")" -gt 100
+    LD_LIBRARY_PATH=$prefix/lib timeout 300 "$made" "$SOURCE/tools/base" > "$work/out" 2> "$work/err"
+    status=$?
+    if [ $status -eq 0 ] && [ "$(wc -c < "$work/out")" -gt 100 ]; then
+        ok "${made#"$work"/} writes: $(head -c 60 "$work/out" | tr '\n' ' ')"
+    else
+        not_ok "${made#"$work"/} writes text" "exit status $status" "$(tail -n 3 "$work/err")"
+    fi
 done
 finish

@@ -87,6 +87,9 @@ static espl_status bench_train(bench *bench) {
 
 static espl_status open_session(bench *bench) {
     if (bench->session) return ESPL_OK;
+    /* The base alone, unless an adapter was asked for: training is measured before. */
+    const options *opts = bench->program->options;
+    if (!opts->method && opts->adapters.count == 0) ESPL_TRY(espl_model_activate(bench->program->model, ""));
     espl_session_params params = {.context = bench->context + 64};
     return espl_session_create(bench->program->model, &params, &bench->session);
 }

@@ -42,7 +42,7 @@ static const command commands[] = {
      "  first-step  seconds from the start of the process to the end of the first training step\n"
      "  train       tokens/s of LoRA of rank 8 on every linear layer of every block\n"
      "  prompt      tokens/s of reading a prompt of --context tokens\n"
-     "  generate    tokens/s of writing one token after the other\n"
+     "  generate    tokens/s of writing one token after the other; both with the adapter where --adapter names one\n"
      "  matmul      products alone, GFLOP/s, beside OpenBLAS where it is installed (only when named)\n"
      "Figures are medians. host%: share of the time in which the host worked instead of waiting for the\n"
      "device (processor time of the calling thread).\n",
