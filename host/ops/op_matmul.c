@@ -56,7 +56,6 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
     const uint32_t spec[] = {v->local,  1,         1,
                              v->tile_m, v->tile_n, v->tile_k,
                              v->lane_m, v->lane_n, view->orientation,
-                             view->bias.block != NULL, view->residual.block != NULL, view->accumulate,
                              view->norm.block != NULL};
     size_t kind = view->b_dtype == ESPL_DTYPE_F32 ? 0 : view->b_dtype == ESPL_DTYPE_F16 ? 1 : 2;
     const espl_kernel *kernel;
@@ -73,8 +72,9 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
                               .residual_stride = view->residual_stride,
                               .c_stride = view->c_stride,
                               .scale = view->scale,
-                              .beta = 1.0f,
-                              .eps = view->eps};
+                              .eps = view->eps,
+                              .flags = (view->bias.block ? MATMUL_BIAS : 0) | (view->residual.block ? MATMUL_RESIDUAL : 0) |
+                                       (view->accumulate ? MATMUL_ACCUMULATE : 0)};
     const espl_dispatch dispatch = {.kernel = kernel,
                                     .label = label,
                                     .bind = {[MATMUL_BIND_A] = view->a,
