@@ -197,8 +197,12 @@ static espl_status load_tensors(espl_adapter *adapter, const char *folder) {
     char *path;
     espl_tensors *set = NULL;
     ESPL_TRY(espl_format(ctx, &path, "%s/adapter_model.safetensors", folder));
-    espl_status status = espl_tensors_open(ctx, path, &set);
-    if (status == ESPL_OK) status = add_aliases(adapter);
+    espl_status status = espl_tensors_open(ctx, path, &set); /* names the path itself */
+    if (status != ESPL_OK) {
+        espl_free(ctx, &path);
+        return status;
+    }
+    status = add_aliases(adapter);
     if (status == ESPL_OK) status = espl_store_load(&adapter->store, set, "");
     for (size_t i = 0; status == ESPL_OK && i < espl_tensors_count(set); i++) {
         if (!espl_store_find(&adapter->store, espl_tensors_name(set, i)))
@@ -271,14 +275,14 @@ espl_status espl_adapter_save(espl_adapter *adapter, const char *folder) {
     espl_context *ctx = adapter->model->ctx;
     ESPL_TRY(espl_os_make_folder(ctx, folder));
     char *path;
-    ESPL_TRY(espl_format(ctx, &path, "%s/adapter_config.json", folder));
-    espl_status status = espl_json_set(ctx, adapter->config, "inference_mode", json_true());
-    if (status == ESPL_OK) status = espl_json_save(ctx, path, adapter->config);
+    /* The weights come first: where they do not fit the disk, what was in the folder stays as it was. */
+    ESPL_TRY(espl_format(ctx, &path, "%s/adapter_model.safetensors", folder));
+    espl_status status = espl_store_save(&adapter->store, path);
     espl_free(ctx, &path);
     ESPL_TRY(status);
-    /* The weights come last: a folder with weights is complete. */
-    ESPL_TRY(espl_format(ctx, &path, "%s/adapter_model.safetensors", folder));
-    status = espl_store_save(&adapter->store, path);
+    ESPL_TRY(espl_format(ctx, &path, "%s/adapter_config.json", folder));
+    status = espl_json_set(ctx, adapter->config, "inference_mode", json_true());
+    if (status == ESPL_OK) status = espl_json_save(ctx, path, adapter->config);
     espl_free(ctx, &path);
     return status;
 }

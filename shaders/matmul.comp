@@ -83,8 +83,9 @@ void main()
     uint k = 0;
     for (; k + TILE_K <= push.k; k += TILE_K)
         add_terms(k, TILE_K, false);
-    for (; k < push.k; k += 4)
-        add_terms(k, 4, true);
+    if (TAIL != 0)
+        for (; k < push.k; k += 4)
+            add_terms(k, 4, true);
 
     EACH(i, LANE_M) EACH(j, LANE_N / 4) {
         const uint at = i * LANE_N + 4 * j;

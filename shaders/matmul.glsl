@@ -10,6 +10,8 @@ layout(constant_id = MATMUL_SPEC_LANE_M) const uint LANE_M = 8;
 layout(constant_id = MATMUL_SPEC_LANE_N) const uint LANE_N = 4;
 layout(constant_id = MATMUL_SPEC_ORIENTATION) const uint ORIENTATION = MATMUL_NT;
 
+layout(constant_id = MATMUL_SPEC_TAIL) const uint TAIL = 1;
+
 layout(std430, set = 0, binding = MATMUL_BIND_A) restrict readonly buffer matmul_a { vec4 a[]; };
 layout(std430, set = 0, binding = MATMUL_BIND_B) restrict readonly buffer matmul_b { B_QUAD b[]; };
 layout(std430, set = 0, binding = MATMUL_BIND_BIAS) restrict readonly buffer matmul_bias { vec4 bias[]; };
@@ -30,7 +32,7 @@ void finish(uint m, uint n, vec4 sum)
         v += residual[(push.residual_offset + m * push.residual_stride + n) / 4];
     if ((push.flags & MATMUL_ACCUMULATE) != 0)
         v += c[at];
-    if (n + 4 <= push.n) {
+    if (TAIL == 0 || n + 4 <= push.n) {
         c[at] = v;
     } else {
         c[at].x = v.x;

@@ -33,7 +33,8 @@
 #define MATMUL_SPEC_LANE_M 6       /* rows of C one invocation makes */
 #define MATMUL_SPEC_LANE_N 7       /* columns of C one invocation makes */
 #define MATMUL_SPEC_ORIENTATION 8  /* MATMUL_NT, MATMUL_NN, MATMUL_TN */
-#define MATMUL_SPEC_NORM 9         /* 1: rows of A are normalised; matmul_few only */
+#define MATMUL_SPEC_TAIL 9         /* 0: k is a multiple of TILE_K and n of 4, and the code for other sizes is left out */
+#define MATMUL_SPEC_NORM 10        /* 1: rows of A are normalised; matmul_few only */
 
 #define MATMUL_BIAS 1u       /* add bias[n] */
 #define MATMUL_RESIDUAL 2u   /* add residual[m,n] */

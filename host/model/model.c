@@ -326,20 +326,20 @@ espl_status espl_model_save(espl_model *model, const char *folder) {
         "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
         "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja"};
     ESPL_TRY(espl_os_make_folder(model->ctx, folder));
-    /* The weights come last: a folder with weights is complete. */
-    for (size_t i = 0; i < ESPL_COUNT(companions); i++) ESPL_TRY(copy_file(model, companions[i], folder));
     char *path;
+    /* The weights come first: where they do not fit the disk, what was in the folder stays as it was. */
+    ESPL_TRY(espl_format(model->ctx, &path, "%s/model.safetensors", folder));
+    espl_status status = espl_store_save(&model->store, path);
+    espl_free(model->ctx, &path);
+    ESPL_TRY(status);
+    for (size_t i = 0; i < ESPL_COUNT(companions); i++) ESPL_TRY(copy_file(model, companions[i], folder));
     ESPL_TRY(espl_format(model->ctx, &path, "%s/config.json", folder));
     json_t *config = json_copy(model->json);
-    espl_status status = espl_json_set(model->ctx, config, "torch_dtype", json_string("float32"));
+    status = espl_json_set(model->ctx, config, "torch_dtype", json_string("float32"));
     if (status == ESPL_OK && json_object_get(config, "dtype"))
         status = espl_json_set(model->ctx, config, "dtype", json_string("float32"));
     if (status == ESPL_OK) status = espl_json_save(model->ctx, path, config);
     espl_json_destroy(&config);
-    espl_free(model->ctx, &path);
-    ESPL_TRY(status);
-    ESPL_TRY(espl_format(model->ctx, &path, "%s/model.safetensors", folder));
-    status = espl_store_save(&model->store, path);
     espl_free(model->ctx, &path);
     return status;
 }

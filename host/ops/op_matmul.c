@@ -11,6 +11,7 @@ typedef struct variant {
     bool cpu;
     uint32_t orientation;    /* ANY: each */
     uint32_t m_max, n_max;   /* sizes of C it is for */
+    uint32_t k_max;          /* terms of a sum it is for: short sums like small steps, which also compile faster */
     const espl_shader *shader[3]; /* by dtype of B: f32, f16, bf16 */
     uint32_t local, tile_m, tile_n, tile_k, lane_m, lane_n;
 } variant;
@@ -18,29 +19,31 @@ typedef struct variant {
 enum { ANY = UINT32_MAX };
 #define SHADERS(name) {&espl_shader_##name##_f32, &espl_shader_##name##_f16, &espl_shader_##name##_bf16}
 static const variant variants[] = {
-    {true, MATMUL_NT, 1, ANY, SHADERS(matmul_few), 8, 1, 16, 32, 1, 16},
-    {true, MATMUL_NT, 2, ANY, SHADERS(matmul_few), 8, 2, 16, 32, 2, 16},
-    {true, MATMUL_NT, 4, ANY, SHADERS(matmul_few), 8, 4, 16, 32, 4, 16},
-    {true, MATMUL_NT, 16, ANY, SHADERS(matmul_few), 8, 8, 16, 32, 8, 16},
-    {true, MATMUL_NT, ANY, 8, SHADERS(matmul), 8, 64, 8, 8, 8, 8},
-    {true, MATMUL_NT, 48, ANY, SHADERS(matmul), 8, 32, 16, 8, 4, 16},
-    {true, MATMUL_NT, ANY, ANY, SHADERS(matmul), 8, 64, 16, 8, 8, 16},
-    {true, MATMUL_NN, 1, ANY, SHADERS(matmul_col), 8, 1, 64, 8, 1, 8},
-    {true, MATMUL_NN, 8, ANY, SHADERS(matmul_col), 8, 8, 64, 8, 8, 8},
-    {true, MATMUL_NN, ANY, 8, SHADERS(matmul), 8, 64, 8, 8, 8, 8},
-    {true, MATMUL_NN, ANY, ANY, SHADERS(matmul), 8, 64, 16, 8, 8, 16},
-    {true, MATMUL_TN, ANY, 16, SHADERS(matmul), 8, 64, 8, 4, 8, 8},
-    {true, MATMUL_TN, ANY, ANY, SHADERS(matmul_col), 8, 8, 32, 4, 8, 4},
-    {false, MATMUL_NT, 1, ANY, SHADERS(matmul_few), 64, 1, 4, 256, 1, 4},
-    {false, MATMUL_NT, 8, ANY, SHADERS(matmul_few), 64, 8, 4, 256, 8, 4},
-    {false, ANY, ANY, ANY, SHADERS(matmul_tile), 128, 64, 64, 16, 8, 4},
+    {true, MATMUL_NT, 1, ANY, ANY, SHADERS(matmul_few), 8, 1, 16, 32, 1, 16},
+    {true, MATMUL_NT, 2, ANY, ANY, SHADERS(matmul_few), 8, 2, 16, 32, 2, 16},
+    {true, MATMUL_NT, 4, ANY, ANY, SHADERS(matmul_few), 8, 4, 16, 32, 4, 16},
+    {true, MATMUL_NT, 16, ANY, ANY, SHADERS(matmul_few), 8, 8, 16, 32, 8, 16},
+    {true, MATMUL_NT, ANY, 8, ANY, SHADERS(matmul), 8, 64, 8, 8, 8, 8},
+    {true, MATMUL_NT, 48, ANY, ANY, SHADERS(matmul), 8, 32, 16, 8, 4, 16},
+    {true, MATMUL_NT, ANY, ANY, 2048, SHADERS(matmul), 8, 64, 16, 4, 8, 16},
+    {true, MATMUL_NT, ANY, ANY, ANY, SHADERS(matmul), 8, 64, 16, 8, 8, 16},
+    {true, MATMUL_NN, 1, ANY, ANY, SHADERS(matmul_col), 8, 1, 64, 8, 1, 8},
+    {true, MATMUL_NN, 8, ANY, ANY, SHADERS(matmul_col), 8, 8, 64, 8, 8, 8},
+    {true, MATMUL_NN, ANY, 8, ANY, SHADERS(matmul), 8, 64, 8, 8, 8, 8},
+    {true, MATMUL_NN, ANY, ANY, 2048, SHADERS(matmul), 8, 64, 16, 4, 8, 16},
+    {true, MATMUL_NN, ANY, ANY, ANY, SHADERS(matmul), 8, 64, 16, 8, 8, 16},
+    {true, MATMUL_TN, ANY, 16, ANY, SHADERS(matmul), 8, 64, 8, 4, 8, 8},
+    {true, MATMUL_TN, ANY, ANY, ANY, SHADERS(matmul_col), 8, 8, 32, 4, 8, 4},
+    {false, MATMUL_NT, 1, ANY, ANY, SHADERS(matmul_few), 64, 1, 4, 256, 1, 4},
+    {false, MATMUL_NT, 8, ANY, ANY, SHADERS(matmul_few), 64, 8, 4, 256, 8, 4},
+    {false, ANY, ANY, ANY, ANY, SHADERS(matmul_tile), 128, 64, 64, 16, 8, 4},
 };
 
 static const variant *choose(const espl_device *device, const espl_matmul_view *view) {
     const bool cpu = espl_device_capabilities(device)->cpu;
     const variant *v = variants;
     while (v->cpu != cpu || (v->orientation != ANY && v->orientation != view->orientation) || view->m > v->m_max ||
-           view->n > v->n_max)
+           view->n > v->n_max || view->k > v->k_max)
         v++; /* the last row of each kind of device takes everything */
     return v;
 }
@@ -56,6 +59,7 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
     const uint32_t spec[] = {v->local,  1,         1,
                              v->tile_m, v->tile_n, v->tile_k,
                              v->lane_m, v->lane_n, view->orientation,
+                             view->k % v->tile_k || view->n % 4,
                              view->norm.block != NULL};
     size_t kind = view->b_dtype == ESPL_DTYPE_F32 ? 0 : view->b_dtype == ESPL_DTYPE_F16 ? 1 : 2;
     const espl_kernel *kernel;
@@ -220,7 +224,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
 static void fuse(espl_graph *graph, espl_node *node) {
     attribute at = attribute_of(node);
     const espl_tensor *a = node->in[0];
-    const espl_matmul_view view = {.orientation = at.orientation, .m = at.m, .n = at.n};
+    const espl_matmul_view view = {.orientation = at.orientation, .m = at.m, .n = at.n, .k = at.k};
     espl_rmsnorm norm;
     if (at.a_from || at.k != a->cols || !a->producer || a->updated || !is_few(choose(espl_graph_device(graph), &view)) ||
         !espl_rmsnorm_of(a->producer, &norm) || norm.x->updated)

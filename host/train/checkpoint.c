@@ -147,12 +147,14 @@ espl_status espl_trainer_resume(espl_trainer *t, const char *folder) {
     espl_tensors *set = NULL;
     json_t *all = NULL;
     ESPL_TRY(path_of(t, folder, &path));
-    espl_status status = espl_tensors_open(t->ctx, path, &set);
-    if (status == ESPL_OK) {
-        const char *text = espl_tensors_metadata(set, description_key);
-        status = text ? espl_json_parse(t->ctx, text, strlen(text), "description", &all)
-                      : espl_fail(t->ctx, ESPL_FORMAT, "there is no description of a trainer");
+    espl_status status = espl_tensors_open(t->ctx, path, &set); /* names the path itself */
+    if (status != ESPL_OK) {
+        espl_free(t->ctx, &path);
+        return status;
     }
+    const char *text = espl_tensors_metadata(set, description_key);
+    status = text ? espl_json_parse(t->ctx, text, strlen(text), "description", &all)
+                  : espl_fail(t->ctx, ESPL_FORMAT, "there is no description of a trainer");
     if (status == ESPL_OK) status = resume(t, set, all);
     if (status != ESPL_OK) espl_fail_in(t->ctx, status, "%s", path);
     espl_json_destroy(&all);
