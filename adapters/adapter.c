@@ -273,17 +273,19 @@ uint64_t espl_adapter_parameters(const espl_adapter *adapter) {
 
 espl_status espl_adapter_save(espl_adapter *adapter, const char *folder) {
     espl_context *ctx = adapter->model->ctx;
-    ESPL_TRY(espl_os_make_folder(ctx, folder));
-    char *path;
-    /* The weights come first: where they do not fit the disk, what was in the folder stays as it was. */
-    ESPL_TRY(espl_format(ctx, &path, "%s/adapter_model.safetensors", folder));
-    espl_status status = espl_store_save(&adapter->store, path);
-    espl_free(ctx, &path);
-    ESPL_TRY(status);
-    ESPL_TRY(espl_format(ctx, &path, "%s/adapter_config.json", folder));
-    status = espl_json_set(ctx, adapter->config, "inference_mode", json_true());
-    if (status == ESPL_OK) status = espl_json_save(ctx, path, adapter->config);
-    espl_free(ctx, &path);
+    espl_replace config = {0};
+    char *weights = NULL;
+    espl_status status = ESPL_OK;
+    ESPL_GOTO(espl_os_make_folder(ctx, folder));
+    ESPL_GOTO(espl_json_set(ctx, adapter->config, "inference_mode", json_true()));
+    /* Both are on the disk before either takes its place: where they do not fit, the folder stays as it was. */
+    ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", adapter->config, &config));
+    ESPL_GOTO(espl_format(ctx, &weights, "%s/adapter_model.safetensors", folder));
+    ESPL_GOTO(espl_store_save(&adapter->store, weights));
+    ESPL_GOTO(espl_os_replace_commit(ctx, &config));
+fail:
+    espl_os_replace_finish(ctx, &config);
+    espl_free(ctx, &weights);
     return status;
 }
 

@@ -6,7 +6,7 @@
 #ifndef ESPL_JSON_H
 #define ESPL_JSON_H
 
-#include "host/base/base.h"
+#include "host/base/os.h"
 #include <jansson.h>
 
 /* Any value as the root. An integer beyond 64 bits makes every number of that file a double ("model_max_length":
@@ -55,5 +55,8 @@ espl_status espl_json_push(espl_context *ctx, json_t *array, json_t *value);
  * byte order, ASCII only, the shortest decimal that gives the same double. */
 espl_status espl_json_print(espl_context *ctx, const json_t *root, espl_bytes *out_text);
 espl_status espl_json_save(espl_context *ctx, const char *path, const json_t *root);
+/* The same text beside folder/name, which takes its place with espl_os_replace_commit: for several files at once. */
+espl_status espl_json_replace(espl_context *ctx, const char *folder, const char *name, const json_t *root,
+                              espl_replace *out_replace);
 
 #endif

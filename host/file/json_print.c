@@ -158,3 +158,16 @@ espl_status espl_json_save(espl_context *ctx, const char *path, const json_t *ro
     espl_bytes_finish(ctx, &text);
     return status;
 }
+
+espl_status espl_json_replace(espl_context *ctx, const char *folder, const char *name, const json_t *root,
+                              espl_replace *out_replace) {
+    espl_bytes text = {0};
+    char *path = NULL;
+    espl_status status = espl_json_print(ctx, root, &text);
+    if (status == ESPL_OK) status = espl_format(ctx, &path, "%s/%s", folder, name);
+    if (status == ESPL_OK) status = espl_os_replace_begin(ctx, path, out_replace);
+    if (status == ESPL_OK) status = espl_os_replace_write(ctx, out_replace, text.data, text.count);
+    espl_free(ctx, &path);
+    espl_bytes_finish(ctx, &text);
+    return status;
+}

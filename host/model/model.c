@@ -306,14 +306,20 @@ void espl_model_destroy(espl_model **in_out_model) {
 
 /* ---- Saving and telling ---- */
 
-static espl_status copy_file(espl_model *model, const char *name, const char *folder) {
+static const char *const companions[] = {"tokenizer.json",     "tokenizer_config.json", "special_tokens_map.json",
+                                         "generation_config.json", "tokenizer.model",   "vocab.json",
+                                         "merges.txt",         "added_tokens.json",     "chat_template.jinja"};
+
+/* Begins to replace folder/name by the model's own file of that name, if there is one. */
+static espl_status begin_copy(espl_model *model, const char *name, const char *folder, espl_replace *out_replace) {
     char *from = NULL, *to = NULL;
     espl_mapping mapping = {0};
     espl_status status = espl_format(model->ctx, &from, "%s/%s", model->folder, name);
     if (status == ESPL_OK) status = espl_format(model->ctx, &to, "%s/%s", folder, name);
     if (status == ESPL_OK && espl_os_is_file(from)) {
         status = espl_os_map(model->ctx, from, &mapping);
-        if (status == ESPL_OK) status = espl_os_write_file(model->ctx, to, mapping.data, mapping.bytes);
+        if (status == ESPL_OK) status = espl_os_replace_begin(model->ctx, to, out_replace);
+        if (status == ESPL_OK) status = espl_os_replace_write(model->ctx, out_replace, mapping.data, mapping.bytes);
         espl_os_unmap(&mapping);
     }
     espl_free(model->ctx, &from);
@@ -321,26 +327,33 @@ static espl_status copy_file(espl_model *model, const char *name, const char *fo
     return status;
 }
 
-espl_status espl_model_save(espl_model *model, const char *folder) {
-    static const char *const companions[] = {
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
-        "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja"};
-    ESPL_TRY(espl_os_make_folder(model->ctx, folder));
-    char *path;
-    /* The weights come first: where they do not fit the disk, what was in the folder stays as it was. */
-    ESPL_TRY(espl_format(model->ctx, &path, "%s/model.safetensors", folder));
-    espl_status status = espl_store_save(&model->store, path);
-    espl_free(model->ctx, &path);
-    ESPL_TRY(status);
-    for (size_t i = 0; i < ESPL_COUNT(companions); i++) ESPL_TRY(copy_file(model, companions[i], folder));
-    ESPL_TRY(espl_format(model->ctx, &path, "%s/config.json", folder));
+static espl_status begin_config(espl_model *model, const char *folder, espl_replace *out_replace) {
     json_t *config = json_copy(model->json);
-    status = espl_json_set(model->ctx, config, "torch_dtype", json_string("float32"));
+    espl_status status = espl_json_set(model->ctx, config, "torch_dtype", json_string("float32"));
     if (status == ESPL_OK && json_object_get(config, "dtype"))
         status = espl_json_set(model->ctx, config, "dtype", json_string("float32"));
-    if (status == ESPL_OK) status = espl_json_save(model->ctx, path, config);
+    if (status == ESPL_OK) status = espl_json_replace(model->ctx, folder, "config.json", config, out_replace);
     espl_json_destroy(&config);
-    espl_free(model->ctx, &path);
+    return status;
+}
+
+espl_status espl_model_save(espl_model *model, const char *folder) {
+    /* All are on the disk before any takes its place: where they do not fit, the folder stays as it was. */
+    espl_replace pending[ESPL_COUNT(companions) + 1] = {0};
+    char *weights = NULL;
+    espl_status status = ESPL_OK;
+    ESPL_GOTO(espl_os_make_folder(model->ctx, folder));
+    for (size_t i = 0; i < ESPL_COUNT(companions); i++)
+        ESPL_GOTO(begin_copy(model, companions[i], folder, &pending[i]));
+    ESPL_GOTO(begin_config(model, folder, &pending[ESPL_COUNT(companions)]));
+    ESPL_GOTO(espl_format(model->ctx, &weights, "%s/model.safetensors", folder));
+    ESPL_GOTO(espl_store_save(&model->store, weights));
+    for (size_t i = 0; i < ESPL_COUNT(pending); i++) {
+        if (pending[i].path) ESPL_GOTO(espl_os_replace_commit(model->ctx, &pending[i]));
+    }
+fail:
+    for (size_t i = 0; i < ESPL_COUNT(pending); i++) espl_os_replace_finish(model->ctx, &pending[i]);
+    espl_free(model->ctx, &weights);
     return status;
 }
 

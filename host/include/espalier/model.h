@@ -37,8 +37,8 @@ espl_status espl_model_load(espl_device *device, const char *folder, const espl_
 /* Trainers, sessions and adapters of it come first. Takes and clears; NULL is accepted. */
 void espl_model_destroy(espl_model **model);
 
-/* Writes model.safetensors (the family's names, f32), the tokenizer files and config.json into folder, each file complete
- * or not at all, the weights first. */
+/* Writes model.safetensors (the family's names, f32), the tokenizer files and config.json into folder: all are on the
+ * disk before any takes its place, so that where they do not fit the folder stays as it was. */
 espl_status espl_model_save(espl_model *model, const char *folder);
 
 /* Borrowed; NULL if the folder has none. */
@@ -68,7 +68,7 @@ espl_status espl_adapter_add(espl_model *model, const char *name, const char *sp
 /* A PEFT folder: adapter_config.json and adapter_model.safetensors.
  * Fails: FORMAT naming the tensor that does not fit this model, or is missing. */
 espl_status espl_adapter_load(espl_model *model, const char *name, const char *folder, espl_adapter **out_adapter);
-/* The same folder; each file complete or not at all, the weights first. */
+/* The same folder; both files are on the disk before either takes its place. */
 espl_status espl_adapter_save(espl_adapter *adapter, const char *folder);
 /* Takes and clears. Merged weights are restored first; sessions that use it must be gone or deactivated. */
 void espl_adapter_delete(espl_adapter **adapter);
