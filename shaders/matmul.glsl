@@ -11,6 +11,7 @@ layout(constant_id = MATMUL_SPEC_LANE_N) const uint LANE_N = 4;
 layout(constant_id = MATMUL_SPEC_ORIENTATION) const uint ORIENTATION = MATMUL_NT;
 
 layout(constant_id = MATMUL_SPEC_TAIL) const uint TAIL = 1;
+layout(constant_id = MATMUL_SPEC_BIAS) const uint BIAS = 0;
 
 layout(std430, set = 0, binding = MATMUL_BIND_A) restrict readonly buffer matmul_a { vec4 a[]; };
 layout(std430, set = 0, binding = MATMUL_BIND_B) restrict readonly buffer matmul_b { B_QUAD b[]; };
@@ -26,12 +27,10 @@ void finish(uint m, uint n, vec4 sum)
         return;
     const uint at = (push.c_offset + m * push.c_stride + n) / 4;
     vec4 v = push.scale * sum;
-    if ((push.flags & MATMUL_BIAS) != 0)
+    if (BIAS != 0)
         v += bias[(push.bias_offset + n) / 4];
-    if ((push.flags & MATMUL_RESIDUAL) != 0)
+    if (push.add != 0)
         v += residual[(push.residual_offset + m * push.residual_stride + n) / 4];
-    if ((push.flags & MATMUL_ACCUMULATE) != 0)
-        v += c[at];
     if (TAIL == 0 || n + 4 <= push.n) {
         c[at] = v;
     } else {

@@ -1,6 +1,6 @@
 /* What host and device agree on for every matmul kernel (matmul*.comp); valid C and valid GLSL.
  *
- *   C[m,n] = scale * sum over k of A(m,k) * B(k,n)  (+ bias[n]) (+ residual[m,n]) (+ C[m,n])
+ *   C[m,n] = scale * sum over k of A(m,k) * B(k,n)  (+ bias[n]) (+ residual[m,n])
  * and in matmul_few, with MATMUL_SPEC_NORM, rows of A normalised first:
  *   A(m,k) = norm[k] * x[m,k] / sqrt(mean over k of x[m,k]^2 + eps)
  *
@@ -34,11 +34,8 @@
 #define MATMUL_SPEC_LANE_N 7       /* columns of C one invocation makes */
 #define MATMUL_SPEC_ORIENTATION 8  /* MATMUL_NT, MATMUL_NN, MATMUL_TN */
 #define MATMUL_SPEC_TAIL 9         /* 0: k is a multiple of TILE_K and n of 4, and the code for other sizes is left out */
-#define MATMUL_SPEC_NORM 10        /* 1: rows of A are normalised; matmul_few only */
-
-#define MATMUL_BIAS 1u       /* add bias[n] */
-#define MATMUL_RESIDUAL 2u   /* add residual[m,n] */
-#define MATMUL_ACCUMULATE 4u /* add C[m,n]; else C is not read */
+#define MATMUL_SPEC_BIAS 10        /* 1: add bias[n] */
+#define MATMUL_SPEC_NORM 11        /* 1: rows of A are normalised; matmul_few only */
 
 #define MATMUL_NT 0
 #define MATMUL_NN 1
@@ -56,7 +53,9 @@ typedef struct matmul_push {
     MATMUL_U32 a_offset, b_offset, bias_offset, residual_offset, c_offset;
     MATMUL_U32 a_stride, b_stride, residual_stride, c_stride;
     float scale, eps;
-    MATMUL_U32 flags; /* MATMUL_BIAS, ... : not specialization constants, for each combination would be a kernel to compile */
+    /* 1: add residual[m,n], which may be C itself. Not a specialization constant: a training step needs both, and kernels
+     * take long to compile on some drivers. */
+    MATMUL_U32 add;
 #ifdef VULKAN
 } push;
 #else

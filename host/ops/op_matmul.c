@@ -60,7 +60,7 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
                              v->tile_m, v->tile_n, v->tile_k,
                              v->lane_m, v->lane_n, view->orientation,
                              view->k % v->tile_k || view->n % 4,
-                             view->norm.block != NULL};
+                             view->bias.block != NULL, view->norm.block != NULL};
     size_t kind = view->b_dtype == ESPL_DTYPE_F32 ? 0 : view->b_dtype == ESPL_DTYPE_F16 ? 1 : 2;
     const espl_kernel *kernel;
     ESPL_TRY(espl_device_kernel(device, v->shader[kind], spec, ESPL_COUNT(spec) - !few, &kernel));
@@ -69,22 +69,21 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
                               .k = view->k,
                               .a_offset = view->a_offset,
                               .b_offset = view->b_offset,
-                              .residual_offset = view->residual_offset,
+                              .residual_offset = view->accumulate ? view->c_offset : view->residual_offset,
                               .c_offset = view->c_offset,
                               .a_stride = view->a_stride,
                               .b_stride = view->b_stride,
-                              .residual_stride = view->residual_stride,
+                              .residual_stride = view->accumulate ? view->c_stride : view->residual_stride,
                               .c_stride = view->c_stride,
                               .scale = view->scale,
                               .eps = view->eps,
-                              .flags = (view->bias.block ? MATMUL_BIAS : 0) | (view->residual.block ? MATMUL_RESIDUAL : 0) |
-                                       (view->accumulate ? MATMUL_ACCUMULATE : 0)};
+                              .add = view->accumulate || view->residual.block};
     const espl_dispatch dispatch = {.kernel = kernel,
                                     .label = label,
                                     .bind = {[MATMUL_BIND_A] = view->a,
                                              [MATMUL_BIND_B] = view->b,
                                              [MATMUL_BIND_BIAS] = view->bias,
-                                             [MATMUL_BIND_RESIDUAL] = view->residual,
+                                             [MATMUL_BIND_RESIDUAL] = view->accumulate ? view->c : view->residual,
                                              [MATMUL_BIND_C] = view->c,
                                              [MATMUL_BIND_NORM] = view->norm},
                                     .bind_count = few ? MATMUL_BIND_COUNT_FEW : MATMUL_BIND_COUNT,
@@ -255,6 +254,8 @@ static espl_status check(espl_context *ctx, const espl_matmul *args, const attri
     if (args->residual && (args->residual->rows != at->m || args->residual->cols != at->n))
         return espl_fail(ctx, ESPL_ARGUMENT, "matmul: residual is %u x %u, C is %u x %u", args->residual->rows,
                          args->residual->cols, at->m, at->n);
+    if (args->into && args->residual)
+        return espl_fail(ctx, ESPL_ARGUMENT, "matmul: %s is added to and cannot have a residual too", args->into->name);
     if (args->into && (args->into->rows != at->m || args->into->cols < at->c_from + at->n))
         return espl_fail(ctx, ESPL_ARGUMENT, "matmul: columns %u to %u of %s, which is %u x %u, for a C of %u x %u",
                          at->c_from, at->c_from + at->n, args->into->name, args->into->rows, args->into->cols, at->m, at->n);

@@ -4,7 +4,8 @@
  * b         [rows, cols] f32, f16 or bf16           read; f32 only for TN
  * bias      [1, n] f32                              read unless NULL
  * residual  [m, n] f32                              read unless NULL
- * into      [m, >= into_from + n] f32               its columns from into_from are added to; NULL: a fresh [m, n] is made
+ * into      [m, >= into_from + n] f32               its columns from into_from are added to (then no residual); NULL: a fresh
+ *                                                  [m, n] is made
  * scale     0 means 1
  * Orientation, with A the columns a_from .. + a_cols of a (a_cols 0: all that are left), likewise B for TN:
  *   NT  m = a.rows, k = a_cols, n = b.rows   a linear layer whose weight is stored [out, in]
@@ -42,7 +43,7 @@ typedef struct espl_matmul_view {
     uint32_t a_offset, b_offset, c_offset, residual_offset;
     uint32_t a_stride, b_stride, c_stride, residual_stride;
     espl_dtype b_dtype;
-    bool accumulate;
+    bool accumulate; /* add to C; then there is no residual */
     float scale;
 } espl_matmul_view;
 espl_status espl_record_matmul(espl_device *device, espl_commands *commands, const char *label,
