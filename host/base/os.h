@@ -33,9 +33,6 @@ bool espl_os_is_file(const char *path);
 bool espl_os_is_folder(const char *path);
 /* Makes path and its parents; an existing folder is fine. */
 espl_status espl_os_make_folder(espl_context *ctx, const char *path);
-/* Renames a whole folder over another: the old one, if any, is moved aside first and removed after, so that one of the
- * two is complete at every moment. */
-espl_status espl_os_replace_folder(espl_context *ctx, const char *from, const char *to);
 /* Removes a folder and the plain files directly in it; a missing folder is fine. */
 void espl_os_remove_folder(espl_context *ctx, const char *path);
 void espl_os_remove_file(const char *path);

@@ -199,27 +199,6 @@ espl_status espl_os_make_folder(espl_context *ctx, const char *path) {
     return status;
 }
 
-espl_status espl_os_replace_folder(espl_context *ctx, const char *from, const char *to) {
-    char *aside;
-    ESPL_TRY(espl_format(ctx, &aside, "%s.old-%ld", to, (long)getpid()));
-    espl_status status = ESPL_OK;
-    espl_os_remove_folder(ctx, aside);
-    flush_folder(from);
-    bool had_old = rename(to, aside) == 0;
-    if (!had_old && errno != ENOENT) {
-        status = fail_errno(ctx, to, "moved aside", errno);
-    } else if (rename(from, to)) {
-        status = fail_errno(ctx, from, "renamed", errno);
-        if (had_old && rename(aside, to))
-            espl_log(ctx, ESPL_LOG_ERROR, "%s: the old folder is now %s", to, aside);
-    } else {
-        flush_parent(aside); /* lies beside to */
-        if (had_old) espl_os_remove_folder(ctx, aside);
-    }
-    espl_free(ctx, &aside);
-    return status;
-}
-
 void espl_os_remove_folder(espl_context *ctx, const char *path) {
     struct stat info;
     if (lstat(path, &info)) return;
