@@ -178,7 +178,7 @@ static espl_status find_tied(espl_model *model, const espl_tensors *set) {
     return espl_copy_string(model->ctx, "lm_head.weight", strlen("lm_head.weight"), &embed->alias);
 }
 
-/* "As stored" is the dtype of the embedding; f16 in fast mode if that is f32. */
+/* "As stored" is the dtype of the first query projection; f16 in fast mode if that is f32. */
 static espl_status choose_dtype(espl_model *model, const espl_tensors *set) {
     const char *asked = model->params.dtype;
     if (model->params.trainable || model->params.random) {

@@ -8,16 +8,28 @@
 
 static const char description_key[] = "espalier.trainer";
 
+/* The adapter's configuration but for what does not change its numbers. */
+static json_t *describe_adapter(const espl_adapter *adapter) {
+    if (!adapter) return json_object();
+    json_t *config = json_copy(adapter->config);
+    if (config) {
+        json_object_del(config, "base_model_name_or_path");
+        json_object_del(config, "inference_mode");
+    }
+    return config;
+}
+
 /* What must be the same for the steps to come to have the same bits. */
 static json_t *describe(espl_trainer *t) {
     const espl_trainer_params *p = &t->params;
     const espl_dataset *data = t->dataset;
     char hash[32];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)espl_dataset_hash(data));
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:b, s:s, s:I}", "model_type",
-                     t->model->config.family->model_type, "method", t->adapter ? t->adapter->method->name : "full", "steps",
-                     (json_int_t)t->steps, "batch", (json_int_t)p->batch, "accumulate", (json_int_t)p->accumulate, "context",
-                     (json_int_t)espl_dataset_context(data), "learning_rate", p->learning_rate, "schedule",
+    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:b, s:s, s:I}",
+                     "model_type", t->model->config.family->model_type, "base_dtype", espl_dtype_name(t->model->dtype),
+                     "method", t->adapter ? t->adapter->method->name : "full", "adapter", describe_adapter(t->adapter),
+                     "steps", (json_int_t)t->steps, "batch", (json_int_t)p->batch, "accumulate", (json_int_t)p->accumulate,
+                     "context", (json_int_t)espl_dataset_context(data), "learning_rate", p->learning_rate, "schedule",
                      (int)p->schedule, "warmup", (json_int_t)p->warmup, "beta1", p->beta1, "beta2", p->beta2, "epsilon",
                      p->epsilon, "weight_decay", p->weight_decay, "max_norm", p->max_norm, "seed", (json_int_t)p->seed,
                      "no_shuffle", (int)p->no_shuffle, "data", hash, "trained_values",
@@ -72,23 +84,33 @@ fail:
     return status;
 }
 
-static espl_status check_description(espl_trainer *t, const json_t *saved) {
-    json_t *now = describe(t);
+/* Every value of now is in saved; objects by their members, so that the sentence names what differs. */
+static espl_status check_same(espl_trainer *t, const json_t *saved, json_t *now) {
     const char *key;
     json_t *value;
-    espl_status status = now ? ESPL_OK : espl_fail(t->ctx, ESPL_HOST_MEMORY, "no host memory for a description");
     json_object_foreach(now, key, value) {
         const json_t *other = json_object_get(saved, key);
         if (json_equal(value, other)) continue;
+        if (json_is_object(value) && json_is_object(other) && json_object_size(value)) {
+            ESPL_TRY(check_same(t, other, value));
+            continue;
+        }
         char *mine = json_dumps(value, JSON_ENCODE_ANY), *theirs = other ? json_dumps(other, JSON_ENCODE_ANY) : NULL;
-        status = espl_fail(t->ctx, ESPL_ARGUMENT, "the checkpoint was made with %s %s, this run has %s", key,
-                           theirs ? theirs : "(none)", mine ? mine : "?");
         json_free_t release;
         json_get_alloc_funcs(NULL, &release);
+        espl_status status = espl_fail(t->ctx, ESPL_ARGUMENT, "the checkpoint was made with %s %s, this run has %s", key,
+                                       theirs ? theirs : "(none)", mine ? mine : "?");
         release(mine);
         release(theirs);
-        break;
+        return status;
     }
+    return ESPL_OK;
+}
+
+static espl_status check_description(espl_trainer *t, const json_t *saved) {
+    json_t *now = describe(t);
+    espl_status status = now ? check_same(t, saved, now)
+                             : espl_fail(t->ctx, ESPL_HOST_MEMORY, "no host memory for a description");
     espl_json_destroy(&now);
     return status;
 }

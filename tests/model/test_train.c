@@ -115,6 +115,9 @@ static void resume_same_bits(void **state) {
     s = begin("llama_lora", spec, &usual);
     test_refused(espl_trainer_resume(s.trainer, folder), ESPL_ARGUMENT, "model_type \"qwen3\", this run has \"llama\"");
     end(&s);
+    s = begin("qwen3_patterns", "lora:r=3,alpha=7,targets=all-linear,dropout=0.2", &usual);
+    test_refused(espl_trainer_resume(s.trainer, folder), ESPL_ARGUMENT, "lora_alpha 5, this run has 7");
+    end(&s);
     espl_os_remove_folder(test_context(), folder);
     free(folder);
 }
@@ -174,7 +177,8 @@ static void frozen_base_costs_nothing(void **state) {
         const char *method;
         uint32_t matmuls, attentions;
     } cases[] = {
-        /* Forward 2 * 4 and head none; adapters: forward 2, backward 4 (du, dB, dA; dx only where needed below). */
+        /* Forward: four products in each of two blocks, and A and B of the adapter. Backward: d u, d B, d A of the
+         * adapter, and for q_proj also the input gradients of down, up and o above it. */
         {"{\"peft_type\":\"LORA\",\"target_modules\":[\"down_proj\"],\"layers_to_transform\":[1]}", 8 + 2 + 3, 0},
         {"{\"peft_type\":\"LORA\",\"target_modules\":[\"q_proj\"],\"layers_to_transform\":[1]}", 8 + 2 + 3 + 3, 1},
     };

@@ -83,7 +83,6 @@ static espl_status make_trainer(training *run) {
         .max_norm = opts->max_norm > 0 ? opts->max_norm : -1,
         .recompute = opts->recompute,
         .seed = opts->seed,
-        .evaluate_every = opts->eval_every,
     };
     ESPL_TRY(espl_trainer_create(run->program->model, run->program->trained, run->dataset, &params, &run->trainer));
     return opts->resume ? espl_trainer_resume(run->trainer, run->checkpoint) : ESPL_OK;

@@ -53,7 +53,6 @@ typedef struct espl_trainer_params {
     double max_norm;         /* of the gradient; 0: 1; negative: no clipping */
     bool recompute;          /* per block: less memory, about a third more time */
     uint64_t seed;           /* of row order and dropout */
-    uint32_t evaluate_every; /* steps; 0: at the end only */
     bool no_shuffle;
 } espl_trainer_params;
 
