@@ -4,21 +4,35 @@
 #include <stdio.h>
 #include <string.h>
 
-static const espl_method *const methods[] = {&espl_method_lora};
 
 /* ---- Configuration ---- */
+
+/* what: "method" or "peft_type". */
+static espl_status fail_unknown(espl_context *ctx, const char *what, const char *name, size_t bytes) {
+    const bool types = strcmp(what, "peft_type") == 0;
+    espl_bytes known = {0};
+    espl_status status = ESPL_OK;
+    for (size_t i = 0; status == ESPL_OK && i < espl_method_count; i++) {
+        const char *one = types ? espl_methods[i]->peft_type : espl_methods[i]->name;
+        if (one) status = espl_bytes_print(ctx, &known, "%s%s", known.count ? ", " : "", one);
+    }
+    if (status == ESPL_OK)
+        status = espl_fail(ctx, types ? ESPL_UNSUPPORTED : ESPL_ARGUMENT, "%s \"%.*s\" is not one of: %s", what, (int)bytes,
+                           name, known.data);
+    espl_bytes_finish(ctx, &known);
+    return status;
+}
 
 /* "lora:r=8,alpha=16" -> method and keys. */
 static espl_status parse_spec(espl_adapter *adapter, const char *spec) {
     espl_context *ctx = adapter->model->ctx;
     const char *colon = strchr(spec, ':');
     const size_t name_bytes = colon ? (size_t)(colon - spec) : strlen(spec);
-    for (size_t i = 0; i < ESPL_COUNT(methods) && !adapter->method; i++) {
-        if (strlen(methods[i]->name) == name_bytes && strncmp(methods[i]->name, spec, name_bytes) == 0)
-            adapter->method = methods[i];
+    for (size_t i = 0; i < espl_method_count && !adapter->method; i++) {
+        if (strlen(espl_methods[i]->name) == name_bytes && strncmp(espl_methods[i]->name, spec, name_bytes) == 0)
+            adapter->method = espl_methods[i];
     }
-    if (!adapter->method)
-        return espl_fail(ctx, ESPL_ARGUMENT, "method \"%.*s\" is not one of: lora", (int)name_bytes, spec);
+    if (!adapter->method) return fail_unknown(ctx, "method", spec, name_bytes);
     adapter->config = json_object();
     ESPL_TRY(espl_json_set(ctx, adapter->config, "peft_type", json_string(adapter->method->peft_type)));
     for (const char *at = colon ? colon + 1 : ""; *at;) {
@@ -42,10 +56,10 @@ static espl_status parse_config(espl_adapter *adapter, json_t *config) {
     adapter->config = config;
     ESPL_TRY(espl_json_need(ctx, config, "peft_type"));
     ESPL_TRY(espl_json_string(ctx, config, "peft_type", NULL, &type));
-    for (size_t i = 0; i < ESPL_COUNT(methods); i++) {
-        if (strcmp(methods[i]->peft_type, type) == 0) adapter->method = methods[i];
+    for (size_t i = 0; i < espl_method_count; i++) {
+        if (espl_methods[i]->peft_type && strcmp(espl_methods[i]->peft_type, type) == 0) adapter->method = espl_methods[i];
     }
-    if (!adapter->method) return espl_fail(ctx, ESPL_UNSUPPORTED, "peft_type \"%s\" is not one of: LORA", type);
+    if (!adapter->method) return fail_unknown(ctx, "peft_type", type, strlen(type));
     return ESPL_OK;
 }
 
@@ -336,34 +350,67 @@ static void transpose(const float *from, uint32_t rows, uint32_t cols, float *to
     }
 }
 
-static espl_status merge_part(espl_adapter *adapter, uint32_t block, uint32_t linear, uint32_t part) {
-    espl_model *model = adapter->model;
-    const bool in_out = model->config.family->stored_in_out;
-    const uint32_t out = model->linear[linear].part[part].count, in = model->linear[linear].in;
-    const espl_entry *entry = NULL;
-    for (size_t i = 0; i < model->store.entry_count && !entry; i++) {
+/* The entries of the base at a place: its weight, and its bias or NULL. */
+static void entries_at(const espl_model *model, const espl_place *place, const espl_entry **out_weight,
+                       const espl_entry **out_bias) {
+    const bool embed = place->block == ESPL_NO_BLOCK, in_out = !embed && model->config.family->stored_in_out;
+    const uint32_t weight = embed ? model->embed : model->blocks[place->block].weight[place->linear];
+    const uint32_t bias = embed ? ESPL_NO_MATRIX : model->blocks[place->block].bias[place->linear];
+    const uint32_t from = embed ? 0 : model->linear[place->linear].part[place->part].from;
+    *out_weight = *out_bias = NULL;
+    for (size_t i = 0; i < model->store.entry_count; i++) {
         const espl_entry *e = &model->store.entries[i];
-        if (e->matrix == model->blocks[block].weight[linear] && (in_out || e->from == model->linear[linear].part[part].from))
-            entry = e;
+        if (e->matrix == weight && (in_out || e->from == from)) *out_weight = e;
+        if (e->matrix == bias && e->from == from) *out_bias = e;
     }
-    float *stored = NULL, *weight = NULL;
+}
+
+static espl_status merge_place(espl_adapter *adapter, const espl_place *place) {
+    espl_model *model = adapter->model;
+    espl_context *ctx = model->ctx;
+    const bool in_out = place->block != ESPL_NO_BLOCK && model->config.family->stored_in_out;
+    const size_t count = (size_t)place->out * place->in;
+    const espl_entry *weight_entry, *bias_entry;
+    float *stored = NULL, *weight = NULL, *bias = NULL;
     bool changed = false;
-    espl_status status = espl_new(model->ctx, (size_t)out * in * sizeof(float), &stored);
-    if (status == ESPL_OK) status = espl_new(model->ctx, (size_t)out * in * sizeof(float), &weight);
-    if (status == ESPL_OK) status = espl_store_read(&model->store, entry, stored);
-    if (status == ESPL_OK) {
-        if (in_out) transpose(stored, in, out, weight);
-        else memcpy(weight, stored, (size_t)out * in * sizeof(float));
-        status = adapter->method->merge(adapter, block, linear, part, weight, &changed);
+    espl_status status = ESPL_OK;
+    entries_at(model, place, &weight_entry, &bias_entry);
+    ESPL_GOTO(espl_new(ctx, count * sizeof *stored, &stored));
+    ESPL_GOTO(espl_new(ctx, count * sizeof *weight, &weight));
+    ESPL_GOTO(espl_store_read(&model->store, weight_entry, stored));
+    if (in_out) transpose(stored, place->in, place->out, weight);
+    else memcpy(weight, stored, count * sizeof *weight);
+    if (bias_entry) {
+        ESPL_GOTO(espl_new(ctx, place->out * sizeof *bias, &bias));
+        ESPL_GOTO(espl_store_read(&model->store, bias_entry, bias));
     }
-    if (status == ESPL_OK && changed) {
-        if (in_out) transpose(weight, out, in, stored);
-        else memcpy(stored, weight, (size_t)out * in * sizeof(float));
-        status = change_base(adapter, entry, stored);
-    }
-    espl_free(model->ctx, &stored);
-    espl_free(model->ctx, &weight);
+    ESPL_GOTO(adapter->method->merge(adapter, place, weight, bias, &changed));
+    if (!changed) goto fail;
+    if (in_out) transpose(weight, place->out, place->in, stored);
+    else memcpy(stored, weight, count * sizeof *stored);
+    ESPL_GOTO(change_base(adapter, weight_entry, stored));
+    if (bias_entry) ESPL_GOTO(change_base(adapter, bias_entry, bias));
+fail:
+    espl_free(ctx, &stored);
+    espl_free(ctx, &weight);
+    espl_free(ctx, &bias);
     return status;
+}
+
+static espl_status merge_places(espl_adapter *adapter) {
+    const espl_model *model = adapter->model;
+    const espl_config *c = &model->config;
+    if (!adapter->method->join) return ESPL_OK; /* all of it are replacements */
+    const espl_place embed = {.block = ESPL_NO_BLOCK, .out = c->vocabulary, .in = c->hidden};
+    if (adapter->method->properties.sites & 1u << ESPL_SITE_EMBED) ESPL_TRY(merge_place(adapter, &embed));
+    for (uint32_t block = 0; block < c->layers; block++) {
+        for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) {
+            for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && model->linear[l].part[p].count; p++)
+                ESPL_TRY(merge_place(adapter, &(espl_place){block, l, p, model->linear[l].part[p].count,
+                                                            model->linear[l].in}));
+        }
+    }
+    return ESPL_OK;
 }
 
 static espl_status merge_replacements(espl_adapter *adapter) {
@@ -409,15 +456,11 @@ espl_status espl_adapter_merge(espl_adapter *adapter) {
     espl_model *model = adapter->model;
     if (adapter->merge_order)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged already", adapter->name);
+    if (adapter->method->join && !adapter->method->merge)
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s is no change of the base's weights and cannot be "
+                         "merged into them", adapter->name, adapter->method->name);
     espl_status status = merge_replacements(adapter);
-    for (uint32_t block = 0; status == ESPL_OK && block < model->config.layers; block++) {
-        for (uint32_t linear = 0; status == ESPL_OK && linear < ESPL_LINEAR_COUNT; linear++) {
-            for (uint32_t part = 0; part < ESPL_LINEAR_PARTS && model->linear[linear].part[part].count; part++) {
-                status = merge_part(adapter, block, linear, part);
-                if (status != ESPL_OK) break;
-            }
-        }
-    }
+    if (status == ESPL_OK) status = merge_places(adapter);
     if (status != ESPL_OK) {
         put_back(adapter);
         return status;

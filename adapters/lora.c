@@ -3,13 +3,11 @@
  *
  * The maps of a block that share an input (q, k, v; gate, up) share one product here, so their A matrices are stacked
  * into one: u = dropout(x) A^T is one product for all of them. Each target's B then adds its own columns to y. */
-#include "host/model/adapter.h"
-#include "host/file/expression.h"
+#include "adapters/spec.h"
+#include "adapters/targets.h"
 #include "host/ops/op_dropout.h"
 #include "host/ops/op_matmul.h"
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct lora_target {
@@ -36,162 +34,18 @@ static espl_context *context(const espl_adapter *adapter) {
 
 /* ---- Specs ---- */
 
-static espl_status set_list(espl_adapter *adapter, const char *key, const char *value) {
-    json_t *list = json_array();
-    for (const char *at = value; *at;) {
-        const size_t bytes = strcspn(at, "+");
-        espl_status status = espl_json_push(context(adapter), list, json_stringn(at, bytes));
-        if (status != ESPL_OK) {
-            json_decref(list);
-            return status;
-        }
-        at += bytes + (at[bytes] != 0);
-    }
-    return espl_json_set(context(adapter), adapter->config, key, list);
-}
-
-static espl_status set_number(espl_adapter *adapter, const char *spec_key, const char *key, const char *value, bool whole) {
-    char *end;
-    const double number = strtod(value, &end);
-    if (*value == 0 || *end || !isfinite(number) || (whole && number != floor(number)))
-        return espl_fail(context(adapter), ESPL_ARGUMENT, "lora: %s=%s is not a%s number", spec_key, value,
-                         whole ? " whole" : "");
-    /* As PEFT writes them: 16, not 16.0. */
-    const bool integer = number == floor(number) && fabs(number) < 1e15;
-    return espl_json_set(context(adapter), adapter->config, key, integer ? json_integer((json_int_t)number)
-                                                                         : json_real(number));
-}
-
 static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    espl_context *ctx = context(adapter);
-    const bool given = value && *value;
-    if (strcmp(key, "rslora") == 0) {
-        const bool on = !given || strcmp(value, "true") == 0 || strcmp(value, "1") == 0;
-        return espl_json_set(ctx, adapter->config, "use_rslora", json_boolean(on));
-    }
-    if (!given) return espl_fail(ctx, ESPL_ARGUMENT, "lora: %s needs a value", key);
-    if (strcmp(key, "r") == 0) return set_number(adapter, key, "r", value, true);
-    if (strcmp(key, "alpha") == 0) return set_number(adapter, key, "lora_alpha", value, false);
-    if (strcmp(key, "dropout") == 0) return set_number(adapter, key, "lora_dropout", value, false);
-    if (strcmp(key, "bias") == 0) return espl_json_set(ctx, adapter->config, "bias", json_string(value));
-    if (strcmp(key, "save") == 0) return set_list(adapter, "modules_to_save", value);
-    if (strcmp(key, "targets") == 0) {
-        if (strcmp(value, "all-linear") == 0)
-            return espl_json_set(ctx, adapter->config, "target_modules", json_string(value));
-        return set_list(adapter, "target_modules", value);
-    }
-    if (strcmp(key, "init") == 0) {
-        json_t *init = strcmp(value, "gaussian") == 0 ? json_string("gaussian")
-                       : strcmp(value, "default") == 0 ? json_true()
-                       : strcmp(value, "random") == 0  ? json_false()
-                                                       : NULL;
-        if (!init) return espl_fail(ctx, ESPL_ARGUMENT, "lora: init=%s is not one of default, gaussian, random", value);
-        return espl_json_set(ctx, adapter->config, "init_lora_weights", init);
-    }
-    return espl_fail(ctx, ESPL_ARGUMENT, "lora: \"%s\" is not one of r, alpha, dropout, targets, rslora, init, bias, save",
-                     key);
-}
-
-/* ---- Which modules are targets ---- */
-
-static espl_status matches(espl_context *ctx, const char *pattern, const char *before, const char *text, bool *out_match) {
-    *out_match = false;
-    char *whole = NULL;
-    espl_expression *expression = NULL;
-    size_t begin, end;
-    ESPL_TRY(espl_format(ctx, &whole, "^(?:%s(?:%s))$", before, pattern));
-    espl_status status = espl_expression_create(ctx, whole, strlen(whole), &expression);
-    if (status == ESPL_OK)
-        status = espl_expression_find(ctx, expression, text, strlen(text), 0, out_match, &begin, &end);
-    espl_expression_destroy(ctx, &expression);
-    espl_free(ctx, &whole);
-    return status;
-}
-
-/* text is name, or ends with "." name. */
-static bool ends_with_module(const char *text, const char *name) {
-    const size_t n = strlen(text), m = strlen(name);
-    return n >= m && strcmp(text + n - m, name) == 0 && (n == m || text[n - m - 1] == '.');
-}
-
-/* A list of module names, or a regular expression for whole paths. */
-static espl_status selects(espl_context *ctx, const json_t *modules, const char *key, const char *path, bool *out_selects) {
-    *out_selects = false;
-    if (!modules || json_is_null(modules)) return ESPL_OK;
-    if (json_is_string(modules)) return matches(ctx, json_string_value(modules), "", path, out_selects);
-    if (!json_is_array(modules))
-        return espl_fail(ctx, ESPL_FORMAT, "\"%s\" is %s, a list or a string was expected", key,
-                         espl_json_type_name(modules));
-    for (size_t i = 0; i < json_array_size(modules); i++) {
-        const json_t *name = json_array_get(modules, i);
-        if (!json_is_string(name))
-            return espl_fail(ctx, ESPL_FORMAT, "\"%s\" holds %s, strings were expected", key, espl_json_type_name(name));
-        if (ends_with_module(path, json_string_value(name))) *out_selects = true;
-    }
-    return ESPL_OK;
-}
-
-static espl_status layer_selected(espl_adapter *adapter, uint32_t block, bool *out_selected) {
-    espl_context *ctx = context(adapter);
-    const json_t *layers = json_object_get(adapter->config, "layers_to_transform");
-    const json_t *pattern = json_object_get(adapter->config, "layers_pattern");
-    const char *own = adapter->model->config.family->block;
-    int64_t index;
-    *out_selected = true;
-    if (!layers || json_is_null(layers) || (json_is_array(layers) && json_array_size(layers) == 0)) return ESPL_OK;
-    *out_selected = false;
-    /* The list that holds the blocks: "layers", "h". */
-    const size_t own_bytes = strcspn(own, ".");
-    bool pattern_fits = !pattern || json_is_null(pattern) || (json_is_array(pattern) && json_array_size(pattern) == 0) ||
-                        (json_is_string(pattern) && json_string_length(pattern) == 0);
-    for (size_t i = 0; !pattern_fits && i < (json_is_array(pattern) ? json_array_size(pattern) : 1); i++) {
-        const json_t *one = json_is_array(pattern) ? json_array_get(pattern, i) : pattern;
-        pattern_fits = json_is_string(one) && json_string_length(one) == own_bytes &&
-                       strncmp(json_string_value(one), own, own_bytes) == 0;
-    }
-    if (!pattern_fits) return ESPL_OK;
-    for (size_t i = 0; i < (json_is_array(layers) ? json_array_size(layers) : 1); i++) {
-        if (!espl_json_as_i64(json_is_array(layers) ? json_array_get(layers, i) : layers, &index))
-            return espl_fail(ctx, ESPL_FORMAT, "\"layers_to_transform\" must hold integers");
-        if (index == block) *out_selected = true;
-    }
-    return ESPL_OK;
-}
-
-static espl_status is_target(espl_adapter *adapter, uint32_t block, const char *path, bool *out_target) {
-    espl_context *ctx = context(adapter);
-    const json_t *targets = json_object_get(adapter->config, "target_modules");
-    const json_t *exclude = json_object_get(adapter->config, "exclude_modules");
-    bool excluded;
-    *out_target = false;
-    ESPL_TRY(selects(ctx, exclude, "exclude_modules", path, &excluded));
-    if (excluded) return ESPL_OK;
-    if (json_is_string(targets) && strcmp(json_string_value(targets), "all-linear") == 0) {
-        *out_target = true;
-        return ESPL_OK;
-    }
-    ESPL_TRY(selects(ctx, targets, "target_modules", path, out_target));
-    /* PEFT looks at layers_to_transform only for lists. */
-    if (*out_target && json_is_array(targets)) ESPL_TRY(layer_selected(adapter, block, out_target));
-    return ESPL_OK;
-}
-
-/* rank_pattern or alpha_pattern: the first key that fits the end of the path. */
-static espl_status pattern_value(espl_adapter *adapter, const char *key, const char *path, double *in_out_value) {
-    json_t *map, *value;
-    const char *pattern;
-    ESPL_TRY(espl_json_object(context(adapter), adapter->config, key, &map));
-    json_object_foreach(map, pattern, value) {
-        bool match;
-        ESPL_TRY(matches(context(adapter), pattern, "(?:.*\\.)?", path, &match));
-        if (!match) continue;
-        if (!json_is_number(value))
-            return espl_fail(context(adapter), ESPL_FORMAT, "\"%s\" holds %s, numbers were expected", key,
-                             espl_json_type_name(value));
-        *in_out_value = json_number_value(value);
-        return ESPL_OK;
-    }
-    return ESPL_OK;
+    static const espl_spec_row rows[] = {
+        {"r", "r", ESPL_SPEC_WHOLE},           {"alpha", "lora_alpha", ESPL_SPEC_NUMBER},
+        {"dropout", "lora_dropout", ESPL_SPEC_NUMBER}, {"targets", "target_modules", ESPL_SPEC_MODULES},
+        {"rslora", "use_rslora", ESPL_SPEC_BOOL},      {"init", "init_lora_weights", ESPL_SPEC_TEXT},
+        {"bias", "bias", ESPL_SPEC_TEXT},              {"save", "modules_to_save", ESPL_SPEC_LIST}};
+    ESPL_TRY(espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value));
+    if (strcmp(key, "init") != 0 || strcmp(value, "gaussian") == 0) return ESPL_OK;
+    /* PEFT's other two are true and false. */
+    if (strcmp(value, "default") != 0 && strcmp(value, "random") != 0)
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "lora: init=%s is not one of default, gaussian, random", value);
+    return espl_json_set(context(adapter), adapter->config, "init_lora_weights", json_boolean(strcmp(value, "default") == 0));
 }
 
 /* ---- Declaring ---- */
@@ -209,14 +63,14 @@ static espl_status read_target(espl_adapter *adapter, uint32_t block, const char
     espl_context *ctx = context(adapter);
     double rank, alpha;
     bool selected, rslora;
-    ESPL_TRY(is_target(adapter, block, path, &selected));
+    ESPL_TRY(espl_target_selected(adapter, block, path, &selected));
     target->rank = 0;
     if (!selected) return ESPL_OK;
     ESPL_TRY(espl_json_f64(ctx, adapter->config, "r", 8, &rank));
     ESPL_TRY(espl_json_f64(ctx, adapter->config, "lora_alpha", 8, &alpha));
     ESPL_TRY(espl_json_bool(ctx, adapter->config, "use_rslora", false, &rslora));
-    ESPL_TRY(pattern_value(adapter, "rank_pattern", path, &rank));
-    ESPL_TRY(pattern_value(adapter, "alpha_pattern", path, &alpha));
+    ESPL_TRY(espl_target_pattern(adapter, "rank_pattern", path, &rank));
+    ESPL_TRY(espl_target_pattern(adapter, "alpha_pattern", path, &alpha));
     if (!(rank >= 1 && rank <= 65536) || rank != floor(rank))
         return espl_fail(ctx, ESPL_ARGUMENT, "lora: rank %g of %s is not a whole number from 1 to 65536", rank, path);
     target->rank = (uint32_t)rank;
@@ -295,38 +149,6 @@ static espl_status declare_biases(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
-static espl_status declare_saved(espl_adapter *adapter) {
-    espl_context *ctx = context(adapter);
-    const espl_model *model = adapter->model;
-    json_t *modules;
-    ESPL_TRY(espl_json_array(ctx, adapter->config, "modules_to_save", &modules));
-    for (size_t i = 0; i < json_array_size(modules); i++) {
-        const char *module = json_string_value(json_array_get(modules, i));
-        if (!module) return espl_fail(ctx, ESPL_FORMAT, "\"modules_to_save\" must hold strings");
-        size_t found = 0;
-        if (strcmp(module, "lm_head") == 0) {
-            ESPL_TRY(espl_adapter_replace_head(adapter, "base_model.model.lm_head.weight"));
-            continue;
-        }
-        for (size_t j = 0; j < model->store.entry_count; j++) {
-            const espl_entry *base = &model->store.entries[j];
-            const espl_matrix *m = &model->store.matrices[base->matrix];
-            char path[256], name[320];
-            const char *dot = strrchr(base->name, '.');
-            snprintf(path, sizeof path, "%.*s", (int)(dot - base->name), base->name);
-            if (!ends_with_module(path, module)) continue;
-            if (base->count != (base->vector ? m->cols : m->rows))
-                return espl_fail(ctx, ESPL_UNSUPPORTED, "modules_to_save: %s shares its matrix with others; train it with a "
-                                 "target instead", module);
-            snprintf(name, sizeof name, "base_model.model.%s", base->name);
-            ESPL_TRY(espl_adapter_replace(adapter, base, name));
-            found++;
-        }
-        if (!found) return espl_fail(ctx, ESPL_ARGUMENT, "modules_to_save: the model has no module %s", module);
-    }
-    return ESPL_OK;
-}
-
 /* Options of PEFT that change results and are not offered: named rather than ignored. */
 static espl_status refuse_variants(espl_adapter *adapter) {
     static const char *const keys[] = {"use_dora", "use_qalora", "lora_bias", "layer_replication", "target_parameters",
@@ -375,9 +197,8 @@ static espl_status complete_config(espl_adapter *adapter) {
                     {"use_dora", json_false()}};
     espl_status status = ESPL_OK;
     for (size_t i = 0; i < ESPL_COUNT(defaults); i++) {
-        if (json_object_get(adapter->config, defaults[i].key)) json_decref(defaults[i].value);
-        else if (espl_json_set(ctx, adapter->config, defaults[i].key, defaults[i].value) != ESPL_OK)
-            status = ESPL_HOST_MEMORY;
+        espl_status one = espl_spec_default(adapter, defaults[i].key, defaults[i].value);
+        if (one != ESPL_OK) status = one;
     }
     return status;
 }
@@ -405,7 +226,7 @@ static espl_status declare(espl_adapter *adapter) {
         return espl_fail(ctx, ESPL_ARGUMENT, "lora: no module of this %s model is selected by target_modules",
                          adapter->model->config.family->model_type);
     ESPL_TRY(declare_biases(adapter));
-    return declare_saved(adapter);
+    return espl_target_saved(adapter);
 }
 
 /* A: U(-1/sqrt(in), 1/sqrt(in)), which is what kaiming_uniform with a = sqrt(5) gives; or N(0, 1/r^2). B: 0, or as A when
@@ -434,15 +255,15 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
 
 /* ---- Use ---- */
 
-static espl_tensor *linear(espl_builder *builder, const espl_adapter *adapter, uint32_t block, uint32_t which,
-                           espl_tensor *x, espl_tensor *y) {
+static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const lora_state *state = adapter->state;
-    const lora_group *group = &state->groups[block][which];
+    const lora_group *group = &state->groups[joint->block][joint->linear];
     if (group->a == ESPL_NO_MATRIX) return y;
     espl_graph *graph = builder->graph;
+    espl_tensor *x = joint->x;
     if (builder->training && state->dropout > 0)
         x = espl_graph_dropout(graph, &(espl_dropout){.x = x, .p = state->dropout,
-                                                      .site = block * ESPL_LINEAR_COUNT + which});
+                                                      .site = joint->block * ESPL_LINEAR_COUNT + joint->linear});
     espl_tensor *u = espl_graph_matmul(graph, &(espl_matmul){.a = x,
                                                              .b = espl_build_leaf(builder, &adapter->store, group->a),
                                                              .orientation = MATMUL_NT});
@@ -455,18 +276,20 @@ static espl_tensor *linear(espl_builder *builder, const espl_adapter *adapter, u
                                                     .b = espl_build_leaf(builder, &adapter->store, target->b),
                                                     .orientation = MATMUL_NT,
                                                     .into = y,
-                                                    .into_from = adapter->model->linear[which].part[p].from,
+                                                    .into_from = adapter->model->linear[joint->linear].part[p].from,
                                                     .scale = target->scale});
     }
     return y;
 }
 
-static espl_status merge(espl_adapter *adapter, uint32_t block, uint32_t which, uint32_t part, float *weight,
-                         bool *out_changed) {
+static espl_status merge(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed) {
     const lora_state *state = adapter->state;
-    const lora_group *group = &state->groups[block][which];
-    const lora_target *target = &group->target[part];
-    const uint32_t out = adapter->model->linear[which].part[part].count, in = adapter->model->linear[which].in;
+    (void)bias;
+    *out_changed = false;
+    if (place->block == ESPL_NO_BLOCK) return ESPL_OK;
+    const lora_group *group = &state->groups[place->block][place->linear];
+    const lora_target *target = &group->target[place->part];
+    const uint32_t out = place->out, in = place->in;
     *out_changed = target->rank != 0;
     if (!target->rank) return ESPL_OK;
     const espl_entry a_entry = {.matrix = group->a, .from = target->from, .count = target->rank};
@@ -503,4 +326,18 @@ static void finish(espl_adapter *adapter) {
     espl_free(context(adapter), &adapter->state);
 }
 
-const espl_method espl_method_lora = {"lora", "LORA", set, declare, initialise, linear, merge, finish};
+const espl_method espl_method_lora = {
+    .name = "lora",
+    .peft_type = "LORA",
+    .properties = {.intra = ESPL_INTRA_DENSE,
+                   .adapted = ESPL_ADAPTED_REPARAMETERISATION,
+                   .input = ESPL_INPUT_HIDDEN,
+                   .insertion = ESPL_INSERTION_PARALLEL,
+                   .integration = ESPL_INTEGRATION_SCALED_ADDITION,
+                   .sites = 1u << ESPL_SITE_LINEAR},
+    .set = set,
+    .declare = declare,
+    .initialise = initialise,
+    .join = join,
+    .merge = merge,
+    .finish = finish};

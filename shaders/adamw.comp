@@ -26,7 +26,7 @@ void main()
 {
     if (stats[ESPL_STATS_FINITE] == 0.0)
         return;
-    const float rate = step_float(ESPL_STEP_LEARNING_RATE), epsilon = step_float(ESPL_STEP_EPSILON);
+    const float rate = push.rate * step_float(ESPL_STEP_LEARNING_RATE), epsilon = step_float(ESPL_STEP_EPSILON);
     const float beta1 = step_float(ESPL_STEP_BETA1), beta2 = step_float(ESPL_STEP_BETA2);
     const float shrink = DECAY != 0 ? rate * step_float(ESPL_STEP_WEIGHT_DECAY) : 0.0;
     const float clip = stats[ESPL_STATS_CLIP], size = rate / stats[ESPL_STATS_BIAS1];

@@ -21,6 +21,7 @@ layout(push_constant) uniform adamw_push {
 typedef struct adamw_push {
 #endif
     ADAMW_U32 count; /* of parameters bound */
+    float rate;      /* factor of the learning rate */
 #ifdef VULKAN
 } push;
 #else

@@ -8,6 +8,7 @@ layout(constant_id = EMBEDDING_SPEC_TYPE) const uint TYPE = 0;
 layout(constant_id = EMBEDDING_SPEC_POSITION_TYPE) const uint POSITION_TYPE = 0;
 layout(constant_id = EMBEDDING_SPEC_POSITION_TABLE) const uint POSITION_TABLE = 0;
 layout(constant_id = EMBEDDING_SPEC_POSITIONS) const uint POSITIONS = 0;
+layout(constant_id = EMBEDDING_SPEC_TABLE) const uint TABLE = 1;
 #include "lib/each.glsl"
 #include "lib/quad.glsl"
 #include "lib/typed.glsl"
@@ -42,7 +43,8 @@ void main()
                 break;
             vec4 v = vec4(0.0);
             if (inside) {
-                v = push.scale * TYPED_LOAD(table, TYPE, (id - push.first) * push.table_stride + q);
+                if (TABLE != 0)
+                    v = push.scale * TYPED_LOAD(table, TYPE, (id - push.first) * push.table_stride + q);
                 if (POSITION_TABLE != 0 && position < push.position_count)
                     v += TYPED_LOAD(position_table, POSITION_TYPE, position * push.position_stride + q);
             }

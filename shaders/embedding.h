@@ -18,6 +18,7 @@
 #define EMBEDDING_SPEC_POSITION_TYPE 6   /* of the position table */
 #define EMBEDDING_SPEC_POSITION_TABLE 7  /* 1: it is bound */
 #define EMBEDDING_SPEC_POSITIONS 8       /* 1: first positions of the sequences are bound, else they are 0 */
+#define EMBEDDING_SPEC_TABLE 9           /* 1: the table is bound, else positions are all there is */
 #define EMBEDDING_BWD_SPEC_OF_POSITIONS 5 /* the table is that of positions */
 
 #ifdef VULKAN

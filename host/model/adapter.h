@@ -1,28 +1,116 @@
-/* What every adapter method gives: a row of functions, and a state that the adapter owns. An adapter's configuration is
- * always the JSON object that its folder holds; its tensors are a store whose entries bear their names in that folder. */
+/* What every adapter method gives: a row that describes it as PEFT-Ref does (Sabry & Belz 2023, arXiv 2304.12410), functions,
+ * and a state that the adapter owns. An adapter's configuration is always the JSON object that its folder holds; its
+ * tensors are a store whose entries bear their names in that folder. */
 #ifndef ESPL_MODEL_ADAPTER_H
 #define ESPL_MODEL_ADAPTER_H
 
 #include "host/model/model.h"
 
+/* ---- Where methods join a model (PEFT-Ref: workspace) ---- */
+
+typedef enum espl_site {
+    ESPL_SITE_EMBED,         /* token embeddings, before positions and norm */
+    ESPL_SITE_EMBEDDED,      /* what enters block 0 */
+    ESPL_SITE_BLOCK_IN,      /* hidden state entering a block */
+    ESPL_SITE_NORM,          /* output of a norm */
+    ESPL_SITE_WEIGHT,        /* weight of a product, as the base stores it */
+    ESPL_SITE_LINEAR_IN,     /* what a product takes */
+    ESPL_SITE_LINEAR,        /* what a product gives: y = W x + b */
+    ESPL_SITE_ATTENTION_OUT, /* output of a sub-layer, before residual and norm */
+    ESPL_SITE_MLP_OUT,
+    ESPL_SITE_BLOCK_OUT,     /* hidden state leaving a block */
+    ESPL_SITE_COUNT
+} espl_site;
+
+/* One place in a graph that is being built. */
+typedef struct espl_joint {
+    espl_site site;
+    uint32_t block;      /* ESPL_NO_BLOCK: outside of blocks */
+    uint32_t linear;     /* WEIGHT, LINEAR_IN, LINEAR: ESPL_LINEAR_...; its parts are columns model->linear[linear].part */
+    espl_norm_place norm; /* NORM; ..._OUT: the norm that follows (post-norm models), else ESPL_NORM_PLACE_COUNT */
+    espl_tensor *x;      /* LINEAR: the product's input; ..._OUT: the residual, which is added to what join returns */
+    espl_tensor *normed; /* ..._OUT: the sub-layer's input, which is x or its norm */
+} espl_joint;
+
+/* ---- PEFT-Ref's structural properties ---- */
+
+typedef enum espl_intra { ESPL_INTRA_NONE, ESPL_INTRA_DENSE, ESPL_INTRA_SPARSE } espl_intra;
+typedef enum espl_inter { ESPL_INTER_FIXED_DENSE, ESPL_INTER_FIXED_SPARSE, ESPL_INTER_DYNAMIC } espl_inter;
+typedef enum espl_adapted { ESPL_ADAPTED_ADDITION, ESPL_ADAPTED_REPARAMETERISATION, ESPL_ADAPTED_SELECTION } espl_adapted;
+typedef enum espl_sharing { ESPL_SHARING_NONE, ESPL_SHARING_SHARED, ESPL_SHARING_TIED } espl_sharing;
+typedef enum espl_input { ESPL_INPUT_HIDDEN, ESPL_INPUT_DATA, ESPL_INPUT_WEIGHTS } espl_input;
+typedef enum espl_insertion { ESPL_INSERTION_SEQUENTIAL, ESPL_INSERTION_PARALLEL } espl_insertion;
+typedef enum espl_insertions { ESPL_INSERTIONS_ALL, ESPL_INSERTIONS_ONE } espl_insertions;
+typedef enum espl_integration {
+    ESPL_INTEGRATION_DIRECT_ADDITION,
+    ESPL_INTEGRATION_SCALED_ADDITION,
+    ESPL_INTEGRATION_GATED_ADDITION,
+    ESPL_INTEGRATION_CONCATENATION,
+    ESPL_INTEGRATION_RESCALING,
+    ESPL_INTEGRATION_REPLACEMENT
+} espl_integration;
+
+typedef struct espl_properties {
+    espl_intra intra;             /* connections within the module */
+    espl_inter inter;             /* with the model: fixed, or depending on the input */
+    espl_adapted adapted;         /* new parameters, a reparameterisation, or a selection of the base's */
+    espl_sharing sharing;         /* of parameters among insertions */
+    espl_input input;             /* what the module reads */
+    espl_insertion insertion;
+    espl_insertions insertions;   /* blocks */
+    espl_integration integration; /* how its output joins */
+    uint32_t sites;               /* workspace: 1u << ESPL_SITE_...; join is called for these only */
+} espl_properties;
+
+/* ---- Methods ---- */
+
+/* What the coming submission of phase MICRO is about. */
+typedef struct espl_step_info {
+    const int32_t *ids;     /* batch * tokens */
+    const int32_t *lengths; /* per row, or NULL: all tokens count */
+    uint32_t batch, tokens;
+    uint32_t step, steps;   /* of the optimiser: done, in all; 0, 0 outside of training */
+    uint64_t seed;
+    bool training;
+} espl_step_info;
+
+typedef enum espl_update { ESPL_UPDATE_BEFORE, ESPL_UPDATE_AFTER } espl_update;
+
+/* A tensor of the base that merging may change. */
+typedef struct espl_place {
+    uint32_t block, linear, part; /* block ESPL_NO_BLOCK: the token embedding */
+    uint32_t out, in;             /* weight [out, in]; embedding [vocabulary, hidden] */
+} espl_place;
+
 typedef struct espl_method {
     const char *name;      /* "lora", in specs */
     const char *peft_type; /* "LORA", in adapter_config.json */
+    espl_properties properties;
     /* key=value of a spec into the configuration; value is NULL for a key alone. */
     espl_status (*set)(espl_adapter *adapter, const char *key, const char *value);
     /* Fills in what the configuration leaves out, makes the state, and declares matrices and entries in the store.
      * Fails: ARGUMENT, UNSUPPORTED, FORMAT naming the key. */
     espl_status (*declare)(espl_adapter *adapter);
-    /* Values before training, after the store was placed. */
+    /* Values before training, after the store was placed (zeros). */
     espl_status (*initialise)(espl_adapter *adapter, uint64_t seed);
-    /* Adds this adapter's change to y = W x of one product of one block; returns the new y. NULL: the method has none. */
-    espl_tensor *(*linear)(espl_builder *builder, const espl_adapter *adapter, uint32_t block, uint32_t linear,
-                           espl_tensor *x, espl_tensor *y);
-    /* Adds the same change to the weight of one part [out, in]; *out_changed false if there is none. */
-    espl_status (*merge)(espl_adapter *adapter, uint32_t block, uint32_t linear, uint32_t part, float *weight,
-                         bool *out_changed);
+    /* Adds the method's operators at a joint and returns what takes y's place: y itself where it has nothing to do. NULL
+     * for methods that only stand matrices in place of the base's. */
+    espl_tensor *(*join)(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
+    /* Writes the tensors that join asked for with espl_build_step, in that order, before each submission. NULL: none. */
+    void (*step)(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
+    /* Nodes of phase END around the optimiser's: penalties added to gradients (before the norm is taken), masks,
+     * projections back onto a constraint. NULL: none. */
+    espl_status (*update)(espl_builder *builder, const espl_adapter *adapter, espl_update when);
+    /* Changes the weight (and bias, NULL if there is none) of one place as the adapter would; *out_changed false if it
+     * does not touch it. NULL: the method cannot be merged. */
+    espl_status (*merge)(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed);
     void (*finish)(espl_adapter *adapter);
 } espl_method;
+
+extern const espl_method *const espl_methods[];
+extern const size_t espl_method_count;
+
+/* ---- Adapters ---- */
 
 /* A tensor of the base as it was before a merge. */
 typedef struct espl_original {
@@ -52,6 +140,22 @@ espl_status espl_adapter_replace(espl_adapter *adapter, const espl_entry *base, 
 /* The same for the output projection. */
 espl_status espl_adapter_replace_head(espl_adapter *adapter, const char *file_name);
 
-extern const espl_method espl_method_lora;
+/* ---- For join and update ---- */
+
+/* A tensor of the step buffer, [1, cols], that method->step fills. */
+espl_tensor *espl_build_step(espl_builder *builder, const espl_adapter *adapter, const char *name, uint32_t cols,
+                             espl_dtype dtype);
+/* The base's norm at this place of a block, with what active adapters make of it. */
+espl_tensor *espl_build_norm(espl_builder *builder, uint32_t block, espl_norm_place place, espl_tensor *x);
+/* The memory of a matrix of the adapter's store, and of its gradient, for nodes of phase END. */
+espl_tensor *espl_build_state(espl_builder *builder, const espl_adapter *adapter, uint32_t matrix);
+espl_tensor *espl_build_gradient(espl_builder *builder, const espl_adapter *adapter, uint32_t matrix);
+
+/* ---- Used by model and training ---- */
+
+/* Calls update of the adapters that are trained. */
+espl_status espl_build_update(espl_builder *builder, espl_update when);
+/* Calls step of every adapter that has tensors in the step buffer of this graph. */
+void espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *graph, const espl_step_info *info);
 
 #endif

@@ -2,6 +2,7 @@
 #include "host/model/model.h"
 #include "host/model/adapter.h"
 #include "host/ops/op_activation.h"
+#include "host/ops/op_add.h"
 #include "host/ops/op_attention.h"
 #include "host/ops/op_embedding.h"
 #include "host/ops/op_layernorm.h"
@@ -38,8 +39,7 @@ espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t 
     espl_tensor **leaf = &b->leaves[leaf_index(b, store, matrix)];
     if (*leaf) return *leaf;
     const espl_matrix *m = &store->matrices[matrix];
-    const bool fixed = store == &b->model->store && matrix == b->model->frequencies;
-    const bool trained = store == b->trained && !fixed;
+    const bool trained = store == b->trained && !m->frozen;
     *leaf = espl_graph_leaf(b->graph, trained ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT, m->label, m->rows, m->cols, m->stride,
                             m->dtype, m->span);
     if (*leaf && trained)
@@ -67,29 +67,141 @@ espl_tensor *espl_build_head(espl_builder *b) {
     return base_leaf(b, model->embed);
 }
 
-/* ---- Parts of a block ---- */
+/* ---- Where adapters join ---- */
 
-static espl_tensor *norm(espl_builder *b, espl_tensor *x, uint32_t weight, uint32_t bias) {
-    const float eps = b->model->config.norm_eps;
-    if (b->model->config.family->norm == ESPL_NORM_LAYER)
-        return espl_graph_layernorm(b->graph, &(espl_layernorm){.x = x, .w = base_leaf(b, weight), .b = base_leaf(b, bias),
-                                                                .eps = eps});
-    return espl_graph_rmsnorm(b->graph, &(espl_rmsnorm){.x = x, .w = base_leaf(b, weight), .eps = eps});
+static bool joins(const espl_adapter *adapter, espl_site site) {
+    return adapter->active && adapter->method->properties.sites & 1u << site;
 }
 
-/* y = W x + bias (+ residual), and what the active adapters add. */
-static espl_tensor *linear(espl_builder *b, uint32_t block, uint32_t which, espl_tensor *x, espl_tensor *residual) {
-    const espl_block_weights *w = &b->model->blocks[block];
-    espl_tensor *y = espl_graph_matmul(
-        b->graph, &(espl_matmul){.a = x,
-                                 .b = base_leaf(b, w->weight[which]),
-                                 .orientation = b->model->config.family->stored_in_out ? MATMUL_NN : MATMUL_NT,
-                                 .bias = base_leaf(b, w->bias[which]),
-                                 .residual = residual});
-    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
-        if (adapter->active && adapter->method->linear) y = adapter->method->linear(b, adapter, block, which, x, y);
+static bool any_joins(const espl_builder *b, espl_site site) {
+    for (const espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+        if (joins(adapter, site)) return true;
+    }
+    return false;
+}
+
+static espl_tensor *join(espl_builder *b, const espl_joint *joint, espl_tensor *y) {
+    for (espl_adapter *adapter = b->model->adapters; y && adapter; adapter = adapter->next) {
+        if (joins(adapter, joint->site)) y = adapter->method->join(b, adapter, joint, y);
     }
     return y;
+}
+
+static espl_tensor *join_hidden(espl_builder *b, espl_site site, uint32_t block, espl_tensor *x) {
+    return join(b, &(espl_joint){.site = site, .block = block, .norm = ESPL_NORM_PLACE_COUNT}, x);
+}
+
+espl_tensor *espl_build_step(espl_builder *b, const espl_adapter *adapter, const char *name, uint32_t cols,
+                             espl_dtype dtype) {
+    espl_tensor *t = espl_graph_step_leaf(b->graph, name, 1, cols, dtype);
+    if (!t) return NULL;
+    if (b->inputs->count == ESPL_STEP_INPUTS_MAX)
+        return espl_graph_fail(b->graph, espl_fail(b->model->ctx, ESPL_LIMIT, "the active adapters want more than %d "
+                                                   "tensors of the step buffer", ESPL_STEP_INPUTS_MAX));
+    b->inputs->item[b->inputs->count].adapter = adapter;
+    b->inputs->item[b->inputs->count++].tensor = t;
+    return t;
+}
+
+void espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *graph, const espl_step_info *info) {
+    void *values[ESPL_STEP_INPUTS_MAX];
+    for (uint32_t i = 0; i < inputs->count; i++) {
+        const espl_adapter *adapter = inputs->item[i].adapter;
+        bool first = true;
+        for (uint32_t j = 0; j < i; j++) first &= inputs->item[j].adapter != adapter;
+        if (!first) continue;
+        uint32_t count = 0;
+        for (uint32_t j = i; j < inputs->count; j++) {
+            if (inputs->item[j].adapter == adapter)
+                values[count++] = espl_graph_step_pointer(graph, inputs->item[j].tensor);
+        }
+        adapter->method->step(adapter, info, values);
+    }
+}
+
+espl_tensor *espl_build_state(espl_builder *b, const espl_adapter *adapter, uint32_t matrix) {
+    const espl_matrix *m = &adapter->store.matrices[matrix];
+    return espl_graph_leaf(b->graph, ESPL_ROLE_STATE, m->label, m->rows, m->cols, m->stride, m->dtype, m->span);
+}
+
+espl_tensor *espl_build_gradient(espl_builder *b, const espl_adapter *adapter, uint32_t matrix) {
+    const espl_matrix *m = &adapter->store.matrices[matrix];
+    return espl_graph_leaf(b->graph, ESPL_ROLE_STATE, m->label, m->rows, m->cols, m->stride, ESPL_DTYPE_F32,
+                           espl_span_part(b->gradients, m->flat * 4, m->span.bytes));
+}
+
+espl_status espl_build_update(espl_builder *b, espl_update when) {
+    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+        if (&adapter->store == b->trained && adapter->method->update)
+            ESPL_TRY(adapter->method->update(b, adapter, when));
+    }
+    return espl_graph_status(b->graph);
+}
+
+/* ---- Parts of a block ---- */
+
+espl_tensor *espl_build_norm(espl_builder *b, uint32_t block, espl_norm_place place, espl_tensor *x) {
+    const espl_model *model = b->model;
+    const espl_norm_weights *w = place == ESPL_NORM_FINAL ? &model->final_norm : &model->blocks[block].norm[place];
+    const float eps = model->config.norm_eps;
+    espl_tensor *y;
+    if (model->config.family->norm == ESPL_NORM_LAYER)
+        y = espl_graph_layernorm(b->graph, &(espl_layernorm){.x = x, .w = base_leaf(b, w->weight),
+                                                             .b = base_leaf(b, w->bias), .eps = eps});
+    else
+        y = espl_graph_rmsnorm(b->graph, &(espl_rmsnorm){.x = x, .w = base_leaf(b, w->weight), .eps = eps});
+    return join(b, &(espl_joint){.site = ESPL_SITE_NORM, .block = block, .norm = place}, y);
+}
+
+/* Methods that add to y do so after the residual too; others must see W x + b alone. */
+static bool residual_first(const espl_builder *b) {
+    for (const espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+        if (joins(adapter, ESPL_SITE_LINEAR) && adapter->method->properties.integration >= ESPL_INTEGRATION_CONCATENATION)
+            return false;
+    }
+    return true;
+}
+
+/* y = W x + bias (+ residual), and what the active adapters make of it. */
+static espl_tensor *linear(espl_builder *b, uint32_t block, uint32_t which, espl_tensor *x, espl_tensor *residual) {
+    const espl_block_weights *w = &b->model->blocks[block];
+    espl_joint joint = {.block = block, .linear = which, .norm = ESPL_NORM_PLACE_COUNT};
+    const bool early = residual_first(b);
+    joint.site = ESPL_SITE_LINEAR_IN;
+    x = join(b, &joint, x);
+    joint.site = ESPL_SITE_WEIGHT;
+    espl_tensor *weight = join(b, &joint, base_leaf(b, w->weight[which]));
+    espl_tensor *y = espl_graph_matmul(
+        b->graph, &(espl_matmul){.a = x,
+                                 .b = weight,
+                                 .orientation = b->model->config.family->stored_in_out ? MATMUL_NN : MATMUL_NT,
+                                 .bias = base_leaf(b, w->bias[which]),
+                                 .residual = early ? residual : NULL});
+    joint.site = ESPL_SITE_LINEAR;
+    joint.x = x;
+    y = join(b, &joint, y);
+    return residual && !early ? espl_graph_add(b->graph, &(espl_add_args){y, residual}) : y;
+}
+
+/* The last product of a sub-layer, its residual, and the norm of post-norm families. normed: the sub-layer's input. */
+static espl_tensor *sublayer_out(espl_builder *b, uint32_t block, uint32_t which, espl_tensor *x, espl_tensor *residual,
+                                 espl_tensor *normed) {
+    const bool attention = which == ESPL_LINEAR_O, post = b->model->config.family->post_norm;
+    const espl_norm_place place = attention ? ESPL_NORM_ATTENTION : ESPL_NORM_MLP;
+    const espl_joint joint = {.site = attention ? ESPL_SITE_ATTENTION_OUT : ESPL_SITE_MLP_OUT,
+                              .block = block,
+                              .linear = which,
+                              .norm = post ? place : ESPL_NORM_PLACE_COUNT,
+                              .x = residual,
+                              .normed = normed};
+    espl_tensor *y;
+    if (any_joins(b, joint.site)) {
+        y = join(b, &joint, linear(b, block, which, x, NULL));
+        y = espl_graph_add(b->graph, &(espl_add_args){y, residual});
+    } else {
+        y = linear(b, block, which, x, residual);
+    }
+    return post ? espl_build_norm(b, block, place, y) : y;
 }
 
 /* Columns of q, k and v in the fused product. */
@@ -109,13 +221,18 @@ static espl_tensor *head_norm(espl_builder *b, espl_tensor *x, uint32_t weight, 
                                                         .group_cols = b->model->config.head_size});
 }
 
-static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x, espl_tensor *residual) {
+static espl_tensor *sublayer_in(espl_builder *b, uint32_t block, espl_norm_place place, espl_tensor *x) {
+    return b->model->config.family->post_norm ? x : espl_build_norm(b, block, place, x);
+}
+
+static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
     const espl_model *model = b->model;
     const espl_config *c = &model->config;
     const espl_block_weights *w = &model->blocks[block];
     uint32_t from[3];
     qkv_columns(model, from);
-    espl_tensor *qkv = linear(b, block, ESPL_LINEAR_QKV, norm(b, x, w->attention_norm, w->attention_norm_bias), NULL);
+    espl_tensor *normed = sublayer_in(b, block, ESPL_NORM_ATTENTION, x);
+    espl_tensor *qkv = linear(b, block, ESPL_LINEAR_QKV, normed, NULL);
     qkv = head_norm(b, qkv, w->q_norm, from[0], c->heads);
     qkv = head_norm(b, qkv, w->k_norm, from[1], c->kv_heads);
     espl_tensor *cache = b->caches ? b->caches[block] : NULL;
@@ -135,39 +252,55 @@ static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x, e
     espl_tensor *mixed = espl_graph_attention(
         b->graph, &(espl_attention){.q = qkv, .k = kv, .v = kv, .q_from = from[0], .k_from = cache ? 0 : from[1],
                                     .v_from = cache ? kv_columns : from[2], .batch = b->batch, .heads = c->heads,
-                                    .kv_heads = c->kv_heads, .head_size = c->head_size, .causal = true,
+                                    .kv_heads = c->kv_heads, .head_size = c->head_size,
+                                    .causal = !c->family->bidirectional, .lengths = b->lengths,
                                     .positions = b->positions, .window = c->window});
-    return linear(b, block, ESPL_LINEAR_O, mixed, residual);
+    return sublayer_out(b, block, ESPL_LINEAR_O, mixed, x, normed);
 }
 
-static espl_tensor *mlp(espl_builder *b, uint32_t block, espl_tensor *x, espl_tensor *residual) {
+static espl_tensor *mlp(espl_builder *b, uint32_t block, espl_tensor *x) {
     const espl_model *model = b->model;
-    const espl_block_weights *w = &model->blocks[block];
     const espl_columns *part = model->linear[ESPL_LINEAR_UP].part;
     const bool gated = model->config.family->gated;
-    espl_tensor *up = linear(b, block, ESPL_LINEAR_UP, norm(b, x, w->mlp_norm, w->mlp_norm_bias), NULL);
+    espl_tensor *normed = sublayer_in(b, block, ESPL_NORM_MLP, x);
+    espl_tensor *up = linear(b, block, ESPL_LINEAR_UP, normed, NULL);
     espl_tensor *active = espl_graph_activation(
         b->graph, &(espl_activation){.x = up, .kind = model->config.activation, .gated = gated,
                                      .gate_from = gated ? part[0].from : 0, .from = gated ? part[1].from : part[0].from,
                                      .cols = part[0].count});
-    return linear(b, block, ESPL_LINEAR_DOWN, active, residual);
+    return sublayer_out(b, block, ESPL_LINEAR_DOWN, active, x, normed);
+}
+
+static espl_tensor *embedding(espl_builder *b) {
+    const espl_model *model = b->model;
+    espl_embedding args = {.ids = b->ids, .table = base_leaf(b, model->embed), .batch = b->batch,
+                           .position_table = base_leaf(b, model->position), .positions = b->positions};
+    if (any_joins(b, ESPL_SITE_EMBED)) {
+        espl_tensor *x = espl_graph_embedding(b->graph, &(espl_embedding){.ids = b->ids, .table = args.table,
+                                                                          .batch = b->batch});
+        x = join_hidden(b, ESPL_SITE_EMBED, ESPL_NO_BLOCK, x);
+        args.table = NULL;
+        if (args.position_table) x = espl_graph_add(b->graph, &(espl_add_args){x, espl_graph_embedding(b->graph, &args)});
+        return join_hidden(b, ESPL_SITE_EMBEDDED, ESPL_NO_BLOCK, x);
+    }
+    return join_hidden(b, ESPL_SITE_EMBEDDED, ESPL_NO_BLOCK, espl_graph_embedding(b->graph, &args));
 }
 
 espl_tensor *espl_build_hidden(espl_builder *b) {
     const espl_model *model = b->model;
+    espl_status status = espl_graph_memory(b->graph, sizeof *b->inputs, &b->inputs);
+    if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
     espl_graph_layer(b->graph, "embedding", ESPL_PHASE_MICRO, false);
-    espl_tensor *x = espl_graph_embedding(b->graph, &(espl_embedding){.ids = b->ids,
-                                                                      .table = base_leaf(b, model->embed),
-                                                                      .position_table = base_leaf(b, model->position),
-                                                                      .positions = b->positions,
-                                                                      .batch = b->batch});
+    espl_tensor *x = embedding(b);
     for (uint32_t i = 0; i < model->config.layers; i++) {
         char name[32];
         snprintf(name, sizeof name, "block %u", i);
         espl_graph_layer(b->graph, name, ESPL_PHASE_MICRO, b->recompute);
-        x = attention(b, i, x, x);
-        x = mlp(b, i, x, x);
+        x = join_hidden(b, ESPL_SITE_BLOCK_IN, i, x);
+        x = attention(b, i, x);
+        x = mlp(b, i, x);
+        x = join_hidden(b, ESPL_SITE_BLOCK_OUT, i, x);
     }
     espl_graph_layer(b->graph, "head", ESPL_PHASE_MICRO, false);
-    return norm(b, x, model->final_norm, model->final_norm_bias);
+    return model->config.family->final_norm ? espl_build_norm(b, ESPL_NO_BLOCK, ESPL_NORM_FINAL, x) : x;
 }

@@ -29,6 +29,8 @@ typedef struct espl_family {
     espl_linear_name linear[ESPL_LINEAR_COUNT][ESPL_LINEAR_PARTS];
     espl_norm_kind norm;
     bool rotary, gated;
+    bool post_norm;     /* norms after the residual of each sub-layer (BERT), else before the sub-layer */
+    bool bidirectional; /* every token sees every other; else those before it */
     bool stored_in_out;  /* linear weights are [in, out] (GPT-2's Conv1D) */
     bool tied_by_default;
 } espl_family;

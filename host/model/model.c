@@ -60,10 +60,10 @@ static espl_status add_whole(espl_model *model, const char *block, const char *m
 }
 
 static espl_status add_norm(espl_model *model, const char *block, const char *module, uint32_t size,
-                            uint32_t *out_weight, uint32_t *out_bias) {
-    ESPL_TRY(add_whole(model, block, module, ".weight", 1, size, true, out_weight));
+                            espl_norm_weights *out_norm) {
+    ESPL_TRY(add_whole(model, block, module, ".weight", 1, size, true, &out_norm->weight));
     return add_whole(model, block, model->config.family->norm == ESPL_NORM_LAYER ? module : NULL, ".bias", 1, size, true,
-                     out_bias);
+                     &out_norm->bias);
 }
 
 static espl_status add_part(espl_model *model, uint32_t block, uint32_t linear, uint32_t part, espl_block_weights *weights) {
@@ -119,13 +119,13 @@ static espl_status declare(espl_model *model) {
         espl_block_weights *w = &model->blocks[i];
         char block[64];
         snprintf(block, sizeof block, family->block, i);
-        ESPL_TRY(add_norm(model, block, family->attention_norm, c->hidden, &w->attention_norm, &w->attention_norm_bias));
-        ESPL_TRY(add_norm(model, block, family->mlp_norm, c->hidden, &w->mlp_norm, &w->mlp_norm_bias));
+        ESPL_TRY(add_norm(model, block, family->attention_norm, c->hidden, &w->norm[ESPL_NORM_ATTENTION]));
+        ESPL_TRY(add_norm(model, block, family->mlp_norm, c->hidden, &w->norm[ESPL_NORM_MLP]));
         ESPL_TRY(add_whole(model, block, family->q_norm, ".weight", 1, c->head_size, true, &w->q_norm));
         ESPL_TRY(add_whole(model, block, family->k_norm, ".weight", 1, c->head_size, true, &w->k_norm));
         for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) ESPL_TRY(add_linear(model, i, l, w));
     }
-    ESPL_TRY(add_norm(model, "", family->final_norm, c->hidden, &model->final_norm, &model->final_norm_bias));
+    ESPL_TRY(add_norm(model, "", family->final_norm, c->hidden, &model->final_norm));
     model->head = ESPL_NO_MATRIX;
     if (!c->tied) {
         ESPL_TRY(espl_store_matrix(&model->store, "lm_head", c->vocabulary, c->hidden, model->dtype, true, &model->head));
@@ -213,8 +213,10 @@ static espl_status choose_dtype(espl_model *model, const espl_tensors *set) {
 static espl_status add_frequencies(espl_model *model) {
     model->frequencies = ESPL_NO_MATRIX;
     if (!model->config.family->rotary) return ESPL_OK;
-    return espl_store_matrix(&model->store, "rotary frequencies", 1, model->config.rotary_pairs, ESPL_DTYPE_F32, false,
-                             &model->frequencies);
+    ESPL_TRY(espl_store_matrix(&model->store, "rotary frequencies", 1, model->config.rotary_pairs, ESPL_DTYPE_F32, false,
+                               &model->frequencies));
+    model->store.matrices[model->frequencies].frozen = true;
+    return ESPL_OK;
 }
 
 static espl_status fill(espl_model *model, const espl_tensors *set) {

@@ -8,6 +8,7 @@
 #include <espalier/model.h>
 
 #define ESPL_NO_MATRIX UINT32_MAX
+#define ESPL_NO_BLOCK UINT32_MAX
 
 /* Columns of a product's output that one linear map of a family gives. */
 typedef struct espl_columns {
@@ -20,8 +21,21 @@ typedef struct espl_linear_shape {
     espl_columns part[ESPL_LINEAR_PARTS];
 } espl_linear_shape;
 
+/* Norms over the hidden state. Before the sub-layer, or after its residual in post-norm families. */
+typedef enum espl_norm_place {
+    ESPL_NORM_ATTENTION,
+    ESPL_NORM_MLP,
+    ESPL_NORM_FINAL, /* outside of blocks */
+    ESPL_NORM_PLACE_COUNT
+} espl_norm_place;
+
+typedef struct espl_norm_weights {
+    uint32_t weight, bias; /* matrices */
+} espl_norm_weights;
+
 typedef struct espl_block_weights {
-    uint32_t attention_norm, attention_norm_bias, mlp_norm, mlp_norm_bias, q_norm, k_norm;
+    espl_norm_weights norm[ESPL_NORM_FINAL];
+    uint32_t q_norm, k_norm;
     uint32_t weight[ESPL_LINEAR_COUNT], bias[ESPL_LINEAR_COUNT];
 } espl_block_weights;
 
@@ -36,7 +50,8 @@ struct espl_model {
     espl_config config;
     espl_linear_shape linear[ESPL_LINEAR_COUNT];
     espl_store store;
-    uint32_t embed, position, final_norm, final_norm_bias;
+    uint32_t embed, position;
+    espl_norm_weights final_norm;
     uint32_t head; /* ESPL_NO_MATRIX: tied to embed */
     espl_block_weights *blocks; /* owned, config.layers */
     uint32_t frequencies;       /* matrix of the rotary frequencies, or ESPL_NO_MATRIX */
@@ -48,6 +63,17 @@ espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t 
 
 /* ---- Building a graph from a model ---- */
 
+enum { ESPL_STEP_INPUTS_MAX = 64 };
+
+/* Tensors of the step buffer that adapters fill before each submission (espl_build_step). */
+typedef struct espl_step_inputs {
+    struct {
+        const struct espl_adapter *adapter;
+        espl_tensor *tensor;
+    } item[ESPL_STEP_INPUTS_MAX];
+    uint32_t count;
+} espl_step_inputs;
+
 /* One pass over batch rows of `tokens` tokens. Set the fields, then call espl_build_hidden. */
 typedef struct espl_builder {
     espl_model *model;
@@ -56,10 +82,12 @@ typedef struct espl_builder {
     bool training, recompute;
     espl_tensor *ids;       /* STEP [1, batch * tokens] */
     espl_tensor *positions; /* STEP [1, batch] or NULL: 0 */
+    espl_tensor *lengths;   /* STEP [1, batch], tokens of each row that are not padding; NULL: all */
     espl_tensor **caches;   /* one per layer, STATE [batch * capacity, 2 * kv columns]; updated; or NULL */
     /* What is trained: its matrices become parameters whose gradients lie in `gradients` as in the store's flat span. */
     const espl_store *trained;
     espl_span gradients;
+    espl_step_inputs *inputs; /* owned by the graph; NULL until espl_build_hidden */
     /* Leaves made so far, private to build.c. */
     espl_tensor **leaves; /* owned by the graph */
     size_t leaf_count;

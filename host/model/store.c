@@ -26,7 +26,7 @@ espl_status espl_store_matrix(espl_store *store, const char *label, uint32_t row
                        sizeof *store->matrices));
     espl_matrix *m = &store->matrices[store->matrix_count];
     *m = (espl_matrix){.rows = rows, .cols = cols, .stride = (uint32_t)espl_round_up(cols, 4), .dtype = dtype,
-                       .decay = decay};
+                       .decay = decay, .rate = 1};
     ESPL_TRY(espl_copy_string(store->ctx, label, strlen(label), &m->label));
     *out_index = (uint32_t)store->matrix_count++;
     return ESPL_OK;
@@ -47,30 +47,46 @@ static uint64_t matrix_bytes(const espl_matrix *m) {
     return (uint64_t)m->rows * m->stride * espl_dtype_bytes(m->dtype);
 }
 
+/* Those with the same decay and rate lie together: an optimiser takes each group at once. */
+static bool same_group(const espl_matrix *a, const espl_matrix *b) {
+    return a->decay == b->decay && a->rate == b->rate;
+}
+
+static void lay_flat(espl_store *store) {
+    store->flat_count = 0;
+    for (int decay = 1; decay >= 0; decay--) {
+        for (size_t i = 0; i < store->matrix_count; i++) {
+            const espl_matrix *leader = &store->matrices[i];
+            bool first = leader->decay == (bool)decay && !leader->frozen;
+            for (size_t j = 0; j < i; j++) first &= store->matrices[j].frozen || !same_group(&store->matrices[j], leader);
+            for (size_t j = i; first && j < store->matrix_count; j++) {
+                espl_matrix *m = &store->matrices[j];
+                if (m->frozen || !same_group(m, leader)) continue;
+                m->dtype = ESPL_DTYPE_F32;
+                m->flat = store->flat_count;
+                /* Spans must begin on 256 bytes. */
+                store->flat_count += espl_round_up((uint64_t)m->rows * m->stride, 64);
+            }
+        }
+    }
+}
+
 espl_status espl_store_place(espl_store *store, bool flat) {
     uint64_t bytes = 0;
     store->flat_count = 0;
-    for (int decay = 1; flat && decay >= 0; decay--) {
-        for (size_t i = 0; i < store->matrix_count; i++) {
-            espl_matrix *m = &store->matrices[i];
-            if (m->decay != (bool)decay) continue;
-            m->dtype = ESPL_DTYPE_F32;
-            m->flat = store->flat_count;
-            /* Spans must begin on 256 bytes. */
-            store->flat_count += espl_round_up((uint64_t)m->rows * m->stride, 64);
-        }
+    if (flat) lay_flat(store);
+    for (size_t i = 0; i < store->matrix_count; i++) {
+        if (!flat || store->matrices[i].frozen) bytes += espl_round_up(matrix_bytes(&store->matrices[i]), 256);
     }
-    for (size_t i = 0; i < store->matrix_count; i++) bytes += espl_round_up(matrix_bytes(&store->matrices[i]), 256);
-    if (flat) {
+    ESPL_TRY(espl_arena_reserve(&store->arena, bytes + store->flat_count * 4));
+    if (store->flat_count) {
         ESPL_TRY(espl_arena_take(&store->arena, store->flat_count * 4, &store->flat));
         store->flat.bytes = store->flat_count * 4;
         ESPL_TRY(espl_clear(store->device, store->flat));
-    } else {
-        ESPL_TRY(espl_arena_reserve(&store->arena, bytes));
     }
     for (size_t i = 0; i < store->matrix_count; i++) {
         espl_matrix *m = &store->matrices[i];
-        if (flat) {
+        if (flat && !m->frozen) {
             m->span = espl_span_part(store->flat, m->flat * 4, matrix_bytes(m));
             continue;
         }

@@ -13,6 +13,8 @@ typedef struct espl_matrix {
     uint32_t rows, cols, stride;
     espl_dtype dtype;
     bool decay;    /* weight decay applies when trained */
+    bool frozen;   /* never trained: outside of the flat span */
+    float rate;    /* factor of the learning rate; 1 unless changed before place */
     uint64_t flat; /* first element of a flat store */
     espl_span span;
 } espl_matrix;
@@ -34,7 +36,7 @@ typedef struct espl_store {
     espl_entry *entries; /* owned */
     size_t entry_count, entry_capacity;
     espl_arena arena;
-    espl_span flat; /* all matrices one after another; only of a flat store */
+    espl_span flat; /* all matrices but the frozen, one after another; only of a flat store */
     uint64_t flat_count;
 } espl_store;
 
@@ -46,7 +48,7 @@ espl_status espl_store_matrix(espl_store *store, const char *label, uint32_t row
                               bool decay, uint32_t *out_index);
 espl_status espl_store_entry(espl_store *store, const char *name, uint32_t matrix, uint32_t from, uint32_t count,
                              bool vector);
-/* Memory for all matrices, zeroed. flat: one span of f32, decayed matrices first, as an optimiser wants it. */
+/* Memory for all matrices, zeroed. flat: one span of f32, sorted by decay and rate, as an optimiser wants it. */
 espl_status espl_store_place(espl_store *store, bool flat);
 
 /* Values of an entry, converting between dtype and the matrix's. Blocking. */

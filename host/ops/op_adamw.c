@@ -7,6 +7,7 @@
 
 typedef struct attribute {
     uint32_t decay;
+    float rate;
 } attribute;
 
 /* in: gradient, step, stats, then p, m, v before; out: p, m, v. */
@@ -26,7 +27,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
         const uint64_t begin = from * 4ull, bytes = espl_round_up(count, 4) * 4;
         const uint32_t blocks = espl_ceil_div(count, 4 * local * items);
         const uint32_t rows = espl_ceil_div(blocks, ESPL_GROUPS_MAX);
-        const adamw_push push = {count};
+        const adamw_push push = {count, at.rate};
         const espl_dispatch dispatch = {.kernel = kernel,
                                         .label = "adamw",
                                         .bind = {[ADAMW_BIND_P] = espl_span_part(node->out[0]->span, begin, bytes),
@@ -61,7 +62,7 @@ espl_status espl_graph_adamw(espl_graph *graph, const espl_adamw *args) {
         espl_graph_fail(graph, status);
         return status;
     }
-    const attribute at = {args->decay};
+    const attribute at = {args->decay, args->rate == 0.0f ? 1.0f : args->rate};
     espl_tensor *out[] = {espl_graph_update(graph, args->p), espl_graph_update(graph, args->m),
                           espl_graph_update(graph, args->v)};
     if (!out[0] || !out[1] || !out[2]) return espl_graph_status(graph);

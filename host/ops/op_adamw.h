@@ -5,6 +5,7 @@
  * gradient  [1, n]  f32 STATE   read
  * stats     [1, ESPL_STATS_WORDS]  f32 STATE   read: after espl_graph_grad_norm of this step
  * decay     false: without weight decay
+ * rate      factor of LEARNING_RATE for this range; 0 means 1
  * The capital words are of shaders/lib/step.h. Nothing changes while FINITE is 0. A range is whole memory of
  * parameters, padding between them too (zero gradients there change nothing but decay).
  * Cost:   one dispatch per storage range; reads 16 and writes 12 bytes for each parameter.
@@ -18,6 +19,7 @@
 typedef struct espl_adamw {
     espl_tensor *p, *gradient, *m, *v, *stats;
     bool decay;
+    float rate;
 } espl_adamw;
 
 espl_status espl_graph_adamw(espl_graph *graph, const espl_adamw *args);

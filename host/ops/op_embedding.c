@@ -10,6 +10,9 @@
 _Static_assert(sizeof(embedding_push) <= ESPL_PUSH_BYTES_MAX, "push block");
 _Static_assert(ESPL_DTYPE_F32 == 0 && ESPL_DTYPE_F16 == 1 && ESPL_DTYPE_BF16 == 2, "shaders/lib/typed.glsl");
 
+/* Without a table every id from 0 on is a row. */
+enum { EVERY_ID = INT32_MAX };
+
 typedef struct attribute {
     uint32_t sequence; /* tokens of one */
     float scale;
@@ -52,16 +55,18 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                              1,
                              each.spec[3],
                              each.spec[4],
-                             table->dtype,
+                             table ? table->dtype : 0,
                              position_table ? position_table->dtype : 0,
                              position_table != NULL,
-                             positions != NULL};
+                             positions != NULL,
+                             table != NULL};
     embedding_push push = {.tokens = y->rows,
                            .cols = y->cols,
                            .sequence = at.sequence,
-                           .vocabulary = table->rows,
+                           .vocabulary = table ? table->rows : EVERY_ID,
+                           .count = EVERY_ID,
                            .position_count = position_table ? position_table->rows : 0,
-                           .table_stride = table->stride / 4,
+                           .table_stride = table ? table->stride / 4 : 0,
                            .position_stride = position_table ? position_table->stride / 4 : 0,
                            .y_stride = y->stride / 4,
                            .scale = at.scale};
@@ -76,6 +81,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
         .push_bytes = sizeof push,
         .groups = {each.groups[0], each.groups[1]}};
     ESPL_TRY(espl_device_kernel(device, &espl_shader_embedding, spec, ESPL_COUNT(spec), &dispatch.kernel));
+    if (!table) return espl_commands_dispatch(commands, &dispatch);
     uint32_t window;
     ESPL_TRY(window_of(device, table, &window));
     for (push.first = 0; push.first < table->rows; push.first += push.count) {
@@ -97,7 +103,7 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     embedding_push push = {.tokens = dy->rows,
                            .cols = dy->cols,
                            .sequence = at.sequence,
-                           .vocabulary = table->rows,
+                           .vocabulary = table ? table->rows : EVERY_ID,
                            .position_count = dtable->rows,
                            .table_stride = dtable->stride / 4,
                            .y_stride = dy->stride / 4,
@@ -135,7 +141,7 @@ static espl_status add_bwd(espl_graph *graph, const espl_node *node, espl_tensor
 }
 
 static espl_status vjp(espl_graph *graph, const espl_node *node) {
-    ESPL_TRY(add_bwd(graph, node, node->in[1], false));
+    if (node->in[1]) ESPL_TRY(add_bwd(graph, node, node->in[1], false));
     return add_bwd(graph, node, node->in[3], true);
 }
 
@@ -164,17 +170,19 @@ static espl_status check(espl_context *ctx, const espl_embedding *args, uint32_t
     if (positions && (positions->dtype != ESPL_DTYPE_I32 || positions->rows != 1 || positions->cols != batch))
         return espl_fail(ctx, ESPL_ARGUMENT, "embedding: positions are %u x %u %s, must be one row of %u I32",
                          positions->rows, positions->cols, espl_dtype_name(positions->dtype), batch);
-    ESPL_TRY(check_table(ctx, args->table, args->table->cols));
-    return args->position_table ? check_table(ctx, args->position_table, args->table->cols) : ESPL_OK;
+    const uint32_t cols = args->table ? args->table->cols : args->position_table->cols;
+    if (args->table) ESPL_TRY(check_table(ctx, args->table, cols));
+    return args->position_table ? check_table(ctx, args->position_table, cols) : ESPL_OK;
 }
 
 espl_tensor *espl_graph_embedding(espl_graph *graph, const espl_embedding *args) {
-    if (!args->ids || !args->table || espl_graph_status(graph) != ESPL_OK) return NULL;
+    if (!args->ids || (!args->table && !args->position_table) || espl_graph_status(graph) != ESPL_OK) return NULL;
     const uint32_t batch = args->batch ? args->batch : 1;
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args, batch);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
     const attribute at = {.sequence = args->ids->cols / batch, .scale = args->scale == 0.0f ? 1.0f : args->scale};
-    espl_tensor *y = espl_graph_value(graph, "embedding", args->ids->cols, args->table->cols, ESPL_DTYPE_F32);
+    espl_tensor *y = espl_graph_value(graph, "embedding", args->ids->cols,
+                                       (args->table ? args->table : args->position_table)->cols, ESPL_DTYPE_F32);
     espl_tensor *in[] = {args->ids, args->table, args->positions, args->position_table};
     if (!y || espl_graph_node(graph, &espl_op_embedding, in, ESPL_COUNT(in), &y, 1, &at, sizeof at) != ESPL_OK)
         return NULL;

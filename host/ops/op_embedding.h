@@ -1,7 +1,7 @@
 /* Rows of a table by number, and of a second one by position:
  *   y[t,c] = scale * table[ids[t], c] + position_table[positions[b] + i, c],   t = b * (tokens / batch) + i
  * ids             [1, tokens]        I32              read; usually STEP
- * table           [vocabulary, d]    f32 f16 bf16     read; WEIGHT, or PARAMETER (f32)
+ * table           [vocabulary, d]    f32 f16 bf16     read; WEIGHT, or PARAMETER (f32); NULL: zeros, each id is a row
  * position_table  [positions, d]     f32 f16 bf16     read unless NULL
  * positions       [1, batch]         I32              first position of each sequence; read unless NULL: zeros
  * batch           sequences in ids, a divisor of tokens; 0 means 1

@@ -2,7 +2,7 @@
  * pieces of a few fixed lengths, the last one padded. What a padded piece leaves in the cache lies behind the position
  * and is overwritten before any query can see it. */
 #include "host/base/os.h"
-#include "host/model/model.h"
+#include "host/model/adapter.h"
 #include "host/ops/op_embedding.h"
 #include "host/ops/op_matmul.h"
 #include "host/serve/sample.h"
@@ -19,6 +19,7 @@ typedef struct run {
     espl_graph *graph; /* owned; NULL until first needed */
     espl_tensor *ids, *positions, *last;
     espl_tensor *logits; /* for the host */
+    const espl_step_inputs *inputs; /* what adapters write before a run; owned by the graph */
 } run;
 
 struct espl_session {
@@ -61,6 +62,7 @@ static espl_status build(espl_session *session, uint32_t tokens, run *r) {
     r->logits =
         espl_graph_matmul(graph, &(espl_matmul){.a = hidden, .b = espl_build_head(&builder), .orientation = MATMUL_NT});
     r->logits = espl_graph_to_host(graph, r->logits);
+    r->inputs = builder.inputs;
     return espl_graph_plan(graph);
 }
 
@@ -156,6 +158,8 @@ static espl_status run_piece(espl_session *session, const int32_t *ids, uint32_t
     memcpy(step_ids, ids, count * sizeof *ids);
     *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = (int32_t)session->position;
     if (r->last) *(int32_t *)espl_graph_step_pointer(r->graph, r->last) = (int32_t)count - 1;
+    const espl_step_info info = {.ids = step_ids, .batch = 1, .tokens = lengths[which]};
+    espl_step_inputs_write(r->inputs, r->graph, &info);
     ESPL_TRY(espl_graph_submit(r->graph, ESPL_PHASE_MICRO, out_ticket));
     memcpy(session->history + session->position, ids, count * sizeof *ids);
     session->position += count;

@@ -1,5 +1,4 @@
 #include "host/train/pass.h"
-#include "host/model/adapter.h"
 #include "host/ops/op_adamw.h"
 #include "host/ops/op_cross_entropy.h"
 #include "host/ops/op_fill.h"
@@ -42,13 +41,18 @@ static espl_tensor *flat_leaf(espl_graph *graph, const char *name, espl_span spa
                            espl_span_part(span, from * 4, count * 4));
 }
 
-/* Values of the store that decay come first. */
-static uint64_t decayed_count(const espl_store *store) {
-    uint64_t count = store->flat_count;
+/* The values of a store from `from` on that one AdamW takes: the same decay and rate. */
+static uint64_t group_end(const espl_store *store, uint64_t from, const espl_matrix **out_leader) {
+    uint64_t end = store->flat_count;
     for (size_t i = 0; i < store->matrix_count; i++) {
-        if (!store->matrices[i].decay && store->matrices[i].flat < count) count = store->matrices[i].flat;
+        if (!store->matrices[i].frozen && store->matrices[i].flat == from) *out_leader = &store->matrices[i];
     }
-    return count;
+    for (size_t i = 0; i < store->matrix_count; i++) {
+        const espl_matrix *m = &store->matrices[i];
+        const bool other = m->decay != (*out_leader)->decay || m->rate != (*out_leader)->rate;
+        if (!m->frozen && m->flat > from && m->flat < end && other) end = m->flat;
+    }
+    return end;
 }
 
 /* A bias vector of q, k and v together, of which an adapter trains only q's part: the rest has no gradient, and is put back
@@ -104,24 +108,28 @@ static void hold(espl_graph *graph, const espl_model *model, const espl_optimise
     }
 }
 
-static void add_optimiser(espl_graph *graph, const espl_model *model, const espl_pass_params *params, espl_tensor *stats) {
+static espl_status add_optimiser(espl_builder *builder, const espl_pass_params *params, espl_tensor *stats) {
+    espl_graph *graph = builder->graph;
     const espl_optimiser *o = params->optimiser;
-    const uint64_t all = o->store->flat_count, decayed = decayed_count(o->store);
+    const uint64_t all = o->store->flat_count;
     espl_graph_layer(graph, "optimiser", ESPL_PHASE_END, false);
-    hold(graph, model, o, false);
+    ESPL_TRY(espl_build_update(builder, ESPL_UPDATE_BEFORE));
+    hold(graph, builder->model, o, false);
     espl_graph_grad_norm(graph, &(espl_grad_norm){.gradients = {flat_leaf(graph, "gradients", o->gradients, 0, all)},
                                                   .stats = stats});
-    for (int group = 0; group < 2; group++) {
-        const uint64_t from = group ? decayed : 0, count = group ? all - decayed : decayed;
-        if (count == 0) continue;
-        espl_graph_adamw(graph, &(espl_adamw){.p = flat_leaf(graph, "parameters", o->store->flat, from, count),
-                                              .gradient = flat_leaf(graph, "gradients", o->gradients, from, count),
-                                              .m = flat_leaf(graph, "exp_avg", o->m, from, count),
-                                              .v = flat_leaf(graph, "exp_avg_sq", o->v, from, count),
+    for (uint64_t from = 0, end; from < all; from = end) {
+        const espl_matrix *leader = NULL;
+        end = group_end(o->store, from, &leader);
+        espl_graph_adamw(graph, &(espl_adamw){.p = flat_leaf(graph, "parameters", o->store->flat, from, end - from),
+                                              .gradient = flat_leaf(graph, "gradients", o->gradients, from, end - from),
+                                              .m = flat_leaf(graph, "exp_avg", o->m, from, end - from),
+                                              .v = flat_leaf(graph, "exp_avg_sq", o->v, from, end - from),
                                               .stats = stats,
-                                              .decay = group == 0 || params->decay_all});
+                                              .rate = leader->rate,
+                                              .decay = leader->decay || params->decay_all});
     }
-    hold(graph, model, o, true);
+    hold(graph, builder->model, o, true);
+    return espl_build_update(builder, ESPL_UPDATE_AFTER);
 }
 
 static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_params *params) {
@@ -161,11 +169,13 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
         espl_graph_sum(graph, &(espl_sum){.x = losses, .stats = stats, .word = ESPL_STATS_LOSS,
                                           .factor_word = ESPL_STEP_LOSS_SCALE});
         ESPL_TRY(espl_graph_backward(graph, losses));
-        add_optimiser(graph, model, params, stats);
+        ESPL_TRY(add_optimiser(&builder, params, stats));
         pass->stats = espl_graph_to_host(graph, stats);
     }
     ESPL_TRY(espl_graph_plan(graph));
     pass->step = espl_graph_step_pointer(graph, espl_graph_step(graph));
+    pass->inputs = builder.inputs;
+    pass->info = (espl_step_info){.batch = params->batch, .tokens = params->tokens, .training = params->dropout};
     return ESPL_OK;
 }
 
@@ -198,6 +208,8 @@ espl_status espl_pass_micro(espl_pass *pass, const int32_t *ids, const int32_t *
     const size_t bytes = pass->ids->cols * sizeof *ids;
     memcpy(espl_graph_step_pointer(pass->graph, pass->ids), ids, bytes);
     memcpy(espl_graph_step_pointer(pass->graph, pass->labels), labels, bytes);
+    pass->info.ids = ids;
+    espl_step_inputs_write(pass->inputs, pass->graph, &pass->info);
     ESPL_TRY(espl_graph_submit(pass->graph, ESPL_PHASE_MICRO, out_ticket));
     pass->step[ESPL_STEP_COUNTER]++;
     return ESPL_OK;

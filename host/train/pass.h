@@ -3,7 +3,7 @@
 #ifndef ESPL_PASS_H
 #define ESPL_PASS_H
 
-#include "host/model/model.h"
+#include "host/model/adapter.h"
 
 /* What outlives the recording: gradients, AdamW's moments, statistics. Laid out like the store's flat span. */
 typedef struct espl_optimiser {
@@ -32,6 +32,8 @@ typedef struct espl_pass {
     espl_tensor *stats;     /* [1, ESPL_STATS_WORDS], for the host after END; NULL without gradients */
     espl_tensor *logits;    /* kept if asked for */
     uint32_t *step;         /* the step buffer's words */
+    const espl_step_inputs *inputs; /* what adapters write into it; owned by the graph */
+    espl_step_info info;    /* for them; steps and seed are the owner's to set */
 } espl_pass;
 
 /* Built with the model's active adapters. Fails: as espl_graph_plan. */

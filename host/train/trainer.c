@@ -76,6 +76,8 @@ static espl_status create(espl_trainer *t) {
     ESPL_TRY(espl_pass_init(&t->train, t->model, &pass));
     t->train.step[ESPL_STEP_SEED_LOW] = (uint32_t)p->seed;
     t->train.step[ESPL_STEP_SEED_HIGH] = (uint32_t)(p->seed >> 32);
+    t->train.info.steps = t->steps;
+    t->train.info.seed = p->seed;
     espl_pass_set(&t->train, ESPL_STEP_BETA1, (float)p->beta1);
     espl_pass_set(&t->train, ESPL_STEP_BETA2, (float)p->beta2);
     espl_pass_set(&t->train, ESPL_STEP_EPSILON, (float)p->epsilon);
@@ -151,6 +153,7 @@ static espl_status run_step(espl_trainer *t, float out_stats[ESPL_STATS_WORDS]) 
     espl_pass_set(&t->train, ESPL_STEP_LOSS_SCALE, labels ? (float)(1.0 / (double)labels) : 0.0f);
     espl_pass_set(&t->train, ESPL_STEP_LEARNING_RATE,
                   espl_schedule_rate(p->schedule, p->learning_rate, p->warmup, t->steps, t->step));
+    t->train.info.step = t->step;
     ESPL_TRY(espl_graph_submit(t->train.graph, ESPL_PHASE_BEGIN, &ticket));
     const size_t micro = (size_t)p->batch * espl_dataset_context(t->dataset);
     for (uint32_t i = 0; i < p->accumulate; i++)

@@ -82,6 +82,24 @@ static void outside(void **state) {
     check(&(shape){2, 8, 5, 6, 4, true}, ESPL_DTYPE_F32, ESPL_ROLE_PARAMETER, ESPL_DTYPE_F32, ids);
 }
 
+/* Positions alone, as where something comes between the table and them. */
+static void no_table(void **state) {
+    (void)state;
+    const int32_t ids[] = {4, -1, 5, 0, 2147483646, 4, 4, -2147483647 - 1};
+    const shape s = {2, 8, 2147483647, 7, 9, true};
+    const int32_t positions[] = {2, 0};
+    op_check(&(op_case){.name = "embedding without a table",
+                        .leaf = {{.name = "ids", .rows = 1, .cols = 8, .role = ESPL_ROLE_STEP, .dtype = ESPL_DTYPE_I32,
+                                  .integers = ids},
+                                 {.rows = 0},
+                                 {.name = "position table", .rows = 9, .cols = 7, .role = ESPL_ROLE_PARAMETER},
+                                 {.name = "positions", .rows = 1, .cols = 2, .role = ESPL_ROLE_STEP,
+                                  .dtype = ESPL_DTYPE_I32, .integers = positions}},
+                        .build = build,
+                        .reference = reference,
+                        .args = &s});
+}
+
 /* A table of several windows: 64 rows of 80 bytes are one. */
 static void windows(void **state) {
     (void)state;
@@ -108,7 +126,8 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(outside), cmocka_unit_test(windows),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(outside), cmocka_unit_test(no_table),
+                                       cmocka_unit_test(windows),
                                        cmocka_unit_test(refused)};
     return op_main("embedding", tests, ESPL_COUNT(tests));
 }

@@ -10,7 +10,7 @@ void ref_embedding(const double *ids, const double *table, const double *positio
         const bool placed = position_table && position >= 0 && position < (double)position_count;
         for (size_t c = 0; c < cols; c++) {
             y[t * cols + c] = 0;
-            if (known) y[t * cols + c] += scale * table[(size_t)ids[t] * cols + c];
+            if (known && table) y[t * cols + c] += scale * table[(size_t)ids[t] * cols + c];
             if (known && placed) y[t * cols + c] += position_table[(size_t)position * cols + c];
         }
     }

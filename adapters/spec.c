@@ -1,0 +1,81 @@
+/* From the words of a spec to the JSON that an adapter's folder holds. */
+#include "adapters/spec.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+espl_status espl_spec_list(espl_adapter *adapter, const char *key, const char *value) {
+    json_t *list = json_array();
+    for (const char *at = value; *at;) {
+        const size_t bytes = strcspn(at, "+");
+        espl_status status = espl_json_push(adapter->model->ctx, list, json_stringn(at, bytes));
+        if (status != ESPL_OK) {
+            json_decref(list);
+            return status;
+        }
+        at += bytes + (at[bytes] != 0);
+    }
+    return espl_json_set(adapter->model->ctx, adapter->config, key, list);
+}
+
+espl_status espl_spec_number(espl_adapter *adapter, const char *spec_key, const char *key, const char *value, bool whole) {
+    char *end = NULL;
+    const double number = value ? strtod(value, &end) : 0;
+    if (!value || *value == 0 || *end || !isfinite(number) || (whole && number != floor(number)))
+        return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: %s=%s is not a%s number", adapter->method->name,
+                         spec_key, value ? value : "", whole ? " whole" : "");
+    /* As PEFT writes them: 16, not 16.0. */
+    const bool integer = number == floor(number) && fabs(number) < 1e15;
+    return espl_json_set(adapter->model->ctx, adapter->config, key, integer ? json_integer((json_int_t)number)
+                                                                         : json_real(number));
+}
+
+espl_status espl_spec_bool(espl_adapter *adapter, const char *key, const char *value) {
+    const bool on = !value || !*value || strcmp(value, "true") == 0 || strcmp(value, "1") == 0;
+    if (!on && strcmp(value, "false") != 0 && strcmp(value, "0") != 0)
+        return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: %s is neither true nor false", adapter->method->name, value);
+    return espl_json_set(adapter->model->ctx, adapter->config, key, json_boolean(on));
+}
+
+espl_status espl_spec_text(espl_adapter *adapter, const char *spec_key, const char *key, const char *value) {
+    if (!value || !*value)
+        return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: %s needs a value", adapter->method->name, spec_key);
+    return espl_json_set(adapter->model->ctx, adapter->config, key, json_string(value));
+}
+
+espl_status espl_spec_set(espl_adapter *adapter, const espl_spec_row *rows, size_t count, const char *key,
+                          const char *value) {
+    for (size_t i = 0; i < count; i++) {
+        const espl_spec_row *row = &rows[i];
+        if (strcmp(row->spec_key, key) != 0) continue;
+        switch (row->kind) {
+        case ESPL_SPEC_WHOLE: return espl_spec_number(adapter, key, row->key, value, true);
+        case ESPL_SPEC_NUMBER: return espl_spec_number(adapter, key, row->key, value, false);
+        case ESPL_SPEC_BOOL: return espl_spec_bool(adapter, row->key, value);
+        case ESPL_SPEC_TEXT: return espl_spec_text(adapter, key, row->key, value);
+        case ESPL_SPEC_LIST:
+            if (!value || !*value) return espl_spec_text(adapter, key, row->key, value);
+            return espl_spec_list(adapter, row->key, value);
+        case ESPL_SPEC_MODULES:
+            if (!value || strcmp(value, "all-linear") == 0) return espl_spec_text(adapter, key, row->key, value);
+            return espl_spec_list(adapter, row->key, value);
+        }
+    }
+    espl_bytes known = {0};
+    espl_status status = ESPL_OK;
+    for (size_t i = 0; status == ESPL_OK && i < count; i++)
+        status = espl_bytes_print(adapter->model->ctx, &known, "%s%s", i ? ", " : "", rows[i].spec_key);
+    if (status == ESPL_OK)
+        status = espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: \"%s\" is not one of %s", adapter->method->name, key,
+                           known.data);
+    espl_bytes_finish(adapter->model->ctx, &known);
+    return status;
+}
+
+espl_status espl_spec_default(espl_adapter *adapter, const char *key, json_t *value) {
+    if (value && json_object_get(adapter->config, key)) {
+        json_decref(value);
+        return ESPL_OK;
+    }
+    return espl_json_set(adapter->model->ctx, adapter->config, key, value);
+}

@@ -1,0 +1,136 @@
+/* Which modules of a model an adapter's configuration selects, by PEFT's rules. */
+#include "adapters/targets.h"
+#include "host/file/expression.h"
+#include <stdio.h>
+#include <string.h>
+
+static espl_status matches(espl_context *ctx, const char *pattern, const char *before, const char *text, bool *out_match) {
+    *out_match = false;
+    char *whole = NULL;
+    espl_expression *expression = NULL;
+    size_t begin, end;
+    ESPL_TRY(espl_format(ctx, &whole, "^(?:%s(?:%s))$", before, pattern));
+    espl_status status = espl_expression_create(ctx, whole, strlen(whole), &expression);
+    if (status == ESPL_OK)
+        status = espl_expression_find(ctx, expression, text, strlen(text), 0, out_match, &begin, &end);
+    espl_expression_destroy(ctx, &expression);
+    espl_free(ctx, &whole);
+    return status;
+}
+
+bool espl_target_ends_with(const char *text, const char *name) {
+    const size_t n = strlen(text), m = strlen(name);
+    return n >= m && strcmp(text + n - m, name) == 0 && (n == m || text[n - m - 1] == '.');
+}
+
+/* A list of module names, or a regular expression for whole paths. */
+static espl_status selects(espl_context *ctx, const json_t *modules, const char *key, const char *path, bool *out_selects) {
+    *out_selects = false;
+    if (!modules || json_is_null(modules)) return ESPL_OK;
+    if (json_is_string(modules)) return matches(ctx, json_string_value(modules), "", path, out_selects);
+    if (!json_is_array(modules))
+        return espl_fail(ctx, ESPL_FORMAT, "\"%s\" is %s, a list or a string was expected", key,
+                         espl_json_type_name(modules));
+    for (size_t i = 0; i < json_array_size(modules); i++) {
+        const json_t *name = json_array_get(modules, i);
+        if (!json_is_string(name))
+            return espl_fail(ctx, ESPL_FORMAT, "\"%s\" holds %s, strings were expected", key, espl_json_type_name(name));
+        if (espl_target_ends_with(path, json_string_value(name))) *out_selects = true;
+    }
+    return ESPL_OK;
+}
+
+static espl_status layer_selected(espl_adapter *adapter, uint32_t block, bool *out_selected) {
+    espl_context *ctx = adapter->model->ctx;
+    const json_t *layers = json_object_get(adapter->config, "layers_to_transform");
+    const json_t *pattern = json_object_get(adapter->config, "layers_pattern");
+    const char *own = adapter->model->config.family->block;
+    int64_t index;
+    *out_selected = true;
+    if (!layers || json_is_null(layers) || (json_is_array(layers) && json_array_size(layers) == 0)) return ESPL_OK;
+    *out_selected = false;
+    /* The list that holds the blocks: "layers", "h". */
+    const size_t own_bytes = strcspn(own, ".");
+    bool pattern_fits = !pattern || json_is_null(pattern) || (json_is_array(pattern) && json_array_size(pattern) == 0) ||
+                        (json_is_string(pattern) && json_string_length(pattern) == 0);
+    for (size_t i = 0; !pattern_fits && i < (json_is_array(pattern) ? json_array_size(pattern) : 1); i++) {
+        const json_t *one = json_is_array(pattern) ? json_array_get(pattern, i) : pattern;
+        pattern_fits = json_is_string(one) && json_string_length(one) == own_bytes &&
+                       strncmp(json_string_value(one), own, own_bytes) == 0;
+    }
+    if (!pattern_fits) return ESPL_OK;
+    for (size_t i = 0; i < (json_is_array(layers) ? json_array_size(layers) : 1); i++) {
+        if (!espl_json_as_i64(json_is_array(layers) ? json_array_get(layers, i) : layers, &index))
+            return espl_fail(ctx, ESPL_FORMAT, "\"layers_to_transform\" must hold integers");
+        if (index == block) *out_selected = true;
+    }
+    return ESPL_OK;
+}
+
+espl_status espl_target_selected(espl_adapter *adapter, uint32_t block, const char *path, bool *out_selected) {
+    espl_context *ctx = adapter->model->ctx;
+    const json_t *targets = json_object_get(adapter->config, "target_modules");
+    const json_t *exclude = json_object_get(adapter->config, "exclude_modules");
+    bool excluded;
+    *out_selected = false;
+    ESPL_TRY(selects(ctx, exclude, "exclude_modules", path, &excluded));
+    if (excluded) return ESPL_OK;
+    if (json_is_string(targets) && strcmp(json_string_value(targets), "all-linear") == 0) {
+        *out_selected = true;
+        return ESPL_OK;
+    }
+    ESPL_TRY(selects(ctx, targets, "target_modules", path, out_selected));
+    /* PEFT looks at layers_to_transform only for lists. */
+    if (*out_selected && json_is_array(targets)) ESPL_TRY(layer_selected(adapter, block, out_selected));
+    return ESPL_OK;
+}
+
+espl_status espl_target_pattern(espl_adapter *adapter, const char *key, const char *path, double *in_out_value) {
+    json_t *map, *value;
+    const char *pattern;
+    ESPL_TRY(espl_json_object(adapter->model->ctx, adapter->config, key, &map));
+    json_object_foreach(map, pattern, value) {
+        bool match;
+        ESPL_TRY(matches(adapter->model->ctx, pattern, "(?:.*\\.)?", path, &match));
+        if (!match) continue;
+        if (!json_is_number(value))
+            return espl_fail(adapter->model->ctx, ESPL_FORMAT, "\"%s\" holds %s, numbers were expected", key,
+                             espl_json_type_name(value));
+        *in_out_value = json_number_value(value);
+        return ESPL_OK;
+    }
+    return ESPL_OK;
+}
+
+espl_status espl_target_saved(espl_adapter *adapter) {
+    espl_context *ctx = adapter->model->ctx;
+    const espl_model *model = adapter->model;
+    json_t *modules;
+    ESPL_TRY(espl_json_array(ctx, adapter->config, "modules_to_save", &modules));
+    for (size_t i = 0; i < json_array_size(modules); i++) {
+        const char *module = json_string_value(json_array_get(modules, i));
+        if (!module) return espl_fail(ctx, ESPL_FORMAT, "\"modules_to_save\" must hold strings");
+        size_t found = 0;
+        if (strcmp(module, "lm_head") == 0) {
+            ESPL_TRY(espl_adapter_replace_head(adapter, "base_model.model.lm_head.weight"));
+            continue;
+        }
+        for (size_t j = 0; j < model->store.entry_count; j++) {
+            const espl_entry *base = &model->store.entries[j];
+            const espl_matrix *m = &model->store.matrices[base->matrix];
+            char path[256], name[320];
+            const char *dot = strrchr(base->name, '.');
+            snprintf(path, sizeof path, "%.*s", (int)(dot - base->name), base->name);
+            if (!espl_target_ends_with(path, module)) continue;
+            if (base->count != (base->vector ? m->cols : m->rows))
+                return espl_fail(ctx, ESPL_UNSUPPORTED, "modules_to_save: %s shares its matrix with others; train it with a "
+                                 "target instead", module);
+            snprintf(name, sizeof name, "base_model.model.%s", base->name);
+            ESPL_TRY(espl_adapter_replace(adapter, base, name));
+            found++;
+        }
+        if (!found) return espl_fail(ctx, ESPL_ARGUMENT, "modules_to_save: the model has no module %s", module);
+    }
+    return ESPL_OK;
+}
+

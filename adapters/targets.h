@@ -1,0 +1,17 @@
+/* Which modules of a model an adapter's configuration selects: target_modules, exclude_modules, layers_to_transform,
+ * layers_pattern, modules_to_save, and maps such as rank_pattern, all by PEFT's rules. */
+#ifndef ESPL_TARGETS_H
+#define ESPL_TARGETS_H
+
+#include "host/model/adapter.h"
+
+/* path: as espl_model_module gives it. */
+espl_status espl_target_selected(espl_adapter *adapter, uint32_t block, const char *path, bool *out_selected);
+/* The value of the first key of a map (an expression for the end of a path) that fits; unchanged if none does. */
+espl_status espl_target_pattern(espl_adapter *adapter, const char *key, const char *path, double *in_out_value);
+/* text is name, or ends with "." name. */
+bool espl_target_ends_with(const char *text, const char *name);
+/* Declares what modules_to_save names. */
+espl_status espl_target_saved(espl_adapter *adapter);
+
+#endif
