@@ -18,3 +18,4 @@ espl_op(matmul SHADERS
 espl_op(cross_entropy SHADERS cross_entropy)
 espl_op(attention SHADERS attention attention_bwd_q attention_bwd_kv)
 espl_op(rotary SHADERS rotary)
+espl_op(scale SHADERS scale scale_ds)

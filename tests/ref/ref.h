@@ -91,4 +91,8 @@ void ref_matmul(const double *a, const double *b, const double *bias, const doub
 void ref_cross_entropy(const double *h, const double *w, const double *labels, size_t tokens, size_t vocabulary, size_t d,
                        double *loss);
 
+/* y = x * s in columns [from, from + count), x elsewhere; s_rows divides rows, s_cols is 1 or count. */
+void ref_scale(const double *x, const double *s, size_t rows, size_t cols, size_t from, size_t count, size_t s_rows,
+               size_t s_cols, double *y);
+
 #endif

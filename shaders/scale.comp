@@ -1,0 +1,43 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+// y[r,c] (+)= x[r,c] * s for the columns from .. from + count, x[r,c] for the others; s is s[c - from], s[r / group_rows]
+// or s[r, c - from].
+#include "scale.h"
+layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
+layout(constant_id = SCALE_SPEC_KIND) const uint KIND = SCALE_COLUMNS;
+layout(constant_id = SCALE_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
+#include "lib/each.glsl"
+#include "lib/quad.glsl"
+
+layout(std430, set = 0, binding = SCALE_BIND_X) restrict readonly buffer scale_x { vec4 x[]; };
+layout(std430, set = 0, binding = SCALE_BIND_S) restrict readonly buffer scale_s { vec4 s[]; };
+layout(std430, set = 0, binding = SCALE_BIND_Y) restrict buffer scale_y { vec4 y[]; };
+
+// Columns past count are not scaled: a quad may hold both.
+vec4 factor(uint row, uint q)
+{
+    const uint at = q - push.from;
+    if (q < push.from || 4 * at >= push.count)
+        return vec4(1.0);
+    const uint left = push.count - 4 * at;
+    const vec4 v = KIND == SCALE_COLUMNS ? s[at]
+                   : KIND == SCALE_ROWS  ? vec4(s[row / push.group_rows * push.s_stride].x)
+                                         : s[row * push.s_stride + at];
+    return vec4(v.x, left > 1 ? v.y : 1.0, left > 2 ? v.z : 1.0, left > 3 ? v.w : 1.0);
+}
+
+void main()
+{
+    const uint quads = (push.cols + 3) / 4;
+    for (uint row = each_row(); row < push.rows; row += each_row_step()) {
+        for (uint i = 0; i < ITEMS; i++) {
+            const uint q = each_quad(i), at = row * push.y_stride + q;
+            if (q >= quads)
+                break;
+            vec4 v = x[row * push.x_stride + q] * factor(row, q);
+            if (ACCUMULATE != 0)
+                v += y[at];
+            QUAD_STORE(y, at, v, push.cols - 4 * q)
+        }
+    }
+}

@@ -1,0 +1,60 @@
+#include "host/ops/op_scale.h"
+#include "tests/ops/harness.h"
+#include <stdio.h>
+
+typedef struct shape {
+    uint32_t rows, cols, s_rows, s_cols, from, count;
+} shape;
+
+static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
+    const shape *s = args;
+    return espl_graph_scale(graph, &(espl_scale){.x = leaves[0], .s = leaves[1], .from = s->from, .count = s->count});
+}
+
+static void reference(const double *const *leaves, const void *args, double *out) {
+    const shape *s = args;
+    ref_scale(leaves[0], leaves[1], s->rows, s->cols, s->from, s->count ? s->count : s->cols - s->from, s->s_rows,
+              s->s_cols, out);
+}
+
+static void check(const shape *s, espl_role x, espl_role factors) {
+    char name[96];
+    snprintf(name, sizeof name, "scale %ux%u from %u by %ux%u", s->rows, s->cols, s->from, s->s_rows, s->s_cols);
+    op_check(&(op_case){.name = name,
+                        .leaf = {{.name = "x", .rows = s->rows, .cols = s->cols, .role = x},
+                                 {.name = "s", .rows = s->s_rows, .cols = s->s_cols, .role = factors}},
+                        .build = build,
+                        .reference = reference,
+                        .args = s});
+}
+
+static void shapes(void **state) {
+    (void)state;
+    const shape list[] = {
+        {3, 7, 1, 7},          {70, 33, 1, 33},        {1, 5, 1, 5},          {9, 40, 1, 13, 12, 13}, {131, 516, 1, 512, 4},
+        {1, 1, 1, 1},          {6, 10, 6, 1},          {6, 10, 3, 1},         {140, 67, 2, 1},        {140, 67, 1, 1},
+        {12, 30, 4, 1, 8, 9},  {5, 9, 5, 9},           {67, 128, 67, 128},    {1, 64, 1, 64},         {65, 3, 65, 1}};
+    for (size_t i = 0; i < ESPL_COUNT(list); i++) {
+        check(&list[i], ESPL_ROLE_VALUE, ESPL_ROLE_VALUE);
+        check(&list[i], ESPL_ROLE_VALUE, ESPL_ROLE_PARAMETER);
+        check(&list[i], ESPL_ROLE_WEIGHT, ESPL_ROLE_PARAMETER);
+        check(&list[i], ESPL_ROLE_VALUE, ESPL_ROLE_WEIGHT);
+    }
+}
+
+static void refused(void **state) {
+    (void)state;
+    espl_graph *graph;
+    op_ok(espl_graph_create(op_device(), "refused", &graph));
+    op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
+    espl_tensor *x = espl_graph_value(graph, "x", 6, 12, ESPL_DTYPE_F32);
+    espl_tensor *s = espl_graph_value(graph, "s", 4, 1, ESPL_DTYPE_F32);
+    assert_null(espl_graph_scale(graph, &(espl_scale){.x = x, .s = s}));
+    op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "scale: s (s) of 4 x 1 for columns 0 to 12 of x (x) of 6 x 12");
+    espl_graph_destroy(&graph);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(refused)};
+    return op_main("scale", tests, ESPL_COUNT(tests));
+}
