@@ -19,6 +19,9 @@
 #define ACTIVATION_GELU 1      /* x * Phi(x), Phi the normal distribution: the erf form */
 #define ACTIVATION_GELU_TANH 2 /* its approximation by tanh */
 #define ACTIVATION_RELU 3
+#define ACTIVATION_TANH 4
+#define ACTIVATION_SIGMOID 5
+#define ACTIVATION_KINDS 6
 
 #ifdef VULKAN
 #define ACTIVATION_U32 uint

@@ -11,6 +11,7 @@ static const struct {
     {"silu", ACTIVATION_SILU},           {"swish", ACTIVATION_SILU}, {"gelu", ACTIVATION_GELU},
     {"gelu_new", ACTIVATION_GELU_TANH},  {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH},
     {"gelu_fast", ACTIVATION_GELU_TANH}, {"relu", ACTIVATION_RELU},
+    {"tanh", ACTIVATION_TANH},
 };
 
 static espl_status find_family(espl_context *ctx, const json_t *json, const espl_family **out_family) {

@@ -91,7 +91,7 @@ static espl_status check(espl_context *ctx, const attribute *at, const espl_tens
     if (x->dtype != ESPL_DTYPE_F32)
         return espl_fail(ctx, ESPL_ARGUMENT, "activation: x (%s) is %s, must be F32", x->name,
                          espl_dtype_name(x->dtype));
-    if (at->kind > ACTIVATION_RELU) return espl_fail(ctx, ESPL_ARGUMENT, "activation: kind %u is not known", at->kind);
+    if (at->kind >= ACTIVATION_KINDS) return espl_fail(ctx, ESPL_ARGUMENT, "activation: kind %u is not known", at->kind);
     if (at->from % 4 || at->gate_from % 4 || at->cols == 0 || end > x->cols || (at->gated && gate_end > x->cols))
         return espl_fail(ctx, ESPL_ARGUMENT,
                          "activation: %u columns from %u and %u (multiples of 4) of x (%s), which has %u", at->cols,

@@ -4,7 +4,8 @@
  * x       [rows, >= from + cols, gate_from + cols]  f32   read; from and gate_from are multiples of 4
  * result  [rows, cols]                              f32
  * cols    0 means all that are left behind from (not when gated)
- * kind    ACTIVATION_SILU (0), ACTIVATION_GELU (erf), ACTIVATION_GELU_TANH, ACTIVATION_RELU
+ * kind    ACTIVATION_SILU (0), ACTIVATION_GELU (erf), ACTIVATION_GELU_TANH, ACTIVATION_RELU,
+ *         ACTIVATION_TANH, ACTIVATION_SIGMOID
  * Functions are good to a few units in the last place; erf does not depend on the driver. relu'(0) = 0.
  * Cost:   one dispatch; backward one, for both halves of the gradient.
  * Fails:  ARGUMENT if shapes or dtypes disagree or the two ranges of columns overlap.

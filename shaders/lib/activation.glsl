@@ -44,6 +44,16 @@ float activate(float x, out float slope)
         slope = s + x * s * (1.0 - s) * (1.5957691 + 0.21406446 * x * x);
         return x * s;
     }
+    if (KIND == ACTIVATION_TANH) {
+        const float y = espl_tanh(x);
+        slope = 1.0 - y * y;
+        return y;
+    }
+    if (KIND == ACTIVATION_SIGMOID) {
+        const float s = espl_sigmoid(x);
+        slope = s * (1.0 - s);
+        return s;
+    }
     slope = x > 0.0 ? 1.0 : 0.0;
     return x > 0.0 ? x : 0.0;
 }

@@ -41,7 +41,7 @@ static void shapes(void **state) {
         {2, 1030, 516, 514, true, 0},
     };
     for (size_t i = 0; i < ESPL_COUNT(list); i++)
-        for (uint32_t kind = ACTIVATION_SILU; kind <= ACTIVATION_RELU; kind++) {
+        for (uint32_t kind = ACTIVATION_SILU; kind < ACTIVATION_KINDS; kind++) {
             char name[96];
             shape *s = &list[i];
             s->kind = kind;
@@ -63,7 +63,7 @@ static void range(void **state) {
     double values[COUNT];
     for (int i = 0; i < COUNT; i++)
         values[i] = (i - COUNT / 2 + 0.5) / 16;
-    for (uint32_t kind = ACTIVATION_SILU; kind <= ACTIVATION_RELU; kind++)
+    for (uint32_t kind = ACTIVATION_SILU; kind < ACTIVATION_KINDS; kind++)
         op_check(&(op_case){.name = "activation over [-12, 12]",
                             .leaf = {{.name = "x", .rows = 1, .cols = COUNT, .values = values}},
                             .build = build,
@@ -79,7 +79,7 @@ static void digits(void **state) {
     for (int i = 0; i < COUNT - 2; i++)
         values[i] = op_round((i - COUNT / 2 + 0.5) / 400, ESPL_DTYPE_F32);
     values[COUNT - 2] = 1e30, values[COUNT - 1] = -1e30;
-    for (uint32_t kind = ACTIVATION_SILU; kind <= ACTIVATION_RELU; kind++) {
+    for (uint32_t kind = ACTIVATION_SILU; kind < ACTIVATION_KINDS; kind++) {
         espl_graph *graph;
         espl_ticket ticket;
         op_ok(espl_graph_create(op_device(), "digits", &graph));
@@ -94,9 +94,9 @@ static void digits(void **state) {
         op_ok(espl_wait(op_device(), ticket));
         op_read(y, got);
         for (int i = 0; i < COUNT; i++) {
-            const double expected = i == COUNT - 2 ? 1e30 : i == COUNT - 1 ? 0 : ref_activate(values[i], kind);
+            const double expected = ref_activate(values[i], kind);
             const double bound = 5e-7 * fmax(fabs(expected), 2e-1 * fmin(fabs(values[i]), 1));
-            if (!(fabs(got[i] - expected) <= fmax(bound, i >= COUNT - 2 ? 1e24 : 0)))
+            if (!(fabs(got[i] - expected) <= fmax(bound, i >= COUNT - 2 ? 1e-6 * fabs(expected) : 0)))
                 fail_msg("kind %u at %g: %.9g, expected %.9g", kind, values[i], got[i], expected);
         }
         espl_graph_destroy(&graph);

@@ -8,6 +8,8 @@ double ref_activate(double x, unsigned kind) {
     case ACTIVATION_SILU: return x / (1 + exp(-x));
     case ACTIVATION_GELU: return x * erfc(-x / sqrt(2)) / 2;
     case ACTIVATION_GELU_TANH: return x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x))) / 2;
+    case ACTIVATION_TANH: return tanh(x);
+    case ACTIVATION_SIGMOID: return 1 / (1 + exp(-x));
     default: return x > 0 ? x : 0;
     }
 }
