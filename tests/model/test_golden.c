@@ -7,6 +7,8 @@
  * of a key bias, which shifts all scores of a query alike. */
 #include "tests/model/model_test.h"
 #include "host/base/os.h"
+#include "host/file/json.h"
+#include "golden_cases.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,6 +82,20 @@ static void compare(espl_tensors *golden, espl_tensors *got, const char *label) 
     }
 }
 
+/* The model of a case: its own folder, or for one that has an adapter alone the case that the adapter names. */
+static void model_folder(const char *name, bool has_adapter, char *out_path, size_t bytes) {
+    snprintf(out_path, bytes, "%s/%s/config.json", ESPL_GOLDEN, name);
+    if (espl_os_is_file(out_path) || !has_adapter) {
+        snprintf(out_path, bytes, "%s/%s", ESPL_GOLDEN, name);
+        return;
+    }
+    json_t *config;
+    snprintf(out_path, bytes, "%s/%s/adapter/adapter_config.json", ESPL_GOLDEN, name);
+    test_ok(espl_json_load(test_context(), out_path, &config));
+    snprintf(out_path, bytes, "%s/%s", ESPL_GOLDEN, json_string_value(json_object_get(config, "base_model_name_or_path")));
+    espl_json_destroy(&config);
+}
+
 static void run_case(const char *name, bool recompute) {
     char path[512];
     espl_model *model;
@@ -88,7 +104,7 @@ static void run_case(const char *name, bool recompute) {
     uint32_t rows, tokens;
     snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
     const bool full = !espl_os_is_folder(path);
-    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
+    model_folder(name, !full, path, sizeof path);
     test_ok(espl_model_load(test_device(), path, &(espl_model_params){.trainable = full}, &model));
     if (!full) {
         snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
@@ -112,33 +128,14 @@ static void run_case(const char *name, bool recompute) {
     espl_model_destroy(&model);
 }
 
-#define CASE(name)                  \
-    static void name(void **state) { \
-        (void)state;                 \
-        run_case(#name, false);      \
-        run_case(#name, true);       \
-    }
-CASE(llama_lora)
-CASE(llama_tied_rope_scaling)
-CASE(llama_linear_rope)
-CASE(llama_full)
-CASE(llama_sharded_bf16)
-CASE(llama_f16)
-CASE(mistral_regex)
-CASE(qwen2_bias_all)
-CASE(qwen2_tied_bias_lora_only)
-CASE(qwen3_patterns)
-CASE(gpt2_lora)
-CASE(gpt2_full)
+static void run(void **state) {
+    run_case(*state, false);
+    run_case(*state, true);
+}
 
+/* ESPL_GOLDEN_CASES(X): every folder of tests/golden, from the build. */
+#define TEST(name) {#name, run, NULL, NULL, #name},
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(llama_lora),     cmocka_unit_test(llama_tied_rope_scaling),
-        cmocka_unit_test(llama_linear_rope), cmocka_unit_test(llama_full),
-        cmocka_unit_test(llama_sharded_bf16), cmocka_unit_test(llama_f16),
-        cmocka_unit_test(mistral_regex),  cmocka_unit_test(qwen2_bias_all),
-        cmocka_unit_test(qwen2_tied_bias_lora_only), cmocka_unit_test(qwen3_patterns),
-        cmocka_unit_test(gpt2_lora),      cmocka_unit_test(gpt2_full),
-    };
+    const struct CMUnitTest tests[] = {ESPL_GOLDEN_CASES(TEST)};
     return test_main("golden models", tests, ESPL_COUNT(tests));
 }

@@ -16,7 +16,8 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # peft writes sets; their order mus
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
 
 from cases import CASES
-from oracle import forward, load_adapter, load_model
+from methods import PeftMethod
+from oracle import forward, load_model
 import peft
 import torch
 import transformers
@@ -53,6 +54,11 @@ def write_config(folder, case):
     (folder / "config.json").write_text(text)
 
 
+def base_folder(folder, case):
+    """Cases without a model of their own stand on that of another."""
+    return folder.parent / case["base"] if "base" in case else folder
+
+
 def write_model(folder, case):
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     model = transformers.AutoModelForCausalLM.from_config(config).double()
@@ -80,40 +86,13 @@ def write_model(folder, case):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
-def write_adapter(folder, case):
-    model = load_model(folder)
-    model.__dict__["name_or_path"] = case["name"]  # no machine path in adapter_config.json
-    config = peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **case["lora"])
-    model = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if p.requires_grad and ("modules_to_save" in name or name.endswith("bias")):
-                p.add_(0.05 * torch.randn_like(p))  # an adapter that changed them
-    model.float().save_pretrained(folder / "adapter", save_embedding_layers=False)
-    (folder / "adapter" / "README.md").unlink(missing_ok=True)
-
-
-def trainables(model, full):
-    """Name as on disk -> parameter."""
-    if full:
-        return {n: p for n, p in model.named_parameters()}
-    by_address = {p.data_ptr(): p for p in model.parameters() if p.requires_grad}
-    state = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    named = {n: by_address.pop(t.data_ptr()) for n, t in state.items() if t.data_ptr() in by_address}
-    if by_address:
-        sys.exit(f"make_goldens: {len(by_address)} trainable tensors are missing from the adapter file")
-    if len(named) != len(state):
-        sys.exit(f"make_goldens: frozen tensors in the adapter file: {sorted(set(state) - set(named))}")
-    return named
-
-
-def batch(case):
+def batch(case, config):
     rows, length, padding = case["batch"]
-    ids = torch.randint(3, case["config"]["vocab_size"], (rows, length))
+    ids = torch.randint(3, config.vocab_size, (rows, length))
     labels = ids.clone()
     labels[0, :2] = -100  # a prompt that is not learned
     if rows > 1 and padding:
-        ids[-1, length - padding:] = case["config"]["eos_token_id"]
+        ids[-1, length - padding:] = config.eos_token_id
         labels[-1, length - padding:] = -100
     return ids, labels
 
@@ -134,17 +113,17 @@ def check_gradients(model, named, ids, labels, case):
             sys.exit(f"make_goldens: {case}: d loss / d {name} is {ours:.12g}, differences say {diff:.12g}")
 
 
-def write_golden(folder, case, seed):
-    full = case["lora"] is None
-    model = load_model(folder)
-    if not full:
-        model = load_adapter(model, folder / "adapter", trainable=True)
-    named = trainables(model, full)
-    if not full:
+def write_golden(folder, case, method, seed):
+    model = load_model(base_folder(folder, case))
+    config = model.config
+    if method:
+        model, named = method.load(model, folder / "adapter")
         stored = load_file(folder / "adapter" / "adapter_model.safetensors")
         if any(not torch.equal(stored[n].double(), p) for n, p in named.items()):
-            sys.exit(f"make_goldens: {case['name']}: peft did not load what it saved")
-    ids, labels = batch(case)
+            sys.exit(f"make_goldens: {case['name']}: the adapter is not loaded as it was saved")
+    else:
+        named = dict(model.named_parameters())
+    ids, labels = batch(case, config)
     out = dict(ids=ids, labels=labels)
     optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
     for step in range(STEPS):
@@ -184,16 +163,20 @@ def main():
         sys.exit(f"make_goldens: no case is called {args.only}")
     for number, case in enumerate(CASES):
         if args.only in (None, case["name"]):
-            seed = 1000 + number
+            seed = case.get("seed", 1000 + number)
             torch.manual_seed(seed)
             folder = args.out / case["name"]
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            write_config(folder, case)
-            write_model(folder, case)
-            if case["lora"] is not None:
-                write_adapter(folder, case)
-            write_golden(folder, case, seed)
+            if "config" in case:
+                write_config(folder, case)
+                write_model(folder, case)
+            method = PeftMethod(peft.LoraConfig, init_lora_weights=False, **case["lora"]) if case.get("lora") \
+                else case.get("method")
+            if method:
+                base = case.get("base", case["name"])
+                method.write(load_model(base_folder(folder, case)), folder / "adapter", base)
+            write_golden(folder, case, method, seed)
     write_sums(args.out)
 
 
