@@ -14,6 +14,7 @@ typedef enum espl_site {
     ESPL_SITE_BLOCK_IN,      /* hidden state entering a block */
     ESPL_SITE_NORM,          /* output of a norm */
     ESPL_SITE_WEIGHT,        /* weight of a product, as the base stores it */
+    ESPL_SITE_BIAS,          /* bias of a product [1, out], NULL where it has none */
     ESPL_SITE_LINEAR_IN,     /* what a product takes */
     ESPL_SITE_LINEAR,        /* what a product gives: y = W x + b */
     ESPL_SITE_ATTENTION_OUT, /* output of a sub-layer, before residual and norm */
@@ -68,6 +69,7 @@ typedef struct espl_properties {
 typedef struct espl_step_info {
     const int32_t *ids;     /* batch * tokens */
     const int32_t *lengths; /* per row, or NULL: all tokens count */
+    const int32_t *tasks;   /* number of each row's task, or NULL: 0 */
     uint32_t batch, tokens;
     uint32_t step, steps;   /* of the optimiser: done, in all; 0, 0 outside of training */
     uint64_t seed;
@@ -97,7 +99,7 @@ typedef struct espl_method {
      * for methods that only stand matrices in place of the base's. */
     espl_tensor *(*join)(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
     /* Writes the tensors that join asked for with espl_build_step, in that order, before each submission. NULL: none. */
-    void (*step)(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
+    espl_status (*step)(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
     /* Nodes of phase END around the optimiser's: penalties added to gradients (before the norm is taken), masks,
      * projections back onto a constraint. NULL: none. */
     espl_status (*update)(espl_builder *builder, const espl_adapter *adapter, espl_update when);
@@ -142,9 +144,9 @@ espl_status espl_adapter_replace_head(espl_adapter *adapter, const char *file_na
 
 /* ---- For join and update ---- */
 
-/* A tensor of the step buffer, [1, cols], that method->step fills. */
-espl_tensor *espl_build_step(espl_builder *builder, const espl_adapter *adapter, const char *name, uint32_t cols,
-                             espl_dtype dtype);
+/* A tensor of the step buffer that method->step fills; rows every 4 elements rounded up from cols. */
+espl_tensor *espl_build_step(espl_builder *builder, const espl_adapter *adapter, const char *name, uint32_t rows,
+                             uint32_t cols, espl_dtype dtype);
 /* The base's norm at this place of a block, with what active adapters make of it. */
 espl_tensor *espl_build_norm(espl_builder *builder, uint32_t block, espl_norm_place place, espl_tensor *x);
 /* The memory of a matrix of the adapter's store, and of its gradient, for nodes of phase END. */
@@ -156,6 +158,6 @@ espl_tensor *espl_build_gradient(espl_builder *builder, const espl_adapter *adap
 /* Calls update of the adapters that are trained. */
 espl_status espl_build_update(espl_builder *builder, espl_update when);
 /* Calls step of every adapter that has tensors in the step buffer of this graph. */
-void espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *graph, const espl_step_info *info);
+espl_status espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *graph, const espl_step_info *info);
 
 #endif

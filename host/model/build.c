@@ -81,7 +81,7 @@ static bool any_joins(const espl_builder *b, espl_site site) {
 }
 
 static espl_tensor *join(espl_builder *b, const espl_joint *joint, espl_tensor *y) {
-    for (espl_adapter *adapter = b->model->adapters; y && adapter; adapter = adapter->next) {
+    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
         if (joins(adapter, joint->site)) y = adapter->method->join(b, adapter, joint, y);
     }
     return y;
@@ -91,9 +91,9 @@ static espl_tensor *join_hidden(espl_builder *b, espl_site site, uint32_t block,
     return join(b, &(espl_joint){.site = site, .block = block, .norm = ESPL_NORM_PLACE_COUNT}, x);
 }
 
-espl_tensor *espl_build_step(espl_builder *b, const espl_adapter *adapter, const char *name, uint32_t cols,
-                             espl_dtype dtype) {
-    espl_tensor *t = espl_graph_step_leaf(b->graph, name, 1, cols, dtype);
+espl_tensor *espl_build_step(espl_builder *b, const espl_adapter *adapter, const char *name, uint32_t rows,
+                             uint32_t cols, espl_dtype dtype) {
+    espl_tensor *t = espl_graph_step_leaf(b->graph, name, rows, cols, dtype);
     if (!t) return NULL;
     if (b->inputs->count == ESPL_STEP_INPUTS_MAX)
         return espl_graph_fail(b->graph, espl_fail(b->model->ctx, ESPL_LIMIT, "the active adapters want more than %d "
@@ -103,7 +103,7 @@ espl_tensor *espl_build_step(espl_builder *b, const espl_adapter *adapter, const
     return t;
 }
 
-void espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *graph, const espl_step_info *info) {
+espl_status espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *graph, const espl_step_info *info) {
     void *values[ESPL_STEP_INPUTS_MAX];
     for (uint32_t i = 0; i < inputs->count; i++) {
         const espl_adapter *adapter = inputs->item[i].adapter;
@@ -115,8 +115,9 @@ void espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *graph, c
             if (inputs->item[j].adapter == adapter)
                 values[count++] = espl_graph_step_pointer(graph, inputs->item[j].tensor);
         }
-        adapter->method->step(adapter, info, values);
+        ESPL_TRY(adapter->method->step(adapter, info, values));
     }
+    return ESPL_OK;
 }
 
 espl_tensor *espl_build_state(espl_builder *b, const espl_adapter *adapter, uint32_t matrix) {
@@ -153,8 +154,8 @@ espl_tensor *espl_build_norm(espl_builder *b, uint32_t block, espl_norm_place pl
     return join(b, &(espl_joint){.site = ESPL_SITE_NORM, .block = block, .norm = place}, y);
 }
 
-/* Methods that add to y do so after the residual too; others must see W x + b alone. */
-static bool residual_first(const espl_builder *b) {
+/* Methods that add to y may do so after the residual; others must see W x + b alone. */
+static bool all_add(const espl_builder *b) {
     for (const espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
         if (joins(adapter, ESPL_SITE_LINEAR) && adapter->method->properties.integration >= ESPL_INTEGRATION_CONCATENATION)
             return false;
@@ -166,21 +167,26 @@ static bool residual_first(const espl_builder *b) {
 static espl_tensor *linear(espl_builder *b, uint32_t block, uint32_t which, espl_tensor *x, espl_tensor *residual) {
     const espl_block_weights *w = &b->model->blocks[block];
     espl_joint joint = {.block = block, .linear = which, .norm = ESPL_NORM_PLACE_COUNT};
-    const bool early = residual_first(b);
+    const bool early = all_add(b);
     joint.site = ESPL_SITE_LINEAR_IN;
     x = join(b, &joint, x);
     joint.site = ESPL_SITE_WEIGHT;
     espl_tensor *weight = join(b, &joint, base_leaf(b, w->weight[which]));
-    espl_tensor *y = espl_graph_matmul(
-        b->graph, &(espl_matmul){.a = x,
-                                 .b = weight,
-                                 .orientation = b->model->config.family->stored_in_out ? MATMUL_NN : MATMUL_NT,
-                                 .bias = base_leaf(b, w->bias[which]),
-                                 .residual = early ? residual : NULL});
+    joint.site = ESPL_SITE_BIAS;
+    espl_matmul product = {.a = x,
+                           .b = weight,
+                           .orientation = b->model->config.family->stored_in_out ? MATMUL_NN : MATMUL_NT,
+                           .bias = join(b, &joint, base_leaf(b, w->bias[which])),
+                           .residual = early ? residual : NULL};
+    espl_tensor *y = espl_graph_matmul(b->graph, &product);
     joint.site = ESPL_SITE_LINEAR;
     joint.x = x;
-    y = join(b, &joint, y);
-    return residual && !early ? espl_graph_add(b->graph, &(espl_add_args){y, residual}) : y;
+    espl_tensor *joined = join(b, &joint, y);
+    if (early || !residual) return joined;
+    if (joined != y) return espl_graph_add(b->graph, &(espl_add_args){joined, residual});
+    /* Nobody wanted it alone: the plan drops that product for this one. */
+    product.residual = residual;
+    return espl_graph_matmul(b->graph, &product);
 }
 
 /* The last product of a sub-layer, its residual, and the norm of post-norm families. normed: the sub-layer's input. */

@@ -1,5 +1,6 @@
 #include "host/model/store.h"
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 void espl_store_init(espl_store *store, espl_device *device, espl_arena_kind kind, const char *name) {
@@ -37,10 +38,21 @@ espl_status espl_store_entry(espl_store *store, const char *name, uint32_t matri
     ESPL_TRY(espl_grow(store->ctx, &store->entries, &store->entry_capacity, store->entry_count + 1,
                        sizeof *store->entries));
     espl_entry *entry = &store->entries[store->entry_count];
-    *entry = (espl_entry){.matrix = matrix, .from = from, .count = count, .vector = vector};
+    *entry = (espl_entry){.matrix = matrix, .from = from, .count = count, .vector = vector, .rank = vector ? 1 : 2,
+                          .shape = {count, vector ? 0 : store->matrices[matrix].cols}};
     ESPL_TRY(espl_copy_string(store->ctx, name, strlen(name), &entry->name));
     store->entry_count++;
     return ESPL_OK;
+}
+
+void espl_store_shape(espl_store *store, uint32_t rank, const uint32_t *shape) {
+    espl_entry *entry = &store->entries[store->entry_count - 1];
+    uint64_t values = 1;
+    assert(rank <= ESPL_COUNT(entry->shape));
+    entry->rank = rank;
+    for (uint32_t i = 0; i < rank; i++) values *= entry->shape[i] = shape[i];
+    assert(values == espl_entry_values(store, entry));
+    (void)values;
 }
 
 static uint64_t matrix_bytes(const espl_matrix *m) {
@@ -173,8 +185,16 @@ const espl_entry *espl_store_find(const espl_store *store, const char *name) {
     return NULL;
 }
 
+/* "[3, 4]" */
+static const char *shape_text(char *text, size_t bytes, uint32_t rank, const uint32_t *shape) {
+    size_t at = (size_t)snprintf(text, bytes, "[");
+    for (uint32_t i = 0; i < rank && at < bytes; i++)
+        at += (size_t)snprintf(text + at, bytes - at, "%s%u", i ? ", " : "", shape[i]);
+    if (at < bytes) snprintf(text + at, bytes - at, "]");
+    return text;
+}
+
 static espl_status load_entry(espl_store *store, const espl_entry *entry, const espl_tensors *set, const char *prefix) {
-    const espl_matrix *m = &store->matrices[entry->matrix];
     char *name = NULL;
     ESPL_TRY(espl_format(store->ctx, &name, "%s%s", prefix, entry->name));
     if (!espl_tensors_has(set, name) && entry->alias) {
@@ -190,12 +210,13 @@ static espl_status load_entry(espl_store *store, const espl_entry *entry, const 
     if (entry->optional && !espl_tensors_has(set, name)) goto done;
     status = espl_tensors_find(set, name, &view);
     if (status != ESPL_OK) goto done;
-    const uint32_t rank = entry->vector ? 1 : 2, cols = entry->vector ? 0 : m->cols;
-    if (view.rank != rank || view.shape[0] != entry->count || (rank == 2 && view.shape[1] != cols)) {
-        status = entry->vector ? espl_fail(store->ctx, ESPL_FORMAT, "%s has %u dimensions and %u x %u values, a vector of "
-                                           "%u was expected", name, view.rank, view.shape[0], view.shape[1], entry->count)
-                               : espl_fail(store->ctx, ESPL_FORMAT, "%s has %u dimensions and %u x %u values, %u x %u were "
-                                           "expected", name, view.rank, view.shape[0], view.shape[1], entry->count, cols);
+    bool fits = view.rank == entry->rank;
+    for (uint32_t i = 0; fits && i < entry->rank; i++) fits = view.shape[i] == entry->shape[i];
+    if (!fits) {
+        char there[64], expected[64];
+        status = espl_fail(store->ctx, ESPL_FORMAT, "%s is %s, %s was expected", name,
+                           shape_text(there, sizeof there, view.rank, view.shape),
+                           shape_text(expected, sizeof expected, entry->rank, entry->shape));
     } else if (view.dtype != ESPL_DTYPE_F32 && view.dtype != ESPL_DTYPE_F16 && view.dtype != ESPL_DTYPE_BF16 &&
                view.dtype != ESPL_DTYPE_F64) {
         status = espl_fail(store->ctx, ESPL_FORMAT, "%s is %s, floating point was expected", name,
@@ -234,14 +255,13 @@ espl_status espl_store_entries(espl_store *store, const char *name_format, espl_
     assert(mark);
     for (size_t i = 0; i < store->entry_count; i++) {
         const espl_entry *entry = &store->entries[i];
-        const espl_matrix *m = &store->matrices[entry->matrix];
         char *name = NULL;
         ESPL_TRY(espl_format(store->ctx, &name, "%.*s%s%s", (int)(mark - name_format), name_format, entry->name, mark + 2));
         sources[i] = (espl_store_source){.store = store, .entry = entry, .flat = flat};
         entries[i] = (espl_tensor_entry){.name = name,
                                          .dtype = ESPL_DTYPE_F32,
-                                         .rank = entry->vector ? 1 : 2,
-                                         .shape = {entry->count, entry->vector ? 1 : m->cols},
+                                         .rank = entry->rank,
+                                         .shape = {entry->shape[0], entry->shape[1], entry->shape[2], entry->shape[3]},
                                          .read = read_source,
                                          .user = &sources[i]};
     }

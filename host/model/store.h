@@ -26,6 +26,7 @@ typedef struct espl_entry {
     uint32_t matrix, from, count;
     bool vector;
     bool optional; /* absent in a file: stays as it is */
+    uint32_t rank, shape[4]; /* in files: [count] or [count, cols] unless espl_store_shape said otherwise */
 } espl_entry;
 
 typedef struct espl_store {
@@ -48,6 +49,8 @@ espl_status espl_store_matrix(espl_store *store, const char *label, uint32_t row
                               bool decay, uint32_t *out_index);
 espl_status espl_store_entry(espl_store *store, const char *name, uint32_t matrix, uint32_t from, uint32_t count,
                              bool vector);
+/* Files give the newest entry this shape; the number of values is the same. */
+void espl_store_shape(espl_store *store, uint32_t rank, const uint32_t *shape);
 /* Memory for all matrices, zeroed. flat: one span of f32, sorted by decay and rate, as an optimiser wants it. */
 espl_status espl_store_place(espl_store *store, bool flat);
 

@@ -1,6 +1,7 @@
 /* Sums, and the copies and additions to gradients that differentiation asks for. */
 #include "host/ops/op_add.h"
 #include "host/ops/each.h"
+#include "host/ops/op_colsum.h"
 #include "shaders/add.h"
 #include "shaders/shaders.h"
 
@@ -9,12 +10,12 @@ _Static_assert(sizeof(add_push) <= ESPL_PUSH_BYTES_MAX, "push block");
 static espl_status dispatch_add(espl_graph *graph, espl_commands *commands, const char *label, uint32_t with,
                                 const espl_tensor *a, const espl_tensor *b, const espl_tensor *out) {
     espl_device *device = espl_graph_device(graph);
-    const bool contiguous = a->stride == a->cols && out->stride == a->cols && (!b || b->stride == a->cols);
+    const bool contiguous = a->stride == a->cols && out->stride == a->cols && (!b || (b->stride == a->cols && b->rows == a->rows));
     const espl_each each = espl_each_of(device, a->rows, a->cols, contiguous);
     const add_push push = {.rows = each.rows,
                            .cols = each.cols,
                            .a_stride = a->stride / 4,
-                           .b_stride = b ? b->stride / 4 : 0,
+                           .b_stride = b && b->rows == a->rows ? b->stride / 4 : 0,
                            .out_stride = out->stride / 4};
     const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], with};
     espl_dispatch dispatch = {
@@ -33,8 +34,15 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
 }
 
 static espl_status vjp(espl_graph *graph, const espl_node *node) {
+    espl_tensor *b = node->in[1];
+    const bool spread = b->rows != node->out[0]->rows;
+    if (spread && espl_grad_wanted(b)) {
+        bool accumulate;
+        espl_tensor *db = espl_grad_target(graph, b, 0, 0, &accumulate);
+        ESPL_TRY(espl_graph_colsum(graph, &(espl_colsum){.x = espl_grad_of(node->out[0]), .out = db, .fresh = !accumulate}));
+    }
     ESPL_TRY(espl_grad_pass(graph, node->out[0], node->in[0]));
-    return espl_grad_pass(graph, node->out[0], node->in[1]);
+    return spread ? ESPL_OK : espl_grad_pass(graph, node->out[0], b);
 }
 
 const espl_op espl_op_add = {.name = "add", .record = record, .vjp = vjp};
@@ -47,8 +55,8 @@ static espl_status record_accumulate(espl_graph *graph, espl_commands *commands,
 
 static const espl_op espl_op_accumulate = {.name = "accumulate", .record = record_accumulate};
 
-static espl_status check(espl_graph *graph, const char *what, const espl_tensor *a, const espl_tensor *b) {
-    if (a->rows == b->rows && a->cols == b->cols && a->dtype == ESPL_DTYPE_F32 && b->dtype == ESPL_DTYPE_F32)
+static espl_status check(espl_graph *graph, const char *what, const espl_tensor *a, const espl_tensor *b, bool spread) {
+    if ((a->rows == b->rows || (spread && b->rows == 1)) && a->cols == b->cols && a->dtype == ESPL_DTYPE_F32 && b->dtype == ESPL_DTYPE_F32)
         return ESPL_OK;
     return espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
                      "%s: %s is %u x %u %s, %s is %u x %u %s", what, a->name, a->rows, a->cols,
@@ -57,7 +65,7 @@ static espl_status check(espl_graph *graph, const char *what, const espl_tensor 
 
 espl_status espl_graph_accumulate(espl_graph *graph, espl_tensor *from, espl_tensor *to, bool accumulate) {
     if (!from || !to || espl_graph_status(graph) != ESPL_OK) return espl_graph_status(graph);
-    espl_status status = check(graph, "accumulate", from, to);
+    espl_status status = check(graph, "accumulate", from, to, false);
     if (status != ESPL_OK) {
         espl_graph_fail(graph, status);
         return status;
@@ -68,7 +76,7 @@ espl_status espl_graph_accumulate(espl_graph *graph, espl_tensor *from, espl_ten
 
 espl_tensor *espl_graph_add(espl_graph *graph, const espl_add_args *args) {
     if (!args->a || !args->b || espl_graph_status(graph) != ESPL_OK) return NULL;
-    espl_status status = check(graph, "add", args->a, args->b);
+    espl_status status = check(graph, "add", args->a, args->b, true);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
     espl_tensor *out = espl_graph_value(graph, "add", args->a->rows, args->a->cols, ESPL_DTYPE_F32);
     espl_tensor *in[] = {args->a, args->b};

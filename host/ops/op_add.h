@@ -1,7 +1,8 @@
 /* Sum of two matrices: result = a + b.
- * a, b    [rows, cols]  f32   read
+ * a       [rows, cols]  f32   read
+ * b       [rows, cols]  f32   read; or [1, cols], which is added to every row
  * result  [rows, cols]  f32
- * Cost:   one dispatch; backward none or one (espl_grad_pass). Here is also espl_graph_accumulate of graph.h.
+ * Cost:   one dispatch; backward none or one for each (espl_grad_pass, espl_graph_colsum). Here is also espl_graph_accumulate of graph.h.
  * Fails:  ARGUMENT if shapes or dtypes disagree.
  * Reference: tests/ref/ref_add.c */
 #ifndef ESPL_OP_ADD_H

@@ -159,7 +159,7 @@ static espl_status run_piece(espl_session *session, const int32_t *ids, uint32_t
     *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = (int32_t)session->position;
     if (r->last) *(int32_t *)espl_graph_step_pointer(r->graph, r->last) = (int32_t)count - 1;
     const espl_step_info info = {.ids = step_ids, .batch = 1, .tokens = lengths[which]};
-    espl_step_inputs_write(r->inputs, r->graph, &info);
+    ESPL_TRY(espl_step_inputs_write(r->inputs, r->graph, &info));
     ESPL_TRY(espl_graph_submit(r->graph, ESPL_PHASE_MICRO, out_ticket));
     memcpy(session->history + session->position, ids, count * sizeof *ids);
     session->position += count;

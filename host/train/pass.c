@@ -209,7 +209,7 @@ espl_status espl_pass_micro(espl_pass *pass, const int32_t *ids, const int32_t *
     memcpy(espl_graph_step_pointer(pass->graph, pass->ids), ids, bytes);
     memcpy(espl_graph_step_pointer(pass->graph, pass->labels), labels, bytes);
     pass->info.ids = ids;
-    espl_step_inputs_write(pass->inputs, pass->graph, &pass->info);
+    ESPL_TRY(espl_step_inputs_write(pass->inputs, pass->graph, &pass->info));
     ESPL_TRY(espl_graph_submit(pass->graph, ESPL_PHASE_MICRO, out_ticket));
     pass->step[ESPL_STEP_COUNTER]++;
     return ESPL_OK;

@@ -5,6 +5,7 @@
 typedef struct shape {
     uint32_t rows, cols;
     bool twice; /* a + a: the gradient of a is the sum of two */
+    bool spread; /* b is one row */
 } shape;
 
 static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
@@ -14,18 +15,21 @@ static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const v
 
 static void reference(const double *const *leaves, const void *args, double *out) {
     const shape *s = args;
-    ref_add(leaves[0], s->twice ? leaves[0] : leaves[1], (size_t)s->rows * s->cols, out);
+    for (uint32_t r = 0; r < s->rows; r++)
+        ref_add(leaves[0] + (size_t)r * s->cols, (s->twice ? leaves[0] : leaves[1]) + (s->spread ? 0 : (size_t)r * s->cols),
+                s->cols, out + (size_t)r * s->cols);
 }
 
 static void shapes(void **state) {
     (void)state;
-    const shape list[] = {{1, 1}, {3, 7}, {2, 31}, {5, 64}, {70, 33}, {257, 16}, {2, 515}, {3, 20, true}};
+    const shape list[] = {{1, 1}, {3, 7}, {2, 31}, {5, 64}, {70, 33}, {257, 16}, {2, 515}, {3, 20, true},
+                          {9, 31, false, true}, {140, 64, false, true}};
     for (size_t i = 0; i < ESPL_COUNT(list); i++) {
         char name[64];
         snprintf(name, sizeof name, "add %ux%u", list[i].rows, list[i].cols);
         op_check(&(op_case){.name = name,
                             .leaf = {{.name = "a", .rows = list[i].rows, .cols = list[i].cols},
-                                     {.name = "b", .rows = list[i].twice ? 0 : list[i].rows, .cols = list[i].cols}},
+                                     {.name = "b", .rows = list[i].twice ? 0 : list[i].spread ? 1 : list[i].rows, .cols = list[i].cols}},
                             .build = build,
                             .reference = reference,
                             .args = &list[i]});
