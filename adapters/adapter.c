@@ -162,7 +162,7 @@ static espl_status finish_making(espl_adapter *adapter, uint64_t seed) {
                          adapter->model->config.family->model_type);
     ESPL_TRY(espl_store_place(&adapter->store, true));
     ESPL_TRY(copy_base(adapter));
-    return adapter->method->initialise(adapter, seed);
+    return adapter->method->initialise ? adapter->method->initialise(adapter, seed) : ESPL_OK;
 }
 
 static void attach(espl_adapter *adapter) {

@@ -3,6 +3,7 @@
  *
  * The maps of a block that share an input (q, k, v; gate, up) share one product here, so their A matrices are stacked
  * into one: u = dropout(x) A^T is one product for all of them. Each target's B then adds its own columns to y. */
+#include "adapters/initial.h"
 #include "adapters/spec.h"
 #include "adapters/targets.h"
 #include "host/ops/op_dropout.h"
@@ -166,16 +167,8 @@ static espl_status refuse_variants(espl_adapter *adapter) {
 
 /* What PEFT writes and the configuration does not say. */
 static espl_status complete_config(espl_adapter *adapter) {
-    espl_context *ctx = context(adapter);
     const espl_model *model = adapter->model;
-    json_t *targets = json_object_get(adapter->config, "target_modules");
-    if (!targets || json_is_null(targets)) {
-        const espl_linear_name *qkv = model->config.family->linear[ESPL_LINEAR_QKV];
-        targets = json_array();
-        ESPL_TRY(espl_json_set(ctx, adapter->config, "target_modules", targets));
-        for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && qkv[p].name; p += 2)
-            ESPL_TRY(espl_json_push(ctx, targets, json_string(strrchr(qkv[p].name, '.') + 1)));
-    }
+    ESPL_TRY(espl_target_default(adapter, "target_modules"));
     const struct {
         const char *key;
         json_t *value;
@@ -238,17 +231,9 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
         const espl_entry *entry = &store->entries[i];
         const bool a = strstr(entry->name, ".lora_A.") != NULL, b = strstr(entry->name, ".lora_B.") != NULL;
         if (!a && !(b && !state->zero_b)) continue;
-        const size_t count = (size_t)espl_entry_values(store, entry);
-        const float bound = 1.0f / sqrtf((float)store->matrices[entry->matrix].cols);
-        float *values;
-        ESPL_TRY(espl_new(store->ctx, count * sizeof *values, &values));
-        espl_random random = {.seed = seed, .stream = i};
-        for (size_t j = 0; j < count; j++)
-            values[j] = state->gaussian ? espl_random_normal(&random) / (float)entry->count
-                                        : (2 * espl_random_uniform(&random) - 1) * bound;
-        espl_status status = espl_store_write(store, entry, values, ESPL_DTYPE_F32);
-        espl_free(store->ctx, &values);
-        ESPL_TRY(status);
+        ESPL_TRY(state->gaussian ? espl_initial_normal(store, entry, seed, 1.0f / (float)entry->count)
+                                 : espl_initial_uniform(store, entry, seed,
+                                                        1.0f / sqrtf((float)store->matrices[entry->matrix].cols)));
     }
     return ESPL_OK;
 }

@@ -1,7 +1,8 @@
 /* Every method there is. */
 #include "host/model/adapter.h"
 
-extern const espl_method espl_method_lora;
+extern const espl_method espl_method_head, espl_method_bitfit, espl_method_ln, espl_method_lora, espl_method_ia3;
 
-const espl_method *const espl_methods[] = {&espl_method_lora};
+const espl_method *const espl_methods[] = {&espl_method_head, &espl_method_bitfit, &espl_method_ln, &espl_method_lora,
+                                           &espl_method_ia3};
 const size_t espl_method_count = ESPL_COUNT(espl_methods);

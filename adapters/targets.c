@@ -1,5 +1,6 @@
 /* Which modules of a model an adapter's configuration selects, by PEFT's rules. */
 #include "adapters/targets.h"
+#include "adapters/spec.h"
 #include "host/file/expression.h"
 #include <stdio.h>
 #include <string.h>
@@ -102,6 +103,10 @@ espl_status espl_target_pattern(espl_adapter *adapter, const char *key, const ch
     return ESPL_OK;
 }
 
+espl_status espl_target_listed(espl_adapter *adapter, const char *key, const char *path, bool *out_listed) {
+    return selects(adapter->model->ctx, json_object_get(adapter->config, key), key, path, out_listed);
+}
+
 espl_status espl_target_saved(espl_adapter *adapter) {
     espl_context *ctx = adapter->model->ctx;
     const espl_model *model = adapter->model;
@@ -134,3 +139,53 @@ espl_status espl_target_saved(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
+
+/* PEFT's defaults by method, model type and key; lists joined by '+'. */
+static const struct {
+    const char *peft_type, *key, *model_types, *modules;
+} defaults[] = {
+    {"LORA", "target_modules", "llama mistral qwen2 qwen3", "q_proj+v_proj"},
+    {"LORA", "target_modules", "gpt2", "c_attn"},
+    {"LORA", "target_modules", "bert roberta xlm-roberta electra albert", "query+value"},
+    {"LORA", "target_modules", "distilbert", "q_lin+v_lin"},
+    {"LORA", "target_modules", "deberta-v2", "query_proj+value_proj"},
+    {"IA3", "target_modules", "llama mistral", "k_proj+v_proj+down_proj"},
+    {"IA3", "target_modules", "qwen2 qwen3", "q_proj+v_proj+down_proj"},
+    {"IA3", "feedforward_modules", "llama mistral qwen2 qwen3", "down_proj"},
+    {"IA3", "target_modules", "gpt2", "c_attn+mlp.c_proj"},
+    {"IA3", "feedforward_modules", "gpt2", "mlp.c_proj"},
+    {"IA3", "target_modules", "bert roberta xlm-roberta electra", "key+value+output.dense"},
+    {"IA3", "feedforward_modules", "bert roberta xlm-roberta electra deberta-v2", "output.dense"},
+    {"IA3", "target_modules", "deberta-v2", "key_proj+value_proj+output.dense"},
+    {"IA3", "target_modules", "albert", "key+value+ffn_output"},
+    {"IA3", "feedforward_modules", "albert", "ffn_output"},
+    {"IA3", "target_modules", "distilbert", "k_lin+v_lin+ffn.lin2"},
+    {"IA3", "feedforward_modules", "distilbert", "ffn.lin2"},
+    {"LN_TUNING", "target_modules", "llama mistral", "input_layernorm+post_attention_layernorm+norm"},
+    {"LN_TUNING", "target_modules", "qwen2 qwen3", "post_attention_layernorm"},
+    {"LN_TUNING", "target_modules", "gpt2", "ln_1+ln_2+ln_f"},
+    {"LN_TUNING", "target_modules", "bert roberta xlm-roberta electra albert deberta-v2", "LayerNorm"},
+    {"LN_TUNING", "target_modules", "distilbert", "LayerNorm+sa_layer_norm+output_layer_norm"},
+};
+
+/* word stands in text, which is words between spaces. */
+static bool has_word(const char *text, const char *word) {
+    const size_t bytes = strlen(word);
+    for (const char *at = text; *at; at += strcspn(at, " "), at += strspn(at, " ")) {
+        if (strcspn(at, " ") == bytes && strncmp(at, word, bytes) == 0) return true;
+    }
+    return false;
+}
+
+espl_status espl_target_default(espl_adapter *adapter, const char *key) {
+    const json_t *given = json_object_get(adapter->config, key);
+    const char *type = adapter->method->peft_type, *model_type = adapter->model->config.family->model_type;
+    if (given && !json_is_null(given)) return ESPL_OK;
+    for (size_t i = 0; i < ESPL_COUNT(defaults); i++) {
+        if (strcmp(defaults[i].peft_type, type) == 0 && strcmp(defaults[i].key, key) == 0 &&
+            has_word(defaults[i].model_types, model_type))
+            return espl_spec_list(adapter, key, defaults[i].modules);
+    }
+    return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: there is no default of \"%s\" for %s models; name the modules",
+                     adapter->method->name, key, model_type);
+}

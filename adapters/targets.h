@@ -7,8 +7,14 @@
 
 /* path: as espl_model_module gives it. */
 espl_status espl_target_selected(espl_adapter *adapter, uint32_t block, const char *path, bool *out_selected);
+/* The list (or expression) under key alone. */
+espl_status espl_target_listed(espl_adapter *adapter, const char *key, const char *path, bool *out_listed);
 /* The value of the first key of a map (an expression for the end of a path) that fits; unchanged if none does. */
 espl_status espl_target_pattern(espl_adapter *adapter, const char *key, const char *path, double *in_out_value);
+/* Where the configuration has no list under key ("target_modules", "feedforward_modules"), the one that PEFT gives the method
+ * for this model type; for types that it does not know those of the family they are like.
+ * Fails: ARGUMENT if the method has no default for the model. */
+espl_status espl_target_default(espl_adapter *adapter, const char *key);
 /* text is name, or ends with "." name. */
 bool espl_target_ends_with(const char *text, const char *name);
 /* Declares what modules_to_save names. */

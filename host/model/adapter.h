@@ -93,7 +93,7 @@ typedef struct espl_method {
     /* Fills in what the configuration leaves out, makes the state, and declares matrices and entries in the store.
      * Fails: ARGUMENT, UNSUPPORTED, FORMAT naming the key. */
     espl_status (*declare)(espl_adapter *adapter);
-    /* Values before training, after the store was placed (zeros). */
+    /* Values before training, after the store was placed (zeros; replaced matrices have the base's). NULL: those. */
     espl_status (*initialise)(espl_adapter *adapter, uint64_t seed);
     /* Adds the method's operators at a joint and returns what takes y's place: y itself where it has nothing to do. NULL
      * for methods that only stand matrices in place of the base's. */
@@ -106,7 +106,7 @@ typedef struct espl_method {
     /* Changes the weight (and bias, NULL if there is none) of one place as the adapter would; *out_changed false if it
      * does not touch it. NULL: the method cannot be merged. */
     espl_status (*merge)(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed);
-    void (*finish)(espl_adapter *adapter);
+    void (*finish)(espl_adapter *adapter); /* frees the state; NULL: there is none */
 } espl_method;
 
 extern const espl_method *const espl_methods[];

@@ -56,7 +56,7 @@ static uint64_t group_end(const espl_store *store, uint64_t from, const espl_mat
 }
 
 /* A bias vector of q, k and v together, of which an adapter trains only q's part: the rest has no gradient, and is put back
- * after the step because weight decay would move it. */
+ * after the step because weight decay would move it. A vector of the adapter's own has gaps likewise; they are 0. */
 typedef struct held {
     espl_span from, to;
 } held;
@@ -84,14 +84,22 @@ static bool is_entered(const espl_store *store, uint32_t matrix, uint32_t column
     return false;
 }
 
+/* The base's matrix that one of the adapter's stands for, or ESPL_NO_MATRIX. */
+static uint32_t replaced(const espl_adapter *adapter, uint32_t matrix) {
+    for (uint32_t base = 0; base < adapter->model->store.matrix_count; base++) {
+        if (adapter->replacement[base] == matrix) return base;
+    }
+    return ESPL_NO_MATRIX;
+}
+
 /* after: restore values; else clear gradients. */
 static void hold(espl_graph *graph, const espl_model *model, const espl_optimiser *o, bool after) {
     const espl_adapter *adapter = model->adapters;
     while (adapter && &adapter->store != o->store) adapter = adapter->next;
-    for (uint32_t base = 0; adapter && base < model->store.matrix_count; base++) {
-        const uint32_t mine = adapter->replacement[base];
-        if (mine == ESPL_NO_MATRIX || o->store->matrices[mine].rows != 1) continue;
+    for (uint32_t mine = 0; adapter && mine < o->store->matrix_count; mine++) {
         const espl_matrix *m = &o->store->matrices[mine];
+        const uint32_t base = replaced(adapter, mine);
+        if (m->rows != 1 || m->frozen || (after && base == ESPL_NO_MATRIX)) continue;
         for (uint32_t column = 0, end; column < m->cols; column = end) {
             if (is_entered(o->store, mine, column, &end)) continue;
             const uint64_t from = column * 4ull, bytes = (end - column) * 4ull;

@@ -1,5 +1,8 @@
 """The test cases: one row each. Sizes are small and divide by nothing in particular.
 
+base     the case whose model this one stands on; has no config then
+method   how the adapter is made (methods.py); `lora` is short for peft's LoRA
+seed     by default from the row's number
 config   config.json, in the classic spelling that most folders on disk have; `modern` rewrites it as
          transformers 5 spells it (rope_parameters, dtype)
 lora     arguments of peft.LoraConfig, or None for full fine-tuning
@@ -101,3 +104,7 @@ CASES = [
          config=llama(**sizes(32, 2, 2, 45), torch_dtype="float16"),
          lora=dict(r=4, lora_alpha=8, target_modules="all-linear")),
 ]
+
+from cases_vectors import CASES as VECTORS  # noqa: E402
+
+CASES += VECTORS
