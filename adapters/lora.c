@@ -6,7 +6,6 @@
 #include "adapters/initial.h"
 #include "adapters/spec.h"
 #include "adapters/targets.h"
-#include "host/ops/op_dropout.h"
 #include "host/ops/op_matmul.h"
 #include <math.h>
 #include <string.h>
@@ -245,10 +244,7 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
     const lora_group *group = &state->groups[joint->block][joint->linear];
     if (group->a == ESPL_NO_MATRIX) return y;
     espl_graph *graph = builder->graph;
-    espl_tensor *x = joint->x;
-    if (builder->training && state->dropout > 0)
-        x = espl_graph_dropout(graph, &(espl_dropout){.x = x, .p = state->dropout,
-                                                      .site = joint->block * ESPL_LINEAR_COUNT + joint->linear});
+    espl_tensor *x = espl_build_dropout(builder, joint->x, state->dropout);
     espl_tensor *u = espl_graph_matmul(graph, &(espl_matmul){.a = x,
                                                              .b = espl_build_leaf(builder, &adapter->store, group->a),
                                                              .orientation = MATMUL_NT});

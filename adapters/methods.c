@@ -1,8 +1,9 @@
 /* Every method there is. */
 #include "host/model/adapter.h"
 
-extern const espl_method espl_method_head, espl_method_bitfit, espl_method_ln, espl_method_lora, espl_method_ia3;
+extern const espl_method espl_method_head, espl_method_bitfit, espl_method_ln, espl_method_lora, espl_method_ia3,
+    espl_method_pasta, espl_method_adalink;
 
 const espl_method *const espl_methods[] = {&espl_method_head, &espl_method_bitfit, &espl_method_ln, &espl_method_lora,
-                                           &espl_method_ia3};
+                                           &espl_method_ia3,    &espl_method_pasta,  &espl_method_adalink};
 const size_t espl_method_count = ESPL_COUNT(espl_methods);

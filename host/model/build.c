@@ -4,6 +4,7 @@
 #include "host/ops/op_activation.h"
 #include "host/ops/op_add.h"
 #include "host/ops/op_attention.h"
+#include "host/ops/op_dropout.h"
 #include "host/ops/op_embedding.h"
 #include "host/ops/op_layernorm.h"
 #include "host/ops/op_matmul.h"
@@ -65,6 +66,11 @@ espl_tensor *espl_build_head(espl_builder *b) {
         if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
     }
     return base_leaf(b, model->embed);
+}
+
+espl_tensor *espl_build_dropout(espl_builder *b, espl_tensor *x, float p) {
+    if (!b->training || p == 0) return x;
+    return espl_graph_dropout(b->graph, &(espl_dropout){.x = x, .p = p, .site = b->dropouts++});
 }
 
 /* ---- Where adapters join ---- */

@@ -141,6 +141,13 @@ espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t 
     return espl_format(model->ctx, out_path, "%s%s%s", family->prefix, within, family->linear[linear][part].name);
 }
 
+espl_status espl_model_block_path(const espl_model *model, uint32_t block, char **out_path) {
+    const espl_family *family = model->config.family;
+    char within[64];
+    snprintf(within, sizeof within, family->block, block);
+    return espl_format(model->ctx, out_path, "%s%.*s", family->prefix, (int)strlen(within) - 1, within);
+}
+
 /* ---- Filling it ---- */
 
 static bool is_norm_weight(const espl_entry *entry) {

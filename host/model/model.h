@@ -60,6 +60,8 @@ struct espl_model {
 
 /* "model.layers.3.self_attn.q_proj": the module path of a part, as PEFT and the files name it. Freed with espl_free. */
 espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t linear, uint32_t part, char **out_path);
+/* "model.layers.3" */
+espl_status espl_model_block_path(const espl_model *model, uint32_t block, char **out_path);
 
 /* ---- Building a graph from a model ---- */
 
@@ -87,6 +89,7 @@ typedef struct espl_builder {
     /* What is trained: its matrices become parameters whose gradients lie in `gradients` as in the store's flat span. */
     const espl_store *trained;
     espl_span gradients;
+    uint32_t dropouts;        /* made so far: each has random numbers of its own */
     espl_step_inputs *inputs; /* owned by the graph; NULL until espl_build_hidden */
     /* Leaves made so far, private to build.c. */
     espl_tensor **leaves; /* owned by the graph */
@@ -97,6 +100,8 @@ typedef struct espl_builder {
 espl_tensor *espl_build_hidden(espl_builder *builder);
 /* The output projection's weight [vocabulary, hidden], as adapters have it. */
 espl_tensor *espl_build_head(espl_builder *builder);
+/* Dropout while training; x itself else. */
+espl_tensor *espl_build_dropout(espl_builder *builder, espl_tensor *x, float p);
 /* The leaf of a matrix of a store that takes part (the model's, or an adapter's). */
 espl_tensor *espl_build_leaf(espl_builder *builder, const espl_store *store, uint32_t matrix);
 

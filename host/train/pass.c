@@ -75,6 +75,7 @@ static bool is_entered(const espl_store *store, uint32_t matrix, uint32_t column
     for (size_t i = 0; i < store->entry_count; i++) {
         const espl_entry *e = &store->entries[i];
         if (e->matrix != matrix) continue;
+        if (!e->vector) return true; /* a matrix that has one row */
         if (e->from <= column && column < e->from + e->count) {
             *out_end = e->from + e->count;
             return true;

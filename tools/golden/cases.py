@@ -2,6 +2,7 @@
 
 base     the case whose model this one stands on; has no config then
 method   how the adapter is made (methods.py); `lora` is short for peft's LoRA
+ids      given where they matter, else random
 seed     by default from the row's number
 config   config.json, in the classic spelling that most folders on disk have; `modern` rewrites it as
          transformers 5 spells it (rope_parameters, dtype)

@@ -36,6 +36,69 @@ def head(model, config):
     return replace(model, dict(select=lambda n: n == "lm_head.weight"))
 
 
+def blocks(model):
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = getattr(base, "model", None) or getattr(base, "transformer", None) or base.base_model.encoder
+    return getattr(inner, "layers", None) or getattr(inner, "h", None) or inner.layer
+
+
+def block_paths(model):
+    chosen = {id(b): i for i, b in enumerate(blocks(model))}
+    return {chosen[id(m)]: n for n, m in model.named_modules() if id(m) in chosen}
+
+
+def pasta(model, config):
+    """H_i += e(v_p) before every block where token i is the p-th special token of its row (Yang et al. 2022)."""
+    special, ablation = set(config["special_token_ids"]), config["ablation"]
+    count = dict(none=config["num_special"], no_cls=config["num_special"] - 1, no_sep=1, shared=1)[ablation]
+    state, made = {}, {}
+
+    def look(module, arguments, keywords):
+        state["ids"] = keywords["input_ids"] if "input_ids" in keywords else arguments[0]
+
+    def add(table):
+        def hook(module, arguments, keywords):
+            hidden = arguments[0] if arguments else keywords["hidden_states"]
+            change = []
+            for row in state["ids"].tolist():
+                found, vectors = 0, []
+                for token in row:
+                    vector = torch.zeros_like(table[0])
+                    if token in special:
+                        index = dict(none=found, no_cls=found - 1, no_sep=0 if found == 0 else -1, shared=0)[ablation]
+                        vector = table[index] if index >= 0 else vector
+                        found += 1
+                    vectors.append(vector)
+                change.append(torch.stack(vectors))
+            hidden = hidden + torch.stack(change)
+            return ((hidden, *arguments[1:]), keywords) if arguments else (arguments, {**keywords, "hidden_states": hidden})
+        return hook
+
+    model.register_forward_pre_hook(look, with_kwargs=True)
+    for i, path in sorted(block_paths(model).items()):
+        block = blocks(model)[i]
+        table = torch.nn.Parameter(torch.zeros(count, model.config.hidden_size, dtype=torch.float64))
+        block.register_forward_pre_hook(add(table), with_kwargs=True)
+        made[f"base_model.model.{path}.special_token_embedding.weight"] = (table, 0.3 * torch.randn_like(table))
+    return made
+
+
+def adalink(model, config):
+    """E' = E + up(down(E)) on the token embeddings (Wang et al. 2023)."""
+    d, r = model.config.hidden_size, config["r"]
+    down = torch.nn.Parameter(torch.zeros(r, d, dtype=torch.float64))
+    up = torch.nn.Parameter(torch.zeros(d, r, dtype=torch.float64))
+    model.get_input_embeddings().register_forward_hook(lambda module, inputs, e: e + e @ down.T @ up.T)
+    return {"adalink.unified.down.weight": (down, 0.3 * torch.randn_like(down)),
+            "adalink.unified.up.weight": (up, 0.3 * torch.randn_like(up))}
+
+
+def pasta_case(name, seed, base, **change):
+    config = dict(peft_type="PASTA", num_special=3, special_token_ids=[5, 41, 77], ablation="none", dropout=0.0, init="zero")
+    return dict(name=name, base=base, batch=(2, 9, 0), seed=seed, ids=[[41, 7, 77, 9, 30, 5, 6, 12, 33], [8, 5, 9, 10, 11, 12, 13, 77, 4]],
+                method=OwnMethod(pasta, **{**config, **change}))
+
+
 CASES = [
     dict(name="ia3_llama", base="llama_lora", batch=(2, 7, 0), seed=2001,
          method=PeftMethod(peft.IA3Config, change=scaled)),
@@ -57,4 +120,13 @@ CASES = [
     dict(name="bitfit_llama", base="llama_lora", batch=(2, 7, 0), seed=2022,
          method=OwnMethod(bitfit_added, peft_type="BITFIT")),
     dict(name="head_llama", base="llama_lora", batch=(2, 7, 0), seed=2030, method=OwnMethod(head, peft_type="HEAD")),
+    pasta_case("pasta_llama", 2040, "llama_lora"),
+    pasta_case("pasta_gpt2", 2041, "gpt2_lora"),
+    pasta_case("pasta_no_cls", 2042, "llama_lora", ablation="no_cls"),
+    pasta_case("pasta_no_sep", 2043, "llama_lora", ablation="no_sep"),
+    pasta_case("pasta_shared", 2044, "qwen3_patterns", ablation="shared"),
+    dict(name="adalink_llama", base="llama_lora", batch=(2, 7, 0), seed=2050,
+         method=OwnMethod(adalink, peft_type="ADALINK", r=3, links=["unified"], position="pre_sum", dropout=0.0)),
+    dict(name="adalink_gpt2", base="gpt2_full", batch=(2, 7, 0), seed=2051,
+         method=OwnMethod(adalink, peft_type="ADALINK", r=5, links=["unified"], position="pre_sum", dropout=0.0)),
 ]

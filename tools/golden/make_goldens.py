@@ -88,7 +88,7 @@ def write_model(folder, case):
 
 def batch(case, config):
     rows, length, padding = case["batch"]
-    ids = torch.randint(3, config.vocab_size, (rows, length))
+    ids = torch.tensor(case["ids"]) if "ids" in case else torch.randint(3, config.vocab_size, (rows, length))
     labels = ids.clone()
     labels[0, :2] = -100  # a prompt that is not learned
     if rows > 1 and padding:
