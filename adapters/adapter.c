@@ -1,4 +1,4 @@
-/* The life of an adapter: add or load, activate, merge and take out, save, delete. */
+/* The life of an adapter: add or load, activate, save, delete. */
 #include "host/model/adapter.h"
 #include "host/base/os.h"
 #include <stdio.h>
@@ -65,19 +65,15 @@ static espl_status parse_config(espl_adapter *adapter, json_t *config) {
 
 /* ---- Replaced matrices ---- */
 
-static espl_status replace(espl_adapter *adapter, uint32_t slot, const espl_entry *base, const char *file_name) {
-    espl_model *model = adapter->model;
-    const espl_matrix *m = &model->store.matrices[base->matrix];
-    uint32_t index = adapter->replacement[slot];
-    if (index == ESPL_NO_MATRIX) {
-        ESPL_TRY(espl_store_matrix(&adapter->store, m->label, m->rows, m->cols, ESPL_DTYPE_F32, m->decay, &index));
-        adapter->replacement[slot] = index;
-    }
-    return espl_store_entry(&adapter->store, file_name, index, base->from, base->count, base->vector);
+static espl_status replace(espl_adapter *adapter, uint32_t *slot, const espl_entry *base, const char *file_name) {
+    const espl_matrix *m = &adapter->model->store.matrices[base->matrix];
+    if (*slot == ESPL_NO_MATRIX)
+        ESPL_TRY(espl_store_matrix(&adapter->store, m->label, m->rows, m->cols, ESPL_DTYPE_F32, m->decay, slot));
+    return espl_store_entry(&adapter->store, file_name, *slot, base->from, base->count, base->vector);
 }
 
 espl_status espl_adapter_replace(espl_adapter *adapter, const espl_entry *base, const char *file_name) {
-    return replace(adapter, base->matrix, base, file_name);
+    return replace(adapter, &adapter->replacement[base->matrix], base, file_name);
 }
 
 static const espl_entry *head_entry(const espl_model *model) {
@@ -90,29 +86,32 @@ static const espl_entry *head_entry(const espl_model *model) {
 
 espl_status espl_adapter_replace_head(espl_adapter *adapter, const char *file_name) {
     const espl_model *model = adapter->model;
-    const uint32_t slot = model->head == ESPL_NO_MATRIX ? (uint32_t)model->store.matrix_count : model->head;
+    uint32_t *slot = model->head == ESPL_NO_MATRIX ? &adapter->head_replacement : &adapter->replacement[model->head];
     return replace(adapter, slot, head_entry(model), file_name);
+}
+
+/* The entries of base matrix `from` into matrix `to` of the adapter. */
+static espl_status copy_matrix(espl_adapter *adapter, uint32_t from, uint32_t to) {
+    espl_model *model = adapter->model;
+    for (size_t i = 0; to != ESPL_NO_MATRIX && i < model->store.entry_count; i++) {
+        espl_entry entry = model->store.entries[i];
+        if (entry.matrix != from) continue;
+        float *values;
+        ESPL_TRY(espl_new(model->ctx, (size_t)espl_entry_values(&model->store, &entry) * sizeof *values, &values));
+        espl_status status = espl_store_read(&model->store, &entry, values);
+        entry.matrix = to;
+        if (status == ESPL_OK) status = espl_store_write(&adapter->store, &entry, values, ESPL_DTYPE_F32);
+        espl_free(model->ctx, &values);
+        ESPL_TRY(status);
+    }
+    return ESPL_OK;
 }
 
 /* Every entry of a replaced matrix starts with the base's values. */
 static espl_status copy_base(espl_adapter *adapter) {
-    espl_model *model = adapter->model;
-    for (uint32_t slot = 0; slot <= model->store.matrix_count; slot++) {
-        if (adapter->replacement[slot] == ESPL_NO_MATRIX) continue;
-        const uint32_t matrix = slot == model->store.matrix_count ? model->embed : slot;
-        for (size_t i = 0; i < model->store.entry_count; i++) {
-            espl_entry entry = model->store.entries[i];
-            if (entry.matrix != matrix) continue;
-            float *values;
-            ESPL_TRY(espl_new(model->ctx, (size_t)espl_entry_values(&model->store, &entry) * sizeof *values, &values));
-            espl_status status = espl_store_read(&model->store, &entry, values);
-            entry.matrix = adapter->replacement[slot];
-            if (status == ESPL_OK) status = espl_store_write(&adapter->store, &entry, values, ESPL_DTYPE_F32);
-            espl_free(model->ctx, &values);
-            ESPL_TRY(status);
-        }
-    }
-    return ESPL_OK;
+    for (uint32_t base = 0; base < adapter->replacement_count; base++)
+        ESPL_TRY(copy_matrix(adapter, base, adapter->replacement[base]));
+    return copy_matrix(adapter, adapter->model->embed, adapter->head_replacement);
 }
 
 /* ---- Making ---- */
@@ -136,9 +135,10 @@ static espl_status begin(espl_model *model, const char *name, espl_adapter **out
     adapter->model = model;
     espl_store_init(&adapter->store, model->device, ESPL_ARENA_WEIGHTS, "adapter");
     ESPL_TRY(espl_copy_string(model->ctx, name, strlen(name), &adapter->name));
-    const size_t slots = model->store.matrix_count + 1;
-    ESPL_TRY(espl_new(model->ctx, slots * sizeof *adapter->replacement, &adapter->replacement));
-    for (size_t i = 0; i < slots; i++) adapter->replacement[i] = ESPL_NO_MATRIX;
+    ESPL_TRY(espl_new(model->ctx, model->store.matrix_count * sizeof *adapter->replacement, &adapter->replacement));
+    adapter->replacement_count = (uint32_t)model->store.matrix_count;
+    adapter->head_replacement = ESPL_NO_MATRIX;
+    for (uint32_t i = 0; i < adapter->replacement_count; i++) adapter->replacement[i] = ESPL_NO_MATRIX;
     return ESPL_OK;
 }
 
@@ -303,7 +303,7 @@ fail:
     return status;
 }
 
-/* ---- Activation and merging ---- */
+/* ---- Activation ---- */
 
 static espl_adapter *find(const espl_model *model, const char *name, size_t bytes) {
     for (espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next) {
@@ -328,156 +328,5 @@ espl_status espl_model_activate(espl_model *model, const char *names) {
             at += bytes + (at[bytes] != 0);
         }
     }
-    return ESPL_OK;
-}
-
-/* Writes new values of a base tensor and keeps the old ones. Both arrays hold what the entry holds in files. */
-static espl_status change_base(espl_adapter *adapter, const espl_entry *entry, const float *values) {
-    espl_model *model = adapter->model;
-    ESPL_TRY(espl_grow(model->ctx, &adapter->originals, &adapter->original_capacity, adapter->original_count + 1,
-                       sizeof *adapter->originals));
-    espl_original *original = &adapter->originals[adapter->original_count];
-    *original = (espl_original){.entry = entry};
-    ESPL_TRY(espl_new(model->ctx, (size_t)espl_entry_values(&model->store, entry) * sizeof(float), &original->values));
-    adapter->original_count++;
-    ESPL_TRY(espl_store_read(&model->store, entry, original->values));
-    return espl_store_write(&model->store, entry, values, ESPL_DTYPE_F32);
-}
-
-static void transpose(const float *from, uint32_t rows, uint32_t cols, float *to) {
-    for (uint32_t r = 0; r < rows; r++) {
-        for (uint32_t c = 0; c < cols; c++) to[(size_t)c * rows + r] = from[(size_t)r * cols + c];
-    }
-}
-
-/* The entries of the base at a place: its weight, and its bias or NULL. */
-static void entries_at(const espl_model *model, const espl_place *place, const espl_entry **out_weight,
-                       const espl_entry **out_bias) {
-    const bool embed = place->block == ESPL_NO_BLOCK, in_out = !embed && model->config.family->stored_in_out;
-    const uint32_t weight = embed ? model->embed : model->blocks[place->block].weight[place->linear];
-    const uint32_t bias = embed ? ESPL_NO_MATRIX : model->blocks[place->block].bias[place->linear];
-    const uint32_t from = embed ? 0 : model->linear[place->linear].part[place->part].from;
-    *out_weight = *out_bias = NULL;
-    for (size_t i = 0; i < model->store.entry_count; i++) {
-        const espl_entry *e = &model->store.entries[i];
-        if (e->matrix == weight && (in_out || e->from == from)) *out_weight = e;
-        if (e->matrix == bias && e->from == from) *out_bias = e;
-    }
-}
-
-static espl_status merge_place(espl_adapter *adapter, const espl_place *place) {
-    espl_model *model = adapter->model;
-    espl_context *ctx = model->ctx;
-    const bool in_out = place->block != ESPL_NO_BLOCK && model->config.family->stored_in_out;
-    const size_t count = (size_t)place->out * place->in;
-    const espl_entry *weight_entry, *bias_entry;
-    float *stored = NULL, *weight = NULL, *bias = NULL;
-    bool changed = false;
-    espl_status status = ESPL_OK;
-    entries_at(model, place, &weight_entry, &bias_entry);
-    ESPL_GOTO(espl_new(ctx, count * sizeof *stored, &stored));
-    ESPL_GOTO(espl_new(ctx, count * sizeof *weight, &weight));
-    ESPL_GOTO(espl_store_read(&model->store, weight_entry, stored));
-    if (in_out) transpose(stored, place->in, place->out, weight);
-    else memcpy(weight, stored, count * sizeof *weight);
-    if (bias_entry) {
-        ESPL_GOTO(espl_new(ctx, place->out * sizeof *bias, &bias));
-        ESPL_GOTO(espl_store_read(&model->store, bias_entry, bias));
-    }
-    ESPL_GOTO(adapter->method->merge(adapter, place, weight, bias, &changed));
-    if (!changed) goto fail;
-    if (in_out) transpose(weight, place->out, place->in, stored);
-    else memcpy(stored, weight, count * sizeof *stored);
-    ESPL_GOTO(change_base(adapter, weight_entry, stored));
-    if (bias_entry) ESPL_GOTO(change_base(adapter, bias_entry, bias));
-fail:
-    espl_free(ctx, &stored);
-    espl_free(ctx, &weight);
-    espl_free(ctx, &bias);
-    return status;
-}
-
-static espl_status merge_places(espl_adapter *adapter) {
-    const espl_model *model = adapter->model;
-    const espl_config *c = &model->config;
-    if (!adapter->method->join) return ESPL_OK; /* all of it are replacements */
-    const espl_place embed = {.block = ESPL_NO_BLOCK, .out = c->vocabulary, .in = c->hidden};
-    if (adapter->method->properties.sites & 1u << ESPL_SITE_EMBED) ESPL_TRY(merge_place(adapter, &embed));
-    for (uint32_t block = 0; block < c->layers; block++) {
-        for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) {
-            for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && model->linear[l].part[p].count; p++)
-                ESPL_TRY(merge_place(adapter, &(espl_place){block, l, p, model->linear[l].part[p].count,
-                                                            model->linear[l].in}));
-        }
-    }
-    return ESPL_OK;
-}
-
-static espl_status merge_replacements(espl_adapter *adapter) {
-    espl_model *model = adapter->model;
-    if (adapter->replacement[model->store.matrix_count] != ESPL_NO_MATRIX)
-        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\" has a head of its own, the base's is tied to its "
-                         "embedding: merging would change both", adapter->name);
-    for (size_t i = 0; i < model->store.entry_count; i++) {
-        const espl_entry *base = &model->store.entries[i];
-        espl_entry mine = *base;
-        mine.matrix = adapter->replacement[base->matrix];
-        if (mine.matrix == ESPL_NO_MATRIX) continue;
-        float *values;
-        ESPL_TRY(espl_new(model->ctx, (size_t)espl_entry_values(&model->store, base) * sizeof *values, &values));
-        espl_status status = espl_store_read(&adapter->store, &mine, values);
-        if (status == ESPL_OK) status = change_base(adapter, base, values);
-        espl_free(model->ctx, &values);
-        ESPL_TRY(status);
-    }
-    return ESPL_OK;
-}
-
-static uint32_t merged_count(const espl_model *model) {
-    uint32_t newest = 0;
-    for (const espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next)
-        newest = adapter->merge_order > newest ? adapter->merge_order : newest;
-    return newest;
-}
-
-static espl_status put_back(espl_adapter *adapter) {
-    espl_status status = ESPL_OK;
-    while (status == ESPL_OK && adapter->original_count) {
-        espl_original *original = &adapter->originals[adapter->original_count - 1];
-        status = espl_store_write(&adapter->model->store, original->entry, original->values, ESPL_DTYPE_F32);
-        if (status != ESPL_OK) break;
-        espl_free(adapter->model->ctx, &original->values);
-        adapter->original_count--;
-    }
-    return status;
-}
-
-espl_status espl_adapter_merge(espl_adapter *adapter) {
-    espl_model *model = adapter->model;
-    if (adapter->merge_order)
-        return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged already", adapter->name);
-    if (adapter->method->join && !adapter->method->merge)
-        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s is no change of the base's weights and cannot be "
-                         "merged into them", adapter->name, adapter->method->name);
-    espl_status status = merge_replacements(adapter);
-    if (status == ESPL_OK) status = merge_places(adapter);
-    if (status != ESPL_OK) {
-        put_back(adapter);
-        return status;
-    }
-    adapter->merge_order = merged_count(model) + 1;
-    adapter->active = false;
-    return ESPL_OK;
-}
-
-espl_status espl_adapter_unmerge(espl_adapter *adapter) {
-    espl_model *model = adapter->model;
-    if (!adapter->merge_order)
-        return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is not merged", adapter->name);
-    if (adapter->merge_order != merged_count(model))
-        return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" was merged before another one, which must be taken out "
-                         "first", adapter->name);
-    ESPL_TRY(put_back(adapter));
-    adapter->merge_order = 0;
     return ESPL_OK;
 }

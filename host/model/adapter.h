@@ -116,7 +116,7 @@ extern const size_t espl_method_count;
 
 /* A tensor of the base as it was before a merge. */
 typedef struct espl_original {
-    const espl_entry *entry; /* borrowed from the model's store */
+    espl_entry entry; /* of the model's store; name borrowed */
     float *values;           /* owned; exact: every 16-bit number is an f32 */
 } espl_original;
 
@@ -128,9 +128,11 @@ struct espl_adapter {
     espl_store store;
     void *state;    /* owned, by method->finish */
     bool active;
-    /* Base matrix -> matrix of this store that stands in its place (biases, modules_to_save), or ESPL_NO_MATRIX. One more
-     * than the base has matrices: the last is the head's use of a tied embedding. */
-    uint32_t *replacement; /* owned */
+    /* Base matrix -> matrix of this store that stands in its place (biases, modules_to_save), or ESPL_NO_MATRIX. */
+    uint32_t *replacement; /* owned, replacement_count */
+    uint32_t replacement_count;
+    uint32_t head_replacement; /* the same for the head's use of a tied embedding */
+    bool untied;               /* merging gave the head a matrix of its own */
     espl_original *originals; /* owned; not NULL: merged */
     size_t original_count, original_capacity;
     uint32_t merge_order; /* 1 for the first merged, 0 not merged */

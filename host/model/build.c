@@ -52,8 +52,8 @@ espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t 
 static espl_tensor *base_leaf(espl_builder *b, uint32_t matrix) {
     if (matrix == ESPL_NO_MATRIX) return NULL;
     for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
-        if (adapter->active && adapter->replacement[matrix] != ESPL_NO_MATRIX)
-            return espl_build_leaf(b, &adapter->store, adapter->replacement[matrix]);
+        const uint32_t own = matrix < adapter->replacement_count ? adapter->replacement[matrix] : ESPL_NO_MATRIX;
+        if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
     }
     return espl_build_leaf(b, &b->model->store, matrix);
 }
@@ -62,7 +62,7 @@ espl_tensor *espl_build_head(espl_builder *b) {
     const espl_model *model = b->model;
     if (model->head != ESPL_NO_MATRIX) return base_leaf(b, model->head);
     for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
-        const uint32_t own = adapter->replacement[model->store.matrix_count];
+        const uint32_t own = adapter->head_replacement;
         if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
     }
     return base_leaf(b, model->embed);

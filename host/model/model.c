@@ -126,7 +126,7 @@ static espl_status declare(espl_model *model) {
         for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) ESPL_TRY(add_linear(model, i, l, w));
     }
     ESPL_TRY(add_norm(model, "", family->final_norm, c->hidden, &model->final_norm));
-    model->head = ESPL_NO_MATRIX;
+    model->head = model->spare_head = ESPL_NO_MATRIX;
     if (!c->tied) {
         ESPL_TRY(espl_store_matrix(&model->store, "lm_head", c->vocabulary, c->hidden, model->dtype, true, &model->head));
         ESPL_TRY(espl_store_entry(&model->store, "lm_head.weight", model->head, 0, c->vocabulary, false));
@@ -311,6 +311,38 @@ void espl_model_destroy(espl_model **in_out_model) {
     espl_free(ctx, &model->blocks);
     espl_free(ctx, &model->folder);
     espl_free(ctx, in_out_model);
+}
+
+/* ---- Tied and untied ---- */
+
+static const char head_name[] = "lm_head.weight";
+
+espl_status espl_model_untie(espl_model *model) {
+    espl_store *store = &model->store;
+    const espl_config *c = &model->config;
+    if (model->spare_head == ESPL_NO_MATRIX)
+        ESPL_TRY(espl_store_add(store, "lm_head", c->vocabulary, store->matrices[model->embed].cols,
+                                store->matrices[model->embed].dtype, &model->spare_head));
+    ESPL_TRY(espl_json_set(model->ctx, model->json, "tie_word_embeddings", json_false()));
+    const espl_entry embed = {.matrix = model->embed, .count = c->vocabulary};
+    const espl_entry head = {.matrix = model->spare_head, .count = c->vocabulary};
+    float *values;
+    ESPL_TRY(espl_new(model->ctx, (size_t)espl_entry_values(store, &embed) * sizeof *values, &values));
+    espl_status status = espl_store_read(store, &embed, values);
+    if (status == ESPL_OK) status = espl_store_write(store, &head, values, ESPL_DTYPE_F32);
+    espl_free(model->ctx, &values);
+    if (status == ESPL_OK) status = espl_store_entry(store, head_name, model->spare_head, 0, c->vocabulary, false);
+    if (status != ESPL_OK) return status;
+    model->head = model->spare_head;
+    model->config.tied = false;
+    return ESPL_OK;
+}
+
+void espl_model_tie(espl_model *model) {
+    espl_store_remove_entry(&model->store, head_name);
+    model->head = ESPL_NO_MATRIX;
+    model->config.tied = true;
+    json_object_set_new_nocheck(model->json, "tie_word_embeddings", json_true());
 }
 
 /* ---- Saving and telling ---- */

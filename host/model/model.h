@@ -53,6 +53,7 @@ struct espl_model {
     uint32_t embed, position;
     espl_norm_weights final_norm;
     uint32_t head; /* ESPL_NO_MATRIX: tied to embed */
+    uint32_t spare_head; /* memory of a head that was untied and is tied again, or ESPL_NO_MATRIX */
     espl_block_weights *blocks; /* owned, config.layers */
     uint32_t frequencies;       /* matrix of the rotary frequencies, or ESPL_NO_MATRIX */
     struct espl_adapter *adapters; /* owned list */
@@ -62,6 +63,10 @@ struct espl_model {
 espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t linear, uint32_t part, char **out_path);
 /* "model.layers.3" */
 espl_status espl_model_block_path(const espl_model *model, uint32_t block, char **out_path);
+
+/* Gives the head a matrix of its own with the embedding's values, and ties it again. No use on a model that is (not) tied. */
+espl_status espl_model_untie(espl_model *model);
+void espl_model_tie(espl_model *model);
 
 /* ---- Building a graph from a model ---- */
 

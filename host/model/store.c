@@ -109,6 +109,28 @@ espl_status espl_store_place(espl_store *store, bool flat) {
     return ESPL_OK;
 }
 
+espl_status espl_store_add(espl_store *store, const char *label, uint32_t rows, uint32_t cols, espl_dtype dtype,
+                           uint32_t *out_index) {
+    ESPL_TRY(espl_store_matrix(store, label, rows, cols, dtype, false, out_index));
+    espl_matrix *m = &store->matrices[*out_index];
+    m->frozen = true;
+    ESPL_TRY(espl_arena_take(&store->arena, matrix_bytes(m), &m->span));
+    m->span.bytes = matrix_bytes(m);
+    return espl_clear(store->device, m->span);
+}
+
+void espl_store_remove_entry(espl_store *store, const char *name) {
+    for (size_t i = 0; i < store->entry_count; i++) {
+        espl_entry *entry = &store->entries[i];
+        if (strcmp(entry->name, name) != 0) continue;
+        espl_free(store->ctx, &entry->name);
+        espl_free(store->ctx, &entry->alias);
+        memmove(entry, entry + 1, (store->entry_count - i - 1) * sizeof *entry);
+        store->entry_count--;
+        return;
+    }
+}
+
 /* The part of a span laid out like m that holds the entry, and how rows lie in it. */
 static espl_span entry_window(const espl_matrix *m, const espl_entry *entry, espl_span span) {
     const uint64_t item = espl_dtype_bytes(m->dtype);

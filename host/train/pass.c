@@ -87,7 +87,7 @@ static bool is_entered(const espl_store *store, uint32_t matrix, uint32_t column
 
 /* The base's matrix that one of the adapter's stands for, or ESPL_NO_MATRIX. */
 static uint32_t replaced(const espl_adapter *adapter, uint32_t matrix) {
-    for (uint32_t base = 0; base < adapter->model->store.matrix_count; base++) {
+    for (uint32_t base = 0; base < adapter->replacement_count; base++) {
         if (adapter->replacement[base] == matrix) return base;
     }
     return ESPL_NO_MATRIX;

@@ -1,0 +1,172 @@
+/* Merging an adapter into the base and taking it out again bit for bit: the base tensors it changes are kept on the host. */
+#include "host/model/adapter.h"
+#include <string.h>
+
+/* Writes new values of a base tensor and keeps the old ones. Both arrays hold what the entry holds in files. */
+static espl_status change_base(espl_adapter *adapter, const espl_entry *entry, const float *values) {
+    espl_model *model = adapter->model;
+    ESPL_TRY(espl_grow(model->ctx, &adapter->originals, &adapter->original_capacity, adapter->original_count + 1,
+                       sizeof *adapter->originals));
+    espl_original *original = &adapter->originals[adapter->original_count];
+    *original = (espl_original){.entry = *entry};
+    ESPL_TRY(espl_new(model->ctx, (size_t)espl_entry_values(&model->store, entry) * sizeof(float), &original->values));
+    adapter->original_count++;
+    ESPL_TRY(espl_store_read(&model->store, entry, original->values));
+    return espl_store_write(&model->store, entry, values, ESPL_DTYPE_F32);
+}
+
+static void transpose(const float *from, uint32_t rows, uint32_t cols, float *to) {
+    for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t c = 0; c < cols; c++) to[(size_t)c * rows + r] = from[(size_t)r * cols + c];
+    }
+}
+
+/* The entries of the base at a place: its weight, and its bias or NULL. */
+static void entries_at(const espl_model *model, const espl_place *place, const espl_entry **out_weight,
+                       const espl_entry **out_bias) {
+    const bool embed = place->block == ESPL_NO_BLOCK, in_out = !embed && model->config.family->stored_in_out;
+    const uint32_t weight = embed ? model->embed : model->blocks[place->block].weight[place->linear];
+    const uint32_t bias = embed ? ESPL_NO_MATRIX : model->blocks[place->block].bias[place->linear];
+    const uint32_t from = embed ? 0 : model->linear[place->linear].part[place->part].from;
+    *out_weight = *out_bias = NULL;
+    for (size_t i = 0; i < model->store.entry_count; i++) {
+        const espl_entry *e = &model->store.entries[i];
+        if (e->matrix == weight && (in_out || e->from == from)) *out_weight = e;
+        if (e->matrix == bias && e->from == from) *out_bias = e;
+    }
+}
+
+static espl_status merge_place(espl_adapter *adapter, const espl_place *place) {
+    espl_model *model = adapter->model;
+    espl_context *ctx = model->ctx;
+    const bool in_out = place->block != ESPL_NO_BLOCK && model->config.family->stored_in_out;
+    const size_t count = (size_t)place->out * place->in;
+    const espl_entry *weight_entry, *bias_entry;
+    float *stored = NULL, *weight = NULL, *bias = NULL;
+    bool changed = false;
+    espl_status status = ESPL_OK;
+    entries_at(model, place, &weight_entry, &bias_entry);
+    ESPL_GOTO(espl_new(ctx, count * sizeof *stored, &stored));
+    ESPL_GOTO(espl_new(ctx, count * sizeof *weight, &weight));
+    ESPL_GOTO(espl_store_read(&model->store, weight_entry, stored));
+    if (in_out) transpose(stored, place->in, place->out, weight);
+    else memcpy(weight, stored, count * sizeof *weight);
+    if (bias_entry) {
+        ESPL_GOTO(espl_new(ctx, place->out * sizeof *bias, &bias));
+        ESPL_GOTO(espl_store_read(&model->store, bias_entry, bias));
+    }
+    ESPL_GOTO(adapter->method->merge(adapter, place, weight, bias, &changed));
+    if (!changed) goto fail;
+    if (in_out) transpose(weight, place->out, place->in, stored);
+    else memcpy(stored, weight, count * sizeof *stored);
+    ESPL_GOTO(change_base(adapter, weight_entry, stored));
+    if (bias_entry) ESPL_GOTO(change_base(adapter, bias_entry, bias));
+fail:
+    espl_free(ctx, &stored);
+    espl_free(ctx, &weight);
+    espl_free(ctx, &bias);
+    return status;
+}
+
+static espl_status merge_places(espl_adapter *adapter) {
+    const espl_model *model = adapter->model;
+    const espl_config *c = &model->config;
+    if (!adapter->method->join) return ESPL_OK; /* all of it are replacements */
+    const espl_place embed = {.block = ESPL_NO_BLOCK, .out = c->vocabulary, .in = c->hidden};
+    if (adapter->method->properties.sites & 1u << ESPL_SITE_EMBED) ESPL_TRY(merge_place(adapter, &embed));
+    for (uint32_t block = 0; block < c->layers; block++) {
+        for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) {
+            for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && model->linear[l].part[p].count; p++)
+                ESPL_TRY(merge_place(adapter, &(espl_place){block, l, p, model->linear[l].part[p].count,
+                                                            model->linear[l].in}));
+        }
+    }
+    return ESPL_OK;
+}
+
+/* Matrix `own` of the adapter takes the place of the base's. */
+static espl_status merge_matrix(espl_adapter *adapter, uint32_t base, uint32_t own) {
+    espl_model *model = adapter->model;
+    for (size_t i = 0; own != ESPL_NO_MATRIX && i < model->store.entry_count; i++) {
+        const espl_entry entry = model->store.entries[i];
+        espl_entry mine = entry;
+        mine.matrix = own;
+        if (entry.matrix != base) continue;
+        float *values;
+        ESPL_TRY(espl_new(model->ctx, (size_t)espl_entry_values(&model->store, &entry) * sizeof *values, &values));
+        espl_status status = espl_store_read(&adapter->store, &mine, values);
+        if (status == ESPL_OK) status = change_base(adapter, &entry, values);
+        espl_free(model->ctx, &values);
+        ESPL_TRY(status);
+    }
+    return ESPL_OK;
+}
+
+static espl_status merge_replacements(espl_adapter *adapter) {
+    for (uint32_t base = 0; base < adapter->replacement_count; base++)
+        ESPL_TRY(merge_matrix(adapter, base, adapter->replacement[base]));
+    return merge_matrix(adapter, adapter->model->head, adapter->head_replacement);
+}
+
+/* Merging what changes only one use of a tied matrix first makes it two. */
+static espl_status untie(espl_adapter *adapter) {
+    const bool embed = adapter->method->merge && adapter->method->properties.sites & 1u << ESPL_SITE_EMBED;
+    if (adapter->model->head != ESPL_NO_MATRIX || !(embed || adapter->head_replacement != ESPL_NO_MATRIX)) return ESPL_OK;
+    ESPL_TRY(espl_model_untie(adapter->model));
+    adapter->untied = true;
+    return ESPL_OK;
+}
+
+static uint32_t merged_count(const espl_model *model) {
+    uint32_t newest = 0;
+    for (const espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next)
+        newest = adapter->merge_order > newest ? adapter->merge_order : newest;
+    return newest;
+}
+
+static espl_status put_back(espl_adapter *adapter) {
+    espl_status status = ESPL_OK;
+    while (status == ESPL_OK && adapter->original_count) {
+        espl_original *original = &adapter->originals[adapter->original_count - 1];
+        status = espl_store_write(&adapter->model->store, &original->entry, original->values, ESPL_DTYPE_F32);
+        if (status != ESPL_OK) break;
+        espl_free(adapter->model->ctx, &original->values);
+        adapter->original_count--;
+    }
+    if (status == ESPL_OK && adapter->untied) {
+        espl_model_tie(adapter->model);
+        adapter->untied = false;
+    }
+    return status;
+}
+
+espl_status espl_adapter_merge(espl_adapter *adapter) {
+    espl_model *model = adapter->model;
+    if (adapter->merge_order)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged already", adapter->name);
+    if (adapter->method->join && !adapter->method->merge)
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s is no change of the base's weights and cannot be "
+                         "merged into them", adapter->name, adapter->method->name);
+    espl_status status = untie(adapter);
+    if (status == ESPL_OK) status = merge_replacements(adapter);
+    if (status == ESPL_OK) status = merge_places(adapter);
+    if (status != ESPL_OK) {
+        put_back(adapter);
+        return status;
+    }
+    adapter->merge_order = merged_count(model) + 1;
+    adapter->active = false;
+    return ESPL_OK;
+}
+
+espl_status espl_adapter_unmerge(espl_adapter *adapter) {
+    espl_model *model = adapter->model;
+    if (!adapter->merge_order)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is not merged", adapter->name);
+    if (adapter->merge_order != merged_count(model))
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" was merged before another one, which must be taken out "
+                         "first", adapter->name);
+    ESPL_TRY(put_back(adapter));
+    adapter->merge_order = 0;
+    return ESPL_OK;
+}

@@ -1,0 +1,145 @@
+/* Every method's life on a decoder: added it changes nothing where it starts as a no-op, training changes its tensors and
+ * nothing else, a saved folder gives the same bits, merging where it is offered, deleting. */
+#include "host/base/os.h"
+#include "host/model/adapter.h"
+#include "tests/model/model_test.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKENS = 9, VOCABULARY = 97 };
+static const int32_t ids[TOKENS] = {1, 80, 14, 33, 7, 96, 2, 55, 41};
+
+typedef struct life {
+    const char *model, *spec;
+    bool changes_at_once; /* it does not start as a no-op */
+    bool merges;
+} life;
+
+static const life lives[] = {
+    {"llama_lora", "head", false, true},
+    {"gpt2_full", "bitfit", false, true},
+    {"llama_lora", "bitfit", false, false},
+    {"qwen2_bias_all", "bitfit:types=q_proj", false, true},
+    {"llama_lora", "ln", false, true},
+    {"gpt2_lora", "ln:targets=ln_2", false, true},
+    {"llama_lora", "lora:r=3", false, true},
+    {"llama_lora", "lora:r=1,targets=all-linear,rslora,dropout=0.1", false, true},
+    {"llama_lora", "ia3", false, true},
+    {"qwen2_bias_all", "ia3", false, true},
+    {"gpt2_lora", "ia3", false, true},
+    {"llama_lora", "ia3:targets=k_proj+up_proj+down_proj,ones=false", true, true},
+    {"llama_lora", "{\"peft_type\":\"PASTA\",\"special_token_ids\":[1,2],\"num_special\":2}", false, false},
+    {"gpt2_lora", "{\"peft_type\":\"PASTA\",\"special_token_ids\":[1,2],\"init\":\"normal\"}", true, false},
+    {"llama_lora", "adalink:r=3", false, true},
+    {"llama_tied_rope_scaling", "adalink:r=3,dropout=0", false, true}, /* the head keeps the old table */
+    {"gpt2_lora", "adalink:r=2", false, true},
+    {"qwen3_patterns", "head", false, true},
+    {"gpt2_lora", "adalink:r=4,links=a+b,dropout=0", false, false},
+};
+
+static void logits(espl_model *model, float out[VOCABULARY]) {
+    espl_session *session;
+    const float *values;
+    uint32_t count;
+    test_ok(espl_session_create(model, NULL, &session));
+    test_ok(espl_session_append(session, ids, TOKENS));
+    test_ok(espl_session_logits(session, &values, &count));
+    assert_int_equal(count, VOCABULARY);
+    memcpy(out, values, VOCABULARY * sizeof *out);
+    espl_session_destroy(&session);
+}
+
+static double off(const float *a, const float *b) {
+    double difference = 0, norm = 0;
+    for (int i = 0; i < VOCABULARY; i++) {
+        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        norm += (double)b[i] * b[i];
+    }
+    return sqrt(difference / norm);
+}
+
+static bool same(const float *a, const float *b) {
+    return memcmp(a, b, VOCABULARY * sizeof *a) == 0;
+}
+
+static void train(espl_model *model, espl_adapter *adapter) {
+    int32_t labels[TOKENS];
+    espl_dataset *dataset;
+    espl_trainer *trainer;
+    espl_progress progress;
+    for (int i = 0; i < TOKENS; i++) labels[i] = i + 1 < TOKENS ? ids[i + 1] : -100;
+    test_ok(espl_dataset_from_ids(test_context(), ids, labels, 1, TOKENS, &dataset));
+    test_ok(espl_trainer_create(model, adapter, dataset,
+                                &(espl_trainer_params){.steps = 3, .learning_rate = 1e-2,
+                                                       .schedule = ESPL_SCHEDULE_CONSTANT}, &trainer));
+    double first = 0;
+    while (!espl_trainer_is_done(trainer)) {
+        test_ok(espl_trainer_step(trainer, &progress));
+        if (progress.step == 1) first = progress.loss;
+    }
+    if (!(progress.loss < first)) fail_msg("the loss went from %g to %g", first, progress.loss);
+    espl_trainer_destroy(&trainer);
+    espl_dataset_destroy(&dataset);
+}
+
+static void check_merge(espl_model *model, espl_adapter *adapter, const life *l, const float *base, const float *trained) {
+    float now[VOCABULARY];
+    if (!l->merges) {
+        espl_status status = espl_adapter_merge(adapter);
+        if (status != ESPL_UNSUPPORTED) fail_msg("%s: merging gives %s", l->spec, espl_status_name(status));
+        return;
+    }
+    test_ok(espl_adapter_merge(adapter));
+    logits(model, now);
+    if (!(off(now, trained) < 1e-5)) fail_msg("%s: merged is off by %g", l->spec, off(now, trained));
+    test_ok(espl_adapter_unmerge(adapter));
+    logits(model, now);
+    if (!same(now, base)) fail_msg("%s: taken out, the base is off by %g", l->spec, off(now, base));
+}
+
+static void run(void **state) {
+    const life *l = *state;
+    char path[512];
+    float base[VOCABULARY], begin[VOCABULARY], trained[VOCABULARY], now[VOCABULARY];
+    espl_model *model;
+    espl_adapter *adapter, *loaded;
+    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, l->model);
+    test_ok(espl_model_load(test_device(), path, NULL, &model));
+    logits(model, base);
+    test_ok(espl_adapter_add(model, "a", l->spec, 7, &adapter));
+    assert_true(espl_adapter_parameters(adapter) > 0);
+    test_ok(espl_model_activate(model, "a"));
+    logits(model, begin);
+    if (l->changes_at_once ? off(begin, base) < 1e-4 : off(begin, base) > 1e-6)
+        fail_msg("%s: untrained it changes logits by %g", l->spec, off(begin, base));
+    train(model, adapter);
+    logits(model, trained);
+    if (!(off(trained, begin) > 1e-4)) fail_msg("%s: training changes logits by %g", l->spec, off(trained, begin));
+    test_ok(espl_model_activate(model, ""));
+    logits(model, now);
+    assert_true(same(now, base));
+    char *folder = test_path("adapter");
+    test_ok(espl_adapter_save(adapter, folder));
+    test_ok(espl_adapter_load(model, "b", folder, &loaded));
+    assert_int_equal(espl_adapter_parameters(adapter), espl_adapter_parameters(loaded));
+    test_ok(espl_model_activate(model, "b"));
+    logits(model, now);
+    if (!same(now, trained)) fail_msg("%s: loaded again it is off by %g", l->spec, off(now, trained));
+    espl_adapter_delete(&adapter);
+    check_merge(model, loaded, l, base, trained);
+    espl_adapter_delete(&loaded);
+    logits(model, now);
+    assert_true(same(now, base));
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+    espl_model_destroy(&model);
+}
+
+int main(void) {
+    struct CMUnitTest tests[ESPL_COUNT(lives)];
+    for (size_t i = 0; i < ESPL_COUNT(lives); i++)
+        tests[i] = (struct CMUnitTest){lives[i].spec, run, NULL, NULL, (void *)(uintptr_t)&lives[i]};
+    return test_main("methods", tests, ESPL_COUNT(tests));
+}
