@@ -1,27 +1,11 @@
-/* The life of an adapter: add or load, activate, save, delete. */
-#include "host/model/adapter.h"
+/* The life of an adapter: add or load, activate, delete. */
+#include "adapters/folder.h"
 #include "host/base/os.h"
 #include <stdio.h>
 #include <string.h>
 
 
 /* ---- Configuration ---- */
-
-/* what: "method" or "peft_type". */
-static espl_status fail_unknown(espl_context *ctx, const char *what, const char *name, size_t bytes) {
-    const bool types = strcmp(what, "peft_type") == 0;
-    espl_bytes known = {0};
-    espl_status status = ESPL_OK;
-    for (size_t i = 0; status == ESPL_OK && i < espl_method_count; i++) {
-        const char *one = types ? espl_methods[i]->peft_type : espl_methods[i]->name;
-        if (one) status = espl_bytes_print(ctx, &known, "%s%s", known.count ? ", " : "", one);
-    }
-    if (status == ESPL_OK)
-        status = espl_fail(ctx, types ? ESPL_UNSUPPORTED : ESPL_ARGUMENT, "%s \"%.*s\" is not one of: %s", what, (int)bytes,
-                           name, known.data);
-    espl_bytes_finish(ctx, &known);
-    return status;
-}
 
 /* "lora:r=8,alpha=16" -> method and keys. */
 static espl_status parse_spec(espl_adapter *adapter, const char *spec) {
@@ -32,9 +16,9 @@ static espl_status parse_spec(espl_adapter *adapter, const char *spec) {
         if (strlen(espl_methods[i]->name) == name_bytes && strncmp(espl_methods[i]->name, spec, name_bytes) == 0)
             adapter->method = espl_methods[i];
     }
-    if (!adapter->method) return fail_unknown(ctx, "method", spec, name_bytes);
+    if (!adapter->method) return espl_folder_unknown(ctx, "method", spec, name_bytes);
     adapter->config = json_object();
-    ESPL_TRY(espl_json_set(ctx, adapter->config, "peft_type", json_string(adapter->method->peft_type)));
+    ESPL_TRY(espl_folder_begin(adapter));
     for (const char *at = colon ? colon + 1 : ""; *at;) {
         const char *comma = strchr(at, ',');
         const size_t bytes = comma ? (size_t)(comma - at) : strlen(at);
@@ -47,19 +31,6 @@ static espl_status parse_spec(espl_adapter *adapter, const char *spec) {
         ESPL_TRY(status);
         at += bytes + (comma != NULL);
     }
-    return ESPL_OK;
-}
-
-static espl_status parse_config(espl_adapter *adapter, json_t *config) {
-    espl_context *ctx = adapter->model->ctx;
-    const char *type;
-    adapter->config = config;
-    ESPL_TRY(espl_json_need(ctx, config, "peft_type"));
-    ESPL_TRY(espl_json_string(ctx, config, "peft_type", NULL, &type));
-    for (size_t i = 0; i < espl_method_count; i++) {
-        if (espl_methods[i]->peft_type && strcmp(espl_methods[i]->peft_type, type) == 0) adapter->method = espl_methods[i];
-    }
-    if (!adapter->method) return fail_unknown(ctx, "peft_type", type, strlen(type));
     return ESPL_OK;
 }
 
@@ -151,6 +122,7 @@ static void destroy(espl_adapter *adapter) {
     espl_free(ctx, &adapter->originals);
     espl_json_destroy(&adapter->config);
     espl_free(ctx, &adapter->replacement);
+    espl_free(ctx, &adapter->file_name);
     espl_free(ctx, &adapter->name);
     espl_free(ctx, &adapter);
 }
@@ -179,7 +151,7 @@ espl_status espl_adapter_add(espl_model *model, const char *name, const char *sp
     if (status == ESPL_OK && spec[0] == '{') {
         json_t *config = NULL;
         status = espl_json_parse(model->ctx, spec, strlen(spec), "adapter configuration", &config);
-        if (status == ESPL_OK) status = parse_config(adapter, config);
+        if (status == ESPL_OK) status = espl_folder_read_config(adapter, config);
     } else if (status == ESPL_OK) {
         status = parse_spec(adapter, spec);
     }
@@ -193,42 +165,6 @@ espl_status espl_adapter_add(espl_model *model, const char *name, const char *sp
     return ESPL_OK;
 }
 
-/* Names in files of before PEFT 0.15 lack ".base_layer". */
-static espl_status add_aliases(espl_adapter *adapter) {
-    static const char mark[] = ".base_layer.";
-    for (size_t i = 0; i < adapter->store.entry_count; i++) {
-        espl_entry *entry = &adapter->store.entries[i];
-        const char *at = strstr(entry->name, mark);
-        if (at)
-            ESPL_TRY(espl_format(adapter->model->ctx, &entry->alias, "%.*s.%s", (int)(at - entry->name), entry->name,
-                                 at + strlen(mark)));
-    }
-    return ESPL_OK;
-}
-
-static espl_status load_tensors(espl_adapter *adapter, const char *folder) {
-    espl_context *ctx = adapter->model->ctx;
-    char *path;
-    espl_tensors *set = NULL;
-    ESPL_TRY(espl_format(ctx, &path, "%s/adapter_model.safetensors", folder));
-    espl_status status = espl_tensors_open(ctx, path, &set); /* names the path itself */
-    if (status != ESPL_OK) {
-        espl_free(ctx, &path);
-        return status;
-    }
-    status = add_aliases(adapter);
-    if (status == ESPL_OK) status = espl_store_load(&adapter->store, set, "");
-    for (size_t i = 0; status == ESPL_OK && i < espl_tensors_count(set); i++) {
-        if (!espl_store_find(&adapter->store, espl_tensors_name(set, i)))
-            status = espl_fail(ctx, ESPL_FORMAT, "%s is not a tensor that this adapter's configuration gives this model",
-                               espl_tensors_name(set, i));
-    }
-    if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", path);
-    espl_tensors_destroy(&set);
-    espl_free(ctx, &path);
-    return status;
-}
-
 espl_status espl_adapter_load(espl_model *model, const char *name, const char *folder, espl_adapter **out_adapter) {
     *out_adapter = NULL;
     espl_adapter *adapter;
@@ -238,11 +174,11 @@ espl_status espl_adapter_load(espl_model *model, const char *name, const char *f
     if (status == ESPL_OK) status = espl_format(model->ctx, &path, "%s/adapter_config.json", folder);
     if (status == ESPL_OK) status = espl_json_load(model->ctx, path, &config);
     if (status == ESPL_OK) {
-        status = parse_config(adapter, config);
+        status = espl_folder_read_config(adapter, config);
         if (status == ESPL_OK) status = finish_making(adapter, 0);
         if (status != ESPL_OK) espl_fail_in(model->ctx, status, "%s", path);
     }
-    if (status == ESPL_OK) status = load_tensors(adapter, folder);
+    if (status == ESPL_OK) status = espl_folder_read_tensors(adapter, folder);
     espl_free(model->ctx, &path);
     if (status != ESPL_OK) {
         destroy(adapter);
@@ -281,26 +217,6 @@ const char *espl_adapter_name(const espl_adapter *adapter) {
 
 uint64_t espl_adapter_parameters(const espl_adapter *adapter) {
     return espl_store_values(&adapter->store);
-}
-
-/* ---- Saving ---- */
-
-espl_status espl_adapter_save(espl_adapter *adapter, const char *folder) {
-    espl_context *ctx = adapter->model->ctx;
-    espl_replace config = {0};
-    char *weights = NULL;
-    espl_status status = ESPL_OK;
-    ESPL_GOTO(espl_os_make_folder(ctx, folder));
-    ESPL_GOTO(espl_json_set(ctx, adapter->config, "inference_mode", json_true()));
-    /* Both are on the disk before either takes its place: where they do not fit, the folder stays as it was. */
-    ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", adapter->config, &config));
-    ESPL_GOTO(espl_format(ctx, &weights, "%s/adapter_model.safetensors", folder));
-    ESPL_GOTO(espl_store_save(&adapter->store, weights));
-    ESPL_GOTO(espl_os_replace_commit(ctx, &config));
-fail:
-    espl_os_replace_finish(ctx, &config);
-    espl_free(ctx, &weights);
-    return status;
 }
 
 /* ---- Activation ---- */

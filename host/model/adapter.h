@@ -31,6 +31,7 @@ typedef struct espl_joint {
     espl_norm_place norm; /* NORM; ..._OUT: the norm that follows (post-norm models), else ESPL_NORM_PLACE_COUNT */
     espl_tensor *x;      /* LINEAR: the product's input; ..._OUT: the residual, which is added to what join returns */
     espl_tensor *normed; /* ..._OUT: the sub-layer's input, which is x or its norm */
+    bool *out_closed;    /* ..._OUT: set to say that what join returns has residual and norm already */
 } espl_joint;
 
 /* ---- PEFT-Ref's structural properties ---- */
@@ -86,7 +87,11 @@ typedef struct espl_place {
 
 typedef struct espl_method {
     const char *name;      /* "lora", in specs */
-    const char *peft_type; /* "LORA", in adapter_config.json */
+    const char *peft_type; /* "LORA", in PEFT's adapter_config.json; NULL: the folders are the Adapters library's */
+    /* "architecture" in the Adapters library's files ("bottleneck" for none); the first row that fits and recognises the
+     * configuration reads it. NULL: not in that library. */
+    const char *architecture;
+    bool (*recognise)(const json_t *config); /* NULL: all of the architecture */
     espl_properties properties;
     /* key=value of a spec into the configuration; value is NULL for a key alone. */
     espl_status (*set)(espl_adapter *adapter, const char *key, const char *value);
@@ -125,6 +130,8 @@ struct espl_adapter {
     char *name;        /* owned */
     const espl_method *method;
     json_t *config; /* owned */
+    bool library;   /* its folders are the Adapters library's */
+    char *file_name; /* owned: its name in their tensors' names; NULL in PEFT's */
     espl_store store;
     void *state;    /* owned, by method->finish */
     bool active;

@@ -200,15 +200,18 @@ static espl_tensor *sublayer_out(espl_builder *b, uint32_t block, uint32_t which
                                  espl_tensor *normed) {
     const bool attention = which == ESPL_LINEAR_O, post = b->model->config.family->post_norm;
     const espl_norm_place place = attention ? ESPL_NORM_ATTENTION : ESPL_NORM_MLP;
+    bool closed = false;
     const espl_joint joint = {.site = attention ? ESPL_SITE_ATTENTION_OUT : ESPL_SITE_MLP_OUT,
                               .block = block,
                               .linear = which,
                               .norm = post ? place : ESPL_NORM_PLACE_COUNT,
                               .x = residual,
-                              .normed = normed};
+                              .normed = normed,
+                              .out_closed = &closed};
     espl_tensor *y;
     if (any_joins(b, joint.site)) {
         y = join(b, &joint, linear(b, block, which, x, NULL));
+        if (closed) return y;
         y = espl_graph_add(b->graph, &(espl_add_args){y, residual});
     } else {
         y = linear(b, block, which, x, residual);

@@ -1,0 +1,152 @@
+#include "adapters/folder.h"
+#include "host/base/os.h"
+#include <string.h>
+
+/* The version whose files these are; the library reads its own older ones and newer ones alike. */
+static const char library_version[] = "adapters.1.2.0";
+
+espl_status espl_folder_unknown(espl_context *ctx, const char *what, const char *name, size_t bytes) {
+    const bool types = strcmp(what, "peft_type") == 0, method = strcmp(what, "method") == 0;
+    espl_bytes known = {0};
+    espl_status status = ESPL_OK;
+    for (size_t i = 0; status == ESPL_OK && i < espl_method_count; i++) {
+        const char *one = types ? espl_methods[i]->peft_type : method ? espl_methods[i]->name : espl_methods[i]->architecture;
+        if (one) status = espl_bytes_print(ctx, &known, "%s%s", known.count ? ", " : "", one);
+    }
+    if (status == ESPL_OK)
+        status = espl_fail(ctx, method ? ESPL_ARGUMENT : ESPL_UNSUPPORTED, "%s \"%.*s\" is not one of: %s", what, (int)bytes,
+                           name, known.data);
+    espl_bytes_finish(ctx, &known);
+    return status;
+}
+
+/* ---- Configuration ---- */
+
+espl_status espl_folder_begin(espl_adapter *adapter) {
+    espl_context *ctx = adapter->model->ctx;
+    if (adapter->method->peft_type)
+        return espl_json_set(ctx, adapter->config, "peft_type", json_string(adapter->method->peft_type));
+    adapter->library = true;
+    return espl_copy_string(ctx, adapter->name, strlen(adapter->name), &adapter->file_name);
+}
+
+static espl_status read_peft(espl_adapter *adapter, json_t *config) {
+    espl_context *ctx = adapter->model->ctx;
+    const char *type;
+    adapter->config = config;
+    ESPL_TRY(espl_json_need(ctx, config, "peft_type"));
+    ESPL_TRY(espl_json_string(ctx, config, "peft_type", NULL, &type));
+    for (size_t i = 0; i < espl_method_count; i++) {
+        if (espl_methods[i]->peft_type && strcmp(espl_methods[i]->peft_type, type) == 0) adapter->method = espl_methods[i];
+    }
+    return adapter->method ? ESPL_OK : espl_folder_unknown(ctx, "peft_type", type, strlen(type));
+}
+
+static espl_status read_library(espl_adapter *adapter, json_t *file) {
+    espl_context *ctx = adapter->model->ctx;
+    json_t *config = json_object_get(file, "config");
+    const char *name, *architecture;
+    adapter->library = true;
+    adapter->config = json_incref(config);
+    ESPL_TRY(espl_json_string(ctx, file, "name", adapter->name, &name));
+    ESPL_TRY(espl_copy_string(ctx, name, strlen(name), &adapter->file_name));
+    ESPL_TRY(espl_json_string(ctx, config, "architecture", "bottleneck", &architecture));
+    for (size_t i = 0; i < espl_method_count && !adapter->method; i++) {
+        const espl_method *m = espl_methods[i];
+        if (m->architecture && strcmp(m->architecture, architecture) == 0 && (!m->recognise || m->recognise(config)))
+            adapter->method = m;
+    }
+    return adapter->method ? ESPL_OK : espl_folder_unknown(ctx, "architecture", architecture, strlen(architecture));
+}
+
+espl_status espl_folder_read_config(espl_adapter *adapter, json_t *config) {
+    if (json_object_get(config, "peft_type") || !json_is_object(json_object_get(config, "config")))
+        return read_peft(adapter, config);
+    espl_status status = read_library(adapter, config);
+    json_decref(config);
+    return status;
+}
+
+/* What the file holds, a new reference. */
+static espl_status written_config(espl_adapter *adapter, json_t **out_config) {
+    espl_context *ctx = adapter->model->ctx;
+    const espl_config *c = &adapter->model->config;
+    *out_config = NULL;
+    if (!adapter->library) {
+        ESPL_TRY(espl_json_set(ctx, adapter->config, "inference_mode", json_true()));
+        *out_config = json_incref(adapter->config);
+        return ESPL_OK;
+    }
+    const json_t *classes = json_object_get(adapter->model->json, "architectures");
+    const char *model_class = json_string_value(json_array_get(classes, 0));
+    *out_config = json_pack("{s:O, s:i, s:s?, s:s, s:s, s:s, s:s}", "config", adapter->config, "hidden_size", (int)c->hidden,
+                            "model_class", model_class, "model_name", adapter->model->folder, "model_type",
+                            c->family->model_type, "name", adapter->file_name, "version", library_version);
+    return *out_config ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of an adapter needs memory");
+}
+
+/* ---- Tensors ---- */
+
+static const char *weights_file(const espl_adapter *adapter) {
+    return adapter->library ? "adapter.safetensors" : "adapter_model.safetensors";
+}
+
+/* Other names of an entry: files of before PEFT 0.15 lack ".base_layer"; the Adapters library writes some without the
+ * model's prefix. */
+static espl_status add_aliases(espl_adapter *adapter) {
+    static const char mark[] = ".base_layer.";
+    espl_context *ctx = adapter->model->ctx;
+    const char *prefix = adapter->model->config.family->prefix;
+    for (size_t i = 0; i < adapter->store.entry_count; i++) {
+        espl_entry *entry = &adapter->store.entries[i];
+        const char *at = strstr(entry->name, mark);
+        if (at)
+            ESPL_TRY(espl_format(ctx, &entry->alias, "%.*s.%s", (int)(at - entry->name), entry->name, at + strlen(mark)));
+        else if (adapter->library && *prefix && strncmp(entry->name, prefix, strlen(prefix)) == 0)
+            ESPL_TRY(espl_format(ctx, &entry->alias, "%s", entry->name + strlen(prefix)));
+    }
+    return ESPL_OK;
+}
+
+espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder) {
+    espl_context *ctx = adapter->model->ctx;
+    char *path;
+    espl_tensors *set = NULL;
+    ESPL_TRY(espl_format(ctx, &path, "%s/%s", folder, weights_file(adapter)));
+    espl_status status = espl_tensors_open(ctx, path, &set); /* names the path itself */
+    if (status != ESPL_OK) {
+        espl_free(ctx, &path);
+        return status;
+    }
+    status = add_aliases(adapter);
+    if (status == ESPL_OK) status = espl_store_load(&adapter->store, set, "");
+    for (size_t i = 0; status == ESPL_OK && i < espl_tensors_count(set); i++) {
+        if (!espl_store_find(&adapter->store, espl_tensors_name(set, i)))
+            status = espl_fail(ctx, ESPL_FORMAT, "%s is not a tensor that this adapter's configuration gives this model",
+                               espl_tensors_name(set, i));
+    }
+    if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", path);
+    espl_tensors_destroy(&set);
+    espl_free(ctx, &path);
+    return status;
+}
+
+espl_status espl_adapter_save(espl_adapter *adapter, const char *folder) {
+    espl_context *ctx = adapter->model->ctx;
+    espl_replace file = {0};
+    char *weights = NULL;
+    json_t *config = NULL;
+    espl_status status = ESPL_OK;
+    ESPL_GOTO(espl_os_make_folder(ctx, folder));
+    ESPL_GOTO(written_config(adapter, &config));
+    /* Both are on the disk before either takes its place: where they do not fit, the folder stays as it was. */
+    ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", config, &file));
+    ESPL_GOTO(espl_format(ctx, &weights, "%s/%s", folder, weights_file(adapter)));
+    ESPL_GOTO(espl_store_save(&adapter->store, weights));
+    ESPL_GOTO(espl_os_replace_commit(ctx, &file));
+fail:
+    espl_os_replace_finish(ctx, &file);
+    espl_json_destroy(&config);
+    espl_free(ctx, &weights);
+    return status;
+}

@@ -1,0 +1,20 @@
+/* Folders that adapters are read from and written to. Two kinds, told apart by adapter_config.json:
+ *   PEFT's             {"peft_type": ...}; the object is the adapter's configuration. adapter_model.safetensors
+ *   Adapters library's {"config": {...}, "name", "model_type", ...}; "config" is. adapter.safetensors, whose tensors' names
+ *                      contain the adapter's name
+ * A method belongs to the kind that its row names; types of our own are in PEFT's kind of folder. */
+#ifndef ESPL_FOLDER_H
+#define ESPL_FOLDER_H
+
+#include "host/model/adapter.h"
+
+/* For an adapter made from a spec: what its configuration starts with. */
+espl_status espl_folder_begin(espl_adapter *adapter);
+/* Finds the method and takes config (also on failure). Fails: UNSUPPORTED naming the types there are. */
+espl_status espl_folder_read_config(espl_adapter *adapter, json_t *config);
+/* Into the placed store. Fails: FORMAT naming a tensor that is missing, has another shape, or is one too many. */
+espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder);
+/* what: "method", "peft_type" or "architecture". */
+espl_status espl_folder_unknown(espl_context *ctx, const char *what, const char *name, size_t bytes);
+
+#endif
