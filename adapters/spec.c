@@ -43,6 +43,25 @@ espl_status espl_spec_text(espl_adapter *adapter, const char *spec_key, const ch
     return espl_json_set(adapter->model->ctx, adapter->config, key, json_string(value));
 }
 
+static espl_status set_numbers(espl_adapter *adapter, const char *spec_key, const char *key, const char *value) {
+    espl_context *ctx = adapter->model->ctx;
+    json_t *list = json_array();
+    for (const char *at = value ? value : "x"; *at;) {
+        char *end;
+        const long number = strtol(at, &end, 10);
+        espl_status status = end == at || (*end && *end != '+')
+                                 ? espl_fail(ctx, ESPL_ARGUMENT, "%s: %s=%s is no list of whole numbers joined by +",
+                                             adapter->method->name, spec_key, value ? value : "")
+                                 : espl_json_push(ctx, list, json_integer(number));
+        if (status != ESPL_OK) {
+            json_decref(list);
+            return status;
+        }
+        at = end + (*end == '+');
+    }
+    return espl_json_set(ctx, adapter->config, key, list);
+}
+
 espl_status espl_spec_set(espl_adapter *adapter, const espl_spec_row *rows, size_t count, const char *key,
                           const char *value) {
     for (size_t i = 0; i < count; i++) {
@@ -56,6 +75,11 @@ espl_status espl_spec_set(espl_adapter *adapter, const espl_spec_row *rows, size
         case ESPL_SPEC_LIST:
             if (!value || !*value) return espl_spec_text(adapter, key, row->key, value);
             return espl_spec_list(adapter, row->key, value);
+        case ESPL_SPEC_NUMBERS: return set_numbers(adapter, key, row->key, value);
+        case ESPL_SPEC_SCALING:
+            if (value && strspn(value, "0123456789.") == strlen(value))
+                return espl_json_set(adapter->model->ctx, adapter->config, row->key, json_real(strtod(value, NULL)));
+            return espl_spec_text(adapter, key, row->key, value);
         case ESPL_SPEC_MODULES:
             if (!value || strcmp(value, "all-linear") == 0) return espl_spec_text(adapter, key, row->key, value);
             return espl_spec_list(adapter, row->key, value);

@@ -10,6 +10,8 @@ typedef enum espl_spec_kind {
     ESPL_SPEC_BOOL,   /* key alone, or =true, =false */
     ESPL_SPEC_TEXT,
     ESPL_SPEC_LIST,   /* a+b+c */
+    ESPL_SPEC_NUMBERS, /* 0+1+2: a list of whole numbers */
+    ESPL_SPEC_SCALING, /* a number, or text */
     ESPL_SPEC_MODULES /* a list, or all-linear */
 } espl_spec_kind;
 

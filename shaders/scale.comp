@@ -20,7 +20,8 @@ vec4 factor(uint row, uint q)
     if (q < push.from || 4 * at >= push.count)
         return vec4(1.0);
     const uint left = push.count - 4 * at;
-    const vec4 v = KIND == SCALE_COLUMNS ? s[at]
+    const vec4 v = KIND == SCALE_NUMBER    ? vec4(push.number)
+                   : KIND == SCALE_COLUMNS ? s[at]
                    : KIND == SCALE_ROWS  ? vec4(s[row / push.group_rows * push.s_stride].x)
                                          : s[row * push.s_stride + at];
     return vec4(v.x, left > 1 ? v.y : 1.0, left > 2 ? v.z : 1.0, left > 3 ? v.w : 1.0);

@@ -6,6 +6,7 @@
 #define SCALE_COLUMNS 0 /* s[c] */
 #define SCALE_ROWS 1    /* s[r / group_rows] */
 #define SCALE_FULL 2    /* s[r,c] */
+#define SCALE_NUMBER 3  /* no s: push.number */
 
 #define SCALE_BIND_X 0
 #define SCALE_BIND_S 1
@@ -32,6 +33,7 @@ typedef struct scale_push {
     SCALE_U32 from, count;          /* the columns that are scaled: quads, columns */
     SCALE_U32 group_rows;           /* ROWS: rows of x with one s; scale_ds: rows that one sum takes */
     SCALE_U32 x_stride, s_stride, y_stride;
+    float number;
 #ifdef VULKAN
 } push;
 #else

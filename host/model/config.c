@@ -14,6 +14,15 @@ static const struct {
     {"tanh", ACTIVATION_TANH},
 };
 
+bool espl_config_activation(const char *name, uint32_t *out_kind) {
+    for (size_t i = 0; i < ESPL_COUNT(activations); i++) {
+        if (strcmp(name, activations[i].name) != 0) continue;
+        *out_kind = activations[i].kind;
+        return true;
+    }
+    return false;
+}
+
 static espl_status find_family(espl_context *ctx, const json_t *json, const espl_family **out_family) {
     const char *type;
     ESPL_TRY(espl_json_need(ctx, json, "model_type"));
@@ -175,11 +184,8 @@ espl_status espl_config_read(espl_context *ctx, const json_t *json, espl_config 
     ESPL_TRY(read_id(ctx, json, "eos_token_id", &config->eos));
     const char *activation;
     ESPL_TRY(espl_json_string(ctx, json, family->key_activation, family->gated ? "silu" : "gelu_new", &activation));
-    size_t i = 0;
-    while (i < ESPL_COUNT(activations) && strcmp(activation, activations[i].name) != 0) i++;
-    if (i == ESPL_COUNT(activations))
+    if (!espl_config_activation(activation, &config->activation))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "activation \"%s\" is not known", activation);
-    config->activation = activations[i].kind;
     bool cross, by_layer;
     ESPL_TRY(espl_json_bool(ctx, json, "add_cross_attention", false, &cross));
     ESPL_TRY(espl_json_bool(ctx, json, "scale_attn_by_inverse_layer_idx", false, &by_layer));

@@ -50,6 +50,9 @@ typedef struct espl_config {
     int64_t bos, eos;
 } espl_config;
 
+/* ACTIVATION_... of the name that config.json files use; false for one that is not offered. */
+bool espl_config_activation(const char *name, uint32_t *out_kind);
+
 /* Fails: FORMAT, UNSUPPORTED naming the key. */
 espl_status espl_config_read(espl_context *ctx, const json_t *json, espl_config *out_config);
 

@@ -8,6 +8,7 @@
 
 typedef struct attribute {
     uint32_t kind, from, count, accumulate;
+    float number;
 } attribute;
 
 static attribute attribute_of(const espl_node *node) {
@@ -26,13 +27,14 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                              .cols = x->cols,
                              .from = at.from / 4,
                              .count = at.count,
-                             .group_rows = x->rows / s->rows,
+                             .group_rows = s ? x->rows / s->rows : 1,
                              .x_stride = x->stride / 4,
-                             .s_stride = s->stride / 4,
-                             .y_stride = y->stride / 4};
+                             .s_stride = s ? s->stride / 4 : 0,
+                             .y_stride = y->stride / 4,
+                             .number = at.number};
     const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.kind, at.accumulate};
     espl_dispatch dispatch = {.label = node->op->name,
-                              .bind = {[SCALE_BIND_X] = x->span, [SCALE_BIND_S] = s->span, [SCALE_BIND_Y] = y->span},
+                              .bind = {[SCALE_BIND_X] = x->span, [SCALE_BIND_S] = s ? s->span : (espl_span){0}, [SCALE_BIND_Y] = y->span},
                               .bind_count = 3,
                               .push = &push,
                               .push_bytes = sizeof push,
@@ -134,9 +136,26 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
 
 const espl_op espl_op_scale = {.name = "scale", .record = record, .vjp = vjp};
 
+static espl_tensor *scale_number(espl_graph *graph, const espl_scale *args) {
+    espl_tensor *x = args->x;
+    const uint32_t rest = args->from < x->cols ? x->cols - args->from : 0;
+    const attribute at = {.kind = SCALE_NUMBER, .from = args->from, .count = args->count ? args->count : rest,
+                          .number = args->number};
+    if (x->dtype != ESPL_DTYPE_F32 || args->from % 4 || at.count == 0 || at.count > rest)
+        return espl_graph_fail(graph, espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
+                                                "scale: columns %u to %u of x (%s), which is %u x %u %s", args->from,
+                                                args->from + at.count, x->name, x->rows, x->cols,
+                                                espl_dtype_name(x->dtype)));
+    espl_tensor *y = espl_graph_value(graph, "scale", x->rows, x->cols, ESPL_DTYPE_F32);
+    espl_tensor *in[] = {x, NULL};
+    if (!y || espl_graph_node(graph, &espl_op_scale, in, 2, &y, 1, &at, sizeof at) != ESPL_OK) return NULL;
+    return y;
+}
+
 espl_tensor *espl_graph_scale(espl_graph *graph, const espl_scale *args) {
     espl_tensor *x = args->x, *s = args->s;
-    if (!x || !s || espl_graph_status(graph) != ESPL_OK) return NULL;
+    if (!x || espl_graph_status(graph) != ESPL_OK) return NULL;
+    if (!s) return scale_number(graph, args);
     espl_context *ctx = espl_device_context(espl_graph_device(graph));
     const uint32_t rest = args->from < x->cols ? x->cols - args->from : 0, count = args->count ? args->count : rest;
     const bool columns = s->rows == 1 && s->cols == count && (x->rows > 1 || count > 1) && count > 1;

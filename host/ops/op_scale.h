@@ -1,7 +1,7 @@
 /* Product with factors that are spread over rows or columns:
  *   y[r,c] = x[r,c] * s(r, c - from)  for from <= c < from + n,  x[r,c] for the other columns
  * x       [rows, cols]  f32   read
- * s       f32, read; its shape says how it is spread:
+ * s       f32, read, or NULL: s(r,c) = number; its shape says how it is spread:
  *         [1, n]        s(r,c) = s[c]                       (n columns from `from`; not both rows and n 1, see below)
  *         [groups, 1]   s(r,c) = s[r / (rows / groups)]     rows a multiple of groups; [1, 1] is one number for all
  *         [rows, n]     s(r,c) = s[r,c]
@@ -18,6 +18,7 @@
 typedef struct espl_scale {
     espl_tensor *x, *s;
     uint32_t from, count;
+    float number; /* fixed when the graph is recorded; only without s */
 } espl_scale;
 
 espl_tensor *espl_graph_scale(espl_graph *graph, const espl_scale *args);

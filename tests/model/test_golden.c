@@ -92,7 +92,8 @@ static void model_folder(const char *name, bool has_adapter, char *out_path, siz
     json_t *config;
     snprintf(out_path, bytes, "%s/%s/adapter/adapter_config.json", ESPL_GOLDEN, name);
     test_ok(espl_json_load(test_context(), out_path, &config));
-    snprintf(out_path, bytes, "%s/%s", ESPL_GOLDEN, json_string_value(json_object_get(config, "base_model_name_or_path")));
+    snprintf(out_path, bytes, "%s/%s", ESPL_GOLDEN, json_string_value(json_object_get(config, json_object_get(config, "base_model_name_or_path")
+                                                         ? "base_model_name_or_path" : "model_name")));
     espl_json_destroy(&config);
 }
 

@@ -36,6 +36,11 @@ static const life lives[] = {
     {"llama_tied_rope_scaling", "adalink:r=3,dropout=0", false, true}, /* the head keeps the old table */
     {"gpt2_lora", "adalink:r=2", false, true},
     {"qwen3_patterns", "head", false, true},
+    {"llama_lora", "houlsby:rf=4", true, false},
+    {"gpt2_lora", "pfeiffer:rf=3,leave_out=0,init=houlsby", true, false},
+    {"llama_lora", "parallel", false, false},
+    {"gpt2_lora", "scaled_parallel:rf=7,activation=gelu", false, false},
+    {"llama_lora", "adapterplus:rf=5", true, false},
     {"gpt2_lora", "adalink:r=4,links=a+b,dropout=0", false, false},
 };
 

@@ -8,12 +8,15 @@ typedef struct shape {
 
 static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
     const shape *s = args;
-    return espl_graph_scale(graph, &(espl_scale){.x = leaves[0], .s = leaves[1], .from = s->from, .count = s->count});
+    return espl_graph_scale(graph, &(espl_scale){.x = leaves[0], .s = leaves[1], .from = s->from, .count = s->count,
+                                                 .number = -1.75f});
 }
 
 static void reference(const double *const *leaves, const void *args, double *out) {
     const shape *s = args;
-    ref_scale(leaves[0], leaves[1], s->rows, s->cols, s->from, s->count ? s->count : s->cols - s->from, s->s_rows,
+    const double number = -1.75;
+    if (!leaves[1]) ref_scale(leaves[0], &number, s->rows, s->cols, s->from, s->count ? s->count : s->cols - s->from, 1, 1, out);
+    else ref_scale(leaves[0], leaves[1], s->rows, s->cols, s->from, s->count ? s->count : s->cols - s->from, s->s_rows,
               s->s_cols, out);
 }
 
@@ -42,6 +45,12 @@ static void shapes(void **state) {
     }
 }
 
+static void number(void **state) {
+    (void)state;
+    const shape list[] = {{5, 9, 0, 1, 0, 0}, {33, 64, 0, 1, 8, 13}, {1, 3, 0, 1, 0, 2}};
+    for (size_t i = 0; i < ESPL_COUNT(list); i++) check(&list[i], ESPL_ROLE_VALUE, ESPL_ROLE_WEIGHT);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -55,6 +64,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(number), cmocka_unit_test(refused)};
     return op_main("scale", tests, ESPL_COUNT(tests));
 }

@@ -106,6 +106,7 @@ CASES = [
          lora=dict(r=4, lora_alpha=8, target_modules="all-linear")),
 ]
 
+from cases_bottleneck import CASES as BOTTLENECK  # noqa: E402
 from cases_vectors import CASES as VECTORS  # noqa: E402
 
-CASES += VECTORS
+CASES += VECTORS + BOTTLENECK

@@ -118,7 +118,7 @@ def write_golden(folder, case, method, seed):
     config = model.config
     if method:
         model, named = method.load(model, folder / "adapter")
-        stored = load_file(folder / "adapter" / "adapter_model.safetensors")
+        stored = load_file(folder / "adapter" / method.weights)
         if any(not torch.equal(stored[n].double(), p) for n, p in named.items()):
             sys.exit(f"make_goldens: {case['name']}: the adapter is not loaded as it was saved")
     else:

@@ -22,6 +22,8 @@ class PeftMethod:
     """config: a class of peft; arguments: its own. Values start as peft makes them; `change(name, tensor)` gives those that
     would start as a no-op others."""
 
+    weights = "adapter_model.safetensors"
+
     def __init__(self, config, task_type="CAUSAL_LM", change=None, **arguments):
         self.config, self.task_type, self.change, self.arguments = config, task_type, change, arguments
 
@@ -56,14 +58,16 @@ class OwnMethod:
     """attach(model, config) installs the method's hooks and returns {name on disk: (parameter, value)}, value a tensor that
     the adapter is written with."""
 
+    weights, base_key = "adapter_model.safetensors", "base_model_name_or_path"
+
     def __init__(self, attach, **config):
         self.attach, self.config = attach, config
 
     def write(self, model, folder, base):
-        config = {**self.config, "base_model_name_or_path": base}
+        config = {**self.config, self.base_key: base}
         made = self.attach(model, config)
         folder.mkdir(parents=True)
-        save_file({n: value.float().contiguous() for n, (_, value) in made.items()}, folder / "adapter_model.safetensors",
+        save_file({n: value.float().contiguous() for n, (_, value) in made.items()}, folder / self.weights,
                   metadata={"format": "pt"})
         (folder / "adapter_config.json").write_text(config_text(config))
 
@@ -71,7 +75,7 @@ class OwnMethod:
         for p in model.parameters():
             p.requires_grad_(False)
         config = json.loads((folder / "adapter_config.json").read_text())
-        stored = load_file(folder / "adapter_model.safetensors")
+        stored = load_file(folder / self.weights)
         named = {}
         for name, (parameter, _) in self.attach(model, config).items():
             with torch.no_grad():

@@ -1,0 +1,116 @@
+"""Bottleneck adapters as hooks: the Adapters library's Adapter and ParallelAdapter, read from its pre_forward, forward and
+post_forward."""
+import torch
+from methods import OwnMethod
+from places import Sublayers
+
+DEFAULTS = dict(mh_adapter=False, output_adapter=True, original_ln_before=False, original_ln_after=True, residual_before_ln=True,
+                adapter_residual_before_ln=False, ln_before=False, ln_after=False, is_parallel=False, scaling=1.0,
+                use_gating=False, leave_out=[], dropout=0.0, init_weights="bert", phm_layer=False, architecture=None)
+PFEIFFER = dict(original_ln_before=True, non_linearity="relu", reduction_factor=4)
+HOULSBY = dict(mh_adapter=True, non_linearity="swish", reduction_factor=3)
+PARALLEL = dict(is_parallel=True, non_linearity="relu", reduction_factor=2, scaling=4.0, init_weights="mam_adapter")
+PLUS = dict(original_ln_before=True, original_ln_after=False, residual_before_ln=False, non_linearity="gelu", reduction_factor=5,
+            scaling="channel", init_weights="houlsby")
+ACTIVATIONS = dict(relu=torch.relu, swish=torch.nn.functional.silu, gelu=torch.nn.functional.gelu, tanh=torch.tanh)
+
+
+def width(config, layer, d):
+    if layer in config["leave_out"]:
+        return 0
+    factor = config["reduction_factor"]
+    return max(1, int(d // (factor.get(str(layer), factor.get("default")) if isinstance(factor, dict) else factor)))
+
+
+class Bottleneck:
+    """One adapter: its parameters under the library's names."""
+
+    def __init__(self, config, d, k):
+        self.config = config
+        shapes = {"adapter_up.weight": (d, k), "adapter_up.bias": (d,)}
+        first = 1 if config["ln_before"] else 0
+        self.down = f"adapter_down.{first}"
+        shapes.update({f"{self.down}.weight": (k, d), f"{self.down}.bias": (k,)})
+        for place in ("before", "after"):
+            if config[f"ln_{place}"]:
+                shapes.update({f"adapter_norm_{place}.weight": (d,), f"adapter_norm_{place}.bias": (d,)})
+        if isinstance(config["scaling"], str):
+            shapes["scaling"] = (1,) if config["scaling"] == "learned" else (d,)
+        self.p = {n: torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for n, s in shapes.items()}
+
+    def values(self):
+        for name, p in self.p.items():
+            noise = torch.randn_like(p)
+            yield name, p, 1 + 0.2 * noise if name == "scaling" or ("norm" in name and name.endswith("weight")) else 0.3 * noise
+
+    def norm(self, place, x):
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], self.p[f"adapter_norm_{place}.weight"],
+                                              self.p[f"adapter_norm_{place}.bias"], 1e-5)
+
+    def branch(self, h):
+        if self.config["ln_before"]:
+            h = self.norm("before", h)
+        h = ACTIVATIONS[self.config["non_linearity"]](h @ self.p[f"{self.down}.weight"].T + self.p[f"{self.down}.bias"])
+        u = h @ self.p["adapter_up.weight"].T + self.p["adapter_up.bias"]
+        return u * self.p["scaling"] if "scaling" in self.p else u * self.config["scaling"]
+
+    def __call__(self, o, x, norm):
+        """o: the sub-layer's output, x: its residual input, norm: the base's norm that follows, or None. Returns what the
+        sub-layer gives in the end."""
+        c, residual = self.config, o
+        h = x if c["is_parallel"] else o
+        if not c["is_parallel"] and c["original_ln_before"]:
+            h = o + x
+            if c["residual_before_ln"] == "post_add":
+                residual = h
+            h = norm(h) if norm else h
+        if not c["is_parallel"] and c["residual_before_ln"] is False:
+            residual = h
+        y = self.branch(h)
+        if c["adapter_residual_before_ln"]:
+            y = y + residual
+        if c["ln_after"]:
+            y = self.norm("after", y)
+        if not c["adapter_residual_before_ln"]:
+            y = y + residual
+        if not c["original_ln_after"]:
+            return y
+        return norm(y + x) if norm else y + x
+
+
+def attach(model, config):
+    config = config["config"]
+    made, places = {}, Sublayers(model)
+    for layer in range(places.count):
+        k = width(config, layer, model.config.hidden_size)
+        for place in ("attention", "mlp"):
+            if k and config["mh_adapter" if place == "attention" else "output_adapter"]:
+                adapter = Bottleneck(config, model.config.hidden_size, k)
+                places.replace(layer, place, adapter)
+                made.update({f"{places.path(layer, place)}.adapters.a.{n}": (p, v) for n, p, v in adapter.values()})
+    return made
+
+
+class LibraryMethod(OwnMethod):
+    """The same in a folder of the Adapters library."""
+
+    def __init__(self, **config):
+        super().__init__(attach, config={**DEFAULTS, **config}, name="a", version="adapters.1.2.0", hidden_size=0, model_type="")
+
+    weights, base_key = "adapter.safetensors", "model_name"
+
+
+def case(name, seed, base, preset, **change):
+    return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, method=LibraryMethod(**{**preset, **change}))
+
+
+CASES = [
+    case("houlsby_llama", 2100, "llama_lora", HOULSBY),
+    case("houlsby_gpt2", 2101, "gpt2_lora", HOULSBY, leave_out=[0], ln_before=True, ln_after=True),
+    case("pfeiffer_llama", 2102, "llama_lora", PFEIFFER),
+    case("pfeiffer_gpt2", 2103, "gpt2_lora", PFEIFFER, reduction_factor={"1": 13, "default": 3},
+         adapter_residual_before_ln=True, ln_after=True, residual_before_ln="post_add", original_ln_after=False),
+    case("parallel_llama", 2104, "llama_lora", PARALLEL),
+    case("scaled_parallel_gpt2", 2105, "gpt2_lora", PARALLEL, scaling="learned"),
+    case("adapterplus_llama", 2106, "llama_lora", PLUS),
+]
