@@ -12,8 +12,11 @@
 /* Ids 0-2 local size, 3 TAIL (lib/quad.glsl), 4 ITEMS (lib/each.glsl). */
 #define ACTIVATION_SPEC_KIND 5
 #define ACTIVATION_SPEC_GATED 6
+#define ACTIVATION_SPEC_X_TYPE 7         /* of activation: espl_dtype, as the next */
+#define ACTIVATION_SPEC_Y_TYPE 8
 #define ACTIVATION_SPEC_ACCUMULATE 7      /* of activation_bwd: columns from `from` are added to */
 #define ACTIVATION_SPEC_ACCUMULATE_GATE 8 /* likewise those from `gate_from` */
+#define ACTIVATION_BWD_SPEC_X_TYPE 9      /* of activation_bwd */
 
 #define ACTIVATION_SILU 0      /* x / (1 + exp(-x)) */
 #define ACTIVATION_GELU 1      /* x * Phi(x), Phi the normal distribution: the erf form */

@@ -8,11 +8,13 @@ layout(constant_id = ACTIVATION_SPEC_KIND) const uint KIND = 0;
 layout(constant_id = ACTIVATION_SPEC_GATED) const uint GATED = 0;
 layout(constant_id = ACTIVATION_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
 layout(constant_id = ACTIVATION_SPEC_ACCUMULATE_GATE) const uint ACCUMULATE_GATE = 0;
+layout(constant_id = ACTIVATION_BWD_SPEC_X_TYPE) const uint X_TYPE = 0;
 #include "lib/activation.glsl"
 #include "lib/each.glsl"
 #include "lib/quad.glsl"
+#include "lib/value.glsl"
 
-layout(std430, set = 0, binding = ACTIVATION_BWD_BIND_X) restrict readonly buffer activation_x { vec4 x[]; };
+VALUE_BUFFER(x, ACTIVATION_BWD_BIND_X, restrict readonly)
 layout(std430, set = 0, binding = ACTIVATION_BWD_BIND_DY) restrict readonly buffer activation_dy { vec4 dy[]; };
 layout(std430, set = 0, binding = ACTIVATION_BWD_BIND_DX) restrict buffer activation_dx { vec4 dx[]; };
 
@@ -27,11 +29,11 @@ void main()
             const uint x_at = row * push.x_stride + q, dx_at = row * push.dx_stride + q;
             const vec4 d = dy[row * push.y_stride + q];
             vec4 slope;
-            vec4 v = activate(x[x_at + (GATED != 0 ? push.gate_from : push.from)], slope);
+            vec4 v = activate(VALUE_LOAD(x, X_TYPE, x_at + (GATED != 0 ? push.gate_from : push.from)), slope);
             slope *= d;
             if (GATED != 0) {
                 v *= d;
-                slope *= x[x_at + push.from];
+                slope *= VALUE_LOAD(x, X_TYPE, x_at + push.from);
                 if (ACCUMULATE_GATE != 0)
                     slope += dx[dx_at + push.gate_from];
                 QUAD_STORE(dx, dx_at + push.gate_from, slope, left)

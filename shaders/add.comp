@@ -4,12 +4,16 @@
 #include "add.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = ADD_SPEC_WITH) const uint WITH = ADD_B;
+layout(constant_id = ADD_SPEC_A_TYPE) const uint A_TYPE = 0;
+layout(constant_id = ADD_SPEC_B_TYPE) const uint B_TYPE = 0;
+layout(constant_id = ADD_SPEC_OUT_TYPE) const uint OUT_TYPE = 0;
 #include "lib/each.glsl"
 #include "lib/quad.glsl"
+#include "lib/value.glsl"
 
-layout(std430, set = 0, binding = ADD_BIND_A) restrict readonly buffer add_a { vec4 a[]; };
-layout(std430, set = 0, binding = ADD_BIND_B) restrict readonly buffer add_b { vec4 b[]; };
-layout(std430, set = 0, binding = ADD_BIND_OUT) restrict buffer add_out { vec4 sum[]; };
+VALUE_BUFFER(a, ADD_BIND_A, restrict readonly)
+VALUE_BUFFER(b, ADD_BIND_B, restrict readonly)
+VALUE_BUFFER(sum, ADD_BIND_OUT, restrict)
 
 void main()
 {
@@ -19,12 +23,12 @@ void main()
             const uint q = each_quad(i), at = row * push.out_stride + q;
             if (q >= quads)
                 break;
-            vec4 v = a[row * push.a_stride + q];
+            vec4 v = VALUE_LOAD(a, A_TYPE, row * push.a_stride + q);
             if (WITH == ADD_B)
-                v += b[row * push.b_stride + q];
+                v += VALUE_LOAD(b, B_TYPE, row * push.b_stride + q);
             if (WITH == ADD_SELF)
-                v += sum[at];
-            QUAD_STORE(sum, at, v, push.cols - 4 * q)
+                v += VALUE_LOAD(sum, OUT_TYPE, at);
+            VALUE_STORE(sum, OUT_TYPE, at, v, push.cols - 4 * q)
         }
     }
 }

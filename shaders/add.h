@@ -8,6 +8,9 @@
 
 /* Ids 0-2 local size, 3 TAIL (lib/quad.glsl), 4 ITEMS (lib/each.glsl). */
 #define ADD_SPEC_WITH 5 /* ADD_COPY, ADD_B or ADD_SELF */
+#define ADD_SPEC_A_TYPE 6 /* espl_dtype, as the next two */
+#define ADD_SPEC_B_TYPE 7
+#define ADD_SPEC_OUT_TYPE 8
 
 #define ADD_COPY 0 /* out = a */
 #define ADD_B 1    /* out = a + b */

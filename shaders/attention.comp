@@ -12,9 +12,26 @@
 #extension GL_EXT_control_flow_attributes : require
 #include "attention.glsl"
 
-layout(std430, binding = ATTENTION_BIND_OUT) restrict writeonly buffer o_buffer { vec4 o[]; };
+VALUE_BUFFER(o, ATTENTION_BIND_OUT, restrict writeonly)
 layout(std430, binding = ATTENTION_BIND_OUT_LSE) restrict writeonly buffer lse_buffer { float lse[]; };
-QUAD_STORER(store_o, o)
+F32_STORER(store_f32, o)
+
+// Heads of an odd size share words with their neighbours, whom other lanes write: their o is f32.
+void store_o(uint head, uint quad, vec4 value)
+{
+    if (O_TYPE == TYPED_F32) {
+        store_f32(head, quad, value);
+        return;
+    }
+    const uvec2 words = value_pack(O_TYPE, value);
+    const uint word = head / 2 + 2 * quad;
+    if (ALIGNED) {
+        if (QUADS % DIM_SPLIT == 0 || quad < QUADS) o_16[word / 2] = words;
+    } else {
+        EACH(e, 2)
+            if (4 * quad + 2 * e < HEAD) o_16[(word + e) / 2][(word + e) % 2] = words[e];
+    }
+}
 
 shared float parts[DIM_SPLIT > 1 ? BLOCK * LANE_ROWS * LANES : 1];
 shared vec2 state[KEY_SPLIT > 1 ? LANES : 1];

@@ -2,6 +2,7 @@
 // sees. Include after the buffers q, k, v, positions, lengths are known, which is here.
 #include "attention.h"
 #include "lib/exp.glsl"
+#include "lib/value.glsl"
 
 // Unrolled by hand of the driver: these index arrays that must become registers.
 #define EACH(i, n) [[unroll]] for (uint i = 0; i < n; ++i)
@@ -17,10 +18,14 @@ layout(constant_id = 9) const uint BLOCK = 8;
 layout(constant_id = 10) const uint CAUSAL = 1;
 layout(constant_id = 11) const uint POSITIONS = 0;
 layout(constant_id = 12) const uint LENGTHS = 0;
+layout(constant_id = 13) const uint Q_TYPE = 0;
+layout(constant_id = 14) const uint K_TYPE = 0;
+layout(constant_id = 15) const uint V_TYPE = 0;
+layout(constant_id = 16) const uint O_TYPE = 0;
 
-layout(std430, binding = ATTENTION_BIND_Q) restrict readonly buffer q_buffer { vec4 q[]; };
-layout(std430, binding = ATTENTION_BIND_K) restrict readonly buffer k_buffer { vec4 k[]; };
-layout(std430, binding = ATTENTION_BIND_V) restrict readonly buffer v_buffer { vec4 v[]; };
+VALUE_BUFFER(q, ATTENTION_BIND_Q, restrict readonly)
+VALUE_BUFFER(k, ATTENTION_BIND_K, restrict readonly)
+VALUE_BUFFER(v, ATTENTION_BIND_V, restrict readonly)
 layout(std430, binding = ATTENTION_BIND_POSITIONS) restrict readonly buffer positions_buffer { int positions[]; };
 layout(std430, binding = ATTENTION_BIND_LENGTHS) restrict readonly buffer lengths_buffer { int lengths[]; };
 
@@ -33,36 +38,42 @@ const uint TILE = ROW_LANES * LANE_ROWS;
 const uint LANES = ROW_LANES * DIM_SPLIT * KEY_SPLIT;
 const float NONE = -3.0e38; // below any score
 
+// For gradients, which are f32 and have no other declaration, what VALUE_LOAD and VALUE_ELEMENT are for values.
+#define F32_LOAD(array, type, quad) array[quad]
+#define F32_ELEMENT(array, type, element) array[(element) / 4][(element) % 4]
+
 // The rest of a lane's last quads are zeros: dimension d exists if d < HEAD.
-#define QUAD_LOADER(name, array)                                                                                   \
+#define LOADER(name, LOAD, ELEMENT, array, type)                                                                   \
     vec4 name(uint head, uint quad)                                                                                \
     {                                                                                                              \
         if (ALIGNED) {                                                                                             \
-            if (QUADS % DIM_SPLIT == 0) return array[head / 4 + quad];                                             \
-            return quad < QUADS ? array[head / 4 + min(quad, QUADS - 1)] : vec4(0);                                \
+            if (QUADS % DIM_SPLIT == 0) return LOAD(array, type, head / 4 + quad);                                 \
+            return quad < QUADS ? LOAD(array, type, head / 4 + min(quad, QUADS - 1)) : vec4(0);                    \
         }                                                                                                          \
         vec4 value = vec4(0);                                                                                      \
-        EACH(e, 4) {                                                                             \
+        EACH(e, 4) {                                                                                               \
             const uint d = 4 * quad + e, at = head + min(d, HEAD - 1);                                             \
-            value[e] = d < HEAD ? array[at / 4][at % 4] : 0.0;                                                     \
+            value[e] = d < HEAD ? ELEMENT(array, type, at) : 0.0;                                                  \
         }                                                                                                          \
         return value;                                                                                              \
     }
+#define VALUE_LOADER(name, array, type) LOADER(name, VALUE_LOAD, VALUE_ELEMENT, array, type)
+#define F32_LOADER(name, array) LOADER(name, F32_LOAD, F32_ELEMENT, array, 0)
 
-#define QUAD_STORER(name, array)                                                                                   \
+#define F32_STORER(name, array)                                                                               \
     void name(uint head, uint quad, vec4 value)                                                                    \
     {                                                                                                              \
         if (ALIGNED) {                                                                                             \
             if (QUADS % DIM_SPLIT == 0 || quad < QUADS) array[head / 4 + quad] = value;                            \
         } else {                                                                                                   \
-            EACH(e, 4)                                                                           \
+            EACH(e, 4)                                                                                             \
                 if (4 * quad + e < HEAD) array[(head + 4 * quad + e) / 4][(head + 4 * quad + e) % 4] = value[e];   \
         }                                                                                                          \
     }
 
-QUAD_LOADER(load_q, q)
-QUAD_LOADER(load_k, k)
-QUAD_LOADER(load_v, v)
+VALUE_LOADER(load_q, q, Q_TYPE)
+VALUE_LOADER(load_k, k, K_TYPE)
+VALUE_LOADER(load_v, v, V_TYPE)
 
 int first_position(uint batch)
 {

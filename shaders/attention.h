@@ -34,8 +34,12 @@
 #define ATTENTION_SPEC_CAUSAL 10     /* 1: key <= query */
 #define ATTENTION_SPEC_POSITIONS 11  /* 1: read positions, 0: all zero */
 #define ATTENTION_SPEC_LENGTHS 12    /* 1: read lengths, 0: capacity */
-#define ATTENTION_SPEC_ACCUMULATE 13 /* bwd: 1: add to dQ; bit 0: add to dK, bit 1: add to dV */
-#define ATTENTION_SPEC_WANTED 14     /* bwd: 1: write dQ; bit 0: write dK, bit 1: write dV */
+#define ATTENTION_SPEC_Q_TYPE 13     /* espl_dtype of q, and so on */
+#define ATTENTION_SPEC_K_TYPE 14
+#define ATTENTION_SPEC_V_TYPE 15
+#define ATTENTION_SPEC_O_TYPE 16     /* 16 bits: HEAD is even */
+#define ATTENTION_SPEC_ACCUMULATE 17 /* bwd: 1: add to dQ; bit 0: add to dK, bit 1: add to dV */
+#define ATTENTION_SPEC_WANTED 18     /* bwd: 1: write dQ; bit 0: write dK, bit 1: write dV */
 
 #ifdef VULKAN
 #define ATTENTION_U32 uint

@@ -8,18 +8,18 @@
 #extension GL_EXT_control_flow_attributes : require
 #include "attention.glsl"
 
-layout(constant_id = 13) const uint ACCUMULATE = 0;
-layout(constant_id = 14) const uint WANTED = 3;
+layout(constant_id = 17) const uint ACCUMULATE = 0;
+layout(constant_id = 18) const uint WANTED = 3;
 layout(std430, binding = ATTENTION_BIND_LSE) restrict readonly buffer lse_buffer { float lse[]; };
 layout(std430, binding = ATTENTION_BIND_DO) restrict readonly buffer do_buffer { vec4 d_o[]; };
 layout(std430, binding = ATTENTION_BIND_ROWSUM) restrict readonly buffer rowsum_buffer { float rowsum[]; };
 layout(std430, binding = ATTENTION_BIND_DK) buffer dk_buffer { vec4 dk[]; }; // dk and dv may be one tensor
 layout(std430, binding = ATTENTION_BIND_DV) buffer dv_buffer { vec4 dv[]; };
-QUAD_LOADER(load_do, d_o)
-QUAD_LOADER(load_dk, dk)
-QUAD_LOADER(load_dv, dv)
-QUAD_STORER(store_dk, dk)
-QUAD_STORER(store_dv, dv)
+F32_LOADER(load_do, d_o)
+F32_LOADER(load_dk, dk)
+F32_LOADER(load_dv, dv)
+F32_STORER(store_dk, dk)
+F32_STORER(store_dv, dv)
 
 shared vec2 parts[DIM_SPLIT > 1 ? BLOCK * LANE_ROWS * LANES : 1];
 

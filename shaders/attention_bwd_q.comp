@@ -7,17 +7,17 @@
 #extension GL_EXT_control_flow_attributes : require
 #include "attention.glsl"
 
-layout(constant_id = 13) const uint ACCUMULATE = 0;
-layout(constant_id = 14) const uint WANTED = 1;
+layout(constant_id = 17) const uint ACCUMULATE = 0;
+layout(constant_id = 18) const uint WANTED = 1;
 layout(std430, binding = ATTENTION_BIND_LSE) restrict readonly buffer lse_buffer { float lse[]; };
 layout(std430, binding = ATTENTION_BIND_DO) restrict readonly buffer do_buffer { vec4 d_o[]; };
 layout(std430, binding = ATTENTION_BIND_ROWSUM) restrict writeonly buffer rowsum_buffer { float rowsum[]; };
-layout(std430, binding = ATTENTION_BIND_O) restrict readonly buffer o_buffer { vec4 o[]; };
+VALUE_BUFFER(o, ATTENTION_BIND_O, restrict readonly)
 layout(std430, binding = ATTENTION_BIND_DQ) restrict buffer dq_buffer { vec4 dq[]; };
-QUAD_LOADER(load_o, o)
-QUAD_LOADER(load_do, d_o)
-QUAD_LOADER(load_dq, dq)
-QUAD_STORER(store_dq, dq)
+VALUE_LOADER(load_o, o, O_TYPE)
+F32_LOADER(load_do, d_o)
+F32_LOADER(load_dq, dq)
+F32_STORER(store_dq, dq)
 
 shared vec2 parts[DIM_SPLIT > 1 ? BLOCK * LANE_ROWS * LANES : 1];
 

@@ -4,16 +4,19 @@
 // 4 of philox(SEED, stream = COUNTER + 2^32 site, index = r * ceil(cols / 4) + c / 4), so the backward pass, which is
 // the same kernel on gradients, makes the same mask.
 #include "dropout.h"
+layout(constant_id = DROPOUT_SPEC_X_TYPE) const uint X_TYPE = 0;
+layout(constant_id = DROPOUT_SPEC_Y_TYPE) const uint Y_TYPE = 0;
 #include "lib/step.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = DROPOUT_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
 #include "lib/each.glsl"
 #include "lib/quad.glsl"
 #include "lib/rng.glsl"
+#include "lib/value.glsl"
 
-layout(std430, set = 0, binding = DROPOUT_BIND_X) restrict readonly buffer dropout_x { vec4 x[]; };
+VALUE_BUFFER(x, DROPOUT_BIND_X, restrict readonly)
 layout(std430, set = 0, binding = DROPOUT_BIND_STEP) restrict readonly buffer dropout_step { uint step_words[]; };
-layout(std430, set = 0, binding = DROPOUT_BIND_Y) restrict buffer dropout_y { vec4 y[]; };
+VALUE_BUFFER(y, DROPOUT_BIND_Y, restrict)
 
 void main()
 {
@@ -27,10 +30,11 @@ void main()
                 break;
             const uvec4 words = philox(seed, stream, uvec2(row * quads + q, 0u));
             // A dropped infinity is 0 too, so this is a choice and not a product.
-            vec4 v = mix(x[row * push.x_stride + q] * push.scale, vec4(0.0), lessThan(words, uvec4(push.threshold)));
+            vec4 v = VALUE_LOAD(x, X_TYPE, row * push.x_stride + q) * push.scale;
+            v = mix(v, vec4(0.0), lessThan(words, uvec4(push.threshold)));
             if (ACCUMULATE != 0)
-                v += y[at];
-            QUAD_STORE(y, at, v, push.cols - 4 * q)
+                v += VALUE_LOAD(y, Y_TYPE, at);
+            VALUE_STORE(y, Y_TYPE, at, v, push.cols - 4 * q)
         }
     }
 }

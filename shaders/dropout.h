@@ -8,6 +8,8 @@
 
 /* Ids 0-2 local size, 3 TAIL (lib/quad.glsl), 4 ITEMS (lib/each.glsl). */
 #define DROPOUT_SPEC_ACCUMULATE 5
+#define DROPOUT_SPEC_X_TYPE 6 /* espl_dtype, as the next */
+#define DROPOUT_SPEC_Y_TYPE 7
 
 #ifdef VULKAN
 #define DROPOUT_U32 uint

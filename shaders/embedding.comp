@@ -9,9 +9,10 @@ layout(constant_id = EMBEDDING_SPEC_POSITION_TYPE) const uint POSITION_TYPE = 0;
 layout(constant_id = EMBEDDING_SPEC_POSITION_TABLE) const uint POSITION_TABLE = 0;
 layout(constant_id = EMBEDDING_SPEC_POSITIONS) const uint POSITIONS = 0;
 layout(constant_id = EMBEDDING_SPEC_TABLE) const uint TABLE = 1;
+layout(constant_id = EMBEDDING_SPEC_Y_TYPE) const uint Y_TYPE = 0;
 #include "lib/each.glsl"
 #include "lib/quad.glsl"
-#include "lib/typed.glsl"
+#include "lib/value.glsl"
 
 layout(std430, set = 0, binding = EMBEDDING_BIND_IDS) restrict readonly buffer embedding_ids { uint ids[]; };
 layout(std430, set = 0, binding = EMBEDDING_BIND_TABLE) restrict readonly buffer embedding_table { uvec2 table[]; };
@@ -23,7 +24,7 @@ layout(std430, set = 0, binding = EMBEDDING_BIND_POSITION_TABLE) restrict readon
 {
     uvec2 position_table[];
 };
-layout(std430, set = 0, binding = EMBEDDING_BIND_Y) restrict writeonly buffer embedding_y { vec4 y[]; };
+VALUE_BUFFER(y, EMBEDDING_BIND_Y, restrict writeonly)
 
 void main()
 {
@@ -48,7 +49,7 @@ void main()
                 if (POSITION_TABLE != 0 && position < push.position_count)
                     v += TYPED_LOAD(position_table, POSITION_TYPE, position * push.position_stride + q);
             }
-            QUAD_STORE(y, token * push.y_stride + q, v, push.cols - 4 * q)
+            VALUE_STORE(y, Y_TYPE, token * push.y_stride + q, v, push.cols - 4 * q)
         }
     }
 }

@@ -19,6 +19,7 @@
 #define EMBEDDING_SPEC_POSITION_TABLE 7  /* 1: it is bound */
 #define EMBEDDING_SPEC_POSITIONS 8       /* 1: first positions of the sequences are bound, else they are 0 */
 #define EMBEDDING_SPEC_TABLE 9           /* 1: the table is bound, else positions are all there is */
+#define EMBEDDING_SPEC_Y_TYPE 10         /* espl_dtype of y */
 #define EMBEDDING_BWD_SPEC_OF_POSITIONS 5 /* the table is that of positions */
 
 #ifdef VULKAN

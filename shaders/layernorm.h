@@ -22,6 +22,8 @@
 /* Ids 0-2 local size, 3 TAIL (lib/quad.glsl). */
 #define LAYERNORM_SPEC_BIAS 4       /* of layernorm: b is bound */
 #define LAYERNORM_SPEC_ACCUMULATE 4 /* of layernorm_bwd: dx += */
+#define LAYERNORM_SPEC_X_TYPE 5     /* espl_dtype, as the next */
+#define LAYERNORM_SPEC_Y_TYPE 6     /* of layernorm */
 
 #ifdef VULKAN
 #define LAYERNORM_U32 uint

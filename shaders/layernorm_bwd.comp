@@ -4,10 +4,12 @@
 #include "layernorm.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = LAYERNORM_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
+layout(constant_id = LAYERNORM_SPEC_X_TYPE) const uint X_TYPE = 0;
 #include "lib/quad.glsl"
 #include "lib/reduce.glsl"
+#include "lib/value.glsl"
 
-layout(std430, set = 0, binding = LAYERNORM_BWD_BIND_X) restrict readonly buffer layernorm_x { vec4 x[]; };
+VALUE_BUFFER(x, LAYERNORM_BWD_BIND_X, restrict readonly)
 layout(std430, set = 0, binding = LAYERNORM_BWD_BIND_W) restrict readonly buffer layernorm_w { vec4 w[]; };
 layout(std430, set = 0, binding = LAYERNORM_BWD_BIND_DY) restrict readonly buffer layernorm_dy { vec4 dy[]; };
 layout(std430, set = 0, binding = LAYERNORM_BWD_BIND_STAT) restrict readonly buffer layernorm_stat { float stat[]; };
@@ -24,11 +26,11 @@ void main()
             const uint left = push.cols - 4 * q;
             const vec4 h = quad_keep(w[q] * dy[dy_at + q], left);
             sums += h;
-            products += quad_keep(h * (x[x_at + q] - mean), left);
+            products += quad_keep(h * (VALUE_LOAD(x, X_TYPE, x_at + q) - mean), left);
         }
         const vec2 means = reduce_sum(vec2(quad_sum(sums), quad_sum(products) * rstd)) / float(push.cols);
         for (uint q = lane; q < quads; q += gl_WorkGroupSize.x) {
-            vec4 v = rstd * (w[q] * dy[dy_at + q] - means.x - (x[x_at + q] - mean) * (rstd * means.y));
+            vec4 v = rstd * (w[q] * dy[dy_at + q] - means.x - (VALUE_LOAD(x, X_TYPE, x_at + q) - mean) * (rstd * means.y));
             if (ACCUMULATE != 0)
                 v += dx[dx_at + q];
             QUAD_STORE(dx, dx_at + q, v, push.cols - 4 * q)

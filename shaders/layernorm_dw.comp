@@ -4,8 +4,10 @@
 // columns, sum of dy[r,c]; op_colsum adds the chunks. One lane takes one quad of columns.
 #include "layernorm.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
+layout(constant_id = LAYERNORM_SPEC_X_TYPE) const uint X_TYPE = 0;
+#include "lib/value.glsl"
 
-layout(std430, set = 0, binding = LAYERNORM_DW_BIND_X) restrict readonly buffer layernorm_x { vec4 x[]; };
+VALUE_BUFFER(x, LAYERNORM_DW_BIND_X, restrict readonly)
 layout(std430, set = 0, binding = LAYERNORM_DW_BIND_DY) restrict readonly buffer layernorm_dy { vec4 dy[]; };
 layout(std430, set = 0, binding = LAYERNORM_DW_BIND_STAT) restrict readonly buffer layernorm_stat { float stat[]; };
 layout(std430, set = 0, binding = LAYERNORM_DW_BIND_PARTIAL) restrict writeonly buffer layernorm_partial
@@ -23,7 +25,7 @@ void main()
     for (uint row = begin; row < end; row++) {
         const vec4 d = dy[row * push.y_stride + q];
         plain += d;
-        scaled += d * ((x[row * push.x_stride + q] - stat[row]) * stat[push.stat_stride + row]);
+        scaled += d * ((VALUE_LOAD(x, X_TYPE, row * push.x_stride + q) - stat[row]) * stat[push.stat_stride + row]);
     }
     partial[gl_WorkGroupID.y * push.partial_stride + q] = scaled;
     partial[gl_WorkGroupID.y * push.partial_stride + quads + q] = plain;

@@ -55,7 +55,7 @@ void add_terms(uint k, const uint count, const bool tail)
         const uint m = row(i * ROW_STEP);
         if (ORIENTATION == MATMUL_TN) {
             EACH(s, count) {
-                vec4 v = a[(push.a_offset + min(k + s, push.k - 1) * push.a_stride + min(m, (push.m - 1) & ~3u)) / 4];
+                vec4 v = VALUE_LOAD(a, A_TYPE, (push.a_offset + min(k + s, push.k - 1) * push.a_stride + min(m, (push.m - 1) & ~3u)) / 4);
                 if (tail && s >= left)
                     v = vec4(0);
                 EACH(t, 4) ak[t * TILE_K + s] = v[t];
@@ -63,7 +63,7 @@ void add_terms(uint k, const uint count, const bool tail)
         } else {
             const uint at = (push.a_offset + min(m, push.m - 1) * push.a_stride + k) / 4;
             EACH(s, count / 4) {
-                vec4 v = a[at + s];
+                vec4 v = VALUE_LOAD(a, A_TYPE, at + s);
                 if (tail)
                     v = keep(v, left);
                 EACH(t, 4) ak[4 * s + t] = v[t];

@@ -1,6 +1,7 @@
 // What every matmul kernel shares: constants, buffers, the way a quad of C is finished.
 #include "matmul.h"
 #include "lib/dtype.glsl"
+#include "lib/value.glsl"
 
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = MATMUL_SPEC_TILE_M) const uint TILE_M = 64;
@@ -12,13 +13,15 @@ layout(constant_id = MATMUL_SPEC_ORIENTATION) const uint ORIENTATION = MATMUL_NT
 
 layout(constant_id = MATMUL_SPEC_TAIL) const uint TAIL = 1;
 layout(constant_id = MATMUL_SPEC_BIAS) const uint BIAS = 0;
+layout(constant_id = MATMUL_SPEC_A_TYPE) const uint A_TYPE = 0;
+layout(constant_id = MATMUL_SPEC_C_TYPE) const uint C_TYPE = 0;
 
-layout(std430, set = 0, binding = MATMUL_BIND_A) restrict readonly buffer matmul_a { vec4 a[]; };
+VALUE_BUFFER(a, MATMUL_BIND_A, restrict readonly)
 layout(std430, set = 0, binding = MATMUL_BIND_B) restrict readonly buffer matmul_b { B_QUAD b[]; };
 layout(std430, set = 0, binding = MATMUL_BIND_BIAS) restrict readonly buffer matmul_bias { vec4 bias[]; };
 // The residual may be C itself, so neither is restrict.
-layout(std430, set = 0, binding = MATMUL_BIND_RESIDUAL) readonly buffer matmul_residual { vec4 residual[]; };
-layout(std430, set = 0, binding = MATMUL_BIND_C) buffer matmul_c { vec4 c[]; };
+VALUE_BUFFER(residual, MATMUL_BIND_RESIDUAL, readonly)
+VALUE_BUFFER(c, MATMUL_BIND_C, writeonly)
 
 // C[m, n .. n+3] from the sums; n is a multiple of 4. Nothing happens outside of C.
 void finish(uint m, uint n, vec4 sum)
@@ -30,8 +33,10 @@ void finish(uint m, uint n, vec4 sum)
     if (BIAS != 0)
         v += bias[(push.bias_offset + n) / 4];
     if (push.add != 0)
-        v += residual[(push.residual_offset + m * push.residual_stride + n) / 4];
-    if (TAIL == 0 || n + 4 <= push.n) {
+        v += VALUE_LOAD(residual, C_TYPE, (push.residual_offset + m * push.residual_stride + n) / 4);
+    if (C_TYPE != TYPED_F32) {
+        c_16[at] = value_pack(C_TYPE, v);
+    } else if (TAIL == 0 || n + 4 <= push.n) {
         c[at] = v;
     } else {
         c[at].x = v.x;

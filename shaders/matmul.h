@@ -8,10 +8,11 @@
  * NN  A[M,K]  B[K,N]   the gradient of that layer's input
  * TN  A[K,M]  B[K,N]   the gradient of its weight
  *
- * A, bias, residual, C are f32; B is f32, f16 or bf16 (-DB_F32, -DB_F16, -DB_BF16 when the shader is compiled).
+ * Bias and norm are f32; A, and C with the residual, have a dtype each; B is f32, f16 or bf16 (-DB_F32, -DB_F16, -DB_BF16 when
+ * the shader is compiled: it is what the inner loop reads most).
  * Rows are contiguous. Strides and offsets count elements and are multiples of 4; the elements between the end
- * of a row and its stride may hold anything, are read at most up to the next multiple of 4, and are never
- * written. Offsets count from the start of the bound window.
+ * of a row and its stride may hold anything, are read at most up to the next multiple of 4, and are never written
+ * (of a 16-bit C: never beyond that multiple). Offsets count from the start of the bound window.
  * Grid: x = ceil(m / TILE_M), y = ceil(n / TILE_N), z = 1. */
 #ifndef ESPL_MATMUL_H
 #define ESPL_MATMUL_H
@@ -35,7 +36,9 @@
 #define MATMUL_SPEC_ORIENTATION 8  /* MATMUL_NT, MATMUL_NN, MATMUL_TN */
 #define MATMUL_SPEC_TAIL 9         /* 0: k is a multiple of TILE_K and n of 4, and the code for other sizes is left out */
 #define MATMUL_SPEC_BIAS 10        /* 1: add bias[n] */
-#define MATMUL_SPEC_NORM 11        /* 1: rows of A are normalised; matmul_few only */
+#define MATMUL_SPEC_A_TYPE 11      /* espl_dtype of A */
+#define MATMUL_SPEC_C_TYPE 12      /* of C and the residual */
+#define MATMUL_SPEC_NORM 13        /* 1: rows of A are normalised; matmul_few only */
 
 #define MATMUL_NT 0
 #define MATMUL_NN 1

@@ -30,7 +30,7 @@ void add_terms(uint k, const uint count, const bool tail)
         EACH(s, count) {
             const uint at = (push.a_offset + min(k + s, push.k - 1) * push.a_stride + m0) / 4;
             EACH(i, LANE_M / 4) {
-                vec4 v = a[min(at + i, at + (push.m - 1 - m0) / 4)];
+                vec4 v = VALUE_LOAD(a, A_TYPE, min(at + i, at + (push.m - 1 - m0) / 4));
                 if (tail && s >= left)
                     v = vec4(0);
                 EACH(t, 4) ak[(4 * i + t) * TILE_K + s] = v[t];
@@ -40,7 +40,7 @@ void add_terms(uint k, const uint count, const bool tail)
         EACH(i, LANE_M) {
             const uint at = (push.a_offset + min(m0 + i, push.m - 1) * push.a_stride + k) / 4;
             EACH(s, count / 4) {
-                vec4 v = a[at + s];
+                vec4 v = VALUE_LOAD(a, A_TYPE, at + s);
                 if (tail)
                     v = keep(v, left);
                 EACH(t, 4) ak[i * TILE_K + 4 * s + t] = v[t];

@@ -32,7 +32,7 @@ void add_quad(uint q, uint left, const bool tail)
     vec4 am[LANE_M];
     EACH(i, LANE_M) {
         const uint m = min(gl_WorkGroupID.x * TILE_M + i, push.m - 1);
-        am[i] = a[(push.a_offset + m * push.a_stride) / 4 + q];
+        am[i] = VALUE_LOAD(a, A_TYPE, (push.a_offset + m * push.a_stride) / 4 + q);
         if (tail)
             am[i] = keep(am[i], left);
         if (NORM != 0) {

@@ -28,7 +28,7 @@ shared vec4 sb[TILE_K * SB];
 // Read four neighbours of row `row`; past the row the last quad is read again.
 vec4 fetch_a(uint row, uint col, uint rows, uint cols)
 {
-    return a[(push.a_offset + min(row, rows - 1) * push.a_stride + min(col, (cols - 1) & ~3u)) / 4];
+    return VALUE_LOAD(a, A_TYPE, (push.a_offset + min(row, rows - 1) * push.a_stride + min(col, (cols - 1) & ~3u)) / 4);
 }
 
 vec4 fetch_b(uint row, uint col, uint rows, uint cols)

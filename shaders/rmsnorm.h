@@ -17,6 +17,8 @@
 
 /* Ids 0-2 local size, 3 TAIL (lib/quad.glsl). */
 #define RMSNORM_SPEC_ACCUMULATE 4 /* of rmsnorm_bwd: dx += */
+#define RMSNORM_SPEC_X_TYPE 5     /* espl_dtype, as the next */
+#define RMSNORM_SPEC_Y_TYPE 6     /* of rmsnorm */
 
 #ifdef VULKAN
 #define RMSNORM_U32 uint

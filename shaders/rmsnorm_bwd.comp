@@ -5,10 +5,12 @@
 #include "rmsnorm.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = RMSNORM_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
+layout(constant_id = RMSNORM_SPEC_X_TYPE) const uint X_TYPE = 0;
 #include "lib/quad.glsl"
 #include "lib/reduce.glsl"
+#include "lib/value.glsl"
 
-layout(std430, set = 0, binding = RMSNORM_BIND_X) restrict readonly buffer rmsnorm_x { vec4 x[]; };
+VALUE_BUFFER(x, RMSNORM_BIND_X, restrict readonly)
 layout(std430, set = 0, binding = RMSNORM_BIND_W) restrict readonly buffer rmsnorm_w { vec4 w[]; };
 layout(std430, set = 0, binding = RMSNORM_BIND_Y) restrict readonly buffer rmsnorm_dy { vec4 dy[]; };
 layout(std430, set = 0, binding = RMSNORM_BIND_RSTD) restrict readonly buffer rmsnorm_rstd { float rstd[]; };
@@ -37,10 +39,10 @@ void differentiate(uint row, uint group)
     const float scale = rstd[row * push.groups + group];
     vec4 sums = vec4(0.0);
     for (uint q = gl_LocalInvocationID.x; q < quads; q += gl_WorkGroupSize.x)
-        sums += quad_keep(w[q] * dy[dy_at + q] * x[x_at + q], push.cols - 4 * q);
+        sums += quad_keep(w[q] * dy[dy_at + q] * VALUE_LOAD(x, X_TYPE, x_at + q), push.cols - 4 * q);
     const float along = reduce_sum(quad_sum(sums)) * (scale * scale) / float(push.cols);
     for (uint q = gl_LocalInvocationID.x; q < quads; q += gl_WorkGroupSize.x) {
-        const vec4 v = scale * (w[q] * dy[dy_at + q] - x[x_at + q] * along);
+        const vec4 v = scale * (w[q] * dy[dy_at + q] - VALUE_LOAD(x, X_TYPE, x_at + q) * along);
         store(row * push.dx_stride + column + q, v, push.cols - 4 * q);
     }
 }

@@ -4,9 +4,11 @@
 // the chunks. One lane takes one quad of columns: workgroups are column blocks (x) times chunks (y).
 #include "rmsnorm.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
+layout(constant_id = RMSNORM_SPEC_X_TYPE) const uint X_TYPE = 0;
 #include "lib/quad.glsl"
+#include "lib/value.glsl"
 
-layout(std430, set = 0, binding = RMSNORM_DW_BIND_X) restrict readonly buffer rmsnorm_x { vec4 x[]; };
+VALUE_BUFFER(x, RMSNORM_DW_BIND_X, restrict readonly)
 layout(std430, set = 0, binding = RMSNORM_DW_BIND_DY) restrict readonly buffer rmsnorm_dy { vec4 dy[]; };
 layout(std430, set = 0, binding = RMSNORM_DW_BIND_RSTD) restrict readonly buffer rmsnorm_rstd { float rstd[]; };
 layout(std430, set = 0, binding = RMSNORM_DW_BIND_PARTIAL) restrict writeonly buffer rmsnorm_partial
@@ -23,7 +25,7 @@ void main()
     vec4 sum = vec4(0.0);
     for (uint i = begin; i < end; i++) {
         const uint row = i / push.groups, column = push.from + (i % push.groups) * quads + q;
-        sum += dy[row * push.y_stride + column] * (x[row * push.x_stride + column] * rstd[i]);
+        sum += dy[row * push.y_stride + column] * (VALUE_LOAD(x, X_TYPE, row * push.x_stride + column) * rstd[i]);
     }
     QUAD_STORE(partial, gl_WorkGroupID.y * push.partial_stride + q, sum, push.cols - 4 * q)
 }

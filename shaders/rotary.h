@@ -14,6 +14,8 @@
 #define ROTARY_SPEC_POSITIONS 4   /* 1: read positions, 0: all zero */
 #define ROTARY_SPEC_CACHE 5       /* 1: store k and v in the cache */
 #define ROTARY_SPEC_BACK 6        /* 1: the transposed rotation */
+#define ROTARY_SPEC_X_TYPE 7      /* espl_dtype, as the next */
+#define ROTARY_SPEC_CACHE_TYPE 8
 
 #ifdef VULKAN
 #define ROTARY_U32 uint
@@ -27,6 +29,7 @@ typedef struct rotary_push {
     ROTARY_U32 q_from, k_from, v_from, x_stride;
     ROTARY_U32 capacity, cache_stride, cache_k_from, cache_v_from;
     ROTARY_U32 items;         /* of a row: pairs, and with a cache k's other dimensions and v's */
+    ROTARY_U32 items_at_once; /* 16 bits only: a divisor of items */
     ROTARY_U32 heads_at_once; /* heads that one invocation does: those from z * heads_at_once on */
     float magnitude;
 #ifdef VULKAN

@@ -91,6 +91,8 @@ typedef enum espl_dtype {
 
 const char *espl_dtype_name(espl_dtype dtype);
 size_t espl_dtype_bytes(espl_dtype dtype);
+/* F32, F16 or BF16: what values and weights that kernels compute with may be. */
+bool espl_dtype_is_float(espl_dtype dtype);
 /* false if text names none. */
 bool espl_dtype_parse(const char *text, espl_dtype *out_dtype);
 

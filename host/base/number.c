@@ -21,6 +21,10 @@ size_t espl_dtype_bytes(espl_dtype dtype) {
     return dtype_rows[dtype].bytes;
 }
 
+bool espl_dtype_is_float(espl_dtype dtype) {
+    return dtype == ESPL_DTYPE_F32 || dtype == ESPL_DTYPE_F16 || dtype == ESPL_DTYPE_BF16;
+}
+
 bool espl_dtype_parse(const char *text, espl_dtype *out_dtype) {
     for (size_t i = 0; i < ESPL_DTYPE_COUNT; i++) {
         if (strcmp(text, dtype_rows[i].name) == 0) {

@@ -180,6 +180,14 @@ espl_tensor *espl_graph_value(espl_graph *graph, const char *name, uint32_t rows
     return espl_graph_tensor(graph, ESPL_ROLE_VALUE, name, rows, cols, 0, dtype);
 }
 
+void espl_graph_value_dtype(espl_graph *graph, espl_dtype dtype) {
+    graph->value_dtype = dtype;
+}
+
+espl_tensor *espl_graph_output(espl_graph *graph, const char *name, uint32_t rows, uint32_t cols) {
+    return espl_graph_value(graph, name, rows, cols, graph->value_dtype);
+}
+
 espl_tensor *espl_graph_scratch(espl_graph *graph, const char *name, uint32_t rows, uint32_t cols) {
     return espl_graph_value(graph, name, rows, cols, ESPL_DTYPE_F32);
 }

@@ -27,7 +27,8 @@ typedef enum espl_role {
 } espl_role;
 
 /* A matrix of rows x cols, row-major. A vector is one row. Rows start every stride elements; stride is a multiple of 4 and
- * the elements between cols and stride are undefined (they may be NaN): never read into a result, never written. */
+ * the elements between cols and stride are undefined (they may be NaN): never read into a result, never written but by
+ * 16-bit stores of a row's last quad. */
 struct espl_tensor {
     const char *name; /* owned by the graph; debug and messages */
     uint32_t rows, cols, stride;
@@ -102,6 +103,10 @@ espl_tensor *espl_graph_step_leaf(espl_graph *graph, const char *name, uint32_t 
 /* [1, ESPL_STEP_WORDS] words named in shaders/lib/step.h. */
 espl_tensor *espl_graph_step(espl_graph *graph);
 
+/* The dtype of what forward operators make from now on (espl_graph_output): F32, which is the default, F16 or BF16. A tensor's
+ * own dtype is what counts afterwards, and operators take operands of each. Gradients, statistics and losses are F32. */
+void espl_graph_value_dtype(espl_graph *graph, espl_dtype dtype);
+
 /* What the host reads after each submission of this layer: returns the tensor whose memory it reads, which is t itself
  * where the host can map device memory, else a copy that the layer makes. See espl_graph_host. */
 espl_tensor *espl_graph_to_host(espl_graph *graph, espl_tensor *t);
@@ -109,6 +114,9 @@ espl_tensor *espl_graph_to_host(espl_graph *graph, espl_tensor *t);
 /* ---- For op builders ---- */
 
 espl_tensor *espl_graph_value(espl_graph *graph, const char *name, uint32_t rows, uint32_t cols, espl_dtype dtype);
+/* The result of a forward operator: of the graph's value dtype. What is 16 bits wide may be stored in whole quads, so that
+ * up to three elements behind cols are written. */
+espl_tensor *espl_graph_output(espl_graph *graph, const char *name, uint32_t rows, uint32_t cols);
 /* The memory of t after the node being built has updated it; t itself is not to be used by later nodes. */
 espl_tensor *espl_graph_update(espl_graph *graph, espl_tensor *t);
 /* Appends to the current layer. in and out are copied (NULL-padded); attribute is copied. Outputs get producer and

@@ -25,6 +25,7 @@ struct espl_graph {
     espl_layer *first_layer, *last_layer, *layer;
     espl_tensor *first_tensor, *last_tensor;
     bool planned;
+    espl_dtype value_dtype;
 
     espl_tensor *step;
     uint64_t step_bytes;

@@ -34,7 +34,8 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const bool contiguous = x->stride == at.cols && y->stride == at.cols;
     const espl_each each = espl_each_of(device, x->rows, at.cols, contiguous);
     push.rows = each.rows, push.cols = each.cols;
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.kind, at.gated};
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.kind, at.gated,
+                             x->dtype,     y->dtype};
     espl_dispatch dispatch = {.label = "activation",
                               .bind = {[ACTIVATION_BIND_X] = x->span, [ACTIVATION_BIND_Y] = y->span},
                               .bind_count = 2,
@@ -56,7 +57,7 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     const espl_each each = espl_each_of(device, x->rows, at.cols, contiguous);
     push.rows = each.rows, push.cols = each.cols;
     const uint32_t spec[] = {each.spec[0],      1, 1, each.spec[3], each.spec[4], at.kind, at.gated, at.accumulate,
-                             at.accumulate_gate};
+                             at.accumulate_gate, x->dtype};
     espl_dispatch dispatch = {.label = "activation_bwd",
                               .bind = {[ACTIVATION_BWD_BIND_X] = x->span,
                                        [ACTIVATION_BWD_BIND_DY] = dy->span,
@@ -88,8 +89,8 @@ const espl_op espl_op_activation = {.name = "activation", .record = record, .vjp
 
 static espl_status check(espl_context *ctx, const attribute *at, const espl_tensor *x) {
     const uint64_t end = (uint64_t)at->from + at->cols, gate_end = (uint64_t)at->gate_from + at->cols;
-    if (x->dtype != ESPL_DTYPE_F32)
-        return espl_fail(ctx, ESPL_ARGUMENT, "activation: x (%s) is %s, must be F32", x->name,
+    if (!espl_dtype_is_float(x->dtype))
+        return espl_fail(ctx, ESPL_ARGUMENT, "activation: x (%s) is %s, must be F32, F16 or BF16", x->name,
                          espl_dtype_name(x->dtype));
     if (at->kind >= ACTIVATION_KINDS) return espl_fail(ctx, ESPL_ARGUMENT, "activation: kind %u is not known", at->kind);
     if (at->from % 4 || at->gate_from % 4 || at->cols == 0 || end > x->cols || (at->gated && gate_end > x->cols))
@@ -113,7 +114,7 @@ espl_tensor *espl_graph_activation(espl_graph *graph, const espl_activation *arg
                           .gate_from = args->gate_from};
     espl_status status = check(espl_device_context(espl_graph_device(graph)), &at, x);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
-    espl_tensor *y = espl_graph_value(graph, "activation", x->rows, at.cols, ESPL_DTYPE_F32);
+    espl_tensor *y = espl_graph_output(graph, "activation", x->rows, at.cols);
     if (!y || espl_graph_node(graph, &espl_op_activation, &x, 1, &y, 1, &at, sizeof at) != ESPL_OK) return NULL;
     return y;
 }

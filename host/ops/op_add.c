@@ -17,7 +17,8 @@ static espl_status dispatch_add(espl_graph *graph, espl_commands *commands, cons
                            .a_stride = a->stride / 4,
                            .b_stride = b && b->rows == a->rows ? b->stride / 4 : 0,
                            .out_stride = out->stride / 4};
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], with};
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], with, a->dtype, b ? b->dtype : a->dtype,
+                             out->dtype};
     espl_dispatch dispatch = {
         .label = label,
         .bind = {[ADD_BIND_A] = a->span, [ADD_BIND_B] = b ? b->span : (espl_span){0}, [ADD_BIND_OUT] = out->span},
@@ -56,7 +57,8 @@ static espl_status record_accumulate(espl_graph *graph, espl_commands *commands,
 static const espl_op espl_op_accumulate = {.name = "accumulate", .record = record_accumulate};
 
 static espl_status check(espl_graph *graph, const char *what, const espl_tensor *a, const espl_tensor *b, bool spread) {
-    if ((a->rows == b->rows || (spread && b->rows == 1)) && a->cols == b->cols && a->dtype == ESPL_DTYPE_F32 && b->dtype == ESPL_DTYPE_F32)
+    if ((a->rows == b->rows || (spread && b->rows == 1)) && a->cols == b->cols && espl_dtype_is_float(a->dtype) &&
+        espl_dtype_is_float(b->dtype))
         return ESPL_OK;
     return espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
                      "%s: %s is %u x %u %s, %s is %u x %u %s", what, a->name, a->rows, a->cols,
@@ -78,7 +80,7 @@ espl_tensor *espl_graph_add(espl_graph *graph, const espl_add_args *args) {
     if (!args->a || !args->b || espl_graph_status(graph) != ESPL_OK) return NULL;
     espl_status status = check(graph, "add", args->a, args->b, true);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
-    espl_tensor *out = espl_graph_value(graph, "add", args->a->rows, args->a->cols, ESPL_DTYPE_F32);
+    espl_tensor *out = espl_graph_output(graph, "add", args->a->rows, args->a->cols);
     espl_tensor *in[] = {args->a, args->b};
     if (!out || espl_graph_node(graph, &espl_op_add, in, 2, &out, 1, NULL, 0) != ESPL_OK) return NULL;
     return out;

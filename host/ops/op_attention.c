@@ -81,9 +81,10 @@ static variant gpu_variant(kernel_kind kind, uint32_t quads, uint32_t rows) {
     return (variant){64 / split, 1, split, 1, 8};
 }
 
-/* Fills the dispatch but for the bindings from 5 on. rows: what lanes have, queries times heads of a group, or keys. */
+/* Fills the dispatch but for the bindings from 5 on. in: q, k, v, positions, lengths. rows: what lanes have, queries times
+ * heads of a group, or keys. */
 static espl_status prepare(espl_device *device, kernel_kind kind, const attribute *at, const attention_push *push,
-                           espl_tensor *const *positions_lengths, espl_dispatch *dispatch) {
+                           espl_tensor *const *in, const espl_tensor *o, espl_dispatch *dispatch) {
     const espl_shader *const shaders[] = {&espl_shader_attention, &espl_shader_attention_bwd_q,
                                           &espl_shader_attention_bwd_kv};
     const uint32_t group = at->heads / at->kv_heads, quads = (at->head_size + 3) / 4;
@@ -103,13 +104,17 @@ static espl_status prepare(espl_device *device, kernel_kind kind, const attribut
         [ATTENTION_SPEC_KEY_SPLIT] = v.key_split,
         [ATTENTION_SPEC_BLOCK] = v.block,
         [ATTENTION_SPEC_CAUSAL] = at->causal,
-        [ATTENTION_SPEC_POSITIONS] = positions_lengths[0] != NULL,
-        [ATTENTION_SPEC_LENGTHS] = positions_lengths[1] != NULL,
+        [ATTENTION_SPEC_POSITIONS] = in[3] != NULL,
+        [ATTENTION_SPEC_LENGTHS] = in[4] != NULL,
+        [ATTENTION_SPEC_Q_TYPE] = in[0]->dtype,
+        [ATTENTION_SPEC_K_TYPE] = in[1]->dtype,
+        [ATTENTION_SPEC_V_TYPE] = in[2]->dtype,
+        [ATTENTION_SPEC_O_TYPE] = o->dtype,
         [ATTENTION_SPEC_ACCUMULATE] = backward_q ? (at->accumulate & ACCUMULATE_Q) != 0 : at->accumulate & 3,
         [ATTENTION_SPEC_WANTED] = backward_q ? (at->wanted & WANTED_Q) != 0 : at->wanted & 3,
     };
-    if (positions_lengths[0]) dispatch->bind[ATTENTION_BIND_POSITIONS] = positions_lengths[0]->span;
-    if (positions_lengths[1]) dispatch->bind[ATTENTION_BIND_LENGTHS] = positions_lengths[1]->span;
+    if (in[3]) dispatch->bind[ATTENTION_BIND_POSITIONS] = in[3]->span;
+    if (in[4]) dispatch->bind[ATTENTION_BIND_LENGTHS] = in[4]->span;
     dispatch->push = push;
     dispatch->push_bytes = sizeof *push;
     dispatch->groups[0] = espl_ceil_div(rows, v.row_lanes * v.lane_rows);
@@ -155,7 +160,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                                        [ATTENTION_BIND_OUT] = o->span,
                                        [ATTENTION_BIND_OUT_LSE] = lse->span},
                               .bind_count = ATTENTION_BIND_COUNT};
-    ESPL_TRY(prepare(espl_graph_device(graph), FORWARD, &at, &push, &in[3], &dispatch));
+    ESPL_TRY(prepare(espl_graph_device(graph), FORWARD, &at, &push, in, o, &dispatch));
     return espl_commands_dispatch(commands, &dispatch);
 }
 
@@ -181,13 +186,13 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
                                        [ATTENTION_BIND_O] = in[5]->span,
                                        [ATTENTION_BIND_DQ] = dq ? dq->span : (espl_span){0}},
                               .bind_count = ATTENTION_BIND_BWD_COUNT};
-    ESPL_TRY(prepare(device, BACKWARD_Q, &at, &push, &in[3], &dispatch));
+    ESPL_TRY(prepare(device, BACKWARD_Q, &at, &push, in, in[5], &dispatch));
     ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
     if (!dk && !dv) return ESPL_OK;
     dispatch.label = "attention_bwd_kv";
     dispatch.bind[ATTENTION_BIND_DK] = dk ? dk->span : (espl_span){0};
     dispatch.bind[ATTENTION_BIND_DV] = dv ? dv->span : (espl_span){0};
-    ESPL_TRY(prepare(device, BACKWARD_KV, &at, &push, &in[3], &dispatch));
+    ESPL_TRY(prepare(device, BACKWARD_KV, &at, &push, in, in[5], &dispatch));
     return espl_commands_dispatch(commands, &dispatch);
 }
 
@@ -219,8 +224,9 @@ const espl_op espl_op_attention = {.name = "attention", .record = record, .vjp =
 
 static espl_status check_part(espl_context *ctx, const char *name, const espl_tensor *t, uint32_t from, uint32_t heads,
                               const attribute *at) {
-    if (t->dtype != ESPL_DTYPE_F32)
-        return espl_fail(ctx, ESPL_ARGUMENT, "attention: %s is %s, it must be F32", name, espl_dtype_name(t->dtype));
+    if (!espl_dtype_is_float(t->dtype))
+        return espl_fail(ctx, ESPL_ARGUMENT, "attention: %s is %s, it must be F32, F16 or BF16", name,
+                         espl_dtype_name(t->dtype));
     if (from % 4 || from + (uint64_t)heads * at->head_size > t->cols)
         return espl_fail(ctx, ESPL_ARGUMENT,
                          "attention: %s takes %u heads of %u from column %u (a multiple of 4), a row has %u values",
@@ -269,7 +275,10 @@ espl_tensor *espl_graph_attention(espl_graph *graph, const espl_attention *args)
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args, &at);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
     espl_tensor *in[] = {args->q, args->k, args->v, args->positions, args->lengths};
-    espl_tensor *out[] = {espl_graph_value(graph, "attention", args->q->rows, at.heads * at.head_size, ESPL_DTYPE_F32),
+    const uint32_t cols = at.heads * at.head_size;
+    /* Two heads of an odd size would share a 16-bit word. */
+    espl_tensor *out[] = {at.head_size % 2 ? espl_graph_value(graph, "attention", args->q->rows, cols, ESPL_DTYPE_F32)
+                                           : espl_graph_output(graph, "attention", args->q->rows, cols),
                           espl_graph_value(graph, "log sum exp", args->q->rows, at.heads, ESPL_DTYPE_F32)};
     if (!out[0] || !out[1] ||
         espl_graph_node(graph, &espl_op_attention, in, ESPL_COUNT(in), out, 2, &at, sizeof at) != ESPL_OK)

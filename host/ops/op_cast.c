@@ -43,17 +43,13 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
 
 const espl_op espl_op_cast = {.name = "cast", .record = record};
 
-static bool is_float(espl_dtype dtype) {
-    return dtype == ESPL_DTYPE_F32 || dtype == ESPL_DTYPE_F16 || dtype == ESPL_DTYPE_BF16;
-}
-
 espl_tensor *espl_graph_cast(espl_graph *graph, const espl_cast *args) {
     espl_tensor *x = args->x;
     if (!x || espl_graph_status(graph) != ESPL_OK) return NULL;
     espl_tensor *y = args->into ? espl_graph_update(graph, args->into)
                                 : espl_graph_value(graph, "cast", x->rows, x->cols, args->dtype);
     if (!y) return NULL;
-    if (!is_float(x->dtype) || !is_float(y->dtype) || y->rows != x->rows || y->cols != x->cols)
+    if (!espl_dtype_is_float(x->dtype) || !espl_dtype_is_float(y->dtype) || y->rows != x->rows || y->cols != x->cols)
         return espl_graph_fail(graph,
                                espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
                                          "cast: x (%s) is %u x %u %s, the result %u x %u %s", x->name, x->rows, x->cols,

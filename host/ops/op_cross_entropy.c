@@ -40,7 +40,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     for (uint32_t first = 0; first < h->rows; first += logits->rows) {
         const uint32_t rows = h->rows - first < logits->rows ? h->rows - first : logits->rows;
         const espl_matmul_view forward = {.orientation = MATMUL_NT, .m = rows, .n = w->rows, .k = w->cols,
-                                          .a = h->span, .a_offset = first * h->stride, .a_stride = h->stride,
+                                          .a = h->span, .a_dtype = h->dtype, .a_offset = first * h->stride, .a_stride = h->stride,
                                           .b = w->span, .b_stride = w->stride, .b_dtype = w->dtype,
                                           .c = logits->span, .c_stride = logits->stride, .scale = 1.0f};
         ESPL_TRY(espl_record_matmul(device, commands, "cross_entropy logits", &forward));
@@ -56,7 +56,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
         if (dw) {
             const espl_matmul_view view = {.orientation = MATMUL_TN, .m = w->rows, .n = w->cols, .k = rows,
                                            .a = logits->span, .a_stride = logits->stride,
-                                           .b = h->span, .b_offset = first * h->stride, .b_stride = h->stride,
+                                           .b = h->span, .b_dtype = h->dtype, .b_offset = first * h->stride, .b_stride = h->stride,
                                            .c = dw->span, .c_stride = dw->stride, .accumulate = true, .scale = 1.0f};
             ESPL_TRY(espl_record_matmul(device, commands, "cross_entropy dw", &view));
         }
@@ -75,6 +75,9 @@ static espl_status check(espl_context *ctx, const espl_cross_entropy *args) {
     if (h->cols != w->cols)
         return espl_fail(ctx, ESPL_ARGUMENT, "cross_entropy: a row of h has %u values, a row of w has %u", h->cols,
                          w->cols);
+    if (!espl_dtype_is_float(h->dtype) || !espl_dtype_is_float(w->dtype))
+        return espl_fail(ctx, ESPL_ARGUMENT, "cross_entropy: h is %s and w is %s", espl_dtype_name(h->dtype),
+                         espl_dtype_name(w->dtype));
     if (labels->cols != h->rows || labels->rows != 1 || labels->dtype != ESPL_DTYPE_I32)
         return espl_fail(ctx, ESPL_ARGUMENT, "cross_entropy: %u x %u labels of %s for %u tokens", labels->rows,
                          labels->cols, espl_dtype_name(labels->dtype), h->rows);

@@ -27,7 +27,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                                .site = at.site,
                                .threshold = (uint32_t)(at.p * 4294967296.0),
                                .scale = (float)(1.0 / (1.0 - at.p))};
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.accumulate};
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.accumulate, x->dtype, y->dtype};
     espl_dispatch dispatch = {
         .label = node->op->name,
         .bind = {[DROPOUT_BIND_X] = x->span, [DROPOUT_BIND_STEP] = node->in[1]->span, [DROPOUT_BIND_Y] = y->span},
@@ -62,14 +62,14 @@ espl_tensor *espl_graph_dropout(espl_graph *graph, const espl_dropout *args) {
     if (!(args->p >= 0.0f && args->p < 1.0f))
         return espl_graph_fail(graph,
                                espl_fail(ctx, ESPL_ARGUMENT, "dropout: p is %g, must be in [0, 1)", (double)args->p));
-    if (x->dtype != ESPL_DTYPE_F32)
-        return espl_graph_fail(graph, espl_fail(ctx, ESPL_ARGUMENT, "dropout: x (%s) is %s, must be F32", x->name,
-                                                espl_dtype_name(x->dtype)));
+    if (!espl_dtype_is_float(x->dtype))
+        return espl_graph_fail(graph, espl_fail(ctx, ESPL_ARGUMENT, "dropout: x (%s) is %s, must be F32, F16 or BF16",
+                                                x->name, espl_dtype_name(x->dtype)));
     if ((uint64_t)x->rows * espl_ceil_div(x->cols, 4) > UINT32_MAX)
         return espl_graph_fail(graph, espl_fail(ctx, ESPL_LIMIT, "dropout: %u x %u elements", x->rows, x->cols));
     if (args->p == 0.0f) return x;
     const attribute at = {.site = args->site, .p = (double)args->p};
-    espl_tensor *y = espl_graph_value(graph, "dropout", x->rows, x->cols, ESPL_DTYPE_F32);
+    espl_tensor *y = espl_graph_output(graph, "dropout", x->rows, x->cols);
     espl_tensor *in[] = {x, espl_graph_step(graph)};
     if (!y || espl_graph_node(graph, &espl_op_dropout, in, 2, &y, 1, &at, sizeof at) != ESPL_OK) return NULL;
     return y;

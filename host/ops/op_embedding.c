@@ -59,7 +59,8 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                              position_table ? position_table->dtype : 0,
                              position_table != NULL,
                              positions != NULL,
-                             table != NULL};
+                             table != NULL,
+                             y->dtype};
     embedding_push push = {.tokens = y->rows,
                            .cols = y->cols,
                            .sequence = at.sequence,
@@ -153,7 +154,7 @@ static espl_status check_table(espl_context *ctx, const espl_tensor *table, uint
         return espl_fail(ctx, ESPL_ARGUMENT,
                          "embedding: the table %s must be a weight, a parameter or a value without gradient",
                          table->name);
-    if (table->dtype != ESPL_DTYPE_F32 && table->dtype != ESPL_DTYPE_F16 && table->dtype != ESPL_DTYPE_BF16)
+    if (!espl_dtype_is_float(table->dtype))
         return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s is %s", table->name,
                          espl_dtype_name(table->dtype));
     if (table->cols != cols)
@@ -181,8 +182,8 @@ espl_tensor *espl_graph_embedding(espl_graph *graph, const espl_embedding *args)
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args, batch);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
     const attribute at = {.sequence = args->ids->cols / batch, .scale = args->scale == 0.0f ? 1.0f : args->scale};
-    espl_tensor *y = espl_graph_value(graph, "embedding", args->ids->cols,
-                                       (args->table ? args->table : args->position_table)->cols, ESPL_DTYPE_F32);
+    espl_tensor *y = espl_graph_output(graph, "embedding", args->ids->cols,
+                                       (args->table ? args->table : args->position_table)->cols);
     espl_tensor *in[] = {args->ids, args->table, args->positions, args->position_table};
     if (!y || espl_graph_node(graph, &espl_op_embedding, in, ESPL_COUNT(in), &y, 1, &at, sizeof at) != ESPL_OK)
         return NULL;

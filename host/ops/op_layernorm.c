@@ -35,7 +35,8 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     espl_device *device = espl_graph_device(graph);
     const layernorm_push push = push_of(&at, x, y, stat);
     const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1,
-                             x->cols % 4 != 0, [LAYERNORM_SPEC_BIAS] = b != NULL};
+                             x->cols % 4 != 0, [LAYERNORM_SPEC_BIAS] = b != NULL,
+                             [LAYERNORM_SPEC_X_TYPE] = x->dtype, [LAYERNORM_SPEC_Y_TYPE] = y->dtype};
     espl_dispatch dispatch = {.label = "layernorm",
                               .bind = {[LAYERNORM_BIND_X] = x->span,
                                        [LAYERNORM_BIND_W] = node->in[1]->span,
@@ -58,7 +59,8 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     layernorm_push push = push_of(&at, x, dy, stat);
     push.dx_stride = dx->stride / 4;
     const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1,
-                             x->cols % 4 != 0, [LAYERNORM_SPEC_ACCUMULATE] = at.accumulate};
+                             x->cols % 4 != 0, [LAYERNORM_SPEC_ACCUMULATE] = at.accumulate,
+                             [LAYERNORM_SPEC_X_TYPE] = x->dtype};
     espl_dispatch dispatch = {.label = "layernorm_bwd",
                               .bind = {[LAYERNORM_BWD_BIND_X] = x->span,
                                        [LAYERNORM_BWD_BIND_W] = node->in[1]->span,
@@ -81,7 +83,8 @@ static espl_status record_dw(espl_graph *graph, espl_commands *commands, const e
     layernorm_push push = push_of(&at, x, dy, stat);
     push.chunk = at.chunk;
     push.partial_stride = partial->stride / 4;
-    const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 32, spec[] = {local, 1, 1};
+    const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 32, spec[] = {
+                   local, 1, 1, [LAYERNORM_SPEC_X_TYPE] = x->dtype};
     espl_dispatch dispatch = {.label = "layernorm_dw",
                               .bind = {[LAYERNORM_DW_BIND_X] = x->span,
                                        [LAYERNORM_DW_BIND_DY] = dy->span,
@@ -134,8 +137,8 @@ const espl_op espl_op_layernorm = {.name = "layernorm", .record = record, .vjp =
 
 static espl_status check(espl_context *ctx, const espl_layernorm *args) {
     const espl_tensor *x = args->x, *w = args->w, *b = args->b;
-    if (x->dtype != ESPL_DTYPE_F32 || w->dtype != ESPL_DTYPE_F32 || (b && b->dtype != ESPL_DTYPE_F32))
-        return espl_fail(ctx, ESPL_ARGUMENT, "layernorm: x is %s, w %s, b %s; all must be F32",
+    if (!espl_dtype_is_float(x->dtype) || w->dtype != ESPL_DTYPE_F32 || (b && b->dtype != ESPL_DTYPE_F32))
+        return espl_fail(ctx, ESPL_ARGUMENT, "layernorm: x is %s, w %s, b %s; the last two must be F32",
                          espl_dtype_name(x->dtype), espl_dtype_name(w->dtype),
                          b ? espl_dtype_name(b->dtype) : "absent");
     if (w->rows != 1 || w->cols != x->cols)
@@ -153,7 +156,7 @@ espl_tensor *espl_graph_layernorm(espl_graph *graph, const espl_layernorm *args)
     const attribute at = {.eps = args->eps == 0.0f ? 1e-5f : args->eps};
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
-    espl_tensor *out[] = {espl_graph_value(graph, "layernorm", x->rows, x->cols, ESPL_DTYPE_F32),
+    espl_tensor *out[] = {espl_graph_output(graph, "layernorm", x->rows, x->cols),
                           espl_graph_value(graph, "mean and rstd", 2, x->rows, ESPL_DTYPE_F32)};
     espl_tensor *in[] = {x, w, args->b};
     if (!out[0] || !out[1] || espl_graph_node(graph, &espl_op_layernorm, in, 3, out, 2, &at, sizeof at) != ESPL_OK)

@@ -60,7 +60,8 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
                              v->tile_m, v->tile_n, v->tile_k,
                              v->lane_m, v->lane_n, view->orientation,
                              view->k % v->tile_k || view->n % 4,
-                             view->bias.block != NULL, view->norm.block != NULL};
+                             view->bias.block != NULL, view->a_dtype, view->c_dtype,
+                             view->norm.block != NULL};
     size_t kind = view->b_dtype == ESPL_DTYPE_F32 ? 0 : view->b_dtype == ESPL_DTYPE_F16 ? 1 : 2;
     const espl_kernel *kernel;
     ESPL_TRY(espl_device_kernel(device, v->shader[kind], spec, ESPL_COUNT(spec) - !few, &kernel));
@@ -163,7 +164,9 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                                    .b_stride = b->stride,
                                    .c_stride = c->stride,
                                    .residual_stride = residual ? residual->stride : 0,
+                                   .a_dtype = a->dtype,
                                    .b_dtype = b->dtype,
+                                   .c_dtype = c->dtype,
                                    .accumulate = at.accumulate,
                                    .scale = at.scale,
                                    .norm = norm ? norm->span : (espl_span){0},
@@ -241,9 +244,7 @@ static espl_status check(espl_context *ctx, const espl_matmul *args, const attri
     if (at->k != k_of_b)
         return espl_fail(ctx, ESPL_ARGUMENT, "matmul: a (%s) gives %u terms to a sum, b (%s) gives %u", a->name, at->k,
                          b->name, k_of_b);
-    if (a->dtype != ESPL_DTYPE_F32 || (b->dtype != ESPL_DTYPE_F32 && b->dtype != ESPL_DTYPE_F16 &&
-                                       b->dtype != ESPL_DTYPE_BF16) ||
-        (at->orientation == MATMUL_TN && b->dtype != ESPL_DTYPE_F32))
+    if (!espl_dtype_is_float(a->dtype) || !espl_dtype_is_float(b->dtype))
         return espl_fail(ctx, ESPL_ARGUMENT, "matmul: a (%s) is %s and b (%s) is %s", a->name, espl_dtype_name(a->dtype),
                          b->name, espl_dtype_name(b->dtype));
     if (at->a_from % 4 || at->b_from % 4 || at->c_from % 4)
@@ -280,7 +281,11 @@ espl_tensor *espl_graph_matmul(espl_graph *graph, const espl_matmul *args) {
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args, &at, nt ? b_cols : b->rows);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
     espl_tensor *c = args->into ? espl_graph_update(graph, args->into)
-                                : espl_graph_value(graph, "matmul", at.m, at.n, ESPL_DTYPE_F32);
-    if (!c || add_node(graph, &at, a, b, args->bias, args->residual, c) != ESPL_OK) return NULL;
-    return c;
+                                : espl_graph_output(graph, "matmul", at.m, at.n);
+    if (!c) return NULL;
+    if (args->residual && args->residual->dtype != c->dtype)
+        return espl_graph_fail(graph, espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
+                                                "matmul: residual is %s, C is %s", espl_dtype_name(args->residual->dtype),
+                                                espl_dtype_name(c->dtype)));
+    return add_node(graph, &at, a, b, args->bias, args->residual, c) == ESPL_OK ? c : NULL;
 }

@@ -42,7 +42,7 @@ typedef struct espl_matmul_view {
     float eps;
     uint32_t a_offset, b_offset, c_offset, residual_offset;
     uint32_t a_stride, b_stride, c_stride, residual_stride;
-    espl_dtype b_dtype;
+    espl_dtype a_dtype, b_dtype, c_dtype; /* the residual has the dtype of c; 0 is F32 */
     bool accumulate; /* add to C; then there is no residual */
     float scale;
 } espl_matmul_view;

@@ -39,7 +39,8 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const espl_tensor *x = node->in[0], *y = node->out[0];
     espl_device *device = espl_graph_device(graph);
     const rmsnorm_push push = push_of(&at, x, y);
-    const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1, x->cols % 4 != 0};
+    const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1, x->cols % 4 != 0,
+                             [RMSNORM_SPEC_X_TYPE] = x->dtype, [RMSNORM_SPEC_Y_TYPE] = y->dtype};
     espl_dispatch dispatch = {.label = "rmsnorm",
                               .bind = {[RMSNORM_BIND_X] = x->span,
                                        [RMSNORM_BIND_W] = node->in[1]->span,
@@ -61,7 +62,8 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     rmsnorm_push push = push_of(&at, x, dy);
     push.dx_stride = dx->stride / 4;
     const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1,
-                             x->cols % 4 != 0, [RMSNORM_SPEC_ACCUMULATE] = at.accumulate};
+                             x->cols % 4 != 0, [RMSNORM_SPEC_ACCUMULATE] = at.accumulate,
+                             [RMSNORM_SPEC_X_TYPE] = x->dtype};
     espl_dispatch dispatch = {.label = "rmsnorm_bwd",
                               .bind = {[RMSNORM_BIND_X] = x->span,
                                        [RMSNORM_BIND_W] = node->in[1]->span,
@@ -84,7 +86,8 @@ static espl_status record_dw(espl_graph *graph, espl_commands *commands, const e
     rmsnorm_push push = push_of(&at, x, dy);
     push.chunk = at.chunk;
     push.partial_stride = partial->stride / 4;
-    const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 32, spec[] = {local, 1, 1, at.cols % 4 != 0};
+    const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 32, spec[] = {
+                   local, 1, 1, at.cols % 4 != 0, [RMSNORM_SPEC_X_TYPE] = x->dtype};
     espl_dispatch dispatch = {.label = "rmsnorm_dw",
                               .bind = {[RMSNORM_DW_BIND_X] = x->span,
                                        [RMSNORM_DW_BIND_DY] = dy->span,
@@ -136,8 +139,8 @@ bool espl_rmsnorm_of(const espl_node *node, espl_rmsnorm *out_args) {
 
 static espl_status check(espl_context *ctx, const espl_rmsnorm *args, const attribute *at) {
     const espl_tensor *x = args->x, *w = args->w;
-    if (x->dtype != ESPL_DTYPE_F32 || w->dtype != ESPL_DTYPE_F32)
-        return espl_fail(ctx, ESPL_ARGUMENT, "rmsnorm: x (%s) is %s and w (%s) is %s, both must be F32", x->name,
+    if (!espl_dtype_is_float(x->dtype) || w->dtype != ESPL_DTYPE_F32)
+        return espl_fail(ctx, ESPL_ARGUMENT, "rmsnorm: x (%s) is %s and w (%s) is %s, which must be F32", x->name,
                          espl_dtype_name(x->dtype), w->name, espl_dtype_name(w->dtype));
     if (args->group_cols && (at->from % 4 || at->cols % 4 || at->from + (uint64_t)at->groups * at->cols > x->cols))
         return espl_fail(ctx, ESPL_ARGUMENT,
@@ -160,7 +163,7 @@ espl_tensor *espl_graph_rmsnorm(espl_graph *graph, const espl_rmsnorm *args) {
                           .eps = args->eps == 0.0f ? 1e-6f : args->eps};
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args, &at);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
-    espl_tensor *out[] = {espl_graph_value(graph, "rmsnorm", x->rows, x->cols, ESPL_DTYPE_F32),
+    espl_tensor *out[] = {espl_graph_output(graph, "rmsnorm", x->rows, x->cols),
                           espl_graph_value(graph, "rstd", 1, x->rows * at.groups, ESPL_DTYPE_F32)};
     espl_tensor *in[] = {x, w};
     if (!out[0] || !out[1] || espl_graph_node(graph, &espl_op_rmsnorm, in, 2, out, 2, &at, sizeof at) != ESPL_OK)

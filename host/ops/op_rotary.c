@@ -14,6 +14,14 @@ typedef struct attribute {
     float magnitude;
 } attribute;
 
+/* Items of an invocation, so that no two invocations write halves of one word: whole rows if any part begins at an odd
+ * element. */
+static uint32_t items_at_once(const attribute *at, uint32_t items, bool cache) {
+    uint32_t all = at->q_from | at->k_from | at->head_size | at->pairs;
+    if (cache) all |= at->v_from | at->cache_k_from | at->cache_v_from;
+    return all % 2 ? items : 2;
+}
+
 static uint32_t items_of(const attribute *at, bool cache) {
     return at->pairs + (cache ? at->head_size - 2 * at->pairs + at->head_size : 0);
 }
@@ -26,9 +34,11 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const espl_tensor *x = node->out[0], *cache = node->out[1], *frequencies = node->in[1], *positions = node->in[2];
     const bool cpu = espl_device_capabilities(device)->cpu;
     const uint32_t items = items_of(&at, cache != NULL), heads = at.heads + at.kv_heads;
-    const uint64_t lanes = (uint64_t)x->rows * items;
+    const bool halves = x->dtype != ESPL_DTYPE_F32 || (cache && cache->dtype != ESPL_DTYPE_F32);
+    const uint32_t together = halves ? items_at_once(&at, items, cache != NULL) : 1;
+    const uint64_t lanes = (uint64_t)x->rows * (items / together);
     /* All heads share one cos and sin; where there are few rows it is better to have more invocations. */
-    const uint32_t at_once = cpu || lanes >= 16384 ? heads : 1;
+    const uint32_t at_once = cpu || lanes >= 16384 || together > 2 ? heads : 1;
     const rotary_push push = {.rows = x->rows,
                               .queries = x->rows / at.batch,
                               .pairs = at.pairs,
@@ -44,6 +54,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                               .cache_k_from = at.cache_k_from,
                               .cache_v_from = at.cache_v_from,
                               .items = items,
+                              .items_at_once = together,
                               .heads_at_once = at_once,
                               .magnitude = at.magnitude};
     const uint32_t local = cpu && lanes < 1024 ? 8 : 64;
@@ -53,7 +64,9 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                              [ROTARY_SPEC_INTERLEAVED] = at.interleaved,
                              [ROTARY_SPEC_POSITIONS] = positions != NULL,
                              [ROTARY_SPEC_CACHE] = cache != NULL,
-                             [ROTARY_SPEC_BACK] = at.back};
+                             [ROTARY_SPEC_BACK] = at.back,
+                             [ROTARY_SPEC_X_TYPE] = x->dtype,
+                             [ROTARY_SPEC_CACHE_TYPE] = cache ? cache->dtype : ESPL_DTYPE_F32};
     const uint64_t groups = (lanes + local - 1) / local;
     const uint32_t groups_y = (uint32_t)((groups + GROUPS_MAX - 1) / GROUPS_MAX);
     espl_dispatch dispatch = {
@@ -93,8 +106,9 @@ const espl_op espl_op_rotary = {.name = "rotary", .record = record, .vjp = vjp};
 
 static espl_status check_columns(espl_context *ctx, const char *name, const espl_tensor *t, uint32_t from,
                                  uint32_t heads, uint32_t head_size) {
-    if (t->dtype != ESPL_DTYPE_F32)
-        return espl_fail(ctx, ESPL_ARGUMENT, "rotary: %s is %s, it must be F32", t->name, espl_dtype_name(t->dtype));
+    if (!espl_dtype_is_float(t->dtype))
+        return espl_fail(ctx, ESPL_ARGUMENT, "rotary: %s is %s, it must be F32, F16 or BF16", t->name,
+                         espl_dtype_name(t->dtype));
     if (from + (uint64_t)heads * head_size > t->cols || (uint64_t)t->rows * t->stride > UINT32_MAX)
         return espl_fail(ctx, ESPL_ARGUMENT, "rotary: %s are %u heads of %u from column %u, %s is [%u, %u]", name,
                          heads, head_size, from, t->name, t->rows, t->cols);

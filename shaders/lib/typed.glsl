@@ -20,31 +20,28 @@ vec4 typed_unpack(uint type, uvec2 w)
                          : typed_unpack(type, source[quad]))
 
 // Round to nearest even, as espl_f16_from_f32 and espl_bf16_from_f32: packHalf2x16 may round otherwise.
-uint typed_f16(float value)
+uvec4 typed_f16(vec4 value)
 {
-    const uint bits = floatBitsToUint(value), sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
-    if (magnitude > 0x7f800000u)
-        return sign | 0x7e00u;
-    if (magnitude >= 0x47800000u)
-        return sign | 0x7c00u;
-    if (magnitude < 0x38800000u)
-        return sign | (floatBitsToUint(uintBitsToFloat(magnitude) + 0.5) - 0x3f000000u);
-    return sign | ((magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13);
+    const uvec4 bits = floatBitsToUint(value), magnitude = bits & 0x7fffffffu;
+    const uvec4 normal = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+    const uvec4 small = floatBitsToUint(uintBitsToFloat(magnitude) + 0.5) - 0x3f000000u;
+    uvec4 half_bits = mix(normal, small, lessThan(magnitude, uvec4(0x38800000u)));
+    half_bits = mix(half_bits, uvec4(0x7c00u), greaterThanEqual(magnitude, uvec4(0x47800000u)));
+    half_bits = mix(half_bits, uvec4(0x7e00u), greaterThan(magnitude, uvec4(0x7f800000u)));
+    return ((bits >> 16) & 0x8000u) | half_bits;
 }
 
-uint typed_bf16(float value)
+uvec4 typed_bf16(vec4 value)
 {
-    const uint bits = floatBitsToUint(value);
-    if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return (bits >> 16) | 0x40u;
-    return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const uvec4 bits = floatBitsToUint(value);
+    return mix((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16, (bits >> 16) | 0x40u,
+               greaterThan(bits & 0x7fffffffu, uvec4(0x7f800000u)));
 }
 
 uvec2 typed_pack(uint type, vec4 v)
 {
-    if (type == TYPED_F16)
-        return uvec2(typed_f16(v.x) | (typed_f16(v.y) << 16), typed_f16(v.z) | (typed_f16(v.w) << 16));
-    return uvec2(typed_bf16(v.x) | (typed_bf16(v.y) << 16), typed_bf16(v.z) | (typed_bf16(v.w) << 16));
+    const uvec4 w = type == TYPED_F16 ? typed_f16(v) : typed_bf16(v);
+    return uvec2(w.x | (w.y << 16), w.z | (w.w << 16));
 }
 
 #endif
