@@ -24,17 +24,6 @@ void store_f32(uint at, vec4 v, uint left)
         y[at + 1].y = floatBitsToUint(v.w);
 }
 
-void store_halves(uint at, uvec2 w, uint left)
-{
-    if (TAIL == 0 || left >= 4) {
-        y[at] = w;
-        return;
-    }
-    y[at].x = left > 1 ? w.x : (y[at].x & 0xffff0000u) | (w.x & 0xffffu);
-    if (left > 2)
-        y[at].y = (y[at].y & 0xffff0000u) | (w.y & 0xffffu);
-}
-
 void main()
 {
     const uint quads = (push.cols + 3) / 4;
@@ -47,7 +36,7 @@ void main()
             if (TO == TYPED_F32)
                 store_f32(2 * at, v, left);
             else
-                store_halves(at, typed_pack(TO, v), left);
+                y[at] = TAIL == 0 || left >= 4 ? typed_pack(TO, v) : typed_merge(y[at], typed_pack(TO, v), left);
         }
     }
 }

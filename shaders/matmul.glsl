@@ -21,7 +21,7 @@ layout(std430, set = 0, binding = MATMUL_BIND_B) restrict readonly buffer matmul
 layout(std430, set = 0, binding = MATMUL_BIND_BIAS) restrict readonly buffer matmul_bias { vec4 bias[]; };
 // The residual may be C itself, so neither is restrict.
 VALUE_BUFFER(residual, MATMUL_BIND_RESIDUAL, readonly)
-VALUE_BUFFER(c, MATMUL_BIND_C, writeonly)
+VALUE_BUFFER(c, MATMUL_BIND_C, )
 
 // C[m, n .. n+3] from the sums; n is a multiple of 4. Nothing happens outside of C.
 void finish(uint m, uint n, vec4 sum)
@@ -35,7 +35,8 @@ void finish(uint m, uint n, vec4 sum)
     if (push.add != 0)
         v += VALUE_LOAD(residual, C_TYPE, (push.residual_offset + m * push.residual_stride + n) / 4);
     if (C_TYPE != TYPED_F32) {
-        c_16[at] = value_pack(C_TYPE, v);
+        const uvec2 w = value_pack(C_TYPE, v);
+        c_16[at] = TAIL == 0 || n + 4 <= push.n ? w : typed_merge(c_16[at], w, push.n - n);
     } else if (TAIL == 0 || n + 4 <= push.n) {
         c[at] = v;
     } else {

@@ -305,6 +305,7 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
     const espl_model *model = b->model;
     espl_status status = espl_graph_memory(b->graph, sizeof *b->inputs, &b->inputs);
     if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
+    espl_graph_value_dtype(b->graph, model->value_dtype);
     espl_graph_layer(b->graph, "embedding", ESPL_PHASE_MICRO, false);
     espl_tensor *x = embedding(b);
     for (uint32_t i = 0; i < model->config.layers; i++) {
@@ -317,5 +318,7 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
         x = join_hidden(b, ESPL_SITE_BLOCK_OUT, i, x);
     }
     espl_graph_layer(b->graph, "head", ESPL_PHASE_MICRO, false);
-    return model->config.family->final_norm ? espl_build_norm(b, ESPL_NO_BLOCK, ESPL_NORM_FINAL, x) : x;
+    if (model->config.family->final_norm) x = espl_build_norm(b, ESPL_NO_BLOCK, ESPL_NORM_FINAL, x);
+    espl_graph_value_dtype(b->graph, ESPL_DTYPE_F32);
+    return x;
 }

@@ -185,35 +185,41 @@ static espl_status find_tied(espl_model *model, const espl_tensors *set) {
     return espl_copy_string(model->ctx, "lm_head.weight", strlen("lm_head.weight"), &embed->alias);
 }
 
-/* "As stored" is the dtype of the first query projection; f16 in fast mode if that is f32. */
-static espl_status choose_dtype(espl_model *model, const espl_tensors *set) {
-    const char *asked = model->params.dtype;
-    if (model->params.trainable || model->params.random) {
-        model->dtype = ESPL_DTYPE_F32;
-    } else if (asked && *asked) {
-        static const struct {
-            const char *name;
-            espl_dtype dtype;
-        } rows[] = {{"f32", ESPL_DTYPE_F32}, {"f16", ESPL_DTYPE_F16}, {"bf16", ESPL_DTYPE_BF16}};
-        for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
-            if (strcmp(asked, rows[i].name) == 0) {
-                model->dtype = rows[i].dtype;
-                return ESPL_OK;
-            }
-        }
-        return espl_fail(model->ctx, ESPL_ARGUMENT, "dtype \"%s\" is not one of f32, f16, bf16", asked);
-    } else {
-        model->dtype = ESPL_DTYPE_F32;
-        for (size_t i = 0; i < espl_tensors_count(set); i++) {
-            espl_tensor_view view;
-            if (!strstr(espl_tensors_name(set, i), "q_proj.weight") && !strstr(espl_tensors_name(set, i), "c_attn.weight"))
-                continue;
-            ESPL_TRY(espl_tensors_at(set, i, &view));
-            if (view.dtype == ESPL_DTYPE_F16 || view.dtype == ESPL_DTYPE_BF16) model->dtype = view.dtype;
-            break;
-        }
-        if (model->params.mode == ESPL_MODE_FAST && model->dtype == ESPL_DTYPE_F32) model->dtype = ESPL_DTYPE_F16;
+/* Of the first query projection of the files: what "as stored" means. */
+static espl_status find_stored_dtype(const espl_tensors *set, espl_dtype *out_dtype) {
+    *out_dtype = ESPL_DTYPE_F32;
+    for (size_t i = 0; set && i < espl_tensors_count(set); i++) {
+        espl_tensor_view view;
+        if (!strstr(espl_tensors_name(set, i), "q_proj.weight") && !strstr(espl_tensors_name(set, i), "c_attn.weight"))
+            continue;
+        ESPL_TRY(espl_tensors_at(set, i, &view));
+        if (view.dtype == ESPL_DTYPE_F16 || view.dtype == ESPL_DTYPE_BF16) *out_dtype = view.dtype;
+        break;
     }
+    return ESPL_OK;
+}
+
+/* Of weights, which are f32 where they are trained, and in fast mode of values: as asked for, else as stored, else f16. */
+static espl_status choose_dtype(espl_model *model, const espl_tensors *set) {
+    static const struct {
+        const char *name;
+        espl_dtype dtype;
+    } rows[] = {{"f32", ESPL_DTYPE_F32}, {"f16", ESPL_DTYPE_F16}, {"bf16", ESPL_DTYPE_BF16}};
+    const char *asked = model->params.dtype;
+    const bool fast = model->params.mode == ESPL_MODE_FAST;
+    if (asked && *asked) {
+        size_t i = 0;
+        while (i < ESPL_COUNT(rows) && strcmp(asked, rows[i].name) != 0)
+            i++;
+        if (i == ESPL_COUNT(rows))
+            return espl_fail(model->ctx, ESPL_ARGUMENT, "dtype \"%s\" is not one of f32, f16, bf16", asked);
+        model->dtype = rows[i].dtype;
+    } else {
+        ESPL_TRY(find_stored_dtype(set, &model->dtype));
+        if (fast && model->dtype == ESPL_DTYPE_F32) model->dtype = ESPL_DTYPE_F16;
+    }
+    model->value_dtype = fast ? model->dtype : ESPL_DTYPE_F32;
+    if (model->params.trainable || model->params.random) model->dtype = ESPL_DTYPE_F32;
     return ESPL_OK;
 }
 

@@ -46,7 +46,8 @@ struct espl_model {
     json_t *json;        /* owned: config.json */
     espl_tokenizer *tokenizer; /* owned or NULL */
     espl_model_params params;
-    espl_dtype dtype;
+    espl_dtype dtype;       /* of weight matrices */
+    espl_dtype value_dtype; /* of what the graph makes up to the logits, and of the key-value cache */
     espl_config config;
     espl_linear_shape linear[ESPL_LINEAR_COUNT];
     espl_store store;
@@ -101,7 +102,7 @@ typedef struct espl_builder {
     size_t leaf_count;
 } espl_builder;
 
-/* Embedding, blocks, final norm: [batch * tokens, hidden]. Layers of phase MICRO. */
+/* Embedding, blocks, final norm: [batch * tokens, hidden]. Layers of phase MICRO. What is built afterwards (logits) is f32. */
 espl_tensor *espl_build_hidden(espl_builder *builder);
 /* The output projection's weight [vocabulary, hidden], as adapters have it. */
 espl_tensor *espl_build_head(espl_builder *builder);

@@ -43,7 +43,7 @@ static espl_status build(espl_session *session, uint32_t tokens, run *r) {
     ESPL_TRY(espl_graph_memory(graph, model->config.layers * sizeof *caches, &caches));
     for (uint32_t i = 0; i < model->config.layers; i++)
         caches[i] = espl_graph_leaf(graph, ESPL_ROLE_STATE, "cache", session->capacity, 2 * session->kv_columns, 0,
-                                    ESPL_DTYPE_F32, session->caches[i]);
+                                    model->value_dtype, session->caches[i]);
     r->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
     r->positions = espl_graph_step_leaf(graph, "positions", 1, 1, ESPL_DTYPE_I32);
     espl_builder builder = {.model = model,
@@ -87,7 +87,7 @@ static espl_status create(espl_session *session, const espl_session_params *para
                          c->context_max);
     session->capacity = session->context + LENGTH_MAX;
     session->kv_columns = (uint32_t)espl_round_up(c->kv_heads * c->head_size, 4);
-    const uint64_t bytes = (uint64_t)session->capacity * 2 * session->kv_columns * 4;
+    const uint64_t bytes = (uint64_t)session->capacity * 2 * session->kv_columns * espl_dtype_bytes(session->model->value_dtype);
     ESPL_TRY(espl_new(session->ctx, c->layers * sizeof *session->caches, &session->caches));
     ESPL_TRY(espl_new(session->ctx, session->context * sizeof *session->history, &session->history));
     ESPL_TRY(espl_arena_reserve(&session->arena, bytes * c->layers));

@@ -44,4 +44,11 @@ uvec2 typed_pack(uint type, vec4 v)
     return uvec2(w.x | (w.y << 16), w.z | (w.w << 16));
 }
 
+// The first `left` of four packed elements, the others as they were.
+uvec2 typed_merge(uvec2 before, uvec2 w, uint left)
+{
+    const uvec2 first = (before & 0xffff0000u) | (w & 0xffffu);
+    return uvec2(left > 1 ? w.x : first.x, left > 3 ? w.y : left == 3 ? first.y : before.y);
+}
+
 #endif

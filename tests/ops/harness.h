@@ -3,6 +3,9 @@
  *   - runs it in memory filled with NaN and compares with the reference,
  *   - gives the output a random gradient and compares the gradient of every differentiable leaf with central finite
  *     differences of the reference; once with fresh gradient memory, once with gradients to add to,
+ *   - does so with f32 values and, where values take part, with f16 and bf16 values (espl_graph_value_dtype): inputs are
+ *     rounded before the reference sees them, so the output may be off by half a unit in the last place of its format
+ *     plus what f32 arithmetic loses, and gradients, which are f32, by the latter alone,
  *   - looks at padding, guard bands and read-only leaves (untouched), and runs everything twice (same bits).
  * A validation message fails the test. On a software driver all tests run twice, the second time with the variants that
  * other devices get. Environment: ESPL_TEST_DEVICE (espl_device_params.select), ESPL_TEST_VALIDATION=0,
@@ -36,6 +39,8 @@ typedef struct op_leaf {
     const double *values;
     const int32_t *integers;
     bool frozen; /* VALUE without a gradient: made from a WEIGHT */
+    bool as_value; /* STATE that is stored as values are: a cache */
+    bool f32;      /* VALUE that is f32 whatever others are: stands for a weight */
 } op_leaf;
 
 typedef struct op_case {
@@ -50,6 +55,8 @@ typedef struct op_case {
     double looser;        /* multiplies the bounds on errors; 0 means 1. Say why beside it. */
     bool output_reused;   /* the output's memory held another tensor before, so its padding says nothing */
     bool forward_only;    /* no gradients although leaves are differentiable */
+    bool rounds_inside;   /* of several operators: values between them are rounded to 16 bits too */
+    bool reads_output;    /* the backward pass reads the output, as it was rounded to 16 bits */
     bool output_sparse;   /* columns of the output that no node writes are NaN in reference and device */
 } op_case;
 
@@ -85,7 +92,7 @@ void op_read(const espl_tensor *t, double *out_values);
 /* Deterministic values: uniform in [low, high), or as op_leaf says when both are 0. */
 void op_random(uint64_t stream, double low, double high, double *out_values, size_t count);
 double op_round(double value, espl_dtype dtype);
-/* Compares with the table of bounds of dtype; label is for the message. */
+/* Compares within the bounds of dtype: f32 arithmetic (times looser) and the rounding of the result. */
 void op_compare(const char *label, const double *got, const double *expected, size_t count, espl_dtype dtype,
                 double looser);
 

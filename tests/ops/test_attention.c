@@ -78,7 +78,8 @@ static void check(shape s, const int32_t *positions, const int32_t *lengths) {
                                   .rows = s.fused ? 0 : kv_rows,
                                   .cols = (uint32_t)a->k_cols,
                                   .values = cache,
-                                  .role = s.cache ? ESPL_ROLE_STATE : ESPL_ROLE_VALUE},
+                                  .role = s.cache ? ESPL_ROLE_STATE : ESPL_ROLE_VALUE,
+                                  .as_value = s.cache},
                                  {.name = "v", .rows = s.fused || s.cache ? 0 : kv_rows, .cols = (uint32_t)a->v_cols},
                                  {.name = "positions",
                                   .rows = s.has_positions,
@@ -94,7 +95,8 @@ static void check(shape s, const int32_t *positions, const int32_t *lengths) {
                                   .integers = integers(lengths, s.has_lengths)}},
                         .build = build,
                         .reference = reference,
-                        .args = &s});
+                        .args = &s,
+                        .reads_output = true});
     free(cache);
 }
 

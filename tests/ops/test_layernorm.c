@@ -23,8 +23,8 @@ static void check(const shape *s, espl_role role_of_w, bool with_b, double low, 
     snprintf(name, sizeof name, "layernorm %ux%u%s", s->rows, s->cols, with_b ? " with b" : "");
     op_check(&(op_case){.name = name,
                         .leaf = {{.name = "x", .rows = s->rows, .cols = s->cols, .low = low, .high = high},
-                                 {.name = "w", .rows = 1, .cols = s->cols, .role = role_of_w},
-                                 {.name = "b", .rows = with_b, .cols = s->cols, .role = role_of_w}},
+                                 {.name = "w", .rows = 1, .cols = s->cols, .role = role_of_w, .f32 = true},
+                                 {.name = "b", .rows = with_b, .cols = s->cols, .role = role_of_w, .f32 = true}},
                         .build = build,
                         .reference = reference,
                         .args = s});

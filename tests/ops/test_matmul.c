@@ -150,6 +150,7 @@ static void normed(void **state) {
                                 .reference = reference_normed,
                                 .args = s,
                                 .output_reused = true, /* the norm's */
+                                .rounds_inside = s->m == 64, /* not fused */
                                 .forward_only = true});
         }
     }
