@@ -1,5 +1,6 @@
 #include "host/ops/op_add.h"
 #include "tests/ops/harness.h"
+#include <math.h>
 #include <stdio.h>
 
 typedef struct shape {
@@ -47,6 +48,42 @@ static void parameters(void **state) {
                         .args = &s});
 }
 
+/* What is beyond f16 becomes the largest number, also where it is infinite; NaN stays. bf16 reaches as far as f32. */
+static void saturates(void **state) {
+    (void)state;
+    static const espl_dtype dtypes[] = {ESPL_DTYPE_F16, ESPL_DTYPE_BF16};
+    static const double a[] = {60000, -60000, INFINITY, -INFINITY, NAN, 65504, 65504, 1};
+    static const double b[] = {60000, -60000, 1, 1, 1, 15, 16, 0x1p-11};
+    static const double expected[][8] = {{65504, -65504, 65504, -65504, NAN, 65504, 65504, 1},
+                                         {119808, -119808, INFINITY, -INFINITY, NAN, 65536, 65536, 1}};
+    for (size_t d = 0; d < ESPL_COUNT(dtypes); d++) {
+        espl_graph *graph;
+        espl_ticket ticket;
+        double got[8];
+        op_ok(espl_graph_create(op_device(), "saturates", &graph));
+        espl_graph_value_dtype(graph, dtypes[d]);
+        op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
+        espl_tensor *leaves[2];
+        for (int i = 0; i < 2; i++)
+            leaves[i] =
+                espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "leaf", 1, 8, 0, ESPL_DTYPE_F32, op_span(1, 8, ESPL_DTYPE_F32));
+        espl_tensor *sum = espl_graph_add(graph, &(espl_add_args){leaves[0], leaves[1]});
+        op_ok(espl_graph_status(graph));
+        sum->keep = true;
+        op_ok(espl_graph_plan(graph));
+        op_write(leaves[0], a);
+        op_write(leaves[1], b);
+        op_ok(espl_graph_submit(graph, ESPL_PHASE_MICRO, &ticket));
+        op_ok(espl_wait(op_device(), ticket));
+        op_read(sum, got);
+        for (size_t i = 0; i < 8; i++)
+            if (got[i] != expected[d][i] && !(isnan(got[i]) && isnan(expected[d][i])))
+                fail_msg("%g + %g in %s is %g, expected %g", a[i], b[i], espl_dtype_name(dtypes[d]), got[i], expected[d][i]);
+        espl_graph_destroy(&graph);
+        op_spans_finish();
+    }
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -60,7 +97,7 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(parameters),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(parameters), cmocka_unit_test(saturates),
                                        cmocka_unit_test(refused)};
     return op_main("add", tests, ESPL_COUNT(tests));
 }
