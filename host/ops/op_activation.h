@@ -1,8 +1,8 @@
 /* An activation function on columns, or its product with other columns of the same matrix (gate and up projections made
  * by one fused product):
  *   y[r,c] = f(x[r, from + c])                              gated: f(x[r, gate_from + c]) * x[r, from + c]
- * x       [rows, >= from + cols, gate_from + cols]  f32   read; from and gate_from are multiples of 4
- * result  [rows, cols]                              f32
+ * x       [rows, >= from + cols, gate_from + cols]  f32 f16 bf16   read; from and gate_from are multiples of 4
+ * result  [rows, cols]                              value
  * cols    0 means all that are left behind from (not when gated)
  * kind    ACTIVATION_SILU (0), ACTIVATION_GELU (erf), ACTIVATION_GELU_TANH, ACTIVATION_RELU,
  *         ACTIVATION_TANH, ACTIVATION_SIGMOID

@@ -1,7 +1,7 @@
 /* Sum of two matrices: result = a + b.
- * a       [rows, cols]  f32   read
- * b       [rows, cols]  f32   read; or [1, cols], which is added to every row
- * result  [rows, cols]  f32
+ * a       [rows, cols]  f32 f16 bf16   read
+ * b       [rows, cols]  f32 f16 bf16   read; or [1, cols], which is added to every row
+ * result  [rows, cols]  value
  * Cost:   one dispatch; backward none or one for each (espl_grad_pass, espl_graph_colsum). Here is also espl_graph_accumulate of graph.h.
  * Fails:  ARGUMENT if shapes or dtypes disagree.
  * Reference: tests/ref/ref_add.c */

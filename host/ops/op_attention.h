@@ -3,16 +3,16 @@
  *   s_j = scale * q_i,h . k_j,g    for the keys j that it sees: j < capacity, j < lengths[b], j <= t if causal,
  *                                  t - j < window if window is not 0
  *   o_i,h = sum of softmax(s)_j v_j,g;   zeros if it sees no key
- * q             [batch * queries, ...]   f32   read: heads * head_size columns from q_from
- * k, v          [batch * capacity, ...]  f32   read: kv_heads * head_size columns from k_from, v_from; in training
+ * q             [batch * queries, ...]   f32 f16 bf16   read: heads * head_size columns from q_from
+ * k, v          [batch * capacity, ...]  f32 f16 bf16   read: kv_heads * head_size columns from k_from, v_from; in training
  *                                              capacity = queries, else k and v are a cache (STATE, perhaps one tensor)
  * positions     STEP [1, batch] I32      NULL: 0
  * lengths       STEP [1, batch] I32      NULL: capacity
- * result        [batch * queries, heads * head_size]
+ * result        [batch * queries, heads * head_size]   value; f32 if head_size is odd
  * q, k and v may be one tensor. *_from are multiples of 4; head_size is 1 to 256, best a multiple of 4. scale 0 means
  * 1 / sqrt(head_size). Rows of the cache that no query sees are not read.
- * Keeps the logarithm of each softmax's sum for the backward pass, which computes the scores again. f32, fixed order of
- * summation, no atomics.
+ * Keeps the logarithm of each softmax's sum for the backward pass, which computes the scores again. Sums in f32,
+ * in a fixed order, no atomics.
  * Cost:   4 * head_size operations per pair of query head and seen key, one dispatch; backward 14, two dispatches.
  * Fails:  ARGUMENT if shapes or dtypes disagree, LIMIT beyond 65535 tiles, key heads or rows of the batch.
  * Source: Milakov & Gimelshein 2018 (online softmax); Dao et al. 2022 (backward).

@@ -1,6 +1,6 @@
 /* Cross entropy fused with the output projection; only `chunk` rows of logits exist at a time:
  *   logits[t,:] = h[t,:] W^T      loss[t] = log(sum over j of exp(logits[t,j])) - logits[t, label[t]]
- * h       [tokens, d] f32                   read
+ * h       [tokens, d] f32 f16 bf16          read
  * w       [vocabulary, d] f32 f16 bf16      read; its gradient is added to if it is a PARAMETER
  * labels  STEP [1, tokens] I32              read; negative: the token does not count
  * chunk   rows of logits at a time; 0: what fits 64 MiB

@@ -6,7 +6,7 @@
  * positions       [1, batch]         I32              first position of each sequence; read unless NULL: zeros
  * batch           sequences in ids, a divisor of tokens; 0 means 1
  * scale           0 means 1
- * result          [tokens, d]        f32
+ * result          [tokens, d]        value
  * A row whose id is no row of the table is all zeros; a position that is no row of position_table adds nothing (the
  * host checks both before). Gradients add rows in the order of tokens: no atomics, the same bits each run.
  * Cost:   one dispatch per storage range of the table (position_table must fit one); backward likewise, tokens^2 / 2

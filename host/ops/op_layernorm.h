@@ -1,8 +1,8 @@
 /* Normalisation of each row to mean 0 and variance 1:
  *   y[r,c] = w[c] * (x[r,c] - mean[r]) / sqrt(variance[r] + eps) + b[c]
- * x       [rows, cols]  f32   read
+ * x       [rows, cols]  f32 f16 bf16   read
  * w, b    [1, cols]     f32   read; b may be NULL
- * result  [rows, cols]  f32
+ * result  [rows, cols]  value
  * eps     in units of x squared; 0 means 1e-5
  * The variance is the mean of squared differences, as in torch. Keeps mean and 1 / sqrt(...) for the backward pass.
  * Sums in f32 in a fixed order.

@@ -1,11 +1,11 @@
 /* Matrix product with what usually follows it:
  *   C[m,n] = scale * sum over k of A(m,k) * B(k,n)  (+ bias[n])  (+ residual[m,n] or what C held)
- * a         [rows, >= a_from + a_cols] f32          read
- * b         [rows, cols] f32, f16 or bf16           read; f32 only for TN
+ * a         [rows, >= a_from + a_cols] f32 f16 bf16 read
+ * b         [rows, cols] f32 f16 bf16               read
  * bias      [1, n] f32                              read unless NULL
- * residual  [m, n] f32                              read unless NULL
- * into      [m, >= into_from + n] f32               its columns from into_from are added to (then no residual); NULL: a fresh
- *                                                  [m, n] is made
+ * residual  [m, n] dtype of C                       read unless NULL
+ * into      [m, >= into_from + n] f32 f16 bf16      its columns from into_from are added to (then no residual); NULL: a fresh
+ *                                                  [m, n] value is made
  * scale     0 means 1
  * Orientation, with A the columns a_from .. + a_cols of a (a_cols 0: all that are left), likewise B for TN:
  *   NT  m = a.rows, k = a_cols, n = b.rows   a linear layer whose weight is stored [out, in]

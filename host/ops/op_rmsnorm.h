@@ -1,8 +1,8 @@
 /* Root-mean-square normalisation of each row, or of each of group_count groups of group_cols columns from group_from:
  *   y[r,c] = w[c] * x[r,c] / sqrt(mean over c of x[r,c]^2 + eps)
- * x            [rows, cols]                 f32   read
+ * x            [rows, cols]                 f32 f16 bf16   read
  * w            [1, cols or group_cols]      f32   read; every group has the same
- * result       [rows, cols]                 f32   columns outside of the groups are copied
+ * result       [rows, cols]                 value   columns outside of the groups are copied
  * eps          in units of x squared; 0 means 1e-6
  * group_cols   0: the whole row is one group. Else it, and group_from, are multiples of 4, and group_count 0 means 1.
  * Keeps 1 / sqrt(...) of each group for the backward pass. Sums in f32 in a fixed order.

@@ -3,11 +3,11 @@
  * a = t * frequencies[j]:
  *   (u, v) -> magnitude * (u cos a - v sin a, v cos a + u sin a)
  * with (u, v) the dimensions (j, j + pairs), or (2j, 2j + 1) if interleaved. Other dimensions pass.
- * x             [batch * queries, ...]   f32   updated: query heads from q_from, key heads from k_from
+ * x             [batch * queries, ...]   f32 f16 bf16   updated: query heads from q_from, key heads from k_from
  * frequencies   [1, pairs]               f32   radians per position, below 2^32; NULL: nothing is turned
  * positions     STEP [1, batch] I32            NULL: 0
  * magnitude     0 means 1
- * cache         STATE [batch * capacity, ...] f32   NULL, or: the turned keys and the values (kv_heads heads from
+ * cache         STATE [batch * capacity, ...] f32 f16 bf16   NULL, or: the turned keys and the values (kv_heads heads from
  *               v_from) of row r are stored in row b * capacity + t, in columns from cache_k_from and cache_v_from; rows beyond
  *               capacity are dropped
  * The product t * frequency and its reduction to a turn are exact in integers, cos and sin good to 1e-7.

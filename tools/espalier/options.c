@@ -109,7 +109,7 @@ static const option_row rows[] = {
     {ON_MODEL, 0, "Device", "device", "WHICH", TEXT, AT(device), ANY_TEXT,
      "number as listed by `espalier devices`, part of the name, or UUID (the best one)"},
     {ON_MODEL & ~(unsigned)FOR_MERGE, 0, "Device", "mode", "MODE", CHOICE, AT(mode), 0, 0, "exact|fast",
-     "exact (the default): f32, the same bits on every run; fast: 16-bit weights, the device's fastest kernels"},
+     "exact (the default): f32, the same bits on every run; fast: weights and activations in 16 bits"},
     {ON_MODEL & ~(unsigned)FOR_MERGE, 0, "Device", "dtype", "TYPE", CHOICE, AT(dtype), 0, 0, "f32|f16|bf16",
      "base weights on the device (as stored)"},
     {ON_MODEL, 0, "Device", "limits", "LIST", TEXT, AT(limits), ANY_TEXT,

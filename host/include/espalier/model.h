@@ -13,12 +13,14 @@ typedef struct espl_model espl_model;
 
 typedef enum espl_mode {
     ESPL_MODE_EXACT, /* f32 sums in a fixed order, no cooperative matrix: the same bits on every run on a device */
-    ESPL_MODE_FAST   /* 16-bit weights and the device's fastest kernels; sums, adapters, optimiser in f32 */
+    /* Base weights, activations and key-value cache in f16 or bf16; sums, gradients, adapters, optimiser and logits in f32. */
+    ESPL_MODE_FAST
 } espl_mode;
 
 typedef struct espl_model_params {
     espl_mode mode;
-    /* Base weights on the device: NULL as stored ("F32" for training from random weights), or "f32", "f16", "bf16". */
+    /* Base weights on the device, and in fast mode activations: NULL as stored (fast: f16 where that is f32), or "f32", "f16",
+     * "bf16". Weights that are trained are f32. */
     const char *dtype;
     /* Start from random weights (config.json and the tokenizer are read, weights are not): Linear and embeddings
      * N(0, initializer_range^2), norms 1, biases 0. */
