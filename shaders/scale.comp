@@ -6,12 +6,16 @@
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = SCALE_SPEC_KIND) const uint KIND = SCALE_COLUMNS;
 layout(constant_id = SCALE_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
+layout(constant_id = SCALE_SPEC_X_TYPE) const uint X_TYPE = 0;
+layout(constant_id = SCALE_SPEC_S_TYPE) const uint S_TYPE = 0;
+layout(constant_id = SCALE_SPEC_Y_TYPE) const uint Y_TYPE = 0;
 #include "lib/each.glsl"
 #include "lib/quad.glsl"
+#include "lib/value.glsl"
 
-layout(std430, set = 0, binding = SCALE_BIND_X) restrict readonly buffer scale_x { vec4 x[]; };
-layout(std430, set = 0, binding = SCALE_BIND_S) restrict readonly buffer scale_s { vec4 s[]; };
-layout(std430, set = 0, binding = SCALE_BIND_Y) restrict buffer scale_y { vec4 y[]; };
+VALUE_BUFFER(x, SCALE_BIND_X, restrict readonly)
+VALUE_BUFFER(s, SCALE_BIND_S, restrict readonly)
+VALUE_BUFFER(y, SCALE_BIND_Y, restrict)
 
 // Columns past count are not scaled: a quad may hold both.
 vec4 factor(uint row, uint q)
@@ -21,9 +25,9 @@ vec4 factor(uint row, uint q)
         return vec4(1.0);
     const uint left = push.count - 4 * at;
     const vec4 v = KIND == SCALE_NUMBER    ? vec4(push.number)
-                   : KIND == SCALE_COLUMNS ? s[at]
-                   : KIND == SCALE_ROWS  ? vec4(s[row / push.group_rows * push.s_stride].x)
-                                         : s[row * push.s_stride + at];
+                   : KIND == SCALE_COLUMNS ? VALUE_LOAD(s, S_TYPE, at)
+                   : KIND == SCALE_ROWS    ? vec4(VALUE_LOAD(s, S_TYPE, row / push.group_rows * push.s_stride).x)
+                                           : VALUE_LOAD(s, S_TYPE, row * push.s_stride + at);
     return vec4(v.x, left > 1 ? v.y : 1.0, left > 2 ? v.z : 1.0, left > 3 ? v.w : 1.0);
 }
 
@@ -35,10 +39,10 @@ void main()
             const uint q = each_quad(i), at = row * push.y_stride + q;
             if (q >= quads)
                 break;
-            vec4 v = x[row * push.x_stride + q] * factor(row, q);
+            vec4 v = VALUE_LOAD(x, X_TYPE, row * push.x_stride + q) * factor(row, q);
             if (ACCUMULATE != 0)
-                v += y[at];
-            QUAD_STORE(y, at, v, push.cols - 4 * q)
+                v += VALUE_LOAD(y, Y_TYPE, at);
+            VALUE_STORE(y, Y_TYPE, at, v, push.cols - 4 * q)
         }
     }
 }

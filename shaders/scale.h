@@ -19,7 +19,10 @@
 /* Ids 0-2 local size, 3 TAIL (lib/quad.glsl), 4 ITEMS (lib/each.glsl). */
 #define SCALE_SPEC_KIND 5
 #define SCALE_SPEC_ACCUMULATE 6
-#define SCALE_DS_SPEC_SUM 7 /* 1: x is not there: sums of dy alone */
+#define SCALE_SPEC_X_TYPE 7 /* espl_dtype, as the next two */
+#define SCALE_SPEC_S_TYPE 8
+#define SCALE_SPEC_Y_TYPE 9
+#define SCALE_DS_SPEC_SUM 8 /* 1: x is not there: sums of dy alone */
 
 #ifdef VULKAN
 #define SCALE_U32 uint

@@ -7,17 +7,19 @@ layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = SCALE_SPEC_KIND) const uint KIND = SCALE_COLUMNS;
 layout(constant_id = SCALE_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
 layout(constant_id = SCALE_DS_SPEC_SUM) const uint SUM = 0;
+layout(constant_id = SCALE_SPEC_X_TYPE) const uint X_TYPE = 0;
 #include "lib/quad.glsl"
 #include "lib/reduce.glsl"
+#include "lib/value.glsl"
 
-layout(std430, set = 0, binding = SCALE_DS_BIND_X) restrict readonly buffer scale_x { vec4 x[]; };
+VALUE_BUFFER(x, SCALE_DS_BIND_X, restrict readonly)
 layout(std430, set = 0, binding = SCALE_DS_BIND_DY) restrict readonly buffer scale_dy { vec4 dy[]; };
 layout(std430, set = 0, binding = SCALE_DS_BIND_DS) restrict buffer scale_ds { vec4 ds[]; };
 
 vec4 term(uint row, uint q)
 {
     const vec4 g = dy[row * push.y_stride + push.from + q];
-    return quad_keep(SUM != 0 ? g : g * x[row * push.x_stride + push.from + q], push.count - 4 * q);
+    return quad_keep(SUM != 0 ? g : g * VALUE_LOAD(x, X_TYPE, row * push.x_stride + push.from + q), push.count - 4 * q);
 }
 
 void columns()

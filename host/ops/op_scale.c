@@ -32,9 +32,12 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                              .s_stride = s ? s->stride / 4 : 0,
                              .y_stride = y->stride / 4,
                              .number = at.number};
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.kind, at.accumulate};
+    const uint32_t spec[] = {each.spec[0], 1,        1,        each.spec[3],          each.spec[4],
+                             at.kind,      at.accumulate, x->dtype, s ? s->dtype : 0, y->dtype};
     espl_dispatch dispatch = {.label = node->op->name,
-                              .bind = {[SCALE_BIND_X] = x->span, [SCALE_BIND_S] = s ? s->span : (espl_span){0}, [SCALE_BIND_Y] = y->span},
+                              .bind = {[SCALE_BIND_X] = x->span,
+                                       [SCALE_BIND_S] = s ? s->span : (espl_span){0},
+                                       [SCALE_BIND_Y] = y->span},
                               .bind_count = 3,
                               .push = &push,
                               .push_bytes = sizeof push,
@@ -56,7 +59,7 @@ static espl_status dispatch_ds(espl_device *device, espl_commands *commands, con
                              .x_stride = x->stride / 4,
                              .s_stride = ds->stride / 4,
                              .y_stride = dy->stride / 4};
-    const uint32_t spec[] = {local, 1, 1, count % 4 != 0, 1, at->kind, at->accumulate, sum};
+    const uint32_t spec[] = {local, 1, 1, count % 4 != 0, 1, at->kind, at->accumulate, x->dtype, sum};
     espl_dispatch dispatch = {.label = "scale_ds",
                               .bind = {[SCALE_DS_BIND_X] = x->span,
                                        [SCALE_DS_BIND_DY] = dy->span,
@@ -141,12 +144,12 @@ static espl_tensor *scale_number(espl_graph *graph, const espl_scale *args) {
     const uint32_t rest = args->from < x->cols ? x->cols - args->from : 0;
     const attribute at = {.kind = SCALE_NUMBER, .from = args->from, .count = args->count ? args->count : rest,
                           .number = args->number};
-    if (x->dtype != ESPL_DTYPE_F32 || args->from % 4 || at.count == 0 || at.count > rest)
+    if (!espl_dtype_is_float(x->dtype) || args->from % 4 || at.count == 0 || at.count > rest)
         return espl_graph_fail(graph, espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
                                                 "scale: columns %u to %u of x (%s), which is %u x %u %s", args->from,
                                                 args->from + at.count, x->name, x->rows, x->cols,
                                                 espl_dtype_name(x->dtype)));
-    espl_tensor *y = espl_graph_value(graph, "scale", x->rows, x->cols, ESPL_DTYPE_F32);
+    espl_tensor *y = espl_graph_output(graph, "scale", x->rows, x->cols);
     espl_tensor *in[] = {x, NULL};
     if (!y || espl_graph_node(graph, &espl_op_scale, in, 2, &y, 1, &at, sizeof at) != ESPL_OK) return NULL;
     return y;
@@ -161,15 +164,15 @@ espl_tensor *espl_graph_scale(espl_graph *graph, const espl_scale *args) {
     const bool columns = s->rows == 1 && s->cols == count && (x->rows > 1 || count > 1) && count > 1;
     const bool rows = s->cols == 1 && s->rows && x->rows % s->rows == 0;
     const bool full = s->rows == x->rows && s->cols == count && args->from == 0 && count == x->cols;
-    if (x->dtype != ESPL_DTYPE_F32 || s->dtype != ESPL_DTYPE_F32)
-        return espl_graph_fail(graph, espl_fail(ctx, ESPL_ARGUMENT, "scale: x (%s) is %s and s (%s) is %s, both must be F32",
+    if (!espl_dtype_is_float(x->dtype) || !espl_dtype_is_float(s->dtype))
+        return espl_graph_fail(graph, espl_fail(ctx, ESPL_ARGUMENT, "scale: x (%s) is %s and s (%s) is %s",
                                                 x->name, espl_dtype_name(x->dtype), s->name, espl_dtype_name(s->dtype)));
     if (args->from % 4 || count == 0 || count > rest || !(columns || rows || full))
         return espl_graph_fail(graph, espl_fail(ctx, ESPL_ARGUMENT, "scale: s (%s) of %u x %u for columns %u to %u of x (%s) "
                                                 "of %u x %u", s->name, s->rows, s->cols, args->from, args->from + count,
                                                 x->name, x->rows, x->cols));
     const attribute at = {.kind = columns ? SCALE_COLUMNS : rows ? SCALE_ROWS : SCALE_FULL, .from = args->from, .count = count};
-    espl_tensor *y = espl_graph_value(graph, "scale", x->rows, x->cols, ESPL_DTYPE_F32);
+    espl_tensor *y = espl_graph_output(graph, "scale", x->rows, x->cols);
     espl_tensor *in[] = {x, s};
     if (!y || espl_graph_node(graph, &espl_op_scale, in, 2, &y, 1, &at, sizeof at) != ESPL_OK) return NULL;
     return y;

@@ -1,12 +1,12 @@
 /* Product with factors that are spread over rows or columns:
  *   y[r,c] = x[r,c] * s(r, c - from)  for from <= c < from + n,  x[r,c] for the other columns
- * x       [rows, cols]  f32   read
- * s       f32, read, or NULL: s(r,c) = number; its shape says how it is spread:
+ * x       [rows, cols]  f32 f16 bf16   read
+ * s       f32 f16 bf16, read, or NULL: s(r,c) = number; its shape says how it is spread:
  *         [1, n]        s(r,c) = s[c]                       (n columns from `from`; not both rows and n 1, see below)
  *         [groups, 1]   s(r,c) = s[r / (rows / groups)]     rows a multiple of groups; [1, 1] is one number for all
  *         [rows, n]     s(r,c) = s[r,c]
  * from    a multiple of 4; count: columns n for s of one column, 0: all from `from`
- * result  [rows, cols]  f32
+ * result  [rows, cols]  value
  * Cost:   one dispatch; backward one for x and one or two for s.
  * Fails:  ARGUMENT if shapes or dtypes disagree.
  * Reference: tests/ref/ref_scale.c */
