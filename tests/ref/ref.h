@@ -95,4 +95,14 @@ void ref_cross_entropy(const double *h, const double *w, const double *labels, s
 void ref_scale(const double *x, const double *s, size_t rows, size_t cols, size_t from, size_t count, size_t s_rows,
                size_t s_cols, double *y);
 
+/* before rows of a (each: of its own for every sequence), then the sequence's rows of x. */
+void ref_concat(const double *a, const double *x, size_t batch, size_t before, bool each, size_t rows, size_t x_cols, size_t from,
+                size_t cols, double *y);
+/* rows of each sequence of x from row first, columns from. */
+void ref_slice(const double *x, size_t batch, size_t x_rows, size_t x_cols, size_t first, size_t rows, size_t from, size_t cols,
+               double *y);
+
+/* y[g,c] = mean over the rows r of group g of x[r,c] */
+void ref_mean(const double *x, size_t rows, size_t cols, size_t groups, double *y);
+
 #endif
