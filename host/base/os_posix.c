@@ -1,17 +1,19 @@
 /* The operating system, for Linux, Android, macOS and the BSDs. A replaced file is made durable in the only order that
  * survives a power cut: bytes, fsync, close, rename, fsync of the folder that holds the name. */
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700
 #ifdef __APPLE__
-#define _DARWIN_C_SOURCE /* F_FULLFSYNC */
+#define _DARWIN_C_SOURCE /* F_FULLFSYNC, TIOCGWINSZ */
 #endif
 #include "host/base/os.h"
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <ftw.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -92,7 +94,7 @@ espl_status espl_os_replace_write(espl_context *ctx, espl_replace *replace, cons
     while (bytes) {
         /* Linux writes at most 2 GiB in one call, macOS refuses more. */
         size_t part = bytes < (size_t)1 << 30 ? bytes : (size_t)1 << 30;
-        ssize_t written = write(replace->descriptor, from, part);
+        ssize_t written = write((int)replace->descriptor, from, part);
         if (written < 0 && errno == EINTR) continue;
         if (written < 0) return fail_replace(ctx, replace, "written", errno);
         if (written == 0) return fail_replace(ctx, replace, "written", ENOSPC);
@@ -135,8 +137,8 @@ static void flush_parent(char *path) {
 
 espl_status espl_os_replace_commit(espl_context *ctx, espl_replace *replace) {
     ESPL_TRY(check_open(ctx, replace));
-    if (flush_descriptor(replace->descriptor)) return fail_replace(ctx, replace, "flushed to the disk", errno);
-    int descriptor = replace->descriptor;
+    if (flush_descriptor((int)replace->descriptor)) return fail_replace(ctx, replace, "flushed to the disk", errno);
+    int descriptor = (int)replace->descriptor;
     replace->descriptor = -1;
     if (close(descriptor)) return fail_replace(ctx, replace, "closed", errno);
     if (rename(replace->temporary, replace->path)) return fail_replace(ctx, replace, "replaced", errno);
@@ -149,7 +151,7 @@ espl_status espl_os_replace_commit(espl_context *ctx, espl_replace *replace) {
 void espl_os_replace_finish(espl_context *ctx, espl_replace *replace) {
     /* A zeroed struct has descriptor 0, which is not ours: only with a temporary is something open or on the disk. */
     if (replace->temporary) {
-        if (replace->descriptor >= 0) close(replace->descriptor);
+        if (replace->descriptor >= 0) close((int)replace->descriptor);
         unlink(replace->temporary);
     }
     espl_free(ctx, &replace->temporary);
@@ -166,6 +168,10 @@ espl_status espl_os_write_file(espl_context *ctx, const char *path, const void *
     return status;
 }
 
+FILE *espl_os_append(const char *path) {
+    return fopen(path, "a");
+}
+
 bool espl_os_is_file(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
@@ -174,6 +180,16 @@ bool espl_os_is_file(const char *path) {
 bool espl_os_is_folder(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool espl_os_folder_is_empty(const char *path) {
+    DIR *folder = opendir(path);
+    if (!folder) return true;
+    bool empty = true;
+    for (struct dirent *entry; empty && (entry = readdir(folder)) != NULL;)
+        empty = !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
+    closedir(folder);
+    return empty;
 }
 
 static espl_status make_one_folder(espl_context *ctx, const char *path) {
@@ -199,33 +215,39 @@ espl_status espl_os_make_folder(espl_context *ctx, const char *path) {
     return status;
 }
 
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk) {
+    (void)info, (void)kind, (void)walk;
+    remove(path);
+    return 0;
+}
+
 void espl_os_remove_folder(espl_context *ctx, const char *path) {
     struct stat info;
-    if (lstat(path, &info)) return;
-    if (!S_ISDIR(info.st_mode)) {
-        /* A link to a folder: the link goes, what it points to is not ours. */
-        unlink(path);
-        return;
-    }
-    DIR *folder = opendir(path);
-    if (folder) {
-        for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
-            /* unlinkat refuses folders (and "." and ".."), so only plain files go. */
-            unlinkat(dirfd(folder), entry->d_name, 0);
-        }
-        closedir(folder);
-    }
-    if (rmdir(path)) espl_log(ctx, ESPL_LOG_WARNING, "%s: something in it is left behind", path);
+    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (lstat(path, &info) == 0) espl_log(ctx, ESPL_LOG_WARNING, "%s: something in it is left behind", path);
 }
 
 void espl_os_remove_file(const char *path) {
     unlink(path);
 }
 
-double espl_os_seconds(void) {
+const char *espl_os_file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static double clock_seconds(clockid_t clock) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (clock_gettime(clock, &now)) return 0;
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+double espl_os_seconds(void) {
+    return clock_seconds(CLOCK_MONOTONIC);
+}
+
+double espl_os_thread_seconds(void) {
+    return clock_seconds(CLOCK_THREAD_CPUTIME_ID);
 }
 
 void *espl_os_library_open(const char *name) {
@@ -247,4 +269,45 @@ espl_status espl_os_cache_folder(espl_context *ctx, char **out_path) {
     if (cache && cache[0] == '/') return espl_format(ctx, out_path, "%s/espalier", cache);
     if (home && home[0] == '/') return espl_format(ctx, out_path, "%s/.cache/espalier", home);
     return ESPL_OK;
+}
+
+espl_status espl_os_temporary_folder(espl_context *ctx, char **out_path) {
+    const char *base = getenv("TMPDIR");
+    ESPL_TRY(espl_format(ctx, out_path, "%s/espalier-XXXXXX", base && *base ? base : "/tmp"));
+    if (mkdtemp(*out_path)) return ESPL_OK;
+    espl_status status = fail_errno(ctx, *out_path, "made a folder", errno);
+    espl_free(ctx, out_path);
+    return status;
+}
+
+void espl_os_program_begin(int *in_out_word_count, char ***in_out_words) {
+    (void)in_out_word_count, (void)in_out_words;
+}
+
+unsigned espl_os_terminal_columns(void) {
+    if (!isatty(STDERR_FILENO)) return 0;
+#ifdef TIOCGWINSZ
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+#endif
+    return 80;
+}
+
+static volatile sig_atomic_t stop_asked;
+
+static void on_stop(int number) {
+    (void)number;
+    stop_asked = 1;
+}
+
+void espl_os_catch_stop(void) {
+    /* RESETHAND: the second signal finds the default action. RESTART: file writes in progress are finished. */
+    struct sigaction action = {.sa_handler = on_stop, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool espl_os_stop_asked(void) {
+    return stop_asked != 0;
 }

@@ -225,8 +225,8 @@ static espl_status check_index(espl_tensors *set, json_t *weight_map) {
     json_object_foreach(weight_map, tensor, value) {
         const espl_map_entry *entry = espl_map_find(&set->names, tensor, strlen(tensor));
         const char *path = entry ? set->files[set->records[entry->value].file].path : "";
-        const char *slash = strrchr(path, '/'), *name = json_string_value(value);
-        if (strcmp(slash ? slash + 1 : path, name ? name : ""))
+        const char *name = json_string_value(value);
+        if (strcmp(espl_os_file_name(path), name ? name : ""))
             return espl_fail(set->ctx, ESPL_FORMAT, "%s: \"%s\" is not in the file that the index names", set->path,
                              tensor);
     }
@@ -234,8 +234,8 @@ static espl_status check_index(espl_tensors *set, json_t *weight_map) {
 }
 
 static espl_status open_shards(espl_tensors *set, const char *index_path, json_t *weight_map) {
-    const char *tensor, *slash = strrchr(index_path, '/');
-    int folder_bytes = slash ? (int)(slash - index_path + 1) : 0;
+    const char *tensor;
+    const int folder_bytes = (int)(espl_os_file_name(index_path) - index_path);
     espl_map seen = {0};
     espl_status status = ESPL_OK;
     json_t *value;

@@ -297,10 +297,9 @@ static espl_status find_file(espl_context *ctx, const char *path, char **out_fil
 
 /* tokenizer_config.json beside the file; NULL without one. */
 static espl_status load_config(espl_context *ctx, const char *file, json_t **out_config) {
-    const char *slash = strrchr(file, '/');
     char *path;
     *out_config = NULL;
-    ESPL_TRY(espl_format(ctx, &path, "%.*stokenizer_config.json", slash ? (int)(slash - file + 1) : 0, file));
+    ESPL_TRY(espl_format(ctx, &path, "%.*stokenizer_config.json", (int)(espl_os_file_name(file) - file), file));
     espl_status status = espl_os_is_file(path) ? espl_json_load(ctx, path, out_config) : ESPL_OK;
     espl_free(ctx, &path);
     return status;

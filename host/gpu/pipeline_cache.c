@@ -105,8 +105,8 @@ static espl_status save(espl_device *device) {
     cache_header header = {.bytes = bytes, .hash = hash_bytes(data + sizeof header, bytes)};
     memcpy(header.magic, file_magic, sizeof file_magic);
     memcpy(data, &header, sizeof header);
-    ESPL_GOTO(espl_copy_string(ctx, path, (size_t)(strrchr(path, '/') - path), &folder));
-    if (*folder) ESPL_GOTO(espl_os_make_folder(ctx, folder));
+    ESPL_GOTO(espl_copy_string(ctx, path, (size_t)(espl_os_file_name(path) - path), &folder));
+    ESPL_GOTO(espl_os_make_folder(ctx, folder));
     status = espl_os_write_file(ctx, path, data, sizeof header + bytes);
 fail:
     espl_free(ctx, &folder);

@@ -42,10 +42,18 @@ vulkan=$(grep -rlE '#include <vulkan|\bVk[A-Z][A-Za-z]+\b *\*?[a-z_]+[;,)=]' hos
     grep -v '^host/gpu/' | grep -v '^host/include/espalier/device.h$')
 [ -n "$vulkan" ] && { echo "names Vulkan outside of host/gpu: $vulkan"; wrong=1; }
 
-# Only os_<system>.c, system_<system>.c and the GPU's configuration ask the system.
-system=$(grep -rlE '#include <(unistd|fcntl|sys/|dlfcn|windows|pthread|signal)' host adapters tools --include='*.c' --include='*.h' |
-    grep -vE '^(host/base/os_[a-z]+|tools/espalier/system_[a-z]+)\.c$')
+# Only os_<system>.c calls POSIX or Win32, and nothing but it opens or renames files, whose names C takes in the system's
+# own encoding. Everybody else has C11's headers (signals, threads and clocks are the system's) and those of the outside
+# libraries; getopt_long comes with every compiler's library there is a build for.
+standard='assert|complex|ctype|errno|fenv|float|inttypes|iso646|limits|math|setjmp|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|stdnoreturn|string|tgmath|uchar|wchar|wctype'
+libraries='espalier/[a-z]+|jansson|pcre2|utf8proc|vulkan/[a-z_]+|getopt'
+foreign() { # PATTERN: lines of the library and the program that have it, less those of os_<system>.c
+    grep -rnE "$1" host adapters tools --include='*.c' --include='*.h' | grep -vE '^host/base/os_[a-z0-9]+\.c:'
+}
+system=$(foreign '^ *# *include *<' | grep -vE ":#include <($standard|$libraries)\.h>")
+[ -n "$system" ] && { echo "includes what is neither C11 nor a library: $system"; wrong=1; }
+system=$(foreign '_(POSIX|XOPEN|GNU|DARWIN|BSD|DEFAULT)(_C)?_SOURCE|\b(fopen|freopen|remove|rename|tmpfile|tmpnam|system) *\(')
 [ -n "$system" ] && { echo "calls the system directly: $system"; wrong=1; }
-environment=$(grep -rlE '\bgetenv *\(' host adapters --include='*.c' | grep -vE '^host/(gpu/config|base/os_[a-z]+)\.c$')
+environment=$(grep -rlE '\bgetenv *\(' host adapters --include='*.c' | grep -vE '^host/(gpu/config|base/os_[a-z0-9]+)\.c$')
 [ -n "$environment" ] && { echo "reads the environment: $environment"; wrong=1; }
 exit $wrong

@@ -2,7 +2,6 @@
 #include "tools/espalier/bench_matmul.h"
 #include "tools/espalier/console.h"
 #include "tools/espalier/program.h"
-#include "tools/espalier/system.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -74,13 +73,13 @@ static espl_status bench_train(bench *bench) {
     ESPL_TRY(open_trainer(bench));
     ESPL_TRY(espl_trainer_step(bench->trainer, &progress)); /* pages, caches, clocks */
     double values[REPETITIONS_MAX], tokens = (double)bench->context * bench->batch;
-    double begin = espl_os_seconds(), host = system_thread_seconds();
+    double begin = espl_os_seconds(), host = espl_os_thread_seconds();
     for (size_t i = 0; i < bench->repetitions; i++) {
         double step_begin = espl_os_seconds();
         ESPL_TRY(espl_trainer_step(bench->trainer, &progress));
         values[i] = tokens / (espl_os_seconds() - step_begin);
     }
-    double share = (system_thread_seconds() - host) / (espl_os_seconds() - begin);
+    double share = (espl_os_thread_seconds() - host) / (espl_os_seconds() - begin);
     add_row(bench, "train", "tokens/s", values, bench->repetitions, share);
     return ESPL_OK;
 }
@@ -105,13 +104,13 @@ static espl_status read_prompt(bench *bench) {
 static espl_status bench_prompt(bench *bench) {
     ESPL_TRY(open_session(bench));
     ESPL_TRY(read_prompt(bench));
-    double values[REPETITIONS_MAX], begin = espl_os_seconds(), host = system_thread_seconds();
+    double values[REPETITIONS_MAX], begin = espl_os_seconds(), host = espl_os_thread_seconds();
     for (size_t i = 0; i < bench->repetitions; i++) {
         double prompt_begin = espl_os_seconds();
         ESPL_TRY(read_prompt(bench));
         values[i] = bench->context / (espl_os_seconds() - prompt_begin);
     }
-    double share = (system_thread_seconds() - host) / (espl_os_seconds() - begin);
+    double share = (espl_os_thread_seconds() - host) / (espl_os_seconds() - begin);
     add_row(bench, "prompt", "tokens/s", values, bench->repetitions, share);
     return ESPL_OK;
 }
@@ -136,13 +135,13 @@ static espl_status bench_generate(bench *bench) {
         int32_t id = 1;
         ESPL_TRY(read_prompt(bench));
         ESPL_TRY(next_token(bench, &id));
-        double begin = espl_os_seconds(), host_begin = system_thread_seconds();
+        double begin = espl_os_seconds(), host_begin = espl_os_thread_seconds();
         for (int t = 0; t < TOKENS; t++)
             ESPL_TRY(next_token(bench, &id));
         double seconds = espl_os_seconds() - begin;
         values[i] = TOKENS / seconds;
         wall += seconds;
-        host += system_thread_seconds() - host_begin;
+        host += espl_os_thread_seconds() - host_begin;
     }
     add_row(bench, "generate", "tokens/s", values, bench->repetitions, host / wall);
     return ESPL_OK;
@@ -223,10 +222,10 @@ static int run_benches(bench *bench) {
 static int open_bench_model(program *program, options *opts) {
     espl_model_params params = model_params(opts);
     if (opts->model) return open_model(program, &params);
-    char folder[512];
-    char *config = NULL;
-    if (!system_temporary_folder(folder, sizeof folder)) return fail("no temporary folder could be made");
-    espl_status status = espl_format(program->context, &config, "%s/config.json", folder);
+    char *folder, *config = NULL;
+    espl_status status = espl_os_temporary_folder(program->context, &folder);
+    if (status) return fail_status(program, status);
+    status = espl_format(program->context, &config, "%s/config.json", folder);
     if (!status) status = espl_os_write_file(program->context, config, default_config, sizeof default_config - 1);
     int result = status ? fail_status(program, status) : 0;
     opts->model = folder;
@@ -234,7 +233,8 @@ static int open_bench_model(program *program, options *opts) {
     if (!result) result = open_model(program, &params);
     opts->model = NULL;
     espl_free(program->context, &config);
-    system_remove_tree(folder);
+    espl_os_remove_folder(program->context, folder);
+    espl_free(program->context, &folder);
     return result;
 }
 

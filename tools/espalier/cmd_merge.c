@@ -1,11 +1,10 @@
 #include "tools/espalier/program.h"
-#include "tools/espalier/system.h"
 #include <stdio.h>
 
 int cmd_merge(program *program) {
     const options *opts = program->options;
     if (espl_os_is_file(opts->out)) return fail("%s: is a file, a folder is written", opts->out);
-    if (!opts->force && !system_folder_is_empty(opts->out))
+    if (!opts->force && !espl_os_folder_is_empty(opts->out))
         return fail("%s: is not empty; --force writes into it", opts->out);
     /* Merged in f32 whatever the file holds, so that the sum is rounded once. */
     espl_model_params params = {.dtype = "f32"};

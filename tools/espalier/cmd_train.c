@@ -6,7 +6,6 @@
 #include "tools/espalier/console.h"
 #include "tools/espalier/metrics.h"
 #include "tools/espalier/program.h"
-#include "tools/espalier/system.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,7 +33,7 @@ static int check_folder(const training *run) {
     bool has_checkpoint = espl_os_is_folder(run->checkpoint);
     if (espl_os_is_file(opts->out)) return fail("%s: is a file, a folder is written", opts->out);
     if (opts->resume && !has_checkpoint) return fail("%s: there is no checkpoint to resume from", run->checkpoint);
-    if (opts->resume || opts->force || system_folder_is_empty(opts->out)) return 0;
+    if (opts->resume || opts->force || espl_os_folder_is_empty(opts->out)) return 0;
     if (has_checkpoint)
         return fail("%s: holds an earlier run; --resume goes on with it, --force begins anew", opts->out);
     return fail("%s: is not empty; --force writes into it", opts->out);
@@ -167,8 +166,8 @@ static espl_status advance(training *run) {
 static espl_status begin_folder(training *run) {
     program *program = run->program;
     if (!program->options->resume) {
-        system_remove_tree(run->checkpoint);
-        system_remove_tree(run->best);
+        espl_os_remove_folder(program->context, run->checkpoint);
+        espl_os_remove_folder(program->context, run->best);
     }
     ESPL_TRY(espl_os_make_folder(program->context, program->options->out));
     if (program->options->resume) return ESPL_OK;
@@ -245,7 +244,7 @@ static int run_training(training *run) {
     program *program = run->program;
     espl_status status = begin_folder(run);
     while (!status && !espl_trainer_is_done(run->trainer)) {
-        if (system_stop_asked()) return stop(run);
+        if (espl_os_stop_asked()) return stop(run);
         status = advance(run);
     }
     /* A checkpoint of a finished run: the step that changes nothing tells where it stands. */
@@ -284,7 +283,7 @@ int cmd_train(program *program) {
     training run = {.program = program, .validation_loss = NAN, .first_validation_loss = NAN};
     run.began = espl_os_seconds();
     run.metrics.best_loss = INFINITY;
-    system_catch_stop();
+    espl_os_catch_stop();
     progress_begin(&run.line);
     int result = set_up(&run);
     if (!result) {

@@ -1,7 +1,6 @@
 /* See console.h. */
 #include "tools/espalier/console.h"
 #include "host/base/os.h"
-#include "tools/espalier/system.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +10,7 @@
 #define FILE_PAUSE     5.0
 
 void progress_begin(progress_line *line) {
-    *line = (progress_line){.columns = system_terminal_columns(), .shown = -1e9};
+    *line = (progress_line){.columns = espl_os_terminal_columns(), .shown = -1e9};
 }
 
 void progress_show(progress_line *line, bool important, const char *format, ...) {

@@ -129,6 +129,7 @@ static int run_help(int word_count, char **words) {
 
 int main(int word_count, char **words) {
     double started = espl_os_seconds();
+    espl_os_program_begin(&word_count, &words);
     if (word_count < 2) {
         print_overview(stderr);
         return EXIT_USAGE;

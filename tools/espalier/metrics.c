@@ -46,7 +46,7 @@ espl_status metrics_begin(espl_context *ctx, const char *path, uint32_t kept_ste
     if (!status) status = espl_os_write_file(ctx, path, kept.count ? kept.data : "", kept.count);
     espl_bytes_finish(ctx, &kept);
     if (status) return status;
-    out_metrics->file = fopen(path, "a");
+    out_metrics->file = espl_os_append(path);
     if (out_metrics->file) return ESPL_OK;
     return espl_fail(ctx, ESPL_IO, "%s: could not be opened: %s", path, strerror(errno));
 }
