@@ -8,7 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#if defined(__GNUC__)
+#if defined(__MINGW32__) && !defined(__clang__)
+/* Its printf is C's own under -std=c11; the plain name would stand for that of the system's old library. */
+#define ESPL_PRINTF(text, first) __attribute__((__format__(__gnu_printf__, text, first)))
+#elif defined(__GNUC__)
 #define ESPL_PRINTF(text, first) __attribute__((__format__(__printf__, text, first)))
 #else
 #define ESPL_PRINTF(text, first)

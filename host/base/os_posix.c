@@ -159,15 +159,6 @@ void espl_os_replace_finish(espl_context *ctx, espl_replace *replace) {
     *replace = (espl_replace){.descriptor = -1};
 }
 
-espl_status espl_os_write_file(espl_context *ctx, const char *path, const void *data, size_t bytes) {
-    espl_replace replace;
-    ESPL_TRY(espl_os_replace_begin(ctx, path, &replace));
-    espl_status status = espl_os_replace_write(ctx, &replace, data, bytes);
-    if (status == ESPL_OK) status = espl_os_replace_commit(ctx, &replace);
-    espl_os_replace_finish(ctx, &replace);
-    return status;
-}
-
 FILE *espl_os_append(const char *path) {
     return fopen(path, "a");
 }
