@@ -1,4 +1,4 @@
-# Sourced by quickstart and check: packages, building, and saying what happens.
+# Sourced by quickstart, check and cross: packages, building, testing, and saying what happens.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 jobs=$(nproc 2> /dev/null || echo 2)
 
@@ -52,5 +52,29 @@ build() {
     elif ! cmake --build "$folder" --target $targets --parallel "$jobs" > "$folder/build.log" 2>&1; then
         grep -A 20 -m 1 FAILED "$folder/build.log" || tail -n 25 "$folder/build.log"
         return 1
+    fi
+}
+
+attribute() { sed -n "s/.*<testsuite[^>]* $1=\"\\([0-9]*\\)\".*/\\1/p" "$2"; }
+
+# run_tests FOLDER SECONDS CTEST_ARGUMENT...: adds what ctest counts to passed, failed and skipped of the caller
+run_tests() {
+    local where=$1 seconds=$2 report=$1/report.xml
+    shift 2
+    rm -f "$report"
+    timeout "$seconds" ctest --test-dir "$where" --output-on-failure --parallel 2 --output-junit "$report" "$@"
+    local status=$? all bad left
+    if [ ! -s "$report" ]; then
+        failed=$((failed + 1))
+        echo "FAILED: ctest gave no report (status $status; 124: it took longer than $seconds s)"
+        return
+    fi
+    # ctest writes one attribute per line, after a tab.
+    tr '\n\t' '  ' < "$report" > "$report.line"
+    all=$(attribute tests "$report.line") bad=$(attribute failures "$report.line") left=$(attribute skipped "$report.line")
+    passed=$((passed + all - bad - left)) failed=$((failed + bad)) skipped=$((skipped + left))
+    if [ "$all" -eq 0 ] || { [ $status -ne 0 ] && [ "$bad" -eq 0 ]; }; then
+        failed=$((failed + 1))
+        echo "FAILED: ctest ran $all tests and ended with status $status"
     fi
 }
