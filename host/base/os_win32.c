@@ -51,7 +51,8 @@ static espl_status fail_error(espl_context *ctx, const char *path, const char *w
     char reason[3 * ESPL_COUNT(wide)];
     DWORD length = FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL, error, 0, wide,
                                   (DWORD)ESPL_COUNT(wide), NULL);
-    while (length > 0 && wcschr(L"\r\n. ", wide[length - 1])) length--;
+    while (length > 0 && wcschr(L"\r\n. ", wide[length - 1]))
+        length--;
     const int bytes = WideCharToMultiByte(CP_UTF8, 0, wide, (int)length, reason, (int)sizeof reason - 1, NULL, NULL);
     if (bytes <= 0) return espl_fail(ctx, ESPL_IO, "%s: could not be %s: error %lu", path, what, error);
     return espl_fail(ctx, ESPL_IO, "%s: could not be %s: %.*s", path, what, bytes, reason);
@@ -236,7 +237,8 @@ bool espl_os_folder_is_empty(const char *path) {
     HANDLE listing = FindFirstFileW(wide.text, &entry);
     if (listing == INVALID_HANDLE_VALUE) return true;
     bool empty = is_dots(entry.cFileName);
-    while (empty && FindNextFileW(listing, &entry)) empty = is_dots(entry.cFileName);
+    while (empty && FindNextFileW(listing, &entry))
+        empty = is_dots(entry.cFileName);
     FindClose(listing);
     return empty;
 }

@@ -16,7 +16,8 @@ static inline int entries(const char *path) {
     int count = 0;
     DIR *listing = opendir(path);
     if (!listing) return -1;
-    for (struct dirent *entry; (entry = readdir(listing)) != NULL;) count += entry->d_name[0] != '.';
+    for (struct dirent *entry; (entry = readdir(listing)) != NULL;)
+        count += entry->d_name[0] != '.';
     closedir(listing);
     return count;
 }
