@@ -1,41 +1,9 @@
-/* Bottleneck adapters: u = s * U f(D h + d) + u0 on the output of a sub-layer. Houlsby et al. 2019 (both sub-layers), Pfeiffer et
- * al. 2021 (feed-forward only, behind the norm), He et al. 2022 (in parallel to the feed-forward), Steitz & Roth 2024
- * (AdapterPlus). Options, defaults and files are the Adapters library's; its switches are read as its Adapter.pre_forward
- * and post_forward do. Layers of leave_out have none, and below the lowest one nothing is differentiated (AdapterDrop,
- * Rueckle et al. 2021). */
 #include "adapters/bottleneck.h"
 #include "adapters/initial.h"
 #include "adapters/spec.h"
-#include "adapters/targets.h"
-#include "host/ops/op_activation.h"
-#include "host/ops/op_add.h"
-#include "host/ops/op_layernorm.h"
-#include "host/ops/op_matmul.h"
-#include "host/ops/op_scale.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { ATTENTION, MLP, LOCATIONS };
-typedef enum scaling { SCALING_FIXED, SCALING_LEARNED, SCALING_CHANNEL } scaling;
-typedef enum residual { RESIDUAL_OUTPUT, RESIDUAL_SUM, RESIDUAL_INPUT } residual; /* true, "post_add", false */
-
-/* Matrices of one adapter of one block. */
-typedef struct bottleneck {
-    uint32_t width; /* 0: none here */
-    uint32_t down, down_bias, up, up_bias, scaling;
-    uint32_t before[2], after[2]; /* scale and shift of its own norms */
-} bottleneck;
-
-typedef struct bottleneck_state {
-    bool at[LOCATIONS], parallel, norm_before, norm_after, base_before, base_after, residual_inside;
-    residual residual;
-    scaling scaling;
-    float factor, dropout;
-    uint32_t activation;
-    const char *init;
-    bottleneck (*blocks)[LOCATIONS]; /* owned */
-} bottleneck_state;
 
 static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
@@ -43,7 +11,7 @@ static espl_context *context(const espl_adapter *adapter) {
 
 /* ---- Configuration ---- */
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
+espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const char *value) {
     static const espl_spec_row rows[] = {{"rf", "reduction_factor", ESPL_SPEC_NUMBER},
                                          {"activation", "non_linearity", ESPL_SPEC_TEXT},
                                          {"dropout", "dropout", ESPL_SPEC_NUMBER},
@@ -79,7 +47,18 @@ static espl_status complete(espl_adapter *adapter, const bottleneck_preset *pres
                 {"stochastic_depth", json_real(0)},
                 {"inv_adapter", json_null()},
                 {"inv_adapter_reduction_factor", json_null()},
-                {"phm_layer", json_false()},
+                {"phm_layer", json_boolean(preset->phm)},
+                {"phm_dim", json_integer(4)},
+                {"phm_rank", json_integer(1)},
+                {"phm_bias", json_true()},
+                {"learn_phm", json_true()},
+                {"shared_phm_rule", json_true()},
+                {"factorized_phm_rule", json_false()},
+                {"factorized_phm_W", json_true()},
+                {"shared_W_phm", json_false()},
+                {"phm_c_init", json_string("normal")},
+                {"phm_init_range", json_real(1e-4)},
+                {"hypercomplex_nonlinearity", json_string("glorot-uniform")},
                 {"architecture", json_null()}};
     espl_status status = ESPL_OK;
     for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
@@ -90,7 +69,7 @@ static espl_status complete(espl_adapter *adapter, const bottleneck_preset *pres
 }
 
 static espl_status refuse_variants(espl_adapter *adapter) {
-    static const char *const keys[] = {"phm_layer", "use_gating", "inv_adapter", "cross_adapter"};
+    static const char *const keys[] = {"inv_adapter", "cross_adapter"};
     for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
         const json_t *value = json_object_get(adapter->config, keys[i]);
         if (value && !json_is_null(value) && !json_is_false(value))
@@ -130,14 +109,15 @@ static espl_status read_config(espl_adapter *adapter, bottleneck_state *state) {
     const struct {
         const char *key;
         bool *value;
-    } switches[] = {{"mh_adapter", &state->at[ATTENTION]},
-                    {"output_adapter", &state->at[MLP]},
+    } switches[] = {{"mh_adapter", &state->at[BOTTLENECK_ATTENTION]},
+                    {"output_adapter", &state->at[BOTTLENECK_MLP]},
                     {"is_parallel", &state->parallel},
                     {"ln_before", &state->norm_before},
                     {"ln_after", &state->norm_after},
                     {"original_ln_before", &state->base_before},
                     {"original_ln_after", &state->base_after},
-                    {"adapter_residual_before_ln", &state->residual_inside}};
+                    {"adapter_residual_before_ln", &state->residual_inside},
+                    {"use_gating", &state->gated}};
     for (size_t i = 0; i < ESPL_COUNT(switches); i++)
         ESPL_TRY(espl_json_bool(ctx, adapter->config, switches[i].key, false, switches[i].value));
     ESPL_TRY(read_scaling(adapter, state));
@@ -188,7 +168,7 @@ static espl_status width_of(espl_adapter *adapter, uint32_t block, uint32_t *out
 /* The module that has a block's adapters, below the block. */
 static const char *module_name(const espl_adapter *adapter, int location) {
     const bool bert = adapter->model->config.family->bidirectional;
-    return location == ATTENTION ? (bert ? "attention.output" : "attention_adapters") : bert ? "output" : "output_adapters";
+    return location == BOTTLENECK_ATTENTION ? (bert ? "attention.output" : "attention_adapters") : bert ? "output" : "output_adapters";
 }
 
 static espl_status add_matrix(espl_adapter *adapter, const char *module, const char *part, uint32_t rows, uint32_t cols,
@@ -210,17 +190,27 @@ static espl_status add_norm(espl_adapter *adapter, const char *module, const cha
     return add_matrix(adapter, module, part, 1, d, true, &out_index[1]);
 }
 
+static espl_status declare_map(espl_adapter *adapter, const bottleneck_state *state, const char *module, const char *part,
+                               uint32_t in, uint32_t out, espl_phm_map *map) {
+    char *name;
+    ESPL_TRY(espl_format(context(adapter), &name, "%s.%s", module, part));
+    espl_status status = espl_phm_declare(adapter, &state->phm, name, in, out, map);
+    espl_free(context(adapter), &name);
+    return status;
+}
+
 static espl_status declare_one(espl_adapter *adapter, const bottleneck_state *state, const char *module, bottleneck *b) {
-    const uint32_t d = adapter->model->config.hidden, k = b->width;
+    const uint32_t d = adapter->model->config.hidden;
     /* A norm before comes first in the library's list of layers. */
-    const char *weight = state->norm_before ? "adapter_down.1.weight" : "adapter_down.0.weight";
-    const char *bias = state->norm_before ? "adapter_down.1.bias" : "adapter_down.0.bias";
+    const char *down = state->norm_before ? "adapter_down.1" : "adapter_down.0";
     if (state->norm_before) ESPL_TRY(add_norm(adapter, module, "adapter_norm_before", b->before));
-    ESPL_TRY(add_matrix(adapter, module, weight, k, d, false, &b->down));
-    ESPL_TRY(add_matrix(adapter, module, bias, 1, k, true, &b->down_bias));
-    ESPL_TRY(add_matrix(adapter, module, "adapter_up.weight", d, k, false, &b->up));
-    ESPL_TRY(add_matrix(adapter, module, "adapter_up.bias", 1, d, true, &b->up_bias));
+    ESPL_TRY(declare_map(adapter, state, module, down, d, b->width, &b->down));
+    ESPL_TRY(declare_map(adapter, state, module, "adapter_up", b->width, d, &b->up));
     if (state->norm_after) ESPL_TRY(add_norm(adapter, module, "adapter_norm_after", b->after));
+    if (state->gated) {
+        ESPL_TRY(add_matrix(adapter, module, "gate.weight", 1, d, false, &b->gate));
+        ESPL_TRY(add_matrix(adapter, module, "gate.bias", 1, 1, true, &b->gate_bias));
+    }
     if (state->scaling == SCALING_FIXED) return ESPL_OK;
     return add_matrix(adapter, module, "scaling", 1, state->scaling == SCALING_LEARNED ? 1 : d, true, &b->scaling);
 }
@@ -234,9 +224,11 @@ espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_pres
     ESPL_TRY(complete(adapter, preset));
     ESPL_TRY(refuse_variants(adapter));
     ESPL_TRY(read_config(adapter, state));
+    ESPL_TRY(espl_phm_read(adapter, &state->phm));
+    ESPL_TRY(espl_phm_share(adapter, &state->phm));
     ESPL_TRY(espl_new(ctx, layers * sizeof *state->blocks, &state->blocks));
     for (uint32_t block = 0; block < layers; block++) {
-        for (int location = 0; location < LOCATIONS; location++) {
+        for (int location = 0; location < BOTTLENECK_PLACES; location++) {
             bottleneck *b = &state->blocks[block][location];
             char *path, *module = NULL;
             if (state->at[location]) ESPL_TRY(width_of(adapter, block, &b->width));
@@ -254,128 +246,27 @@ espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_pres
 }
 
 /* "bert": N(0, 0.02^2); "houlsby": N(0, 0.01^2) cut at two deviations; "mam_adapter": U(+-1/sqrt(in)), up 0. */
-static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
+espl_status espl_bottleneck_initialise(espl_adapter *adapter, uint64_t seed) {
     const bottleneck_state *state = adapter->state;
     espl_store *store = &adapter->store;
     for (size_t i = 0; i < store->entry_count; i++) {
         const espl_entry *e = &store->entries[i];
         const bool up = strstr(e->name, ".adapter_up.") != NULL;
+        bool done;
+        ESPL_TRY(espl_phm_initialise(adapter, &state->phm, e, seed, &done));
+        if (done) continue;
         if (strstr(e->name, ".scaling") || (e->vector && strstr(e->name, "_norm_") && strstr(e->name, ".weight")))
             ESPL_TRY(espl_initial_constant(store, e, 1));
         if (e->vector || (up && strcmp(state->init, "mam_adapter") == 0)) continue;
-        if (strcmp(state->init, "bert") == 0) ESPL_TRY(espl_initial_normal(store, e, seed, 0.02f));
+        if (strcmp(state->init, "bert") == 0 || strstr(e->name, ".gate.")) ESPL_TRY(espl_initial_normal(store, e, seed, 0.02f));
         else if (strcmp(state->init, "houlsby") == 0) ESPL_TRY(espl_initial_truncated(store, e, seed, 0.01f));
         else ESPL_TRY(espl_initial_uniform(store, e, seed, 1 / sqrtf((float)store->matrices[e->matrix].cols)));
     }
     return ESPL_OK;
 }
 
-/* ---- Use ---- */
-
-static espl_tensor *leaf(espl_builder *builder, const espl_adapter *adapter, uint32_t matrix) {
-    return espl_build_leaf(builder, &adapter->store, matrix);
-}
-
-static espl_tensor *own_norm(espl_builder *builder, const espl_adapter *adapter, const uint32_t norm[2], espl_tensor *x) {
-    return espl_graph_layernorm(builder->graph, &(espl_layernorm){.x = x, .w = leaf(builder, adapter, norm[0]),
-                                                                  .b = leaf(builder, adapter, norm[1]), .eps = 1e-5f});
-}
-
-/* s * U f(D h), dropped out. */
-static espl_tensor *branch(espl_builder *builder, const espl_adapter *adapter, const bottleneck *b, espl_tensor *h) {
-    const bottleneck_state *state = adapter->state;
-    espl_graph *graph = builder->graph;
-    if (state->norm_before) h = own_norm(builder, adapter, b->before, h);
-    h = espl_graph_matmul(graph, &(espl_matmul){.a = h, .b = leaf(builder, adapter, b->down), .orientation = MATMUL_NT,
-                                                .bias = leaf(builder, adapter, b->down_bias)});
-    h = espl_graph_activation(graph, &(espl_activation){.x = h, .kind = state->activation});
-    espl_tensor *u = espl_graph_matmul(graph, &(espl_matmul){.a = h, .b = leaf(builder, adapter, b->up),
-                                                             .orientation = MATMUL_NT,
-                                                             .bias = leaf(builder, adapter, b->up_bias)});
-    if (state->scaling != SCALING_FIXED)
-        u = espl_graph_scale(graph, &(espl_scale){.x = u, .s = leaf(builder, adapter, b->scaling)});
-    else if (state->factor != 1)
-        u = espl_graph_scale(graph, &(espl_scale){.x = u, .number = state->factor});
-    return espl_build_dropout(builder, u, state->dropout);
-}
-
-static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
-    const bottleneck_state *state = adapter->state;
-    const bottleneck *b = &state->blocks[joint->block][joint->site == ESPL_SITE_MLP_OUT];
-    espl_graph *graph = builder->graph;
-    if (!b->width) return y;
-    espl_tensor *h = state->parallel ? joint->x : y, *residual = y;
-    if (!state->parallel && state->base_before) {
-        h = espl_graph_add(graph, &(espl_add_args){y, joint->x});
-        if (state->residual == RESIDUAL_SUM) residual = h;
-        if (joint->norm != ESPL_NORM_PLACE_COUNT) h = espl_build_norm(builder, joint->block, joint->norm, h);
-    }
-    if (!state->parallel && state->residual == RESIDUAL_INPUT) residual = h;
-    espl_tensor *u = branch(builder, adapter, b, h);
-    if (state->residual_inside) u = espl_graph_add(graph, &(espl_add_args){u, residual});
-    if (state->norm_after) u = own_norm(builder, adapter, b->after, u);
-    if (!state->residual_inside) u = espl_graph_add(graph, &(espl_add_args){u, residual});
-    *joint->out_closed = !state->base_after;
-    return u;
-}
-
-static void finish(espl_adapter *adapter) {
+void espl_bottleneck_finish(espl_adapter *adapter) {
     bottleneck_state *state = adapter->state;
     espl_free(context(adapter), &state->blocks);
     espl_free(context(adapter), &adapter->state);
 }
-
-/* ---- The variants: rows of data ---- */
-
-static bool flag(const json_t *config, const char *key) {
-    return json_is_true(json_object_get(config, key));
-}
-
-static bool is_houlsby(const json_t *config) {
-    return flag(config, "mh_adapter") && !flag(config, "is_parallel") && !flag(config, "phm_layer");
-}
-static bool is_pfeiffer(const json_t *config) {
-    const json_t *scaling = json_object_get(config, "scaling");
-    return !flag(config, "mh_adapter") && !flag(config, "is_parallel") && !flag(config, "phm_layer") && !json_is_string(scaling);
-}
-static bool is_parallel(const json_t *config) {
-    return flag(config, "is_parallel") && !json_is_string(json_object_get(config, "scaling"));
-}
-static bool is_scaled_parallel(const json_t *config) {
-    return flag(config, "is_parallel") && json_is_string(json_object_get(config, "scaling"));
-}
-static bool is_plus(const json_t *config) {
-    return !flag(config, "is_parallel") && !flag(config, "phm_layer") && json_is_string(json_object_get(config, "scaling"));
-}
-
-#define VARIANT(id, spec_name, recognised, insertion_form, integration_form, ...)                                            \
-    static espl_status declare_##id(espl_adapter *adapter) {                                                                 \
-        static const bottleneck_preset preset = {__VA_ARGS__};                                                               \
-        return espl_bottleneck_declare(adapter, &preset);                                                                    \
-    }                                                                                                                        \
-    const espl_method espl_method_##id = {.name = spec_name,                                                                 \
-                                          .architecture = "bottleneck",                                                      \
-                                          .recognise = recognised,                                                           \
-                                          .properties = {.intra = ESPL_INTRA_DENSE,                                          \
-                                                         .adapted = ESPL_ADAPTED_ADDITION,                                   \
-                                                         .input = ESPL_INPUT_HIDDEN,                                         \
-                                                         .insertion = insertion_form,                                        \
-                                                         .integration = integration_form,                                    \
-                                                         .sites = 1u << ESPL_SITE_ATTENTION_OUT | 1u << ESPL_SITE_MLP_OUT},  \
-                                          .set = set,                                                                        \
-                                          .declare = declare_##id,                                                           \
-                                          .initialise = initialise,                                                          \
-                                          .join = join,                                                                      \
-                                          .finish = finish};
-
-VARIANT(houlsby, "houlsby", is_houlsby, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, .attention = true,
-        .base_after = true, .residual_before = true, .reduction = 16, .activation = "swish", .init = "bert", .factor = 1)
-VARIANT(pfeiffer, "pfeiffer", is_pfeiffer, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, .base_before = true,
-        .base_after = true, .residual_before = true, .reduction = 16, .activation = "relu", .init = "bert", .factor = 1)
-VARIANT(parallel, "parallel", is_parallel, ESPL_INSERTION_PARALLEL, ESPL_INTEGRATION_SCALED_ADDITION, .parallel = true,
-        .base_after = true, .residual_before = true, .reduction = 2, .activation = "relu", .init = "mam_adapter", .factor = 4)
-VARIANT(scaled_parallel, "scaled_parallel", is_scaled_parallel, ESPL_INSERTION_PARALLEL, ESPL_INTEGRATION_SCALED_ADDITION,
-        .parallel = true, .base_after = true, .residual_before = true, .reduction = 2, .activation = "relu",
-        .init = "mam_adapter", .scaling = "learned")
-VARIANT(adapterplus, "adapterplus", is_plus, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_SCALED_ADDITION, .base_before = true,
-        .reduction = 96, .activation = "gelu", .init = "houlsby", .scaling = "channel")

@@ -1,21 +1,58 @@
-/* What the variants of bottleneck adapters differ in; the names are the Adapters library's configuration keys, shortened. */
+/* Bottleneck adapters: u = s * U f(D h + d) + u0 on the output of a sub-layer. Houlsby et al. 2019 (both sub-layers), Pfeiffer et
+ * al. 2021 (feed-forward only, behind the norm), He et al. 2022 (in parallel to the feed-forward), Steitz & Roth 2024
+ * (AdapterPlus), Karimi Mahabadi et al. 2021 (Compacter: D and U are sums of Kronecker products). Options, defaults and files are
+ * the Adapters library's; its switches are read as its Adapter.pre_forward and post_forward do.
+ *   bottleneck.c           configuration, declaring, initial values
+ *   bottleneck_join.c      operators
+ *   bottleneck_variants.c  the methods: rows of data
+ *   phm.c                  Compacter's maps */
 #ifndef ESPL_BOTTLENECK_H
 #define ESPL_BOTTLENECK_H
 
-#include "host/model/adapter.h"
+#include "adapters/phm.h"
 
+/* What the variants differ in; the names are the library's configuration keys, shortened. */
 typedef struct bottleneck_preset {
     bool attention;   /* mh_adapter: also after the attention */
     bool parallel;    /* is_parallel: reads the sub-layer's input */
     bool base_before; /* original_ln_before */
     bool base_after;  /* original_ln_after */
     bool residual_before; /* residual_before_ln */
+    bool phm;         /* phm_layer */
     int reduction;
     const char *activation, *init;
     const char *scaling; /* "learned", "channel", or NULL: factor */
     double factor;
 } bottleneck_preset;
 
+enum { BOTTLENECK_ATTENTION, BOTTLENECK_MLP, BOTTLENECK_PLACES };
+typedef enum bottleneck_scaling { SCALING_FIXED, SCALING_LEARNED, SCALING_CHANNEL } bottleneck_scaling;
+/* residual_before_ln: true, "post_add", false. */
+typedef enum bottleneck_residual { RESIDUAL_OUTPUT, RESIDUAL_SUM, RESIDUAL_INPUT } bottleneck_residual;
+
+/* Matrices of one adapter of one block. */
+typedef struct bottleneck {
+    uint32_t width; /* 0: none here */
+    espl_phm_map down, up; /* dense or sums of Kronecker products */
+    uint32_t scaling, gate, gate_bias;
+    uint32_t before[2], after[2]; /* scale and shift of its own norms */
+} bottleneck;
+
+typedef struct bottleneck_state {
+    bool at[BOTTLENECK_PLACES], parallel, norm_before, norm_after, base_before, base_after, residual_inside, gated;
+    bottleneck_residual residual;
+    bottleneck_scaling scaling;
+    float factor, dropout;
+    uint32_t activation;
+    const char *init;
+    espl_phm_options phm;
+    bottleneck (*blocks)[BOTTLENECK_PLACES]; /* owned */
+} bottleneck_state;
+
+espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const char *value);
 espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_preset *preset);
+espl_status espl_bottleneck_initialise(espl_adapter *adapter, uint64_t seed);
+espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
+void espl_bottleneck_finish(espl_adapter *adapter);
 
 #endif

@@ -41,6 +41,8 @@ static const life lives[] = {
     {"llama_lora", "parallel", false, false},
     {"gpt2_lora", "scaled_parallel:rf=7,activation=gelu", false, false},
     {"llama_lora", "adapterplus:rf=5", true, false},
+    {"llama_lora", "compacter:rf=3", false, false}, /* its maps start at 1e-4 and below */
+    {"gpt2_lora", "compacter++:rf=5", false, false},
     {"gpt2_lora", "adalink:r=4,links=a+b,dropout=0", false, false},
 };
 

@@ -105,4 +105,8 @@ void ref_slice(const double *x, size_t batch, size_t x_rows, size_t x_cols, size
 /* y[g,c] = mean over the rows r of group g of x[r,c] */
 void ref_mean(const double *x, size_t rows, size_t cols, size_t groups, double *y);
 
+/* H = sum of A_i (x) left_i right_i; right NULL: left is W. */
+void ref_phm(const double *rule, const double *left, const double *right, size_t n, size_t in, size_t out, size_t rank,
+             double *h);
+
 #endif

@@ -6,12 +6,14 @@ from places import Sublayers
 
 DEFAULTS = dict(mh_adapter=False, output_adapter=True, original_ln_before=False, original_ln_after=True, residual_before_ln=True,
                 adapter_residual_before_ln=False, ln_before=False, ln_after=False, is_parallel=False, scaling=1.0,
-                use_gating=False, leave_out=[], dropout=0.0, init_weights="bert", phm_layer=False, architecture=None)
+                use_gating=False, leave_out=[], dropout=0.0, init_weights="bert", phm_layer=False, phm_dim=4, phm_rank=1, shared_phm_rule=True,
+                factorized_phm_W=True, architecture=None)
 PFEIFFER = dict(original_ln_before=True, non_linearity="relu", reduction_factor=4)
 HOULSBY = dict(mh_adapter=True, non_linearity="swish", reduction_factor=3)
 PARALLEL = dict(is_parallel=True, non_linearity="relu", reduction_factor=2, scaling=4.0, init_weights="mam_adapter")
 PLUS = dict(original_ln_before=True, original_ln_after=False, residual_before_ln=False, non_linearity="gelu", reduction_factor=5,
             scaling="channel", init_weights="houlsby")
+COMPACTER = dict(mh_adapter=True, non_linearity="gelu", reduction_factor=3, phm_layer=True)
 ACTIVATIONS = dict(relu=torch.relu, swish=torch.nn.functional.silu, gelu=torch.nn.functional.gelu, tanh=torch.tanh)
 
 
@@ -27,10 +29,11 @@ class Bottleneck:
 
     def __init__(self, config, d, k):
         self.config = config
-        shapes = {"adapter_up.weight": (d, k), "adapter_up.bias": (d,)}
         first = 1 if config["ln_before"] else 0
         self.down = f"adapter_down.{first}"
-        shapes.update({f"{self.down}.weight": (k, d), f"{self.down}.bias": (k,)})
+        shapes = {**self.map_shapes(self.down, d, k), **self.map_shapes("adapter_up", k, d)}
+        if config["use_gating"]:
+            shapes.update({"gate.weight": (1, d), "gate.bias": (1,)})
         for place in ("before", "after"):
             if config[f"ln_{place}"]:
                 shapes.update({f"adapter_norm_{place}.weight": (d,), f"adapter_norm_{place}.bias": (d,)})
@@ -43,6 +46,23 @@ class Bottleneck:
             noise = torch.randn_like(p)
             yield name, p, 1 + 0.2 * noise if name == "scaling" or ("norm" in name and name.endswith("weight")) else 0.3 * noise
 
+    def map_shapes(self, name, inputs, outputs):
+        c = self.config
+        if not c["phm_layer"]:
+            return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+        n, r = c["phm_dim"], c["phm_rank"]
+        shapes = {f"{name}.W_left": (n, inputs // n, r), f"{name}.W_right": (n, r, outputs // n)} if c["factorized_phm_W"] \
+            else {f"{name}.W": (n, inputs // n, outputs // n)}
+        rule = {} if c["shared_phm_rule"] else {f"{name}.phm_rule": (n, n, n)}
+        return {**shapes, **rule, f"{name}.b": (outputs,)}
+
+    def map(self, name, x):
+        if not self.config["phm_layer"]:
+            return x @ self.p[f"{name}.weight"].T + self.p[f"{name}.bias"]
+        rule = self.rule if self.config["shared_phm_rule"] else self.p[f"{name}.phm_rule"]
+        w = torch.bmm(self.p[f"{name}.W_left"], self.p[f"{name}.W_right"]) if self.config["factorized_phm_W"] else self.p[f"{name}.W"]
+        return x @ sum(torch.kron(a, b) for a, b in zip(rule, w)) + self.p[f"{name}.b"]
+
     def norm(self, place, x):
         return torch.nn.functional.layer_norm(x, x.shape[-1:], self.p[f"adapter_norm_{place}.weight"],
                                               self.p[f"adapter_norm_{place}.bias"], 1e-5)
@@ -50,8 +70,7 @@ class Bottleneck:
     def branch(self, h):
         if self.config["ln_before"]:
             h = self.norm("before", h)
-        h = ACTIVATIONS[self.config["non_linearity"]](h @ self.p[f"{self.down}.weight"].T + self.p[f"{self.down}.bias"])
-        u = h @ self.p["adapter_up.weight"].T + self.p["adapter_up.bias"]
+        u = self.map("adapter_up", ACTIVATIONS[self.config["non_linearity"]](self.map(self.down, h)))
         return u * self.p["scaling"] if "scaling" in self.p else u * self.config["scaling"]
 
     def __call__(self, o, x, norm):
@@ -67,6 +86,9 @@ class Bottleneck:
         if not c["is_parallel"] and c["residual_before_ln"] is False:
             residual = h
         y = self.branch(h)
+        if c["use_gating"]:
+            gate = torch.sigmoid(h @ self.p["gate.weight"].T + self.p["gate.bias"])
+            y = y * gate.mean(1, keepdim=True)
         if c["adapter_residual_before_ln"]:
             y = y + residual
         if c["ln_after"]:
@@ -81,11 +103,16 @@ class Bottleneck:
 def attach(model, config):
     config = config["config"]
     made, places = {}, Sublayers(model)
+    n = config["phm_dim"]
+    rule = torch.nn.Parameter(torch.zeros(n, n, n, dtype=torch.float64))
+    if config["phm_layer"] and config["shared_phm_rule"]:
+        made[f"{places.prefix}shared_parameters.a.phm_rule"] = (rule, 0.5 * torch.randn_like(rule))
     for layer in range(places.count):
         k = width(config, layer, model.config.hidden_size)
         for place in ("attention", "mlp"):
             if k and config["mh_adapter" if place == "attention" else "output_adapter"]:
                 adapter = Bottleneck(config, model.config.hidden_size, k)
+                adapter.rule = rule
                 places.replace(layer, place, adapter)
                 made.update({f"{places.path(layer, place)}.adapters.a.{n}": (p, v) for n, p, v in adapter.values()})
     return made
@@ -113,4 +140,10 @@ CASES = [
     case("parallel_llama", 2104, "llama_lora", PARALLEL),
     case("scaled_parallel_gpt2", 2105, "gpt2_lora", PARALLEL, scaling="learned"),
     case("adapterplus_llama", 2106, "llama_lora", PLUS),
+    case("compacter_llama", 2107, "llama_lora", COMPACTER),
+    case("compacter_pp_gpt2", 2108, "gpt2_lora", COMPACTER, mh_adapter=False, original_ln_before=True, phm_rank=2, phm_dim=2,
+         reduction_factor=4, shared_phm_rule=False),
+    case("compacter_dense", 2109, "llama_lora", COMPACTER, phm_dim=3, factorized_phm_W=False, reduction_factor=8),
+    case("gated_llama", 2110, "llama_lora", PFEIFFER, use_gating=True),
+    case("width_1", 2111, "llama_lora", HOULSBY, reduction_factor=48, mh_adapter=False),
 ]

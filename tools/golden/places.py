@@ -11,6 +11,7 @@ class Sublayers:
         self.blocks = getattr(inner, "layers", None) or inner.h
         self.paths = {i: n for n, m in model.named_modules() for i, b in enumerate(self.blocks) if m is b}
         self.count = len(self.blocks)
+        self.prefix = self.paths[0].split("layers.")[0].split("h.0")[0]
         self.inputs = {}
 
     def path(self, layer, place):

@@ -1,0 +1,64 @@
+#include "adapters/bottleneck.h"
+#include "host/ops/op_activation.h"
+#include "host/ops/op_add.h"
+#include "host/ops/op_layernorm.h"
+#include "host/ops/op_matmul.h"
+#include "host/ops/op_mean.h"
+#include "host/ops/op_scale.h"
+
+static espl_tensor *leaf(espl_builder *builder, const espl_adapter *adapter, uint32_t matrix) {
+    return espl_build_leaf(builder, &adapter->store, matrix);
+}
+
+static espl_tensor *own_norm(espl_builder *builder, const espl_adapter *adapter, const uint32_t norm[2], espl_tensor *x) {
+    return espl_graph_layernorm(builder->graph, &(espl_layernorm){.x = x, .w = leaf(builder, adapter, norm[0]),
+                                                                  .b = leaf(builder, adapter, norm[1]), .eps = 1e-5f});
+}
+
+/* One number per sequence: the mean over its tokens of sigmoid(w . h + c). */
+static espl_tensor *gate(espl_builder *builder, const espl_adapter *adapter, const bottleneck *b, espl_tensor *h) {
+    espl_graph *graph = builder->graph;
+    espl_tensor *g = espl_graph_matmul(graph, &(espl_matmul){.a = h, .b = leaf(builder, adapter, b->gate),
+                                                             .orientation = MATMUL_NT,
+                                                             .bias = leaf(builder, adapter, b->gate_bias)});
+    g = espl_graph_activation(graph, &(espl_activation){.x = g, .kind = ACTIVATION_SIGMOID});
+    return espl_graph_mean(graph, &(espl_mean){.x = g, .groups = builder->batch});
+}
+
+/* s * U f(D h), dropped out, gated. */
+static espl_tensor *branch(espl_builder *builder, const espl_adapter *adapter, const bottleneck *b, espl_tensor *h) {
+    const bottleneck_state *state = adapter->state;
+    espl_graph *graph = builder->graph;
+    espl_tensor *u = state->norm_before ? own_norm(builder, adapter, b->before, h) : h;
+    u = espl_phm_apply(builder, adapter, &b->down, u);
+    u = espl_graph_activation(graph, &(espl_activation){.x = u, .kind = state->activation});
+    u = espl_phm_apply(builder, adapter, &b->up, u);
+    if (state->scaling != SCALING_FIXED)
+        u = espl_graph_scale(graph, &(espl_scale){.x = u, .s = leaf(builder, adapter, b->scaling)});
+    else if (state->factor != 1)
+        u = espl_graph_scale(graph, &(espl_scale){.x = u, .number = state->factor});
+    u = espl_build_dropout(builder, u, state->dropout);
+    if (!state->gated) return u;
+    return espl_graph_scale(graph, &(espl_scale){.x = u, .s = gate(builder, adapter, b, h)});
+}
+
+espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint,
+                                  espl_tensor *y) {
+    const bottleneck_state *state = adapter->state;
+    const bottleneck *b = &state->blocks[joint->block][joint->site == ESPL_SITE_MLP_OUT];
+    espl_graph *graph = builder->graph;
+    if (!b->width) return y;
+    espl_tensor *h = state->parallel ? joint->x : y, *residual = y;
+    if (!state->parallel && state->base_before) {
+        h = espl_graph_add(graph, &(espl_add_args){y, joint->x});
+        if (state->residual == RESIDUAL_SUM) residual = h;
+        if (joint->norm != ESPL_NORM_PLACE_COUNT) h = espl_build_norm(builder, joint->block, joint->norm, h);
+    }
+    if (!state->parallel && state->residual == RESIDUAL_INPUT) residual = h;
+    espl_tensor *u = branch(builder, adapter, b, h);
+    if (state->residual_inside) u = espl_graph_add(graph, &(espl_add_args){u, residual});
+    if (state->norm_after) u = own_norm(builder, adapter, b->after, u);
+    if (!state->residual_inside) u = espl_graph_add(graph, &(espl_add_args){u, residual});
+    *joint->out_closed = !state->base_after;
+    return u;
+}
