@@ -130,16 +130,6 @@ static espl_status read_affix(espl_context *ctx, const json_t *object, const cha
     return *text ? espl_copy_string(ctx, text, strlen(text), out_text) : ESPL_OK;
 }
 
-static espl_status read_byte_ids(espl_context *ctx, bpe *state, const espl_vocabulary *vocabulary) {
-    ESPL_TRY(espl_new(ctx, 256 * sizeof *state->byte_ids, &state->byte_ids));
-    for (unsigned byte = 0; byte < 256; byte++) {
-        static const char digits[] = "0123456789ABCDEF";
-        const char piece[] = {'<', '0', 'x', digits[byte / 16], digits[byte % 16], '>'};
-        state->byte_ids[byte] = espl_vocabulary_model_id(vocabulary, piece, sizeof piece);
-    }
-    return ESPL_OK;
-}
-
 static espl_status read_fields(espl_context *ctx, bpe *state, const json_t *object, espl_vocabulary *vocabulary) {
     json_t *table, *merges;
     double dropout;
@@ -157,7 +147,7 @@ static espl_status read_fields(espl_context *ctx, bpe *state, const json_t *obje
     ESPL_TRY(read_affix(ctx, object, "continuing_subword_prefix", &state->prefix));
     ESPL_TRY(read_affix(ctx, object, "end_of_word_suffix", &state->suffix));
     ESPL_TRY(espl_vocabulary_read(ctx, vocabulary, table));
-    if (byte_fallback) ESPL_TRY(read_byte_ids(ctx, state, vocabulary));
+    if (byte_fallback) ESPL_TRY(espl_byte_pieces(ctx, vocabulary, &state->byte_ids));
     state->unknown_id = ESPL_NO_TOKEN;
     if (state->unknown)
         state->unknown_id = espl_vocabulary_model_id(vocabulary, state->unknown, strlen(state->unknown));
@@ -202,8 +192,9 @@ espl_status espl_bpe_create_from_lines(espl_context *ctx, const char *lines, siz
     return status;
 }
 
-const char *espl_bpe_unknown(const void *state) {
-    return ((const bpe *)state)->unknown;
+static uint32_t unknown(const void *opaque, const espl_vocabulary *vocabulary) {
+    const bpe *state = opaque;
+    return state->unknown ? espl_vocabulary_id(vocabulary, state->unknown, strlen(state->unknown)) : ESPL_NO_TOKEN;
 }
 
 /* ---- encoding ---- */
@@ -337,4 +328,5 @@ static espl_status encode(espl_context *ctx, void *opaque, const espl_vocabulary
     return ESPL_OK;
 }
 
-const espl_token_model espl_model_bpe = {.type = "BPE", .read = read, .encode = encode, .destroy = destroy};
+const espl_token_model espl_model_bpe = {
+    .type = "BPE", .read = read, .encode = encode, .destroy = destroy, .unknown = unknown};

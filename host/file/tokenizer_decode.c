@@ -175,6 +175,44 @@ static espl_status metaspace(stage at, const espl_step *step, memory *memory, co
     return status;
 }
 
+static espl_status read_wordpiece(espl_context *ctx, espl_step *step, const json_t *object) {
+    ESPL_TRY(espl_step_text(ctx, step, object, "prefix"));
+    return espl_json_bool(ctx, object, "cleanup", true, &step->clean_text);
+}
+
+/* In place: each pair's first becomes its second, which is shorter, one pair after the other. */
+static void clean_up(char *text, size_t *in_out_bytes) {
+    static const char *const pairs[][2] = {
+        {" .", "."},     {" ?", "?"},      {" !", "!"},           {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
+        {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"},    {" 've", "'ve"}, {" 're", "'re"},
+    };
+    for (size_t p = 0; p < ESPL_COUNT(pairs); p++) {
+        const size_t from = strlen(pairs[p][0]), to = strlen(pairs[p][1]), bytes = *in_out_bytes;
+        size_t kept = 0;
+        for (size_t at = 0; at < bytes;) {
+            const bool found = bytes - at >= from && memcmp(text + at, pairs[p][0], from) == 0;
+            if (found) memmove(text + kept, pairs[p][1], to);
+            else text[kept] = text[at];
+            kept += found ? to : 1;
+            at += found ? from : 1;
+        }
+        *in_out_bytes = kept;
+    }
+}
+
+/* A piece with the prefix goes on with the word before, any other begins one. */
+static espl_status wordpiece(stage at, const espl_step *step, memory *memory, const char *text, size_t bytes) {
+    espl_bytes made = {0};
+    const bool goes_on = bytes >= step->text_bytes && !memcmp(text, step->text, step->text_bytes);
+    const size_t skip = memory->pieces && goes_on ? step->text_bytes : 0;
+    espl_status status = espl_bytes_append(at.ctx, &made, " ", memory->pieces && !goes_on ? 1 : 0);
+    if (status == ESPL_OK) status = espl_bytes_append(at.ctx, &made, text + skip, bytes - skip);
+    if (status == ESPL_OK && step->clean_text) clean_up(made.data, &made.count);
+    if (status == ESPL_OK) status = feed_next(at, made.data, made.count);
+    espl_bytes_finish(at.ctx, &made);
+    return status;
+}
+
 static espl_status byte_level_flush(stage at, memory *memory, bool at_end) {
     espl_bytes text = {0};
     size_t count = memory->held.count, ready = 0;
@@ -212,11 +250,12 @@ static espl_status byte_level(stage at, const espl_step *step, memory *memory, c
 
 /* ---- the list ---- */
 
-enum { ROW_BYTE_LEVEL, ROW_REPLACE, ROW_BYTE_FALLBACK, ROW_FUSE, ROW_STRIP, ROW_METASPACE };
+enum { ROW_BYTE_LEVEL, ROW_REPLACE, ROW_BYTE_FALLBACK, ROW_FUSE, ROW_STRIP, ROW_METASPACE, ROW_WORDPIECE };
 static const espl_step_row rows[] = {
     [ROW_BYTE_LEVEL] = {"ByteLevel", NULL}, [ROW_REPLACE] = {"Replace", read_replace},
     [ROW_BYTE_FALLBACK] = {"ByteFallback", NULL}, [ROW_FUSE] = {"Fuse", NULL},
     [ROW_STRIP] = {"Strip", read_strip}, [ROW_METASPACE] = {"Metaspace", espl_step_metaspace},
+    [ROW_WORDPIECE] = {"WordPiece", read_wordpiece},
 };
 static const struct {
     decode_step *step;
@@ -230,6 +269,7 @@ static const struct {
     [ROW_FUSE] = {fuse, NULL, true, false},
     [ROW_STRIP] = {strip, NULL, false, false},
     [ROW_METASPACE] = {metaspace, NULL, false, true},
+    [ROW_WORDPIECE] = {wordpiece, NULL, false, true},
 };
 
 espl_status espl_decoders_read(espl_context *ctx, espl_steps *steps, const json_t *object) {
@@ -248,6 +288,14 @@ espl_status espl_decoders_read(espl_context *ctx, espl_steps *steps, const json_
 espl_status espl_decoders_add_byte_level(espl_context *ctx, espl_steps *steps) {
     espl_step *step;
     return espl_steps_add(ctx, steps, ROW_BYTE_LEVEL, &step);
+}
+
+espl_status espl_decoders_add_wordpiece(espl_context *ctx, espl_steps *steps, const char *prefix) {
+    espl_step *step;
+    ESPL_TRY(espl_steps_add(ctx, steps, ROW_WORDPIECE, &step));
+    step->text_bytes = strlen(prefix);
+    step->clean_text = true;
+    return espl_copy_string(ctx, prefix, step->text_bytes, &step->text);
 }
 
 espl_status espl_decoders_add_sentencepiece(espl_context *ctx, espl_steps *steps, uint32_t strip_count) {

@@ -1,6 +1,7 @@
 /* The parts of a tokenizer, in the order in which text passes them:
  *
  *   text -> added tokens cut out -> normalizers -> added tokens cut out -> splitters -> model -> template -> ids
+ *   (a pair of texts, and texts that come as words, take this way one by one up to the template)
  *   ids -> pieces -> decoders -> text
  *
  * Normalizers, splitters and decoders are flat lists of steps; each list has a table of the names it knows. A model is
@@ -74,6 +75,7 @@ typedef struct espl_step {
     uint32_t start, stop;        /* counts of Strip */
     uint32_t options;            /* of utf8proc */
     bool invert, prefix_space, split, left, right, eager;
+    bool clean_text, chinese, strip_accents, lowercase; /* of BertNormalizer */
 } espl_step;
 
 typedef struct espl_steps {
@@ -111,6 +113,11 @@ espl_status espl_normalizers_read(espl_context *ctx, espl_steps *steps, const js
 espl_status espl_normalize(espl_context *ctx, const espl_steps *steps, const char *text, size_t bytes,
                            espl_bytes *scratch, espl_bytes *out, bool *in_out_first);
 
+/* "precompiled_charsmap" of SentencePiece, see tokenizer_charsmap.c: base64 into step->text, checked. */
+espl_status espl_charsmap_read(espl_context *ctx, espl_step *step, const json_t *object);
+espl_status espl_charsmap_apply(espl_context *ctx, const espl_step *step, const char *text, size_t bytes,
+                                espl_bytes *out);
+
 typedef struct espl_span {
     size_t begin, end;
     bool first; /* begins where the whole input begins */
@@ -141,6 +148,8 @@ int espl_byte_level_byte(uint32_t code);
 typedef struct espl_decoder espl_decoder;
 espl_status espl_decoders_read(espl_context *ctx, espl_steps *steps, const json_t *object);
 espl_status espl_decoders_add_byte_level(espl_context *ctx, espl_steps *steps);
+/* Pieces with the prefix join the word before them. */
+espl_status espl_decoders_add_wordpiece(espl_context *ctx, espl_steps *steps, const char *prefix);
 /* What SentencePiece does: spaces back, bytes one character at a time, one text, and `strip` leading spaces away, but
  * not from its sign for an unknown piece. */
 extern const char espl_sentencepiece_unknown[];
@@ -165,14 +174,17 @@ typedef struct espl_token_model {
     espl_status (*encode)(espl_context *ctx, void *state, const espl_vocabulary *vocabulary, const char *text,
                           size_t bytes, espl_ids *out_ids);
     void (*destroy)(espl_context *ctx, void **state);
+    /* The unknown token, ESPL_NO_TOKEN without one; NULL: the file says it elsewhere. */
+    uint32_t (*unknown)(const void *state, const espl_vocabulary *vocabulary);
 } espl_token_model;
-extern const espl_token_model espl_model_bpe, espl_model_sentencepiece;
+extern const espl_token_model espl_model_bpe, espl_model_sentencepiece, espl_model_unigram, espl_model_wordpiece;
+
+/* 256 ids of the pieces <0x00> .. <0xFF>; ESPL_NO_TOKEN where there is none. */
+espl_status espl_byte_pieces(espl_context *ctx, const espl_vocabulary *vocabulary, uint32_t **out_ids);
 
 /* BPE for the vocabulary read before; merges are the lines of merges.txt. */
 espl_status espl_bpe_create_from_lines(espl_context *ctx, const char *lines, size_t bytes,
                                        const espl_vocabulary *vocabulary, void **out_state);
-/* The model's unknown token, or NULL. */
-const char *espl_bpe_unknown(const void *state);
 
 /* ---- added tokens ---- */
 
@@ -204,6 +216,47 @@ bool espl_added_next(const espl_added *added, const espl_added_set *set, const c
                      size_t *in_out_from, size_t done, size_t *out_begin, size_t *out_end, uint32_t *out_id);
 void espl_added_finish(espl_context *ctx, espl_added *added);
 
+/* ---- around the text ---- */
+
+typedef struct espl_template_part {
+    uint32_t id;      /* a special token; ESPL_NO_TOKEN: the text itself */
+    uint8_t sequence; /* which text, 0 or 1 */
+    uint8_t type;
+} espl_template_part;
+
+typedef struct espl_template {
+    espl_template_part *parts; /* owned; none: the texts one after the other, the second of type 1 */
+    size_t count, capacity;
+} espl_template;
+espl_status espl_template_add(espl_context *ctx, espl_template *template, espl_template_part part);
+/* "post_processor" of tokenizer.json: templates for one text and for two. */
+espl_status espl_templates_read(espl_context *ctx, espl_template templates[2], const json_t *object);
+
+/* The conventions that a class of transformers has and its files do not tell: tokens by their role, what goes around
+ * texts, and where the numbers of a SentencePiece file lie. */
+typedef enum espl_role {
+    ESPL_ROLE_BOS, ESPL_ROLE_EOS, ESPL_ROLE_UNK, ESPL_ROLE_SEP, ESPL_ROLE_PAD, ESPL_ROLE_CLS, ESPL_ROLE_MASK,
+    ESPL_ROLE_COUNT
+} espl_role;
+typedef struct espl_family_tokens {
+    const char *roles[ESPL_ROLE_COUNT]; /* NULL: none */
+    /* Roles and texts A and B, each with ":1" for type 1: "cls A sep B:1 sep:1". NULL: nothing goes around. */
+    const char *single, *pair;
+    bool mask_takes_space; /* in front of it */
+} espl_family_tokens;
+typedef struct espl_tokenizer_family {
+    const char *model_type; /* of config.json */
+    const char *class_name; /* of tokenizer_config.json, without "Fast" */
+    const espl_family_tokens *tokens;
+    bool fairseq;        /* <s>, <pad>, </s>, <unk>, then the pieces of the file behind its first three */
+    bool albert;         /* quotes, accents and case are taken away in front of the model */
+    uint32_t extra_ids;  /* of T5, behind the pieces of the file, the last first */
+} espl_tokenizer_family;
+/* From "tokenizer_class" of tokenizer_config.json or of config.json, else from its "model_type"; either may be NULL.
+ * NULL if none is known. *out_class (may be NULL): the name that was there. */
+const espl_tokenizer_family *espl_family_find(const json_t *config, const json_t *model_config, const char **out_class);
+extern const espl_tokenizer_family espl_family_bert, espl_family_xlm_roberta;
+
 /* ---- all of it ---- */
 
 struct espl_tokenizer {
@@ -212,26 +265,38 @@ struct espl_tokenizer {
     espl_added added;
     espl_steps normalizers, splitters, decoders;
     const espl_token_model *model;
-    void *state;               /* owned, of the model */
-    espl_ids prefix, suffix;   /* around one text */
+    void *state;                         /* owned, of the model */
+    espl_template templates[2];          /* around one text, around two */
+    const espl_tokenizer_family *family; /* static, or NULL */
+    const char *class_name;              /* borrowed, while loading: what the files name; or NULL */
     uint32_t bos, eos, unk, pad;
     /* Reused between calls. */
     espl_bytes clean, normal, scratch, decoded;
     espl_pieces pieces, pieces_scratch;
-    espl_ids ids;
+    espl_ids ids, words;           /* of the texts, and the word of each */
+    espl_ids whole, whole_words;   /* with the template */
+    espl_bytes types, special;
     espl_decoder *decoder;
 };
+/* Appends what one text is to t->ids, without the template. */
+espl_status espl_tokenizer_encode_text(espl_tokenizer *t, const char *text, size_t bytes);
 
-/* Each fills a zeroed tokenizer; config is tokenizer_config.json or NULL. */
+/* Each fills a zeroed tokenizer; config is tokenizer_config.json or NULL; the family is set. */
 espl_status espl_tokenizer_read_json(espl_tokenizer *tokenizer, const json_t *root);
 espl_status espl_tokenizer_read_gpt2(espl_tokenizer *tokenizer, json_t *vocabulary, const char *merges, size_t bytes,
                                      const json_t *config);
 espl_status espl_tokenizer_read_sentencepiece(espl_tokenizer *tokenizer, const void *model, size_t bytes,
                                               const json_t *config);
-/* "added_tokens_decoder" of tokenizer_config.json, for files that have no list of their own. */
+/* The lines of a vocab.txt. */
+espl_status espl_tokenizer_read_wordpiece(espl_tokenizer *tokenizer, const char *lines, size_t bytes,
+                                          const json_t *config);
+/* "added_tokens_decoder" of tokenizer_config.json, for files that have no list of their own; and, where that file is,
+ * the tokens that it or the family names. */
 espl_status espl_tokenizer_read_added(espl_tokenizer *tokenizer, const json_t *config);
-/* bos, eos, unk and pad as config names them. */
+/* bos, eos, unk and pad as config names them, or the family. */
 espl_status espl_tokenizer_read_special(espl_tokenizer *tokenizer, const json_t *config);
+/* The templates of the family; without one those that add_bos_token and add_eos_token ask for. */
+espl_status espl_tokenizer_read_around(espl_tokenizer *tokenizer, const json_t *config, bool add_bos, bool add_eos);
 /* A tokenizer from the bytes of a tokenizer.json; name is for messages. */
 espl_status espl_tokenizer_create_json(espl_context *ctx, const void *text, size_t bytes, const char *name,
                                        espl_tokenizer **out_tokenizer);

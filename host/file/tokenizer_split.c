@@ -251,14 +251,23 @@ static espl_status metaspace(espl_context *ctx, const espl_step *step, espl_piec
     return step->split ? cut_all(ctx, step, pieces, scratch) : ESPL_OK;
 }
 
+/* What BERT calls a word: no space in it, and each symbol on its own. */
+static espl_status bert(espl_context *ctx, const espl_step *step, espl_pieces *pieces, espl_pieces *scratch) {
+    const espl_step spaces = {.test = espl_char_is_space, .behavior = ESPL_SPLIT_REMOVED};
+    const espl_step symbols = {.test = espl_char_is_punctuation, .behavior = ESPL_SPLIT_ISOLATED};
+    (void)step;
+    ESPL_TRY(cut_all(ctx, &spaces, pieces, scratch));
+    return cut_all(ctx, &symbols, pieces, scratch);
+}
+
 static const espl_step_row rows[] = {
     {"ByteLevel", read_byte_level}, {"Split", read_split},
     {"Digits", read_digits},        {"Punctuation", read_punctuation},
     {"Whitespace", read_whitespace}, {"WhitespaceSplit", read_whitespace_split},
-    {"Metaspace", read_metaspace},
+    {"Metaspace", read_metaspace},   {"BertPreTokenizer", NULL},
 };
 static splitter *const functions[ESPL_COUNT(rows)] = {
-    byte_level, cut_all, cut_all, cut_all, cut_all, cut_all, metaspace,
+    byte_level, cut_all, cut_all, cut_all, cut_all, cut_all, metaspace, bert,
 };
 
 espl_status espl_splitters_read(espl_context *ctx, espl_steps *steps, const json_t *object) {

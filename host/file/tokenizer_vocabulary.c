@@ -65,6 +65,16 @@ const char *espl_vocabulary_piece(const espl_vocabulary *vocabulary, uint32_t id
     return espl_map_key(map, token->place - 1);
 }
 
+espl_status espl_byte_pieces(espl_context *ctx, const espl_vocabulary *vocabulary, uint32_t **out_ids) {
+    ESPL_TRY(espl_new(ctx, 256 * sizeof **out_ids, out_ids));
+    for (unsigned byte = 0; byte < 256; byte++) {
+        static const char digits[] = "0123456789ABCDEF";
+        const char piece[] = {'<', '0', 'x', digits[byte / 16], digits[byte % 16], '>'};
+        (*out_ids)[byte] = espl_vocabulary_model_id(vocabulary, piece, sizeof piece);
+    }
+    return ESPL_OK;
+}
+
 void espl_vocabulary_finish(espl_context *ctx, espl_vocabulary *vocabulary) {
     espl_map_finish(ctx, &vocabulary->pieces);
     espl_map_finish(ctx, &vocabulary->added);

@@ -102,6 +102,14 @@ static void gpt2_cases(void **state) {
     (void)state;
     check_cases("data/tokenizers/gpt2-vocab.json", "gpt2", false, false);
 }
+static void bert_cases(void **state) {
+    (void)state;
+    check_cases("data/tokenizers/bert-uncased-vocab.txt", "bert", false, false);
+}
+static void bert_gguf(void **state) {
+    (void)state;
+    check_gguf("data/tokenizers/bert-uncased-vocab.txt", "ggml-vocab-bert-bge");
+}
 static void llama_cases(void **state) {
     (void)state;
     check_cases("data/tokenizers/llama-tokenizer.model", "llama", false, false);
@@ -213,6 +221,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gpt2_cases),         cmocka_unit_test(llama_cases), cmocka_unit_test(t5_cases),
         cmocka_unit_test(tinystories_cases),  cmocka_unit_test(gpt2_gguf),   cmocka_unit_test(llama_gguf),
+        cmocka_unit_test(bert_cases),         cmocka_unit_test(bert_gguf),
         cmocka_unit_test(tinystories_golden), cmocka_unit_test(there_and_back),
         cmocka_unit_test(sentencepiece_allocation),
     };
