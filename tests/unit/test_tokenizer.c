@@ -123,6 +123,44 @@ static void added(void **state) {
     unit_finish(&heap, ctx);
 }
 
+#define CHARSMAP(text) "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"" text "\"}"
+#define PLACE(name) "{\"Sequence\":{\"id\":\"" name "\"}}"
+#define TEMPLATES(single, pair) \
+    "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":" single ",\"pair\":" pair ",\"special_tokens\":{}}"
+#define BERT "{\"type\":\"BertProcessing\",\"cls\":[\"a\",0],\"sep\":[\"b\",1]}"
+
+/* What the goldens of test_tokenizer_families.c do not reach. */
+static void texts(void **state) {
+    (void)state;
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    static const char json[] = "{\"post_processor\":" BERT "," MODEL(UNKNOWN) "}";
+    static const char *const words[] = {"a", "", "bc"};
+    espl_tokenizer *t;
+    espl_encoding made;
+    unit_ok(ctx, espl_tokenizer_create_json(ctx, json, sizeof json - 1, "t.json", &t));
+    espl_texts texts = {.text = "a", .text_bytes = 1, .max_tokens = 1, .add_special = true};
+    unit_fails(ctx, espl_tokenizer_encode_texts(t, &texts, &made), ESPL_ARGUMENT, "at most 1 tokens");
+    assert_null(made.ids);
+    texts.max_tokens = 2;
+    unit_ok(ctx, espl_tokenizer_encode_texts(t, &texts, &made));
+    assert_int_equal(made.count, 2);
+    texts.words = words;
+    unit_fails(ctx, espl_tokenizer_encode_texts(t, &texts, &made), ESPL_ARGUMENT, "both a text and words");
+    texts = (espl_texts){.words = words, .word_count = 3, .max_tokens = 2};
+    unit_ok(ctx, espl_tokenizer_encode_texts(t, &texts, &made));
+    assert_int_equal(made.count, 2);
+    assert_true(made.ids[1] == 1 && made.words[0] == 0 && made.words[1] == 2 && made.special[0] == 0);
+    espl_tokenizer_destroy(&t);
+    check_ids(ctx, "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",-1],[\"b\",-1],[\"ab\",-2],[\"?\",0]],\"unk_id\":3}}",
+              "abxyab", false, "2 3 2"); /* of equal sums the one whose last piece is longest */
+    check_ids(ctx, "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0,\"##b\":1,\"[UNK]\":2},"
+                   "\"max_input_chars_per_word\":3}}", "abb", false, "0 1 1");
+    check_ids(ctx, "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"a\":0,\"##b\":1,\"[UNK]\":2},"
+                   "\"max_input_chars_per_word\":3}}", "abbb", false, "2");
+    unit_finish(&heap, ctx);
+}
+
 static void refused(void **state) {
     (void)state;
     static const struct {
@@ -130,10 +168,20 @@ static void refused(void **state) {
         espl_status status;
         const char *part;
     } cases[] = {
-        {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", ESPL_UNSUPPORTED, "t.json: the model \"WordPiece\""},
-        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", ESPL_UNSUPPORTED, "the model \"Unigram\""},
-        {"{\"normalizer\":{\"type\":\"Precompiled\"}," MODEL("") "}", ESPL_UNSUPPORTED,
-         "the normalizer \"Precompiled\""},
+        {"{\"model\":{\"type\":\"WordLevel\",\"vocab\":{}}}", ESPL_UNSUPPORTED, "t.json: the model \"WordLevel\""},
+        {"{\"model\":{\"type\":\"WordPiece\",\"vocab\":[]}}", ESPL_FORMAT, "\"vocab\""},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",1],[\"b\"]]}}", ESPL_FORMAT, "piece 1 of the vocabulary"},
+        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",1]],\"unk_id\":1}}", ESPL_FORMAT, "\"unk_id\" is 1"},
+        {"{\"normalizer\":{\"type\":\"Precompiled\"}," MODEL("") "}", ESPL_FORMAT, "\"precompiled_charsmap\" is missing"},
+        {"{" CHARSMAP("AAA") "," MODEL("") "}", ESPL_FORMAT, "3 letters"},
+        {"{" CHARSMAP("A.AA") "," MODEL("") "}", ESPL_FORMAT, "at letter 1"},
+        {"{" CHARSMAP("") "," MODEL("") "}", ESPL_FORMAT, "0 bytes of trie in 0"},
+        {"{" CHARSMAP("CAAAAAAAAAA=") "," MODEL("") "}", ESPL_FORMAT, "8 bytes of trie in 4"},
+        {"{" TEMPLATES("[]", "[]") "," MODEL("") "}", ESPL_UNSUPPORTED, "\"single\" has 0 places"},
+        {"{" TEMPLATES("[" PLACE("A") "]", "[" PLACE("A") "]") "," MODEL("") "}", ESPL_UNSUPPORTED,
+         "\"pair\" has 1 places for the text and 0"},
+        {"{\"post_processor\":{\"type\":\"Sequence\",\"processors\":[" BERT "," BERT "]}," MODEL("") "}", ESPL_UNSUPPORTED,
+         "second template, BertProcessing"},
         {"{\"normalizer\":{\"type\":\"Nmt\"}," MODEL("") "}", ESPL_UNSUPPORTED, "the normalizer \"Nmt\""},
         {"{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," MODEL("") "}", ESPL_UNSUPPORTED,
          "the pre_tokenizer \"Uni"},
@@ -292,7 +340,7 @@ static void allocation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(models),   cmocka_unit_test(parts),    cmocka_unit_test(added),
-                                       cmocka_unit_test(refused),  cmocka_unit_test(decoding),
+                                       cmocka_unit_test(texts), cmocka_unit_test(refused),  cmocka_unit_test(decoding),
                                            cmocka_unit_test(allocation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
