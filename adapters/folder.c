@@ -87,8 +87,9 @@ static espl_status written_config(espl_adapter *adapter, json_t **out_config) {
 
 /* ---- Tensors ---- */
 
-static const char *weights_file(const espl_adapter *adapter) {
-    return adapter->library ? "adapter.safetensors" : "adapter_model.safetensors";
+/* Without suffix: .safetensors is written, that or .bin read. */
+static const char *weights_stem(const espl_adapter *adapter) {
+    return adapter->library ? "adapter" : "adapter_model";
 }
 
 /* Other names of an entry: files of before PEFT 0.15 lack ".base_layer"; the Adapters library writes some without the
@@ -112,7 +113,7 @@ espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder) 
     espl_context *ctx = adapter->model->ctx;
     char *path;
     espl_tensors *set = NULL;
-    ESPL_TRY(espl_format(ctx, &path, "%s/%s", folder, weights_file(adapter)));
+    ESPL_TRY(espl_format(ctx, &path, "%s/%s", folder, weights_stem(adapter)));
     espl_status status = espl_tensors_open(ctx, path, &set); /* names the path itself */
     if (status != ESPL_OK) {
         espl_free(ctx, &path);
@@ -141,7 +142,7 @@ espl_status espl_adapter_save(espl_adapter *adapter, const char *folder) {
     ESPL_GOTO(written_config(adapter, &config));
     /* Both are on the disk before either takes its place: where they do not fit, the folder stays as it was. */
     ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", config, &file));
-    ESPL_GOTO(espl_format(ctx, &weights, "%s/%s", folder, weights_file(adapter)));
+    ESPL_GOTO(espl_format(ctx, &weights, "%s/%s.safetensors", folder, weights_stem(adapter)));
     ESPL_GOTO(espl_store_save(&adapter->store, weights));
     ESPL_GOTO(espl_os_replace_commit(ctx, &file));
 fail:

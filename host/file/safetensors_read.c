@@ -1,40 +1,10 @@
-/* Reading safetensors, see safetensors.h. Each file is parsed into records, which are then put in the order of their
- * data to see that they cover it exactly. */
-#include "host/base/os.h"
-#include "host/file/json.h"
-#include "host/file/map.h"
-#include "host/file/safetensors.h"
+/* Reading a safetensors file: its header is parsed into records, which are then put in the order of their data to see
+ * that they cover it exactly. */
+#include "host/file/tensors_private.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { HEADER_LIMIT = 100000000, LENGTH_BYTES = 8 };
-
-typedef struct tensor_record {
-    const char *name;       /* borrowed from the header of its file */
-    const char *dtype_text; /* borrowed from the header */
-    const json_t *shape;    /* borrowed from the header */
-    espl_tensor_view view;  /* dtype is valid if usable is OK */
-    uint64_t begin, end;    /* in the data of its file */
-    espl_status usable;     /* UNSUPPORTED dtype, LIMIT for rank or dimension */
-    size_t file;            /* index */
-} tensor_record;
-
-typedef struct tensor_file {
-    espl_mapping mapping;
-    bool mapped;
-    json_t *header; /* owned */
-    char *path;     /* owned */
-} tensor_file;
-
-struct espl_tensors {
-    espl_context *ctx; /* borrowed */
-    char *path;        /* owned; for messages */
-    tensor_file *files;
-    size_t file_count, file_capacity;
-    tensor_record *records;
-    size_t count, capacity;
-    espl_map names; /* to the index of the record */
-};
 
 /* Every dtype the format knows; a size in bits because some are below a byte. */
 static const struct {
@@ -70,21 +40,18 @@ static espl_status read_dtype(espl_tensors *set, const tensor_file *file, const 
 
 static espl_status read_shape(espl_tensors *set, const tensor_file *file, const json_t *object, tensor_record *record,
                               uint32_t bits, uint64_t *out_bytes) {
-    record->shape = json_object_get(object, "shape");
-    if (!json_is_array(record->shape)) return fail_tensor(set, file, record->name, "\"shape\" is not an array");
-    size_t rank = json_array_size(record->shape), total = 1;
-    if (rank > ESPL_TENSOR_RANK_MAX) record->usable = ESPL_LIMIT;
-    record->view.rank = rank > ESPL_TENSOR_RANK_MAX ? 0 : (uint32_t)rank;
-    for (size_t i = 0; i < ESPL_TENSOR_RANK_MAX; i++) record->view.shape[i] = 1;
+    const json_t *list = json_object_get(object, "shape");
+    uint64_t shape[64];
+    size_t total, rank = json_array_size(list);
+    if (!json_is_array(list)) return fail_tensor(set, file, record->name, "\"shape\" is not an array");
+    if (rank > ESPL_COUNT(shape)) return fail_tensor(set, file, record->name, "\"shape\" has more than 64 dimensions");
     for (size_t i = 0; i < rank; i++) {
         int64_t dimension;
-        if (!espl_json_as_i64(json_array_get(record->shape, i), &dimension) || dimension < 0)
+        if (!espl_json_as_i64(json_array_get(list, i), &dimension) || dimension < 0)
             return fail_tensor(set, file, record->name, "\"shape\" holds something else than integers from 0");
-        if ((uint64_t)dimension > SIZE_MAX || !espl_mul(total, (size_t)dimension, &total))
-            return fail_tensor(set, file, record->name, "the product of \"shape\" overflows");
-        if (dimension > UINT32_MAX) record->usable = ESPL_LIMIT;
-        else if (i < ESPL_TENSOR_RANK_MAX) record->view.shape[i] = (uint32_t)dimension;
+        shape[i] = (uint64_t)dimension;
     }
+    ESPL_TRY(espl_tensor_shape(set, file, shape, rank, record, &total));
     size_t all_bits;
     if (!espl_mul(total, bits, &all_bits))
         return fail_tensor(set, file, record->name, "the product of \"shape\" overflows");
@@ -173,8 +140,7 @@ static espl_status read_header(espl_tensors *set, tensor_file *file) {
     return espl_json_parse(set->ctx, bytes + LENGTH_BYTES, (size_t)length, file->path, &file->header);
 }
 
-/* file->mapping is filled; adds its tensors to the set. */
-static espl_status read_file(espl_tensors *set, tensor_file *file) {
+espl_status espl_safetensors_read(espl_tensors *set, tensor_file *file) {
     ESPL_TRY(read_header(set, file));
     ESPL_TRY(check_metadata(set, file));
     size_t length = 0, first = set->count;
@@ -184,208 +150,9 @@ static espl_status read_file(espl_tensors *set, tensor_file *file) {
     json_t *object;
     json_object_foreach(file->header, name, object) {
         if (strcmp(name, "__metadata__") == 0) continue;
-        ESPL_TRY(espl_grow(set->ctx, &set->records, &set->capacity, set->count + 1, sizeof *set->records));
         tensor_record record = {.name = name, .file = (size_t)(file - set->files)};
         ESPL_TRY(read_record(set, file, object, data_bytes, &record));
-        set->records[set->count++] = record;
+        ESPL_TRY(espl_tensors_add(set, &record));
     }
-    ESPL_TRY(check_cover(set, file, first, data_bytes));
-    for (size_t i = first; i < set->count; i++) {
-        bool was_there;
-        const char *key = set->records[i].name;
-        ESPL_TRY(espl_map_add(set->ctx, &set->names, key, strlen(key), (uint32_t)i, &was_there));
-        if (was_there) return fail_tensor(set, file, key, "another file of the set has it as well");
-    }
-    return ESPL_OK;
-}
-
-/* Opens one file into the next place of set->files; path is taken, also on failure. */
-static espl_status add_file(espl_tensors *set, char *path) {
-    espl_status status = espl_grow(set->ctx, &set->files, &set->file_capacity, set->file_count + 1, sizeof *set->files);
-    if (status != ESPL_OK) {
-        espl_free(set->ctx, &path);
-        return status;
-    }
-    tensor_file *file = &set->files[set->file_count++];
-    *file = (tensor_file){.path = path};
-    ESPL_TRY(espl_os_map(set->ctx, path, &file->mapping));
-    file->mapped = true;
-    return read_file(set, file);
-}
-
-/* A shard lies beside its index: nothing in a downloaded folder may point elsewhere. */
-static bool is_plain_name(const char *name) {
-    return name[0] && !strpbrk(name, "/\\:") && strcmp(name, ".") && strcmp(name, "..");
-}
-
-/* Every tensor of the index must come from the file that the index names. */
-static espl_status check_index(espl_tensors *set, json_t *weight_map) {
-    const char *tensor;
-    json_t *value;
-    json_object_foreach(weight_map, tensor, value) {
-        const espl_map_entry *entry = espl_map_find(&set->names, tensor, strlen(tensor));
-        const char *path = entry ? set->files[set->records[entry->value].file].path : "";
-        const char *name = json_string_value(value);
-        if (strcmp(espl_os_file_name(path), name ? name : ""))
-            return espl_fail(set->ctx, ESPL_FORMAT, "%s: \"%s\" is not in the file that the index names", set->path,
-                             tensor);
-    }
-    return ESPL_OK;
-}
-
-static espl_status open_shards(espl_tensors *set, const char *index_path, json_t *weight_map) {
-    const char *tensor;
-    const int folder_bytes = (int)(espl_os_file_name(index_path) - index_path);
-    espl_map seen = {0};
-    espl_status status = ESPL_OK;
-    json_t *value;
-    json_object_foreach(weight_map, tensor, value) {
-        const char *name = json_string_value(value);
-        char *path;
-        bool was_there;
-        if (!name || !is_plain_name(name)) {
-            status = espl_fail(set->ctx, ESPL_FORMAT, "%s: tensor \"%s\" is not in a file beside the index (\"%.80s\")",
-                               index_path, tensor, name ? name : "");
-            goto fail;
-        }
-        ESPL_GOTO(espl_map_add(set->ctx, &seen, name, strlen(name), 0, &was_there));
-        if (was_there) continue;
-        ESPL_GOTO(espl_format(set->ctx, &path, "%.*s%s", folder_bytes, index_path, name));
-        ESPL_GOTO(add_file(set, path));
-    }
-    status = check_index(set, weight_map);
-fail:
-    espl_map_finish(set->ctx, &seen);
-    return status;
-}
-
-static espl_status open_index(espl_tensors *set, const char *path) {
-    json_t *root, *weight_map;
-    ESPL_TRY(espl_json_load(set->ctx, path, &root));
-    espl_status status = espl_json_need(set->ctx, root, "weight_map");
-    if (status == ESPL_OK) status = espl_json_object(set->ctx, root, "weight_map", &weight_map);
-    if (status != ESPL_OK) espl_fail_in(set->ctx, status, "%s", path);
-    else status = open_shards(set, path, weight_map);
-    espl_json_destroy(&root);
-    return status;
-}
-
-static bool has_suffix(const char *text, const char *suffix) {
-    size_t bytes = strlen(text), suffix_bytes = strlen(suffix);
-    return bytes >= suffix_bytes && strcmp(text + bytes - suffix_bytes, suffix) == 0;
-}
-
-static espl_status open_path(espl_tensors *set, const char *path) {
-    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
-    if (espl_os_is_folder(path)) {
-        for (size_t i = 0; i < ESPL_COUNT(names); i++) {
-            char *inside;
-            ESPL_TRY(espl_format(set->ctx, &inside, "%s/%s", path, names[i]));
-            if (!espl_os_is_file(inside)) {
-                espl_free(set->ctx, &inside);
-                continue;
-            }
-            if (i == 0) return add_file(set, inside);
-            espl_status status = open_index(set, inside);
-            espl_free(set->ctx, &inside);
-            return status;
-        }
-        return espl_fail(set->ctx, ESPL_IO, "%s: has neither %s nor %s", path, names[0], names[1]);
-    }
-    if (has_suffix(path, ".index.json")) return open_index(set, path);
-    char *copy;
-    ESPL_TRY(espl_copy_string(set->ctx, path, strlen(path), &copy));
-    return add_file(set, copy);
-}
-
-static espl_status create_set(espl_context *ctx, const char *path, espl_tensors **out_set) {
-    espl_tensors *set;
-    *out_set = NULL;
-    ESPL_TRY(espl_new(ctx, sizeof *set, &set));
-    set->ctx = ctx;
-    espl_status status = espl_copy_string(ctx, path, strlen(path), &set->path);
-    if (status != ESPL_OK) espl_tensors_destroy(&set);
-    *out_set = set;
-    return status;
-}
-
-espl_status espl_tensors_open(espl_context *ctx, const char *path, espl_tensors **out_set) {
-    ESPL_TRY(create_set(ctx, path, out_set));
-    espl_status status = open_path(*out_set, path);
-    if (status != ESPL_OK) espl_tensors_destroy(out_set);
-    return status;
-}
-
-espl_status espl_tensors_open_memory(espl_context *ctx, const void *data, size_t bytes, const char *name,
-                                     espl_tensors **out_set) {
-    espl_status status;
-    ESPL_TRY(create_set(ctx, name, out_set));
-    espl_tensors *set = *out_set;
-    ESPL_GOTO(espl_grow(ctx, &set->files, &set->file_capacity, 1, sizeof *set->files));
-    set->files[set->file_count++] = (tensor_file){.mapping = {.data = data, .bytes = bytes}};
-    ESPL_GOTO(espl_copy_string(ctx, name, strlen(name), &set->files[0].path));
-    ESPL_GOTO(read_file(set, &set->files[0]));
-    return ESPL_OK;
-fail:
-    espl_tensors_destroy(out_set);
-    return status;
-}
-
-void espl_tensors_destroy(espl_tensors **in_out_set) {
-    espl_tensors *set = *in_out_set;
-    if (!set) return;
-    espl_context *ctx = set->ctx;
-    for (size_t i = 0; i < set->file_count; i++) {
-        espl_json_destroy(&set->files[i].header);
-        if (set->files[i].mapped) espl_os_unmap(&set->files[i].mapping);
-        espl_free(ctx, &set->files[i].path);
-    }
-    espl_free(ctx, &set->files);
-    espl_free(ctx, &set->records);
-    espl_map_finish(ctx, &set->names);
-    espl_free(ctx, &set->path);
-    espl_free(ctx, in_out_set);
-}
-
-size_t espl_tensors_count(const espl_tensors *set) {
-    return set->count;
-}
-
-const char *espl_tensors_name(const espl_tensors *set, size_t index) {
-    return index < set->count ? set->records[index].name : "";
-}
-
-espl_status espl_tensors_at(const espl_tensors *set, size_t index, espl_tensor_view *out_view) {
-    *out_view = (espl_tensor_view){0};
-    if (index >= set->count)
-        return espl_fail(set->ctx, ESPL_ARGUMENT, "%s: tensor %zu of %zu was asked for", set->path, index, set->count);
-    const tensor_record *record = &set->records[index];
-    if (record->usable == ESPL_UNSUPPORTED)
-        return espl_fail(set->ctx, ESPL_UNSUPPORTED, "%s: tensor \"%s\" has the dtype %s, which is not supported",
-                         set->path, record->name, record->dtype_text);
-    if (record->usable == ESPL_LIMIT)
-        return espl_fail(set->ctx, ESPL_LIMIT, "%s: tensor \"%s\" has %zu dimensions (at most %d, each below 2^32)",
-                         set->path, record->name, json_array_size(record->shape), ESPL_TENSOR_RANK_MAX);
-    *out_view = record->view;
-    return ESPL_OK;
-}
-
-bool espl_tensors_has(const espl_tensors *set, const char *name) {
-    return espl_map_find(&set->names, name, strlen(name)) != NULL;
-}
-
-espl_status espl_tensors_find(const espl_tensors *set, const char *name, espl_tensor_view *out_view) {
-    const espl_map_entry *entry = espl_map_find(&set->names, name, strlen(name));
-    if (entry) return espl_tensors_at(set, entry->value, out_view);
-    *out_view = (espl_tensor_view){0};
-    return espl_fail(set->ctx, ESPL_FORMAT, "%s: there is no tensor \"%s\"", set->path, name);
-}
-
-const char *espl_tensors_metadata(const espl_tensors *set, const char *key) {
-    for (size_t i = 0; i < set->file_count; i++) {
-        const json_t *metadata = json_object_get(set->files[i].header, "__metadata__");
-        const char *value = json_string_value(json_object_get(metadata, key));
-        if (value) return value;
-    }
-    return NULL;
+    return check_cover(set, file, first, data_bytes);
 }

@@ -53,6 +53,17 @@ fail:
     return status;
 }
 
+espl_status espl_tokenizer_create_vocabulary(espl_context *ctx, const void *lines, size_t bytes, const char *name,
+                                             espl_tokenizer **out_tokenizer) {
+    ESPL_TRY(create(ctx, out_tokenizer));
+    espl_status status = espl_tokenizer_read_wordpiece(*out_tokenizer, lines, bytes, NULL);
+    if (status == ESPL_OK) status = finish_loading(*out_tokenizer);
+    if (status == ESPL_OK) return ESPL_OK;
+    espl_fail_in(ctx, status, "%s", name);
+    espl_tokenizer_destroy(out_tokenizer);
+    return status;
+}
+
 typedef espl_status load_function(espl_tokenizer *t, const char *path, const json_t *config);
 
 static espl_status load_json(espl_tokenizer *t, const char *path, const json_t *config) {

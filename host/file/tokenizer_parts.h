@@ -300,5 +300,8 @@ espl_status espl_tokenizer_read_around(espl_tokenizer *tokenizer, const json_t *
 /* A tokenizer from the bytes of a tokenizer.json; name is for messages. */
 espl_status espl_tokenizer_create_json(espl_context *ctx, const void *text, size_t bytes, const char *name,
                                        espl_tokenizer **out_tokenizer);
+/* And from those of a vocab.txt. */
+espl_status espl_tokenizer_create_vocabulary(espl_context *ctx, const void *lines, size_t bytes, const char *name,
+                                             espl_tokenizer **out_tokenizer);
 
 #endif

@@ -220,7 +220,7 @@ static void sharded(void **state) {
     unit_ok(ctx, espl_tensors_write(ctx, "test_st.shards/3.safetensors", &entry, 1, NULL, 0));
     espl_tensors *set;
     espl_tensor_view view;
-    unit_fails(ctx, espl_tensors_open(ctx, shards, &set), ESPL_IO, "has neither model.safetensors nor");
+    unit_fails(ctx, espl_tensors_open(ctx, shards, &set), ESPL_IO, "has no model.safetensors, no pytorch_model.bin");
     write_text(index_path, INDEX("1.safetensors", "2.safetensors"));
     unit_ok(ctx, espl_tensors_open(ctx, shards, &set));
     assert_int_equal(espl_tensors_count(set), 2);
