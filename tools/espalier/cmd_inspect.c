@@ -1,7 +1,7 @@
 /* espalier inspect: reads headers and configurations, never weights. Builds one JSON description and prints that, or a
  * table made from it, so both say the same. */
 #include "host/file/json.h"
-#include "host/file/safetensors.h"
+#include "host/file/tensors.h"
 #include "tools/espalier/console.h"
 #include "tools/espalier/program.h"
 #include <stdio.h>
@@ -122,7 +122,7 @@ static espl_status describe_folder(espl_context *ctx, const char *folder, json_t
     }
     ESPL_GOTO(describe_config(ctx, config, root));
     if (adapter) {
-        ESPL_GOTO(espl_format(ctx, &tensors, "%s/adapter_model.safetensors", folder));
+        ESPL_GOTO(espl_format(ctx, &tensors, "%s/adapter_model", folder));
     } else {
         describe_tokenizer(ctx, folder, root);
         ESPL_GOTO(find_file(ctx, folder, "model.safetensors", "model.safetensors.index.json", &tensors));

@@ -34,8 +34,13 @@ static const command commands[] = {
     {"merge", FOR_MERGE, "--model DIR --adapter DIR --out DIR [FLAGS]", "write the model with the adapter added in",
      "The result is a model folder of its own, with the tokenizer, that needs no adapter.\n",
      "espalier merge --model models/smol --adapter notes-adapter --out smol-notes\n", cmd_merge},
-    {"inspect", FOR_INSPECT, "PATH [--json]", "what is in a model folder, an adapter folder or a safetensors file",
-     "Reads headers only and needs no GPU.\n",
+    {"convert", FOR_CONVERT, "--model DIR --adapter PATH --to FORMAT --out PATH [FLAGS]", "write an adapter in another format",
+     "From a PEFT folder to a GGUF file for llama.cpp (llama-cli --lora FILE) and back, without rounding. Needs no\n"
+     "GPU, and of the base model its config.json only.\n",
+     "espalier convert --model models/smol --adapter notes-adapter --to gguf --out notes.gguf\n"
+     "espalier convert --model models/smol --adapter notes.gguf --to peft --out notes-adapter\n", cmd_convert},
+    {"inspect", FOR_INSPECT, "PATH [--json]", "what is in a model folder, an adapter folder or a file of tensors",
+     "Reads headers only and needs no GPU. Files: safetensors, PyTorch's .bin, GGUF.\n",
      "espalier inspect models/smol\nespalier inspect notes-adapter/adapter_model.safetensors --json\n", cmd_inspect},
     {"bench", FOR_BENCH, "[train] [prompt] [generate] [first-step] [FLAGS]", "measure speed on this machine",
      "Without names all of them run. Without --model a small Llama with random weights is measured.\n"

@@ -37,6 +37,8 @@ static const option_row rows[] = {
      "PEFT adapter folder; given several times, their changes add up"},
     {FOR_MERGE, FOR_MERGE, "Model", "adapter", "[NAME=]DIR", LIST, AT(adapters), ANY_TEXT,
      "PEFT adapter folder; several are merged in the order given"},
+    {FOR_CONVERT, FOR_CONVERT, "Model", "model", "DIR", TEXT, AT(model), ANY_TEXT, "folder of the base: config.json is read"},
+    {FOR_CONVERT, FOR_CONVERT, "Model", "adapter", "PATH", LIST, AT(adapters), ANY_TEXT, "PEFT folder, or GGUF file"},
     {FOR_TRAIN | FOR_BENCH | FOR_PROBE, 0, "Model", "init", "random", CHOICE, AT(init), 0, 0, "random",
      "start from random weights; the folder then needs config.json (and the tokenizer) only"},
 
@@ -93,6 +95,8 @@ static const option_row rows[] = {
     {FOR_TRAIN, FOR_TRAIN, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT,
      "folder for the adapter (or model), DIR/checkpoint, DIR/best and metrics"},
     {FOR_MERGE, FOR_MERGE, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT, "folder for the merged model, in f32"},
+    {FOR_CONVERT, FOR_CONVERT, "Output", "to", "FORMAT", CHOICE, AT(to), 0, 0, "peft|gguf", "format to write"},
+    {FOR_CONVERT, FOR_CONVERT, "Output", "out", "PATH", TEXT, AT(out), ANY_TEXT, "folder (peft) or file (gguf) to write"},
     {FOR_PROBE, FOR_PROBE, "Output", "out", "FILE", TEXT, AT(out), ANY_TEXT, "safetensors file to write"},
     {FOR_TRAIN, 0, "Output", "metrics", "FILE", TEXT, AT(metrics), ANY_TEXT,
      "one JSON object per step and per validation (DIR/metrics.jsonl)"},
@@ -102,7 +106,7 @@ static const option_row rows[] = {
      "write DIR/checkpoint every N steps too, not at the end only"},
     {FOR_TRAIN, 0, "Output", "resume", NULL, SWITCH, AT(resume), ANY_TEXT,
      "go on from DIR/checkpoint, to the same bits as a run that was never stopped"},
-    {FOR_TRAIN | FOR_MERGE, 0, "Output", "force", NULL, SWITCH, AT(force), ANY_TEXT,
+    {FOR_TRAIN | FOR_MERGE | FOR_CONVERT, 0, "Output", "force", NULL, SWITCH, AT(force), ANY_TEXT,
      "write into a folder that has something in it already"},
     {FOR_BENCH, 0, "Output", "repetitions", "N", U32, AT(repetitions), COUNTING, "measurements per figure (5)"},
 

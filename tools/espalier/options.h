@@ -15,7 +15,8 @@ enum {
     FOR_MERGE = 1 << 4,
     FOR_INSPECT = 1 << 5,
     FOR_BENCH = 1 << 6,
-    FOR_PROBE = 1 << 7
+    FOR_PROBE = 1 << 7,
+    FOR_CONVERT = 1 << 8
 };
 
 #define OPTION_LIST_MAX 64
@@ -28,7 +29,7 @@ typedef struct option_list {
 /* Every string is borrowed from the command line. Zero, NULL or an empty list: not given. */
 typedef struct options {
     const char *model, *data, *out, *prompt, *method, *init, *metrics, *ids, *labels;
-    const char *device, *mode, *dtype, *limits, *cache, *schedule;
+    const char *device, *mode, *dtype, *limits, *cache, *schedule, *to;
     option_list adapters, stops, operands;
     uint64_t seed;
     uint32_t steps, batch, accumulate, context, warmup, eval_every, save_every, max_tokens, top_k, repetitions;

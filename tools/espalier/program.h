@@ -40,6 +40,7 @@ int cmd_train(program *program);
 int cmd_eval(program *program);
 int cmd_generate(program *program);
 int cmd_merge(program *program);
+int cmd_convert(program *program);
 int cmd_inspect(program *program);
 int cmd_bench(program *program);
 int cmd_probe(program *program);

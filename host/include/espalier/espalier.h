@@ -2,6 +2,7 @@
 #ifndef ESPALIER_ESPALIER_H
 #define ESPALIER_ESPALIER_H
 #include <espalier/context.h>
+#include <espalier/convert.h>
 #include <espalier/device.h>
 #include <espalier/model.h>
 #include <espalier/session.h>

@@ -1,0 +1,58 @@
+/* An adapter between two formats: always as PEFT has it, its adapter_config.json and its tensors by PEFT's names. Each
+ * format reads into that and writes from that; a new one is one more row in convert.c. */
+#ifndef ESPL_ADAPTERS_CONVERT_H
+#define ESPL_ADAPTERS_CONVERT_H
+
+#include "host/file/json.h"
+#include "host/file/tensors.h"
+#include <espalier/convert.h>
+
+/* The base, as far as formats differ by it. */
+typedef struct espl_convert_base {
+    const char *folder;     /* borrowed */
+    const char *model_type; /* borrowed from config */
+    uint32_t heads, kv_heads, layers;
+    json_t *config; /* owned */
+} espl_convert_base;
+
+typedef struct espl_loose_adapter {
+    json_t *config;       /* owned; what adapter_config.json holds */
+    espl_tensors *source; /* owned; data of entries may lie in it */
+    espl_tensor_entry *entries; /* owned, and the names in it */
+    void **owned;               /* owned; data of an entry that is not in source, or NULL; one per entry */
+    size_t count, capacity, owned_capacity;
+} espl_loose_adapter;
+/* name is taken, also on failure. heads: 0, or as espl_gguf_permuted_heads says; then the rows are put in llama.cpp's
+ * order, or with `back` from that into the order here. Fails: FORMAT if the rows are not those of so many heads. */
+espl_status espl_loose_add(espl_context *ctx, espl_loose_adapter *adapter, char *name, const espl_tensor_view *view,
+                           uint32_t heads, bool back);
+
+void espl_loose_finish(espl_context *ctx, espl_loose_adapter *adapter);
+
+/* ---- formats ---- */
+
+espl_status espl_gguf_adapter_read(espl_context *ctx, const char *path, const espl_convert_base *base,
+                                   espl_loose_adapter *out);
+espl_status espl_gguf_adapter_write(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
+                                    const char *path);
+
+/* ---- names of llama.cpp ---- */
+
+typedef struct espl_gguf_family {
+    const char *model_type;   /* of config.json */
+    const char *architecture; /* of the GGUF file */
+    bool permuted;            /* rows of q and k are in the order of interleaved rotary pairs */
+    bool fan_in_fan_out;      /* what PEFT notes of the base's linear maps */
+    const char *block;        /* "model.layers." */
+    const char *const (*modules)[2]; /* in a block: name here, name in GGUF; ended by NULL */
+    const char *const (*others)[2];  /* outside of blocks */
+} espl_gguf_family;
+/* NULL if there is none. */
+const espl_gguf_family *espl_gguf_family_find(const char *model_type);
+/* "model.layers.3.self_attn.q_proj" to "blk.3.attn_q" and back; *out_name NULL if the family lacks it. */
+espl_status espl_gguf_name(espl_context *ctx, const espl_gguf_family *family, const char *name, bool back,
+                           char **out_name);
+/* Heads by which the rows of this module, named as in GGUF, are permuted; 0: they are not. */
+uint32_t espl_gguf_permuted_heads(const espl_gguf_family *family, const espl_convert_base *base, const char *gguf_name);
+
+#endif

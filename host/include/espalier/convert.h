@@ -1,0 +1,26 @@
+/* Adapters from one format of files to another. Needs no device, and of the base model its config.json only. */
+#ifndef ESPALIER_CONVERT_H
+#define ESPALIER_CONVERT_H
+
+#include <espalier/context.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct espl_convert_params {
+    const char *adapter; /* what is there: a PEFT folder, or a GGUF file; the format is told by which it is */
+    const char *model;   /* folder of the base: heads and names of its layers differ between formats */
+    const char *to;      /* "peft": out becomes a folder; "gguf": a file that llama.cpp takes with --lora */
+    const char *out;
+} espl_convert_params;
+
+/* LoRA of llama, mistral, qwen2, qwen3 and gpt2. Values are moved and not rounded, so that there and back gives the same
+ * bits. Fails: IO, FORMAT; UNSUPPORTED by name for what the format cannot say: to GGUF these are alpha_pattern, biases,
+ * modules_to_save, DoRA, embeddings, an alpha of 0, and rsLoRA with more than one rank. */
+espl_status espl_adapter_convert(espl_context *context, const espl_convert_params *params);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
