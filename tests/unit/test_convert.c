@@ -1,0 +1,143 @@
+/* espl_adapter_convert on the adapters of tests/golden: to GGUF and back is the same bits, rows of q and k are where
+ * llama.cpp wants them, and what GGUF cannot say is refused. */
+#include "host/base/os.h"
+#include "host/file/json.h"
+#include "host/file/tensors.h"
+#include "tests/unit/unit.h"
+#include <espalier/convert.h>
+
+static const char gguf[] = "test_convert.gguf", back[] = "test_convert_back";
+
+static espl_status convert(espl_context *ctx, const char *name, const char *adapter, const char *to, const char *out) {
+    char model[1024], own[1100];
+    snprintf(model, sizeof model, "%s/%s", ESPL_GOLDEN_DIR, name);
+    snprintf(own, sizeof own, "%s/adapter", model);
+    const espl_convert_params params = {.adapter = adapter ? adapter : own, .model = model, .to = to, .out = out};
+    return espl_adapter_convert(ctx, &params);
+}
+
+static espl_tensors *open_golden(espl_context *ctx, const char *name) {
+    char path[1024];
+    espl_tensors *set;
+    snprintf(path, sizeof path, "%s/%s/adapter/adapter_model", ESPL_GOLDEN_DIR, name);
+    unit_ok(ctx, espl_tensors_open(ctx, path, &set));
+    return set;
+}
+
+static void round_trip(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *architecture, *alpha, *first_target;
+        size_t targets;
+    } cases[] = {
+        {"llama_lora", "llama", "5", "mlp.down_proj", 7},
+        {"gpt2_lora", "gpt2", "6", "attn.c_attn", 4},
+        {"llama_tied_rope_scaling", "llama", "12", "self_attn.q_proj", 2}, /* rsLoRA: 6 times the root of 4 */
+        {"mistral_regex", "llama", "8", "model.layers.0.self_attn.o_proj", 4},
+    };
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_tensors *a = open_golden(ctx, cases[i].name), *b, *file;
+        json_t *config;
+        unit_ok(ctx, convert(ctx, cases[i].name, NULL, "gguf", gguf));
+        unit_ok(ctx, espl_tensors_open(ctx, gguf, &file));
+        assert_string_equal(espl_tensors_metadata(file, "general.type"), "adapter");
+        assert_string_equal(espl_tensors_metadata(file, "adapter.type"), "lora");
+        assert_string_equal(espl_tensors_metadata(file, "general.architecture"), cases[i].architecture);
+        assert_string_equal(espl_tensors_metadata(file, "adapter.lora.alpha"), cases[i].alpha);
+        assert_int_equal(espl_tensors_count(file), espl_tensors_count(a));
+        espl_tensors_destroy(&file);
+        unit_ok(ctx, convert(ctx, cases[i].name, gguf, "peft", back));
+        unit_ok(ctx, espl_tensors_open(ctx, "test_convert_back/adapter_model", &b));
+        assert_int_equal(espl_tensors_count(a), espl_tensors_count(b));
+        for (size_t k = 0; k < espl_tensors_count(a); k++) {
+            espl_tensor_view x, y;
+            unit_ok(ctx, espl_tensors_at(a, k, &x));
+            unit_ok(ctx, espl_tensors_find(b, x.name, &y));
+            assert_true(x.dtype == y.dtype && x.bytes == y.bytes && memcmp(x.shape, y.shape, sizeof x.shape) == 0);
+            assert_memory_equal(x.data, y.data, x.bytes);
+        }
+        unit_ok(ctx, espl_json_load(ctx, "test_convert_back/adapter_config.json", &config));
+        const json_t *targets = json_object_get(config, "target_modules");
+        assert_int_equal(json_array_size(targets), cases[i].targets);
+        assert_string_equal(json_string_value(json_array_get(targets, 0)), cases[i].first_target);
+        json_decref(config);
+        espl_tensors_destroy(&a);
+        espl_tensors_destroy(&b);
+    }
+    unit_finish(&heap, ctx);
+}
+
+/* Heads of 8: value 0 of each head stays, value 4, the other half of the first pair, comes second. */
+static void rows(void **state) {
+    (void)state;
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    espl_tensors *from = open_golden(ctx, "llama_lora"), *to;
+    espl_tensor_view a, b;
+    static const uint32_t order[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+    static const char *const names[][2] = {
+        {"base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight", "blk.1.attn_q.weight.lora_b"},
+        {"base_model.model.model.layers.1.self_attn.k_proj.lora_B.weight", "blk.1.attn_k.weight.lora_b"},
+        {"base_model.model.model.layers.1.self_attn.v_proj.lora_B.weight", "blk.1.attn_v.weight.lora_b"},
+        {"base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight", "blk.1.attn_q.weight.lora_a"},
+    };
+    unit_ok(ctx, convert(ctx, "llama_lora", NULL, "gguf", gguf));
+    unit_ok(ctx, espl_tensors_open(ctx, gguf, &to));
+    for (size_t i = 0; i < ESPL_COUNT(names); i++) {
+        unit_ok(ctx, espl_tensors_find(from, names[i][0], &a));
+        unit_ok(ctx, espl_tensors_find(to, names[i][1], &b));
+        const size_t row_bytes = a.bytes / a.shape[0];
+        for (uint32_t row = 0; row < a.shape[0]; row++) {
+            const uint32_t source = i < 2 ? row / 8 * 8 + order[row % 8] : row;
+            assert_memory_equal(b.data + row * row_bytes, a.data + source * row_bytes, row_bytes);
+        }
+    }
+    espl_tensors_destroy(&from);
+    espl_tensors_destroy(&to);
+    unit_finish(&heap, ctx);
+}
+
+static void refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *part;
+    } cases[] = {
+        {"qwen3_patterns", "no place for the \"alpha_pattern\""},
+        {"qwen2_bias_all", "\"bias\": \"all\""},
+        {"llama_linear_rope", "\"modules_to_save\""},
+    };
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    espl_os_remove_file(gguf);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++)
+        unit_fails(ctx, convert(ctx, cases[i].name, NULL, "gguf", gguf), ESPL_UNSUPPORTED, cases[i].part);
+    assert_false(espl_os_is_file(gguf));
+    unit_fails(ctx, convert(ctx, "llama_lora", NULL, "onnx", gguf), ESPL_ARGUMENT, "(peft, gguf)");
+    unit_fails(ctx, convert(ctx, "llama_lora", "nowhere", "gguf", gguf), ESPL_IO, "nowhere: is neither");
+    unit_ok(ctx, convert(ctx, "llama_lora", NULL, "gguf", gguf));
+    unit_fails(ctx, convert(ctx, "gpt2_lora", gguf, "peft", back), ESPL_FORMAT, "\"general.architecture\" is \"llama\", not \"gpt2\"");
+    unit_finish(&heap, ctx);
+}
+
+static espl_status to_gguf(espl_context *ctx, void *user) {
+    return convert(ctx, user, NULL, "gguf", gguf);
+}
+
+static espl_status to_peft(espl_context *ctx, void *user) {
+    return convert(ctx, user, gguf, "peft", back);
+}
+
+static void allocation(void **state) {
+    (void)state;
+    char name[] = "llama_lora";
+    unit_sweep(to_gguf, name);
+    unit_sweep(to_peft, name);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip), cmocka_unit_test(rows), cmocka_unit_test(refused),
+                                       cmocka_unit_test(allocation)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
