@@ -1,5 +1,4 @@
 #include "tools/espalier/program.h"
-#include "tools/espalier/system.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -7,7 +6,7 @@ int cmd_convert(program *program) {
     const options *opts = program->options;
     if (opts->adapters.count != 1) return fail("one --adapter is converted at a time");
     const espl_convert_params params = {.adapter = opts->adapters.items[0], .model = opts->model, .to = opts->to, .out = opts->out};
-    const bool there = espl_os_is_file(params.out) || (espl_os_is_folder(params.out) && !system_folder_is_empty(params.out));
+    const bool there = espl_os_is_file(params.out) || (espl_os_is_folder(params.out) && !espl_os_folder_is_empty(params.out));
     if (there && !opts->force) return fail("%s: is there already; --force writes over it", params.out);
     espl_status status = espl_adapter_convert(program->context, &params);
     if (status) return fail_status(program, status);
