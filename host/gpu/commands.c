@@ -33,25 +33,36 @@ static void end_label(espl_commands *commands) {
 }
 
 espl_status espl_commands_begin(espl_device *device, const char *name, espl_commands **out_commands) {
+    return espl_commands_begin_as(device, name, ESPL_COMMANDS_OWN, out_commands);
+}
+
+espl_status espl_commands_begin_as(espl_device *device, const char *name, espl_commands_kind kind,
+                                   espl_commands **out_commands) {
     *out_commands = NULL;
     ESPL_TRY(espl_device_alive(device));
     espl_device_collect(device);
     espl_commands *commands;
     ESPL_TRY(espl_new(device->ctx, sizeof *commands, &commands));
+    const bool part = kind == ESPL_COMMANDS_PART;
     commands->device = device;
+    commands->kind = kind;
     commands->milliseconds = -1;
-    commands->profiled = device->profile.on && device->probe.capabilities.timestamps;
+    commands->profiled = !part && device->profile.on && device->probe.capabilities.timestamps;
 
-    const VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                              .commandPool = device->command_pool,
-                                              .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
-                                              .commandBufferCount = 1};
+    const VkCommandBufferAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = device->command_pool,
+        .level = part ? VK_COMMAND_BUFFER_LEVEL_SECONDARY : VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = 1};
+    const VkCommandBufferInheritanceInfo outside = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_INHERITANCE_INFO};
     /* It may be submitted again while an earlier submission of it still runs. */
     const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
-                                            .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT};
+                                            .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT,
+                                            .pInheritanceInfo = &outside};
     espl_status status;
     ESPL_GOTO(espl_copy_string(device->ctx, name, strlen(name), &commands->name));
-    ESPL_GOTO(espl_timer_take(device, &commands->timer));
+    if (kind == ESPL_COMMANDS_TIMED || (device->sliced && !part))
+        ESPL_GOTO(espl_timer_take(device, &commands->timer));
     ESPL_GOTO(espl_device_check(device, device->vk.AllocateCommandBuffers(device->handle, &info, &commands->buffer),
                                 "vkAllocateCommandBuffers"));
     espl_device_label_object(device, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)commands->buffer, name);
@@ -293,11 +304,13 @@ espl_status espl_commands_end(espl_commands *commands) {
     if (commands->timer.pool)
         device->vk.CmdWriteTimestamp(commands->buffer, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, commands->timer.pool,
                                      commands->timer.first + 1);
+    /* Our own commands begin with a barrier; what a host program records after a part does not. */
+    const bool part = commands->kind == ESPL_COMMANDS_PART;
     const VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                                     .srcAccessMask = work_writes,
-                                    .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-    device->vk.CmdPipelineBarrier(commands->buffer, work_stages, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL, 0,
-                                  NULL);
+                                    .dstAccessMask = VK_ACCESS_HOST_READ_BIT | (part ? work_accesses : 0)};
+    device->vk.CmdPipelineBarrier(commands->buffer, work_stages, VK_PIPELINE_STAGE_HOST_BIT | (part ? work_stages : 0),
+                                  0, 1, &memory, 0, NULL, 0, NULL);
     end_label(commands);
     ESPL_TRY(espl_device_check(device, device->vk.EndCommandBuffer(commands->buffer), "vkEndCommandBuffer"));
     commands->ended = true;

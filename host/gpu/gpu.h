@@ -126,8 +126,16 @@ espl_status espl_device_kernel(espl_device *device, const espl_shader *shader, c
  * still running. It keeps copies of push constants; spans must outlive it. */
 typedef struct espl_commands espl_commands;
 
+typedef enum espl_commands_kind {
+    ESPL_COMMANDS_OWN,   /* for espl_submit */
+    ESPL_COMMANDS_TIMED, /* the same, and timed also where submissions are not sliced */
+    ESPL_COMMANDS_PART   /* for espl_commands_append, never submitted by itself */
+} espl_commands_kind;
+
 /* name is copied and becomes the debug label. */
 espl_status espl_commands_begin(espl_device *device, const char *name, espl_commands **out_commands);
+espl_status espl_commands_begin_as(espl_device *device, const char *name, espl_commands_kind kind,
+                                   espl_commands **out_commands);
 
 typedef struct espl_dispatch {
     const espl_kernel *kernel;
@@ -155,10 +163,21 @@ uint32_t espl_commands_dispatch_count(const espl_commands *commands);
 /* Barriers derived between dispatches, copies and fills; those at begin and end are not counted. */
 uint32_t espl_commands_barrier_count(const espl_commands *commands);
 /* Milliseconds of the newest finished run, negative if none was measured: before the first, without timestamps, and on
- * a software driver that was not asked for slices. */
+ * a software driver that was not asked for slices, unless they were begun as TIMED. */
 double espl_commands_milliseconds(espl_commands *commands);
 /* Freed when nothing submitted still uses it. Takes and clears; NULL is accepted; also before end. */
 void espl_commands_destroy(espl_commands **commands);
+
+/* ---- A host program's command buffer ---- */
+
+/* Puts ended commands of kind PART into a command buffer (a VkCommandBuffer of primary level, recording, outside of a
+ * render pass) of the host whose device was imported. They begin with a barrier from compute and transfer writes to
+ * compute and transfer accesses, and end with one to those and to the host. Allocates nothing. They and their spans must
+ * live until the host's submissions of it are done, of which nothing here knows.
+ * Fails: ARGUMENT for other commands and for a device of our own. */
+espl_status espl_commands_append(espl_commands *commands, void *command_buffer);
+/* The VkBuffer that a span lies in, at span.offset; usable as storage buffer and for transfers. */
+uint64_t espl_span_buffer(espl_span span);
 
 /* ---- Submission ---- */
 

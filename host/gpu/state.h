@@ -64,6 +64,7 @@ typedef struct espl_stamp {
 
 struct espl_commands {
     espl_device *device;            /* borrowed */
+    espl_commands_kind kind;
     espl_commands *next, *previous; /* all living commands of the device */
     espl_ticket newest_ticket;      /* of the submissions it was in */
     char *name; /* owned */

@@ -185,6 +185,9 @@ static espl_status check_list(espl_device *device, espl_commands *const *list, s
             return espl_fail(device->ctx, ESPL_ARGUMENT, "submit: %s was recorded for another device", list[i]->name);
         if (!list[i]->ended)
             return espl_fail(device->ctx, ESPL_ARGUMENT, "submit: %s has not ended", list[i]->name);
+        if (list[i]->kind == ESPL_COMMANDS_PART)
+            return espl_fail(device->ctx, ESPL_ARGUMENT, "submit: %s is a part of a host's command buffer",
+                             list[i]->name);
     }
     return ESPL_OK;
 }

@@ -5,7 +5,7 @@ enum { PAIRS = 64 };
 
 espl_status espl_timer_take(espl_device *device, espl_timer *out_timer) {
     *out_timer = (espl_timer){0};
-    if (!device->sliced || !device->probe.capabilities.timestamps) return ESPL_OK;
+    if (!device->probe.capabilities.timestamps) return ESPL_OK;
     size_t i = 0;
     while (i < device->timer_pool_count && device->timer_pools[i].taken == UINT64_MAX) i++;
     if (i == device->timer_pool_count) {

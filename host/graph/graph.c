@@ -65,7 +65,11 @@ espl_status espl_graph_create(espl_device *device, const char *name, espl_graph 
 void espl_graph_destroy(espl_graph **in_out_graph) {
     espl_graph *graph = *in_out_graph;
     if (!graph) return;
-    for (espl_layer *layer = graph->first_layer; layer; layer = layer->next) espl_commands_destroy(&layer->commands);
+    for (espl_layer *layer = graph->first_layer; layer; layer = layer->next) {
+        espl_commands_destroy(&layer->commands);
+        espl_commands_destroy(&layer->part);
+    }
+    espl_commands_destroy(&graph->part_copy);
     for (uint32_t i = 0; i < ESPL_STEP_SLOTS; i++) espl_commands_destroy(&graph->slot_copy[i]);
     for (uint32_t i = 0; i < ESPL_PHASE_COUNT; i++) espl_free(graph->ctx, &graph->lists[i]);
     espl_arena_finish(&graph->step_arena);

@@ -153,9 +153,14 @@ espl_status espl_graph_backward(espl_graph *graph, espl_tensor *loss);
 
 /* ---- Planning and running ---- */
 
+/* Before the plan: cuts layers so that each has at most so many nodes, and times them all: what espl_graph_submit_some
+ * needs to keep to a budget. */
+void espl_graph_cut(espl_graph *graph, uint32_t nodes_max);
 /* Drops nodes nobody needs, lays out activations, allocates, records every layer. Nothing can be built after it.
  * Fails: DEVICE_MEMORY with the number of bytes the plan needs. */
 espl_status espl_graph_plan(espl_graph *graph);
+/* Layers of a phase that the plan left something in. */
+uint32_t espl_graph_layers(const espl_graph *graph, espl_phase phase);
 
 /* Memory for a STEP tensor on the host: valid until destroy, read by the next espl_graph_submit. */
 void *espl_graph_step_pointer(espl_graph *graph, const espl_tensor *step_tensor);
@@ -165,6 +170,24 @@ const void *espl_graph_host(const espl_tensor *t);
 /* Copies the step buffer as it is now and submits the layers of a phase. Does not block unless ESPL_STEP_SLOTS
  * submissions are in flight. Records nothing, allocates nothing. */
 espl_status espl_graph_submit(espl_graph *graph, espl_phase phase, espl_ticket *out_ticket);
+
+/* Time that submissions may take, in milliseconds as measured by earlier runs. */
+typedef struct espl_budget {
+    double left_ms; /* INFINITY: all there is, and waiting is allowed */
+    bool used;      /* the device has something to do already. If not, one layer may go whatever it takes: one whose time
+                       is not known, or is above any budget */
+} espl_budget;
+/* espl_graph_submit a few layers at a time: those from *in_out_next on that fit the budget. Begin with 0; the phase is
+ * submitted when *in_out_next is espl_graph_layers. The step buffer is read with the first layer, and the phases of one
+ * graph must not overlap. *out_ticket is kept if nothing is submitted. Does not block unless left_ms is INFINITY. */
+espl_status espl_graph_submit_some(espl_graph *graph, espl_phase phase, espl_budget *budget, uint32_t *in_out_next,
+                                   espl_ticket *out_ticket);
+
+/* A layer of a phase inside a host program's command buffer, as espl_commands_append; the first brings the step buffer with
+ * it. Recorded when first asked for, kept with the graph. */
+espl_status espl_graph_append(espl_graph *graph, espl_phase phase, uint32_t layer, void *command_buffer);
+/* The step buffer as it is now is what appended layers read from the host's next submission on; none may be running. */
+espl_status espl_graph_set_appended_step(espl_graph *graph);
 
 uint64_t espl_graph_activation_bytes(const espl_graph *graph);
 /* Nodes of one op after planning (tests: "no weight gradient of the base is computed"). */

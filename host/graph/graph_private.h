@@ -11,6 +11,7 @@ typedef struct espl_layer {
     bool recompute;
     espl_node *first, *last;
     espl_commands *commands; /* owned; NULL if no node is left in it */
+    espl_commands *part;     /* owned; the same for a host's command buffer, NULL until asked for */
     struct espl_layer *next;
 } espl_layer;
 
@@ -24,6 +25,7 @@ struct espl_graph {
 
     espl_layer *first_layer, *last_layer, *layer;
     espl_tensor *first_tensor, *last_tensor;
+    uint32_t nodes_max; /* in a layer; 0: any number. Else commands are timed */
     bool planned;
     espl_dtype value_dtype;
 
@@ -35,6 +37,8 @@ struct espl_graph {
     espl_commands *slot_copy[ESPL_STEP_SLOTS]; /* owned */
     espl_ticket slot_ticket[ESPL_STEP_SLOTS];
     uint32_t slot_next;
+    espl_span part_slot;      /* of appended layers */
+    espl_commands *part_copy; /* owned; NULL until asked for */
 
     /* Per phase: room for the slot's copy, then the layers' commands. */
     espl_commands **lists[ESPL_PHASE_COUNT]; /* owned */
@@ -51,5 +55,11 @@ uint64_t espl_tensor_bytes(const espl_tensor *t);
 /* plan.c */
 void espl_plan_drop_dead(espl_graph *graph);
 espl_status espl_plan_place(espl_graph *graph);
+
+/* run.c */
+espl_status espl_layer_record(espl_graph *graph, const espl_layer *layer, espl_commands_kind kind,
+                              espl_commands **out_commands);
+/* From a slot to where the device reads the step buffer. */
+espl_status espl_step_record(espl_graph *graph, espl_span slot, espl_commands_kind kind, espl_commands **out_commands);
 
 #endif

@@ -1,6 +1,21 @@
 /* From the plan to the queue: every layer is recorded once, the step buffer is copied before each submission. */
 #include "host/graph/graph_private.h"
-#include <string.h>
+#include <math.h>
+
+espl_status espl_step_record(espl_graph *graph, espl_span slot, espl_commands_kind kind, espl_commands **out_commands) {
+    ESPL_TRY(espl_commands_begin_as(graph->device, "step buffer", kind, out_commands));
+    ESPL_TRY(espl_commands_copy(*out_commands, espl_span_part(slot, 0, graph->step_bytes),
+                                espl_span_part(graph->step_span, 0, graph->step_bytes)));
+    return espl_commands_end(*out_commands);
+}
+
+espl_status espl_layer_record(espl_graph *graph, const espl_layer *layer, espl_commands_kind kind,
+                              espl_commands **out_commands) {
+    ESPL_TRY(espl_commands_begin_as(graph->device, layer->name, kind, out_commands));
+    for (espl_node *node = layer->first; node; node = node->next)
+        ESPL_TRY(node->op->record(graph, *out_commands, node));
+    return espl_commands_end(*out_commands);
+}
 
 static espl_status place_step(espl_graph *graph) {
     ESPL_TRY(espl_arena_take(&graph->step_arena, graph->step_bytes, &graph->step_span));
@@ -10,21 +25,16 @@ static espl_status place_step(espl_graph *graph) {
     }
     for (uint32_t i = 0; i < ESPL_STEP_SLOTS; i++) {
         ESPL_TRY(espl_arena_take(&graph->staging_arena, graph->step_bytes, &graph->slot_span[i]));
-        ESPL_TRY(espl_commands_begin(graph->device, "step buffer", &graph->slot_copy[i]));
-        ESPL_TRY(espl_commands_copy(graph->slot_copy[i], espl_span_part(graph->slot_span[i], 0, graph->step_bytes),
-                                    espl_span_part(graph->step_span, 0, graph->step_bytes)));
-        ESPL_TRY(espl_commands_end(graph->slot_copy[i]));
+        ESPL_TRY(espl_step_record(graph, graph->slot_span[i], ESPL_COMMANDS_OWN, &graph->slot_copy[i]));
     }
     return ESPL_OK;
 }
 
 static espl_status record_layers(espl_graph *graph) {
+    const espl_commands_kind kind = graph->nodes_max ? ESPL_COMMANDS_TIMED : ESPL_COMMANDS_OWN;
     for (espl_layer *layer = graph->first_layer; layer; layer = layer->next) {
         if (!layer->first) continue;
-        ESPL_TRY(espl_commands_begin(graph->device, layer->name, &layer->commands));
-        for (espl_node *node = layer->first; node; node = node->next)
-            ESPL_TRY(node->op->record(graph, layer->commands, node));
-        ESPL_TRY(espl_commands_end(layer->commands));
+        ESPL_TRY(espl_layer_record(graph, layer, kind, &layer->commands));
         graph->list_counts[layer->phase]++;
     }
     for (int phase = 0; phase < ESPL_PHASE_COUNT; phase++) {
@@ -38,11 +48,37 @@ static espl_status record_layers(espl_graph *graph) {
     return ESPL_OK;
 }
 
+/* What is beyond nodes_max becomes a layer of its own, right behind. */
+static espl_status cut_layers(espl_graph *graph) {
+    for (espl_layer *layer = graph->first_layer; layer && graph->nodes_max; layer = layer->next) {
+        espl_node *node = layer->first;
+        for (uint32_t i = 0; node && i < graph->nodes_max; i++) node = node->next;
+        if (!node) continue;
+        espl_layer *rest;
+        ESPL_TRY(espl_graph_memory(graph, sizeof *rest, &rest));
+        *rest = *layer;
+        rest->first = node;
+        layer->last = node->previous;
+        layer->last->next = node->previous = NULL;
+        layer->next = rest;
+    }
+    return ESPL_OK;
+}
+
+void espl_graph_cut(espl_graph *graph, uint32_t nodes_max) {
+    graph->nodes_max = nodes_max;
+}
+
+uint32_t espl_graph_layers(const espl_graph *graph, espl_phase phase) {
+    return (uint32_t)graph->list_counts[phase];
+}
+
 espl_status espl_graph_plan(espl_graph *graph) {
     if (graph->status != ESPL_OK) return graph->status;
     graph->planned = true;
     espl_plan_drop_dead(graph);
     espl_status status = espl_plan_place(graph);
+    if (status == ESPL_OK) status = cut_layers(graph);
     if (status == ESPL_OK) status = place_step(graph);
     /* An update lives where its root does; roots come first in the list. */
     for (espl_tensor *t = graph->first_tensor; t; t = t->next) {
@@ -89,18 +125,10 @@ void *espl_graph_step_pointer(espl_graph *graph, const espl_tensor *step_tensor)
 }
 
 espl_status espl_graph_submit(espl_graph *graph, espl_phase phase, espl_ticket *out_ticket) {
+    espl_budget all = {.left_ms = INFINITY};
+    uint32_t next = 0;
     *out_ticket = 0;
-    if (!graph->planned || graph->status != ESPL_OK)
-        return espl_fail(graph->ctx, ESPL_ARGUMENT, "%s: submitted without a plan", graph->name);
-    if (graph->list_counts[phase] == 0) return ESPL_OK;
-    uint32_t slot = graph->slot_next;
-    ESPL_TRY(espl_wait(graph->device, graph->slot_ticket[slot]));
-    memcpy(espl_span_host(graph->slot_span[slot]), graph->step_shadow, (size_t)graph->step_bytes);
-    graph->lists[phase][0] = graph->slot_copy[slot];
-    ESPL_TRY(espl_submit(graph->device, graph->lists[phase], graph->list_counts[phase] + 1, out_ticket));
-    graph->slot_ticket[slot] = *out_ticket;
-    graph->slot_next = (slot + 1) % ESPL_STEP_SLOTS;
-    return ESPL_OK;
+    return espl_graph_submit_some(graph, phase, &all, &next, out_ticket);
 }
 
 uint64_t espl_graph_activation_bytes(const espl_graph *graph) {

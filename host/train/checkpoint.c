@@ -63,6 +63,7 @@ espl_status espl_trainer_save(espl_trainer *t, const char *folder) {
         const char *format;
         espl_span flat;
     } groups[] = {{"param.%s", store->flat}, {"exp_avg.%s", t->optimiser.m}, {"exp_avg_sq.%s", t->optimiser.v}};
+    ESPL_GOTO(espl_trainer_need_whole_step(t, "saved"));
     ESPL_GOTO(espl_os_make_folder(t->ctx, folder));
     ESPL_GOTO(espl_new(t->ctx, (3 * n + 1) * sizeof *entries, &entries));
     ESPL_GOTO(espl_new(t->ctx, 3 * n * sizeof *sources, &sources));
@@ -168,6 +169,7 @@ espl_status espl_trainer_resume(espl_trainer *t, const char *folder) {
     char *path;
     espl_tensors *set = NULL;
     json_t *all = NULL;
+    ESPL_TRY(espl_trainer_need_whole_step(t, "replaced by a checkpoint"));
     ESPL_TRY(path_of(t, folder, &path));
     espl_status status = espl_tensors_open(t->ctx, path, &set); /* names the path itself */
     if (status != ESPL_OK) {

@@ -5,6 +5,7 @@
 #include "host/ops/op_grad_norm.h"
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_sum.h"
+#include <math.h>
 #include <string.h>
 
 /* ---- Optimiser state ---- */
@@ -181,6 +182,7 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
         ESPL_TRY(add_optimiser(&builder, params, stats));
         pass->stats = espl_graph_to_host(graph, stats);
     }
+    espl_graph_cut(graph, params->nodes_max);
     ESPL_TRY(espl_graph_plan(graph));
     pass->step = espl_graph_step_pointer(graph, espl_graph_step(graph));
     pass->inputs = builder.inputs;
@@ -213,15 +215,25 @@ void espl_pass_set(espl_pass *pass, uint32_t word, float value) {
     memcpy(&pass->step[word], &value, sizeof value);
 }
 
-espl_status espl_pass_micro(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_ticket *out_ticket) {
+espl_status espl_pass_micro_some(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_budget *budget,
+                                 uint32_t *in_out_next, espl_ticket *out_ticket) {
     const size_t bytes = pass->ids->cols * sizeof *ids;
-    memcpy(espl_graph_step_pointer(pass->graph, pass->ids), ids, bytes);
-    memcpy(espl_graph_step_pointer(pass->graph, pass->labels), labels, bytes);
-    pass->info.ids = ids;
-    ESPL_TRY(espl_step_inputs_write(pass->inputs, pass->graph, &pass->info));
-    ESPL_TRY(espl_graph_submit(pass->graph, ESPL_PHASE_MICRO, out_ticket));
-    pass->step[ESPL_STEP_COUNTER]++;
+    if (*in_out_next == 0) {
+        memcpy(espl_graph_step_pointer(pass->graph, pass->ids), ids, bytes);
+        memcpy(espl_graph_step_pointer(pass->graph, pass->labels), labels, bytes);
+        pass->info.ids = ids;
+        ESPL_TRY(espl_step_inputs_write(pass->inputs, pass->graph, &pass->info));
+    }
+    ESPL_TRY(espl_graph_submit_some(pass->graph, ESPL_PHASE_MICRO, budget, in_out_next, out_ticket));
+    if (*in_out_next == espl_graph_layers(pass->graph, ESPL_PHASE_MICRO)) pass->step[ESPL_STEP_COUNTER]++;
     return ESPL_OK;
+}
+
+espl_status espl_pass_micro(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_ticket *out_ticket) {
+    espl_budget all = {.left_ms = INFINITY};
+    uint32_t next = 0;
+    *out_ticket = 0;
+    return espl_pass_micro_some(pass, ids, labels, &all, &next, out_ticket);
 }
 
 espl_status espl_pass_loss(espl_pass *pass, espl_ticket ticket, double *out_sum) {

@@ -23,6 +23,7 @@ typedef struct espl_pass_params {
     espl_optimiser *optimiser; /* NULL: no gradients */
     bool dropout, recompute, keep_logits;
     bool decay_all; /* weight decay also for vectors (probe) */
+    uint32_t nodes_max; /* as espl_graph_cut; 0: a layer is one command buffer */
 } espl_pass_params;
 
 typedef struct espl_pass {
@@ -44,6 +45,9 @@ void espl_pass_finish(espl_pass *pass);
 void espl_pass_set(espl_pass *pass, uint32_t word, float value);
 /* One micro-batch: ids and labels (batch * tokens each) and submission. */
 espl_status espl_pass_micro(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_ticket *out_ticket);
+/* The same a few layers at a time, as espl_graph_submit_some. */
+espl_status espl_pass_micro_some(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_budget *budget,
+                                 uint32_t *in_out_next, espl_ticket *out_ticket);
 /* Sum of the token losses of the micro-batch with this ticket, the last one, in double. Blocking. */
 espl_status espl_pass_loss(espl_pass *pass, espl_ticket ticket, double *out_sum);
 /* The statistics after END with this ticket. Blocking. */

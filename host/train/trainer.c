@@ -56,6 +56,14 @@ static espl_status count_steps(espl_trainer *t) {
     return ESPL_OK;
 }
 
+/* Runs what changes nothing that lasts - a step zeroes gradients before it adds to them - so that a budget finds times. */
+static espl_status measure(espl_trainer *t) {
+    espl_ticket ticket;
+    ESPL_TRY(espl_graph_submit(t->train.graph, ESPL_PHASE_BEGIN, &ticket));
+    ESPL_TRY(espl_graph_submit(t->train.graph, ESPL_PHASE_MICRO, &ticket));
+    return espl_wait(t->model->device, ticket);
+}
+
 static espl_status create(espl_trainer *t) {
     const espl_trainer_params *p = &t->params;
     const uint32_t context = espl_dataset_context(t->dataset);
@@ -72,7 +80,8 @@ static espl_status create(espl_trainer *t) {
                                    .tokens = context,
                                    .optimiser = &t->optimiser,
                                    .dropout = true,
-                                   .recompute = p->recompute};
+                                   .recompute = p->recompute,
+                                   .nodes_max = p->piece_ops};
     ESPL_TRY(espl_pass_init(&t->train, t->model, &pass));
     t->train.step[ESPL_STEP_SEED_LOW] = (uint32_t)p->seed;
     t->train.step[ESPL_STEP_SEED_HIGH] = (uint32_t)(p->seed >> 32);
@@ -83,7 +92,7 @@ static espl_status create(espl_trainer *t) {
     espl_pass_set(&t->train, ESPL_STEP_EPSILON, (float)p->epsilon);
     espl_pass_set(&t->train, ESPL_STEP_WEIGHT_DECAY, (float)p->weight_decay);
     espl_pass_set(&t->train, ESPL_STEP_MAX_NORM, p->max_norm < 0 ? 0 : (float)p->max_norm);
-    return ESPL_OK;
+    return p->piece_ops ? measure(t) : ESPL_OK;
 }
 
 espl_status espl_trainer_create(espl_model *model, espl_adapter *adapter, const espl_dataset *dataset,
@@ -146,21 +155,35 @@ static uint64_t gather(espl_trainer *t) {
     return labels;
 }
 
-static espl_status run_step(espl_trainer *t, float out_stats[ESPL_STATS_WORDS]) {
+static void begin_step(espl_trainer *t) {
     const espl_trainer_params *p = &t->params;
-    espl_ticket ticket;
+    t->started = espl_os_seconds();
     const uint64_t labels = gather(t);
     espl_pass_set(&t->train, ESPL_STEP_LOSS_SCALE, labels ? (float)(1.0 / (double)labels) : 0.0f);
     espl_pass_set(&t->train, ESPL_STEP_LEARNING_RATE,
                   espl_schedule_rate(p->schedule, p->learning_rate, p->warmup, t->steps, t->step));
     t->train.info.step = t->step;
-    ESPL_TRY(espl_graph_submit(t->train.graph, ESPL_PHASE_BEGIN, &ticket));
-    const size_t micro = (size_t)p->batch * espl_dataset_context(t->dataset);
-    for (uint32_t i = 0; i < p->accumulate; i++)
-        ESPL_TRY(espl_pass_micro(&t->train, t->ids + i * micro, t->labels + i * micro, &ticket));
-    ESPL_TRY(espl_graph_submit(t->train.graph, ESPL_PHASE_END, &ticket));
-    ESPL_TRY(espl_pass_stats(&t->train, ticket, out_stats));
-    t->step++;
+    t->under_way = true;
+    t->phase = ESPL_PHASE_BEGIN;
+    t->micro = t->layer = 0;
+}
+
+/* What of the step the budget takes. */
+static espl_status submit_some(espl_trainer *t, espl_budget *budget) {
+    espl_pass *pass = &t->train;
+    const size_t values = (size_t)t->params.batch * espl_dataset_context(t->dataset);
+    while (t->phase < ESPL_PHASE_COUNT) {
+        const espl_phase phase = (espl_phase)t->phase;
+        if (phase == ESPL_PHASE_MICRO)
+            ESPL_TRY(espl_pass_micro_some(pass, t->ids + t->micro * values, t->labels + t->micro * values, budget,
+                                          &t->layer, &t->ticket));
+        else
+            ESPL_TRY(espl_graph_submit_some(pass->graph, phase, budget, &t->layer, &t->ticket));
+        if (t->layer < espl_graph_layers(pass->graph, phase)) return ESPL_OK;
+        t->layer = 0;
+        if (phase == ESPL_PHASE_MICRO && ++t->micro < t->params.accumulate) continue;
+        t->phase++;
+    }
     return ESPL_OK;
 }
 
@@ -186,15 +209,55 @@ static void report(espl_trainer *t, const float stats[ESPL_STATS_WORDS], espl_pr
     out->learning_rate = rate;
 }
 
-espl_status espl_trainer_step(espl_trainer *t, espl_progress *out_progress) {
+/* Waits for what is still running. */
+static espl_status end_step(espl_trainer *t, espl_progress *out_progress) {
     float stats[ESPL_STATS_WORDS];
-    *out_progress = (espl_progress){.step = t->step, .steps = t->steps};
-    if (espl_trainer_is_done(t)) return ESPL_OK;
-    const double start = espl_os_seconds();
-    ESPL_TRY(run_step(t, stats));
-    t->seconds[t->seconds_count++ % ESPL_COUNT(t->seconds)] = espl_os_seconds() - start;
+    ESPL_TRY(espl_pass_stats(&t->train, t->ticket, stats));
+    t->under_way = false;
+    t->pending_ms = 0;
+    t->step++;
+    t->seconds[t->seconds_count++ % ESPL_COUNT(t->seconds)] = espl_os_seconds() - t->started;
     report(t, stats, out_progress);
     return ESPL_OK;
+}
+
+espl_status espl_trainer_step(espl_trainer *t, espl_progress *out_progress) {
+    espl_budget all = {.left_ms = INFINITY};
+    *out_progress = (espl_progress){.step = t->step, .steps = t->steps};
+    if (espl_trainer_is_done(t)) return ESPL_OK;
+    if (!t->under_way) begin_step(t);
+    ESPL_TRY(submit_some(t, &all));
+    return end_step(t, out_progress);
+}
+
+espl_status espl_trainer_advance(espl_trainer *t, double budget_ms, espl_progress *out_progress, bool *out_done) {
+    *out_progress = (espl_progress){.step = t->step, .steps = t->steps};
+    *out_done = false;
+    if (t->params.piece_ops == 0)
+        return espl_fail(t->ctx, ESPL_ARGUMENT, "this trainer was made with piece_ops 0, for whole steps only");
+    if (!(budget_ms < INFINITY))
+        return espl_fail(t->ctx, ESPL_ARGUMENT, "a budget of %g ms is not a number of milliseconds", budget_ms);
+    if (espl_trainer_is_done(t)) return ESPL_OK;
+    if (!t->under_way) begin_step(t);
+    const bool idle = espl_is_done(t->model->device, t->ticket);
+    if (idle) t->pending_ms = 0;
+    if (idle && t->phase == ESPL_PHASE_COUNT) {
+        *out_done = true;
+        return end_step(t, out_progress);
+    }
+    espl_budget budget = {.left_ms = budget_ms - t->pending_ms, .used = !idle};
+    const double left_ms = budget.left_ms;
+    if (left_ms <= 0) return ESPL_OK;
+    ESPL_TRY(submit_some(t, &budget));
+    t->pending_ms += left_ms - budget.left_ms;
+    return ESPL_OK;
+}
+
+espl_status espl_trainer_need_whole_step(espl_trainer *t, const char *what) {
+    if (!t->under_way) return ESPL_OK;
+    return espl_fail(t->ctx, ESPL_ARGUMENT,
+                     "step %u is under way and cannot be %s: finish it with espl_trainer_advance or espl_trainer_step",
+                     t->step + 1, what);
 }
 
 bool espl_trainer_is_done(const espl_trainer *t) {
@@ -238,6 +301,7 @@ espl_status espl_trainer_evaluate(espl_trainer *t, double *out_loss) {
     const espl_part part = espl_dataset_rows(t->dataset, ESPL_PART_VALIDATION) ? ESPL_PART_VALIDATION : ESPL_PART_TRAIN;
     uint64_t labels;
     *out_loss = NAN;
+    ESPL_TRY(espl_trainer_need_whole_step(t, "evaluated"));
     if (!t->evaluation.graph) {
         const espl_pass_params pass = {.batch = t->params.batch, .tokens = espl_dataset_context(t->dataset)};
         ESPL_TRY(espl_pass_init(&t->evaluation, t->model, &pass));

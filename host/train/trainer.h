@@ -19,6 +19,13 @@ struct espl_trainer {
     /* Position: what a checkpoint holds besides the tensors. */
     uint32_t step;
     uint64_t rows_done;
+    /* The step under way: what of it goes to the device next. */
+    bool under_way;
+    uint32_t phase;         /* ESPL_PHASE_COUNT: all was submitted */
+    uint32_t micro, layer;  /* in phase MICRO; in the phase */
+    espl_ticket ticket;     /* of its newest submission */
+    double pending_ms;      /* expected of what espl_trainer_advance submitted and the device has not finished */
+    double started;
     /* Working memory of a step. */
     uint32_t *order;        /* owned: of epoch order_epoch */
     uint64_t order_epoch;
@@ -29,5 +36,7 @@ struct espl_trainer {
 
 /* The trained tensors. */
 espl_store *espl_trainer_store(espl_trainer *trainer);
+/* ARGUMENT while a step is under way; what: "saved". */
+espl_status espl_trainer_need_whole_step(espl_trainer *trainer, const char *what);
 
 #endif

@@ -54,10 +54,14 @@ typedef struct espl_trainer_params {
     bool recompute;          /* per block: less memory, about a third more time */
     uint64_t seed;           /* of row order and dropout */
     bool no_shuffle;
+    /* For espl_trainer_advance: operators in one command buffer, the least that goes to the device at a time; each is timed.
+     * 0: a whole layer, and espl_trainer_advance is refused. 1 keeps closest to a budget; larger makes a step faster. */
+    uint32_t piece_ops;
 } espl_trainer_params;
 
 /* adapter: what is trained; NULL: the model itself, loaded with params.trainable. Both, and dataset, are borrowed.
- * Records everything: the first step takes as long as the others. */
+ * Records everything: the first step takes as long as the others. With piece_ops, also runs a forward and backward pass
+ * once and waits for it, to know times. */
 espl_status espl_trainer_create(espl_model *model, espl_adapter *adapter, const espl_dataset *dataset,
                                 const espl_trainer_params *params, espl_trainer **out_trainer);
 void espl_trainer_destroy(espl_trainer **trainer);
@@ -72,9 +76,19 @@ typedef struct espl_progress {
     double tokens_per_second, seconds_left; /* over the recent steps of this process */
     uint32_t skipped;        /* steps without change because a gradient was not finite */
 } espl_progress;
-/* One optimiser step. Blocks until the device is done. After the last one it changes nothing and returns OK. Records
- * nothing and allocates nothing. */
+/* One optimiser step, or the rest of the one under way. Blocks until the device is done. After the last one it changes
+ * nothing and returns OK. Records nothing and allocates nothing. */
 espl_status espl_trainer_step(espl_trainer *trainer, espl_progress *out_progress);
+/* A part of a step, for a host program that has something else to do on the device, such as the next frame: puts on the
+ * queue what is expected to take at most budget_ms milliseconds there, by the time it took before, and returns without
+ * waiting. What earlier calls submitted and the device has not finished counts against the budget. A piece that is alone
+ * above any budget, or whose time is not known, goes by itself while nothing else is running; with budget_ms 0 or below nothing is
+ * submitted.
+ * *out_done: the step is complete, *out_progress is its; the next call begins another. Else *out_progress has step and
+ * steps only. The bits are those of espl_trainer_step. While a step is under way espl_trainer_save, _resume and _evaluate fail
+ * with ARGUMENT; parameters change in its last pieces, so adapters should be saved, merged or used between steps too.
+ * Fails: ARGUMENT (piece_ops is 0), DEVICE_LOST. */
+espl_status espl_trainer_advance(espl_trainer *trainer, double budget_ms, espl_progress *out_progress, bool *out_done);
 bool espl_trainer_is_done(const espl_trainer *trainer);
 uint64_t espl_trainer_activation_bytes(const espl_trainer *trainer);
 
