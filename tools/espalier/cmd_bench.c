@@ -1,5 +1,5 @@
 /* espalier bench: how fast this machine is at what the other commands do. Every benchmark fills rows of one table. */
-#include "tools/espalier/bench_matmul.h"
+#include "tools/espalier/bench_frames.h"
 #include "tools/espalier/console.h"
 #include "tools/espalier/program.h"
 #include <stdio.h>
@@ -147,12 +147,26 @@ static espl_status bench_generate(bench *bench) {
     return ESPL_OK;
 }
 
-static void add_product(void *user, const char *name, const char *unit, double *values, size_t count) {
+static void add_figures(void *user, const char *name, const char *unit, double *values, size_t count) {
     add_row(user, name, unit, values, count, -1);
 }
 
 static espl_status bench_matmul(bench *bench) {
-    return bench_products(bench->program->device, bench->repetitions, add_product, bench);
+    return bench_products(bench->program->device, bench->repetitions, add_figures, bench);
+}
+
+static espl_status bench_frames(bench *bench) {
+    program *program = bench->program;
+    const options *opts = program->options;
+    espl_trainer *trainer;
+    espl_trainer_params params = {.steps = 1u << 20, .batch = bench->batch, .piece_ops = opts->piece_ops};
+    if (!bench->dataset)
+        ESPL_TRY(espl_dataset_from_ids(program->context, bench->ids, bench->ids, bench->batch, bench->context,
+                                       &bench->dataset));
+    ESPL_TRY(espl_trainer_create(program->model, program->trained, bench->dataset, &params, &trainer));
+    espl_status status = bench_frame_budget(program->device, trainer, opts->budget, add_figures, bench);
+    espl_trainer_destroy(&trainer);
+    return status;
 }
 
 /* In the order they run: the first step must be the first thing that happens. */
@@ -162,7 +176,7 @@ static const struct {
     bool if_named; /* takes long or says nothing of the model */
 } benches[] = {
     {"first-step", bench_first_step, false}, {"train", bench_train, false},  {"prompt", bench_prompt, false},
-    {"generate", bench_generate, false},     {"matmul", bench_matmul, true},
+    {"generate", bench_generate, false},     {"matmul", bench_matmul, true}, {"frames", bench_frames, true},
 };
 
 static bool is_asked(const option_list *names, const char *name, bool if_named) {

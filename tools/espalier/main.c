@@ -49,9 +49,11 @@ static const command commands[] = {
      "  prompt      tokens/s of reading a prompt of --context tokens\n"
      "  generate    tokens/s of writing one token after the other; both with the adapter where --adapter names one\n"
      "  matmul      products alone, GFLOP/s, beside OpenBLAS where it is installed (only when named)\n"
+     "  frames      training beside 300 frames of 16 ms of other work, --budget ms in each: how long a call takes, when the\n"
+     "              device is done, and how far that is beyond the budget (only when named)\n"
      "Figures are medians. host%: share of the time in which the host worked instead of waiting for the\n"
      "device (processor time of the calling thread).\n",
-     "espalier bench\nespalier bench train --model models/smol --context 512 --mode fast --json\n", cmd_bench},
+     "espalier bench\nespalier bench frames --budget 4\nespalier bench train --model models/smol --context 512 --mode fast --json\n", cmd_bench},
     {"probe", FOR_PROBE, "--model DIR --ids ROWS --out FILE [FLAGS]", "write logits, loss and gradients of one batch",
      "For checking against another framework: a safetensors file with ids, labels, logits, loss, grad.NAME of\n"
      "every trainable tensor, and with --steps N param<N>.NAME after N steps of AdamW without clipping.\n",
