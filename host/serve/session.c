@@ -1,42 +1,22 @@
 /* Generation: a key-value cache per layer, and one recorded graph per length of run: single tokens, and prompts in
  * pieces of a few fixed lengths, the last one padded. What a padded piece leaves in the cache lies behind the position
  * and is overwritten before any query can see it. */
+#include "host/serve/session.h"
 #include "host/base/os.h"
 #include "host/model/adapter.h"
 #include "host/ops/op_embedding.h"
 #include "host/ops/op_matmul.h"
 #include "host/serve/sample.h"
 #include "host/serve/stop.h"
-#include <espalier/session.h>
 #include <stdio.h>
 #include <string.h>
 
-static const uint32_t lengths[] = {1, 16, 64, 256};
-enum { LENGTHS = ESPL_COUNT(lengths), CONTEXT_DEFAULT_MAX = 4096, LENGTH_MAX = 256 };
-
-/* A recorded run over so many tokens. */
-typedef struct run {
-    espl_graph *graph; /* owned; NULL until first needed */
-    espl_tensor *ids, *positions, *last;
-    espl_tensor *logits; /* for the host */
-    const espl_step_inputs *inputs; /* what adapters write before a run; owned by the graph */
-} run;
-
-struct espl_session {
-    espl_context *ctx; /* borrowed */
-    espl_model *model; /* borrowed */
-    espl_arena arena;
-    espl_span *caches; /* owned, one per layer */
-    uint32_t context, capacity, kv_columns;
-    uint32_t position;
-    run runs[LENGTHS];
-    const float *logits; /* borrowed from the run that made them */
-    int32_t *history; /* owned, [context] */
-};
+static const uint32_t lengths[ESPL_RUNS] = {1, 16, 64, 256};
+enum { CONTEXT_DEFAULT_MAX = 4096, LENGTH_MAX = 256 };
 
 /* ---- Making ---- */
 
-static espl_status build(espl_session *session, uint32_t tokens, run *r) {
+static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
     espl_model *model = session->model;
     espl_graph *graph = r->graph;
     espl_tensor **caches;
@@ -59,15 +39,16 @@ static espl_status build(espl_session *session, uint32_t tokens, run *r) {
         r->last = espl_graph_step_leaf(graph, "last", 1, 1, ESPL_DTYPE_I32);
         hidden = espl_graph_embedding(graph, &(espl_embedding){.ids = r->last, .table = hidden, .batch = 1});
     }
-    r->logits =
+    r->device_logits =
         espl_graph_matmul(graph, &(espl_matmul){.a = hidden, .b = espl_build_head(&builder), .orientation = MATMUL_NT});
-    r->logits = espl_graph_to_host(graph, r->logits);
+    if (r->device_logits) r->device_logits->keep = true;
+    r->logits = espl_graph_to_host(graph, r->device_logits);
     r->inputs = builder.inputs;
     return espl_graph_plan(graph);
 }
 
-static espl_status ready(espl_session *session, uint32_t which) {
-    run *r = &session->runs[which];
+espl_status espl_session_ready(espl_session *session, uint32_t which) {
+    espl_run *r = &session->runs[which];
     if (r->graph) return ESPL_OK;
     char name[32];
     snprintf(name, sizeof name, "run of %u", lengths[which]);
@@ -93,7 +74,7 @@ static espl_status create(espl_session *session, const espl_session_params *para
     ESPL_TRY(espl_arena_reserve(&session->arena, bytes * c->layers));
     for (uint32_t i = 0; i < c->layers; i++)
         ESPL_TRY(espl_arena_take(&session->arena, bytes, &session->caches[i]));
-    return ready(session, 0);
+    return espl_session_ready(session, 0);
 }
 
 espl_status espl_session_create(espl_model *model, const espl_session_params *params, espl_session **out_session) {
@@ -116,7 +97,7 @@ void espl_session_destroy(espl_session **in_out_session) {
     espl_session *session = *in_out_session;
     if (!session) return;
     espl_context *ctx = session->ctx;
-    for (uint32_t i = 0; i < LENGTHS; i++)
+    for (uint32_t i = 0; i < ESPL_RUNS; i++)
         espl_graph_destroy(&session->runs[i].graph);
     espl_arena_finish(&session->arena);
     espl_free(ctx, &session->caches);
@@ -125,14 +106,15 @@ void espl_session_destroy(espl_session **in_out_session) {
 }
 
 espl_status espl_session_refresh(espl_session *session) {
-    for (uint32_t i = 0; i < LENGTHS; i++)
+    ESPL_TRY(espl_session_need_closed(session));
+    for (uint32_t i = 0; i < ESPL_RUNS; i++)
         espl_graph_destroy(&session->runs[i].graph);
     espl_session_reset(session);
-    return ready(session, 0);
+    return espl_session_ready(session, 0);
 }
 
 void espl_session_reset(espl_session *session) {
-    session->position = 0;
+    session->position = session->open = 0;
 }
 
 uint32_t espl_session_position(const espl_session *session) {
@@ -141,33 +123,28 @@ uint32_t espl_session_position(const espl_session *session) {
 
 /* ---- Running ---- */
 
-/* The shortest run that takes all, else the longest. */
-static uint32_t choose(uint32_t count) {
+uint32_t espl_session_choose(uint32_t count) {
     uint32_t which = 0;
-    while (which + 1 < LENGTHS && lengths[which] < count)
+    while (which + 1 < ESPL_RUNS && lengths[which] < count)
         which++;
     return which;
 }
 
-static espl_status run_piece(espl_session *session, const int32_t *ids, uint32_t count, espl_ticket *out_ticket) {
-    const uint32_t which = choose(count);
-    run *r = &session->runs[which];
-    ESPL_TRY(ready(session, which));
+espl_status espl_session_set_ids(espl_session *session, uint32_t which, const int32_t *ids, uint32_t count) {
+    espl_run *r = &session->runs[which];
     int32_t *step_ids = espl_graph_step_pointer(r->graph, r->ids);
     memset(step_ids, 0, lengths[which] * sizeof *step_ids);
     memcpy(step_ids, ids, count * sizeof *ids);
     *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = (int32_t)session->position;
     if (r->last) *(int32_t *)espl_graph_step_pointer(r->graph, r->last) = (int32_t)count - 1;
-    const espl_step_info info = {.ids = step_ids, .batch = 1, .tokens = lengths[which]};
-    ESPL_TRY(espl_step_inputs_write(r->inputs, r->graph, &info));
-    ESPL_TRY(espl_graph_submit(r->graph, ESPL_PHASE_MICRO, out_ticket));
+    /* Behind the position these count for nothing yet. */
     memcpy(session->history + session->position, ids, count * sizeof *ids);
-    session->position += count;
-    return ESPL_OK;
+    const espl_step_info info = {.ids = step_ids, .batch = 1, .tokens = lengths[which]};
+    return espl_step_inputs_write(r->inputs, r->graph, &info);
 }
 
-espl_status espl_session_append(espl_session *session, const int32_t *ids, uint32_t count) {
-    if (count == 0) return ESPL_OK;
+espl_status espl_session_check(espl_session *session, const int32_t *ids, uint32_t count) {
+    ESPL_TRY(espl_session_need_closed(session));
     if (count > session->context - session->position)
         return espl_fail(session->ctx, ESPL_LIMIT, "%u tokens after %u do not fit a context of %u", count,
                          session->position, session->context);
@@ -176,11 +153,26 @@ espl_status espl_session_append(espl_session *session, const int32_t *ids, uint3
             return espl_fail(session->ctx, ESPL_ARGUMENT, "token %d is not in the vocabulary of %u", ids[i],
                              session->model->config.vocabulary);
     }
+    return ESPL_OK;
+}
+
+static espl_status run_piece(espl_session *session, const int32_t *ids, uint32_t count, espl_ticket *out_ticket) {
+    const uint32_t which = espl_session_choose(count);
+    ESPL_TRY(espl_session_ready(session, which));
+    ESPL_TRY(espl_session_set_ids(session, which, ids, count));
+    ESPL_TRY(espl_graph_submit(session->runs[which].graph, ESPL_PHASE_MICRO, out_ticket));
+    session->position += count;
+    return ESPL_OK;
+}
+
+espl_status espl_session_append(espl_session *session, const int32_t *ids, uint32_t count) {
+    if (count == 0) return ESPL_OK;
+    ESPL_TRY(espl_session_check(session, ids, count));
     uint32_t last = 0;
     espl_ticket ticket = 0;
     for (uint32_t done = 0; done < count;) {
         const uint32_t piece = count - done < LENGTH_MAX ? count - done : LENGTH_MAX;
-        last = choose(piece);
+        last = espl_session_choose(piece);
         ESPL_TRY(run_piece(session, ids + done, piece, &ticket));
         done += piece;
     }
@@ -289,6 +281,7 @@ espl_status espl_generate(espl_session *session, const espl_generate_params *par
     espl_model *model = session->model;
     if (!model->tokenizer)
         return espl_fail(session->ctx, ESPL_ARGUMENT, "%s has no tokenizer: text cannot be generated", model->folder);
+    ESPL_TRY(espl_session_need_closed(session));
     writer w = {.session = session, .params = params};
     espl_status status = ESPL_OK;
     ESPL_GOTO(espl_sampler_init(session->ctx, &params->sampling, model->config.vocabulary, &w.sampler));

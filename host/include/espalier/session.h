@@ -29,6 +29,51 @@ espl_status espl_session_append(espl_session *session, const int32_t *ids, uint3
 espl_status espl_session_logits(espl_session *session, const float **out_logits, uint32_t *out_count);
 uint32_t espl_session_position(const espl_session *session);
 
+/* ---- In the host program's own command buffers ----
+ * On an imported device a host program can have a pass over tokens recorded into its own command buffers, a layer at a
+ * time, and submit them by itself, among what else it does:
+ *
+ *   espl_session_record (each layer, once or anew each time) -> espl_session_begin (ids) -> the host submits, waits
+ *   -> espl_session_end -> espl_session_logits, or on the device where espl_session_locate says
+ *
+ * The host submits the layers 0, 1, ... of a pass in this order, each once, in one submission or over several frames, to
+ * the queue that was imported. In between the session accepts no other work. A recording stays good for later passes
+ * until the session is refreshed or destroyed; then, and when adapters or weights are changed, none may be
+ * running. */
+
+/* Layers of a pass: the embedding, the model's blocks, the head. */
+uint32_t espl_session_layers(const espl_session *session);
+
+/* Records one layer into command_buffer: a VkCommandBuffer of primary level in the recording state, outside of a render
+ * pass, of a pool of the imported queue's family. Commands go in (vkCmdExecuteCommands), after which the state bound in the command buffer - pipelines, descriptor sets, dynamic state -
+ * is undefined, as Vulkan says. What was recorded:
+ *   begins with a barrier: compute and transfer writes before it -> its compute and transfer accesses
+ *   ends with a barrier: its writes -> compute and transfer accesses after it, and reads of the host program's processor
+ * so rendering before and after is not waited for; a host that reads the logits in another stage adds its own barrier from
+ * compute shader writes to there.
+ * tokens: how many the pass will have. A recording is for 1, for 2 to 16, 17 to 64 or 65 to 256 tokens (the rest is
+ * padding), and serves every number of its range. The first for a range allocates and compiles; later ones do neither.
+ * Fails: ARGUMENT (a device of our own, no such layer, more than 256 tokens), what making a session can fail with. */
+espl_status espl_session_record(espl_session *session, uint32_t tokens, uint32_t layer, void *command_buffer);
+
+/* Where the device has the logits of a pass's last token, one f32 per token of the vocabulary: written by the last layer,
+ * there until the next pass of the same range of tokens. The buffer is the library's, for reading only, usable as
+ * storage buffer and as source of transfers. */
+typedef struct espl_location {
+    uint64_t buffer; /* the VkBuffer */
+    uint64_t offset, bytes;
+} espl_location;
+espl_status espl_session_locate(espl_session *session, uint32_t tokens, espl_location *out_logits);
+
+/* Begins a pass over ids (1 to 256): they are read by the layers that the host submits after this call. Does not block.
+ * Until espl_session_end, _append, _refresh, espl_generate and another _begin fail with ARGUMENT; espl_session_reset gives a pass up
+ * whose layers are not running.
+ * Fails: ARGUMENT, LIMIT as espl_session_append; nothing has changed then. */
+espl_status espl_session_begin(espl_session *session, const int32_t *ids, uint32_t count);
+/* The host says that all layers of the pass have been executed: it waited for its fence or semaphore. The ids are part of
+ * the sequence from here on, and espl_session_logits has the pass's. Fails: ARGUMENT if none was begun. */
+espl_status espl_session_end(espl_session *session);
+
 /* Order of application: repetition penalty, temperature, top-k, top-p, min-p; as Hugging Face's processors. */
 typedef struct espl_sampling {
     double temperature;        /* 0: greedy (the lowest id among equals) */

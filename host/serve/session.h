@@ -1,0 +1,42 @@
+/* A session's inside, for session.c and record.c. */
+#ifndef ESPL_SESSION_H
+#define ESPL_SESSION_H
+
+#include "host/model/adapter.h"
+#include "host/model/model.h"
+#include <espalier/session.h>
+
+enum { ESPL_RUNS = 4 };
+
+/* A recorded run over so many tokens. */
+typedef struct espl_run {
+    espl_graph *graph; /* owned; NULL until first needed */
+    espl_tensor *ids, *positions, *last;
+    espl_tensor *device_logits, *logits; /* logits: for the host, which may be the same */
+    const espl_step_inputs *inputs; /* what adapters write before a run; owned by the graph */
+} espl_run;
+
+struct espl_session {
+    espl_context *ctx; /* borrowed */
+    espl_model *model; /* borrowed */
+    espl_arena arena;
+    espl_span *caches; /* owned, one per layer */
+    uint32_t context, capacity, kv_columns;
+    uint32_t position;
+    uint32_t open; /* tokens of the pass that a host program has begun and not ended; 0: none */
+    espl_run runs[ESPL_RUNS];
+    const float *logits; /* borrowed from the run that made them */
+    int32_t *history; /* owned, [context] */
+};
+
+/* The shortest run that takes so many tokens, else the longest. */
+uint32_t espl_session_choose(uint32_t count);
+/* Makes a run if it is not there. */
+espl_status espl_session_ready(espl_session *session, uint32_t which);
+/* ids are tokens, they fit, and no pass of a host program is open. */
+espl_status espl_session_check(espl_session *session, const int32_t *ids, uint32_t count);
+espl_status espl_session_need_closed(espl_session *session);
+/* What changes from run to run. */
+espl_status espl_session_set_ids(espl_session *session, uint32_t which, const int32_t *ids, uint32_t count);
+
+#endif
