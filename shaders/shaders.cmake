@@ -1,5 +1,5 @@
 # GLSL to SPIR-V to C, at build time.
-#   espl_add_shader(<target> <name> <source.comp> [DEFINES A B=1 ...])
+#   espl_add_shader(<target> <name> <source.comp> [STAGE compute] [DEFINES A B=1 ...])
 # gives the target a C file with `const espl_shader espl_shader_<name>`. glslc runs at build time only and tracks what a
 # source includes. vulkan1.1 is the floor of the library.
 #   espl_op(<op> SHADERS <shader>[:<DEFINE>[=value],...][@<suffix>] ...)
@@ -9,14 +9,17 @@
 find_program(ESPALIER_GLSLC glslc REQUIRED)
 
 function(espl_add_shader target name source)
-    cmake_parse_arguments(PARSE_ARGV 3 arg "" "" "DEFINES")
+    cmake_parse_arguments(PARSE_ARGV 3 arg "" "STAGE" "DEFINES")
+    if(NOT arg_STAGE)
+        set(arg_STAGE compute)
+    endif()
     cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
     set(folder ${CMAKE_CURRENT_BINARY_DIR}/shaders)
     file(MAKE_DIRECTORY ${folder})
     set(words ${folder}/${name}.inc)
     list(TRANSFORM arg_DEFINES PREPEND -D)
     add_custom_command(OUTPUT ${words}
-        COMMAND ${ESPALIER_GLSLC} -O --target-env=vulkan1.1 -fshader-stage=compute -mfmt=num -I ${PROJECT_SOURCE_DIR}/shaders
+        COMMAND ${ESPALIER_GLSLC} -O --target-env=vulkan1.1 -fshader-stage=${arg_STAGE} -mfmt=num -I ${PROJECT_SOURCE_DIR}/shaders
                 ${arg_DEFINES} -MD -MF ${words}.d -MT ${words} -o ${words} ${source}
         DEPENDS ${source} DEPFILE ${words}.d COMMENT "Shader ${name}" VERBATIM)
     set(file ${folder}/${name}.c)
