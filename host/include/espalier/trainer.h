@@ -60,8 +60,8 @@ typedef struct espl_trainer_params {
 } espl_trainer_params;
 
 /* adapter: what is trained; NULL: the model itself, loaded with params.trainable. Both, and dataset, are borrowed.
- * Records everything: the first step takes as long as the others. With piece_ops, also runs a forward and backward pass
- * once and waits for it, to know times. */
+ * Records everything: the first step takes as long as the others. With piece_ops, also runs everything once
+ * without effect and waits for it, to know times. */
 espl_status espl_trainer_create(espl_model *model, espl_adapter *adapter, const espl_dataset *dataset,
                                 const espl_trainer_params *params, espl_trainer **out_trainer);
 void espl_trainer_destroy(espl_trainer **trainer);
