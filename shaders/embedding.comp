@@ -1,6 +1,6 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// y[t] = scale * table[ids[t]] (+ position_table[positions[b] + i]), t = b * sequence + i; zeros for an id that is no
+// y[t] = scale * table[ids[t]] (+ position_table[position_from + positions[b] + i]), t = b * sequence + i; zeros for an id that is no
 // row of the table. Only rows whose id is in the bound window are written; those of no window belong to the first.
 #include "embedding.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
@@ -35,7 +35,7 @@ void main()
         const bool inside = id >= push.first && id - push.first < push.count;
         if (!inside && (push.first > 0 || id < push.vocabulary))
             continue;
-        uint position = token % push.sequence;
+        uint position = push.position_from + token % push.sequence;
         if (POSITIONS != 0)
             position += positions[token / push.sequence];
         for (uint i = 0; i < ITEMS; i++) {

@@ -36,6 +36,7 @@ typedef struct embedding_push {
     EMBEDDING_U32 first, count;             /* rows of the (bwd: either) table that are bound */
     EMBEDDING_U32 table_stride, position_stride, y_stride;
     float scale;
+    EMBEDDING_U32 position_from; /* row of the position table for position 0 */
 #ifdef VULKAN
 } push;
 #else

@@ -20,7 +20,7 @@ layout(std430, set = 0, binding = EMBEDDING_BWD_BIND_DTABLE) restrict buffer emb
 
 uint first_position(uint sequence)
 {
-    return POSITIONS != 0 ? positions[sequence] : 0;
+    return push.position_from + (POSITIONS != 0 ? positions[sequence] : 0);
 }
 
 void add(uint row, uint token)

@@ -20,9 +20,8 @@ uint32_t espl_colsum_chunk(const espl_device *device, uint32_t rows) {
     return chunk;
 }
 
-static espl_status dispatch_sums(espl_graph *graph, espl_commands *commands, espl_span x, espl_span out,
+static espl_status dispatch_sums(espl_device *device, espl_commands *commands, espl_span x, espl_span out,
                                  bool accumulate, const colsum_push *push) {
-    espl_device *device = espl_graph_device(graph);
     const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 32,
                    spec[] = {local, 1, 1, push->cols % 4 != 0, accumulate};
     espl_dispatch dispatch = {.label = "colsum",
@@ -40,21 +39,29 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     attribute at;
     memcpy(&at, node->attribute, sizeof at);
     const espl_tensor *x = node->in[0], *out = node->out[0], *partial = node->out[1];
+    espl_device *device = espl_graph_device(graph);
     colsum_push push = {.rows = x->rows,
                         .cols = out->cols,
                         .from = at.from / 4,
                         .x_stride = x->stride / 4,
                         .out_stride = out->stride / 4,
                         .chunk = at.chunk};
-    if (!partial) return dispatch_sums(graph, commands, x->span, out->span, !at.fresh, &push);
+    if (!partial) return dispatch_sums(device, commands, x->span, out->span, !at.fresh, &push);
     push.out_stride = partial->stride / 4;
-    ESPL_TRY(dispatch_sums(graph, commands, x->span, partial->span, false, &push));
+    ESPL_TRY(dispatch_sums(device, commands, x->span, partial->span, false, &push));
     push = (colsum_push){.rows = partial->rows,
                          .cols = out->cols,
                          .x_stride = partial->stride / 4,
                          .out_stride = out->stride / 4,
                          .chunk = partial->rows};
-    return dispatch_sums(graph, commands, partial->span, out->span, !at.fresh, &push);
+    return dispatch_sums(device, commands, partial->span, out->span, !at.fresh, &push);
+}
+
+espl_status espl_record_colsum(espl_device *device, espl_commands *commands, espl_span x, uint32_t x_stride, uint32_t rows,
+                               uint32_t cols, espl_span out) {
+    const colsum_push push = {
+        .rows = rows, .cols = cols, .x_stride = x_stride / 4, .out_stride = (cols + 3) / 4, .chunk = rows};
+    return dispatch_sums(device, commands, x, out, true, &push);
 }
 
 const espl_op espl_op_colsum = {.name = "colsum", .record = record};

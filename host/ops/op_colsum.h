@@ -24,6 +24,11 @@ espl_status espl_graph_colsum(espl_graph *graph, const espl_colsum *args);
 /* Rows that one workgroup should sum, for ops that make such partial sums themselves: about sqrt(rows); a CPU: all. */
 uint32_t espl_colsum_chunk(const espl_device *device, uint32_t rows);
 
+/* The same on planned memory, for ops that sum rows of their own scratch: out[c] += sum over rows of x[r,c], in one
+ * dispatch. */
+espl_status espl_record_colsum(espl_device *device, espl_commands *commands, espl_span x, uint32_t x_stride, uint32_t rows,
+                               uint32_t cols, espl_span out);
+
 extern const espl_op espl_op_colsum;
 
 #endif

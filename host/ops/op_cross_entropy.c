@@ -1,4 +1,5 @@
 #include "host/ops/op_cross_entropy.h"
+#include "host/ops/op_colsum.h"
 #include "host/ops/op_matmul.h"
 #include "shaders/cross_entropy.h"
 #include "shaders/shaders.h"
@@ -6,7 +7,7 @@
 
 enum { LOGITS_BYTES = 64 << 20, GPU_LANES = 128, CPU_LANES = 16 };
 
-/* A node: in = h, w, labels, step, (d w before); out = loss, logits (scratch), d h, d w. */
+/* A node: in = h, w, labels, step, bias, (d w before), (d bias before); out = loss, logits (scratch), d h, d w, d bias. */
 static espl_status record_loss(espl_graph *graph, espl_commands *commands, const espl_node *node, uint32_t first,
                                uint32_t rows, bool gradient) {
     espl_device *device = espl_graph_device(graph);
@@ -37,14 +38,17 @@ static espl_status record_loss(espl_graph *graph, espl_commands *commands, const
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     espl_device *device = espl_graph_device(graph);
     const espl_tensor *h = node->in[0], *w = node->in[1], *logits = node->out[1], *dh = node->out[2], *dw = node->out[3];
+    const espl_tensor *bias = node->in[4], *db = node->out[4];
     for (uint32_t first = 0; first < h->rows; first += logits->rows) {
         const uint32_t rows = h->rows - first < logits->rows ? h->rows - first : logits->rows;
         const espl_matmul_view forward = {.orientation = MATMUL_NT, .m = rows, .n = w->rows, .k = w->cols,
                                           .a = h->span, .a_dtype = h->dtype, .a_offset = first * h->stride, .a_stride = h->stride,
                                           .b = w->span, .b_stride = w->stride, .b_dtype = w->dtype,
-                                          .c = logits->span, .c_stride = logits->stride, .scale = 1.0f};
+                                          .bias = bias ? bias->span : (espl_span){0}, .c = logits->span, .c_stride = logits->stride, .scale = 1.0f};
         ESPL_TRY(espl_record_matmul(device, commands, "cross_entropy logits", &forward));
-        ESPL_TRY(record_loss(graph, commands, node, first, rows, dh || dw));
+        ESPL_TRY(record_loss(graph, commands, node, first, rows, dh || dw || db));
+        if (db)
+            ESPL_TRY(espl_record_colsum(device, commands, logits->span, logits->stride, rows, w->rows, db->span));
         if (dh) {
             const espl_matmul_view view = {.orientation = MATMUL_NN, .m = rows, .n = w->cols, .k = w->rows,
                                            .a = logits->span, .a_stride = logits->stride,
@@ -81,6 +85,9 @@ static espl_status check(espl_context *ctx, const espl_cross_entropy *args) {
     if (labels->cols != h->rows || labels->rows != 1 || labels->dtype != ESPL_DTYPE_I32)
         return espl_fail(ctx, ESPL_ARGUMENT, "cross_entropy: %u x %u labels of %s for %u tokens", labels->rows,
                          labels->cols, espl_dtype_name(labels->dtype), h->rows);
+    if (args->bias && (args->bias->rows != 1 || args->bias->cols != w->rows || args->bias->dtype != ESPL_DTYPE_F32))
+        return espl_fail(ctx, ESPL_ARGUMENT, "cross_entropy: the bias is %u x %u %s, it must be F32 1 x %u",
+                         args->bias->rows, args->bias->cols, espl_dtype_name(args->bias->dtype), w->rows);
     return ESPL_OK;
 }
 
@@ -92,13 +99,15 @@ espl_tensor *espl_graph_cross_entropy(espl_graph *graph, const espl_cross_entrop
     uint32_t chunk = args->chunk ? args->chunk : (uint32_t)(LOGITS_BYTES / ((uint64_t)(w->cols ? w->rows : 1) * 4));
     chunk = chunk == 0 ? 1 : chunk > h->rows ? h->rows : chunk;
     bool accumulate;
-    espl_tensor *out[4] = {
+    espl_tensor *out[5] = {
         espl_graph_value(graph, "loss", h->rows, 1, ESPL_DTYPE_F32),
         espl_graph_scratch(graph, "logits", chunk, w->rows),
         espl_grad_wanted(h) ? espl_graph_value(graph, "d h", h->rows, h->cols, ESPL_DTYPE_F32) : NULL,
         espl_grad_wanted(w) ? espl_grad_target(graph, w, 0, 0, &accumulate) : NULL,
+        espl_grad_wanted(args->bias) ? espl_grad_target(graph, args->bias, 0, 0, &accumulate) : NULL,
     };
-    espl_tensor *in[5] = {h, w, args->labels, espl_graph_step(graph), out[3] ? out[3]->base : NULL};
-    if (espl_graph_node(graph, &espl_op_cross_entropy, in, 5, out, 4, NULL, 0) != ESPL_OK) return NULL;
+    espl_tensor *in[7] = {h, w, args->labels, espl_graph_step(graph), args->bias, out[3] ? out[3]->base : NULL,
+                          out[4] ? out[4]->base : NULL};
+    if (espl_graph_node(graph, &espl_op_cross_entropy, in, 7, out, 5, NULL, 0) != ESPL_OK) return NULL;
     return out[0];
 }

@@ -1,7 +1,8 @@
 /* Cross entropy fused with the output projection; only `chunk` rows of logits exist at a time:
- *   logits[t,:] = h[t,:] W^T      loss[t] = log(sum over j of exp(logits[t,j])) - logits[t, label[t]]
+ *   logits[t,:] = h[t,:] W^T + b   loss[t] = log(sum over j of exp(logits[t,j])) - logits[t, label[t]]
  * h       [tokens, d] f32 f16 bf16          read
  * w       [vocabulary, d] f32 f16 bf16      read; its gradient is added to if it is a PARAMETER
+ * bias    [1, vocabulary] f32               read unless NULL; likewise
  * labels  STEP [1, tokens] I32              read; negative: the token does not count
  * chunk   rows of logits at a time; 0: what fits 64 MiB
  * returns loss [tokens, 1] f32, 0 where the label is negative. The gradients are those of the sum of losses times
@@ -17,6 +18,7 @@
 typedef struct espl_cross_entropy {
     espl_tensor *h, *w, *labels;
     uint32_t chunk;
+    espl_tensor *bias;
 } espl_cross_entropy;
 
 espl_tensor *espl_graph_cross_entropy(espl_graph *graph, const espl_cross_entropy *args);

@@ -17,6 +17,7 @@ typedef struct attribute {
     uint32_t sequence; /* tokens of one */
     float scale;
     uint32_t of_positions; /* backward: which table */
+    uint32_t position_from;
 } attribute;
 
 static attribute attribute_of(const espl_node *node) {
@@ -70,7 +71,8 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                            .table_stride = table ? table->stride / 4 : 0,
                            .position_stride = position_table ? position_table->stride / 4 : 0,
                            .y_stride = y->stride / 4,
-                           .scale = at.scale};
+                           .scale = at.scale,
+                           .position_from = at.position_from};
     espl_dispatch dispatch = {
         .label = "embedding",
         .bind = {[EMBEDDING_BIND_IDS] = ids->span,
@@ -108,7 +110,8 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
                            .position_count = dtable->rows,
                            .table_stride = dtable->stride / 4,
                            .y_stride = dy->stride / 4,
-                           .scale = at.of_positions ? 1.0f : at.scale};
+                           .scale = at.of_positions ? 1.0f : at.scale,
+                           .position_from = at.position_from};
     espl_dispatch dispatch = {.label = "embedding_bwd",
                               .bind = {[EMBEDDING_BWD_BIND_IDS] = ids->span,
                                        [EMBEDDING_BWD_BIND_POSITIONS] = positions ? positions->span : (espl_span){0},
@@ -181,7 +184,9 @@ espl_tensor *espl_graph_embedding(espl_graph *graph, const espl_embedding *args)
     const uint32_t batch = args->batch ? args->batch : 1;
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args, batch);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
-    const attribute at = {.sequence = args->ids->cols / batch, .scale = args->scale == 0.0f ? 1.0f : args->scale};
+    const attribute at = {.sequence = args->ids->cols / batch,
+                          .scale = args->scale == 0.0f ? 1.0f : args->scale,
+                          .position_from = args->position_from};
     espl_tensor *y = espl_graph_output(graph, "embedding", args->ids->cols,
                                        (args->table ? args->table : args->position_table)->cols);
     espl_tensor *in[] = {args->ids, args->table, args->positions, args->position_table};

@@ -1,9 +1,10 @@
 /* Rows of a table by number, and of a second one by position:
- *   y[t,c] = scale * table[ids[t], c] + position_table[positions[b] + i, c],   t = b * (tokens / batch) + i
+ *   y[t,c] = scale * table[ids[t], c] + position_table[position_from + positions[b] + i, c],   t = b * (tokens / batch) + i
  * ids             [1, tokens]        I32              read; usually STEP
  * table           [vocabulary, d]    f32 f16 bf16     read; WEIGHT, or PARAMETER (f32); NULL: zeros, each id is a row
  * position_table  [positions, d]     f32 f16 bf16     read unless NULL
  * positions       [1, batch]         I32              first position of each sequence; read unless NULL: zeros
+ * position_from   row of position_table that position 0 has (RoBERTa: 2)
  * batch           sequences in ids, a divisor of tokens; 0 means 1
  * scale           0 means 1
  * result          [tokens, d]        value
@@ -21,6 +22,7 @@
 typedef struct espl_embedding {
     espl_tensor *ids, *table;
     espl_tensor *position_table, *positions;
+    uint32_t position_from;
     uint32_t batch;
     float scale;
 } espl_embedding;

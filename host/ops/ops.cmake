@@ -16,6 +16,8 @@ espl_op(matmul SHADERS
     matmul_few:B_F32@f32 matmul_few:B_F16@f16 matmul_few:B_BF16@bf16
     matmul_tile:B_F32@f32 matmul_tile:B_F16@f16 matmul_tile:B_BF16@bf16)
 espl_op(cross_entropy SHADERS cross_entropy)
+espl_op(mse SHADERS mse)
+espl_op(pick SHADERS pick pick_bwd)
 espl_op(attention SHADERS attention attention_bwd_q attention_bwd_kv)
 espl_op(rotary SHADERS rotary)
 espl_op(scale SHADERS scale scale_ds)

@@ -18,20 +18,21 @@ static void *memory(size_t count, size_t bytes) {
     return block;
 }
 
-/* d(sum of losses * factor) / d x, by the formula: (softmax - hit) through the product. */
-static void gradients(const double *h, const double *w, const double *labels, const shape *s, double factor, double *dh,
-                      double *dw) {
+/* d(sum of losses) / d x, by the formula: (softmax - hit) through the product. */
+static void gradients(const double *h, const double *w, const double *bias, const double *labels, const shape *s, double *dh,
+                      double *dw, double *db) {
     double *p = memory(s->vocabulary, sizeof *p);
     for (uint32_t t = 0; t < s->tokens; t++) {
         double highest = -INFINITY, sum = 0;
         for (uint32_t j = 0; j < s->vocabulary; j++) {
-            p[j] = 0;
+            p[j] = bias ? bias[j] : 0;
             for (uint32_t c = 0; c < s->d; c++) p[j] += h[t * s->d + c] * w[j * s->d + c];
             highest = fmax(highest, p[j]);
         }
         for (uint32_t j = 0; j < s->vocabulary; j++) sum += p[j] = exp(p[j] - highest);
         for (uint32_t j = 0; labels[t] >= 0 && j < s->vocabulary; j++) {
-            const double g = factor * (p[j] / sum - (labels[t] == j));
+            const double g = p[j] / sum - (labels[t] == j);
+            db[j] += g;
             for (uint32_t c = 0; c < s->d; c++) {
                 dh[t * s->d + c] += g * w[j * s->d + c];
                 dw[j * s->d + c] += g * h[t * s->d + c];
@@ -42,40 +43,45 @@ static void gradients(const double *h, const double *w, const double *labels, co
 }
 
 /* The formula above against central differences of the reference. */
-static void check_formula(const double *h, double *w, const double *labels, const shape *s, const double *dw) {
+static void check_formula(const double *h, double *w, double *bias, const double *labels, const shape *s, double *x,
+                          size_t count, const double *dx) {
     double *loss = memory(s->tokens, sizeof *loss);
-    const size_t count = (size_t)s->vocabulary * s->d;
     for (size_t i = 0; i < count; i += 1 + count / 7) {
-        const double kept = w[i], step = 1e-5;
+        const double kept = x[i], step = 1e-5;
         double sum[2] = {0, 0};
         for (int side = 0; side < 2; side++) {
-            w[i] = kept + (side ? step : -step);
-            ref_cross_entropy(h, w, labels, s->tokens, s->vocabulary, s->d, loss);
+            x[i] = kept + (side ? step : -step);
+            ref_cross_entropy(h, w, bias, labels, s->tokens, s->vocabulary, s->d, loss);
             for (uint32_t t = 0; t < s->tokens; t++) sum[side] += loss[t];
         }
-        w[i] = kept;
-        assert_true(fabs((sum[1] - sum[0]) / (2 * step) - dw[i]) < 1e-6 * (1 + fabs(dw[i])));
+        x[i] = kept;
+        assert_true(fabs((sum[1] - sum[0]) / (2 * step) - dx[i]) < 1e-6 * (1 + fabs(dx[i])));
     }
     free(loss);
 }
 
-static void check(const shape *s, espl_dtype dtype, bool trained) {
+static void check(const shape *s, espl_dtype dtype, bool trained, bool biased) {
     const size_t h_count = (size_t)s->tokens * s->d, w_count = (size_t)s->vocabulary * s->d;
     double *h = memory(h_count, 8), *w = memory(w_count, 8), *labels = memory(s->tokens, 8);
     double *dh = memory(h_count, 8), *dw = memory(w_count, 8), *loss = memory(s->tokens, 8), *got = memory(w_count + h_count, 8);
+    double *bias = biased ? memory(s->vocabulary, 8) : NULL, *db = memory(s->vocabulary, 8);
     const float factor = 0.125f;
     op_random(1, -s->spread, s->spread, h, h_count);
     op_random(2, -1, 1, w, w_count);
     for (size_t i = 0; i < h_count; i++) h[i] = op_round(h[i], ESPL_DTYPE_F32);
     for (size_t i = 0; i < w_count; i++) w[i] = op_round(w[i], dtype);
+    if (bias) op_random(3, -1, 1, bias, s->vocabulary);
+    for (size_t i = 0; bias && i < s->vocabulary; i++) bias[i] = op_round(bias[i], ESPL_DTYPE_F32);
     espl_random random = {.seed = 9};
     for (uint32_t t = 0; t < s->tokens; t++)
         labels[t] = s->uncounted && t % (uint32_t)s->uncounted == 1 ? -100.0 : (double)espl_random_below(&random, s->vocabulary);
-    ref_cross_entropy(h, w, labels, s->tokens, s->vocabulary, s->d, loss);
-    gradients(h, w, labels, s, 1, dh, dw);
-    check_formula(h, w, labels, s, dw);
+    ref_cross_entropy(h, w, bias, labels, s->tokens, s->vocabulary, s->d, loss);
+    gradients(h, w, bias, labels, s, dh, dw, db);
+    check_formula(h, w, bias, labels, s, w, w_count, dw);
+    if (bias) check_formula(h, w, bias, labels, s, bias, s->vocabulary, db);
     for (size_t i = 0; i < h_count; i++) dh[i] *= (double)factor;
     for (size_t i = 0; i < w_count; i++) dw[i] *= (double)factor;
+    for (size_t i = 0; i < s->vocabulary; i++) db[i] *= (double)factor;
 
     espl_graph *graph;
     const uint32_t stride = (uint32_t)espl_round_up(s->d, 4);
@@ -87,8 +93,14 @@ static void check(const shape *s, espl_dtype dtype, bool trained) {
                                       dtype, op_span(s->vocabulary, stride, dtype));
     espl_graph_parameter_grad(graph, ht, op_span(s->tokens, stride, ESPL_DTYPE_F32));
     if (trained) espl_graph_parameter_grad(graph, wt, op_span(s->vocabulary, stride, ESPL_DTYPE_F32));
+    espl_tensor *bt = NULL;
+    const uint32_t bias_stride = (uint32_t)espl_round_up(s->vocabulary, 4);
+    if (biased)
+        bt = espl_graph_leaf(graph, trained ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT, "bias", 1, s->vocabulary, bias_stride,
+                             ESPL_DTYPE_F32, op_span(1, bias_stride, ESPL_DTYPE_F32));
+    if (biased && trained) espl_graph_parameter_grad(graph, bt, op_span(1, bias_stride, ESPL_DTYPE_F32));
     espl_tensor *lt = espl_graph_step_leaf(graph, "labels", 1, s->tokens, ESPL_DTYPE_I32);
-    espl_tensor *out = espl_graph_cross_entropy(graph, &(espl_cross_entropy){ht, wt, lt, s->chunk});
+    espl_tensor *out = espl_graph_cross_entropy(graph, &(espl_cross_entropy){ht, wt, lt, s->chunk, bt});
     op_ok(espl_graph_status(graph));
     out->keep = true;
     op_ok(espl_graph_backward(graph, out));
@@ -96,7 +108,9 @@ static void check(const shape *s, espl_dtype dtype, bool trained) {
     op_write(ht, h);
     op_write(wt, w);
     double *zeros = memory(w_count + h_count, 8);
+    if (biased) op_write(bt, bias);
     op_write(ht->grad, zeros);
+    if (biased && trained) op_write(bt->grad, zeros);
     if (trained) op_write(wt->grad, zeros);
     int32_t *words = espl_graph_step_pointer(graph, lt);
     for (uint32_t t = 0; t < s->tokens; t++) words[t] = (int32_t)labels[t];
@@ -112,10 +126,14 @@ static void check(const shape *s, espl_dtype dtype, bool trained) {
         op_read(wt->grad, got);
         op_compare("d w", got, dw, w_count, ESPL_DTYPE_F32, 1);
     }
+    if (biased && trained) {
+        op_read(bt->grad, got);
+        op_compare("d bias", got, db, s->vocabulary, ESPL_DTYPE_F32, 1);
+    }
     espl_graph_destroy(&graph);
     op_spans_finish();
     op_no_validation_messages();
-    free(h), free(w), free(labels), free(dh), free(dw), free(loss), free(got), free(zeros);
+    free(h), free(w), free(labels), free(dh), free(dw), free(loss), free(got), free(zeros), free(bias), free(db);
 }
 
 static void shapes(void **state) {
@@ -123,10 +141,11 @@ static void shapes(void **state) {
     const shape list[] = {{1, 1, 1, 0, 0, 1},    {1, 2, 4, 0, 0, 1},      {7, 97, 13, 0, 3, 1},  {64, 64, 16, 0, 0, 1},
                           {65, 131, 33, 17, 5, 1}, {13, 1031, 8, 4, 2, 30}, {5, 3, 40, 1, 0, 10}};
     for (size_t i = 0; i < ESPL_COUNT(list); i++) {
-        check(&list[i], ESPL_DTYPE_F32, true);
-        check(&list[i], ESPL_DTYPE_F32, false);
-        check(&list[i], ESPL_DTYPE_F16, false);
-        check(&list[i], ESPL_DTYPE_BF16, false);
+        check(&list[i], ESPL_DTYPE_F32, true, false);
+        check(&list[i], ESPL_DTYPE_F32, true, true);
+        check(&list[i], ESPL_DTYPE_F32, false, true);
+        check(&list[i], ESPL_DTYPE_F16, false, false);
+        check(&list[i], ESPL_DTYPE_BF16, false, false);
     }
 }
 

@@ -6,6 +6,7 @@ typedef struct shape {
     uint32_t batch, tokens, vocabulary, cols, positions_count;
     bool positions;
     float scale;
+    uint32_t position_from;
 } shape;
 
 static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
@@ -15,13 +16,14 @@ static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const v
                                                          .position_table = leaves[2],
                                                          .positions = leaves[3],
                                                          .batch = s->batch,
+                                                         .position_from = s->position_from,
                                                          .scale = s->scale});
 }
 
 static void reference(const double *const *leaves, const void *args, double *out) {
     const shape *s = args;
     ref_embedding(leaves[0], leaves[1], leaves[2], leaves[3], s->batch ? s->batch : 1, s->tokens, s->vocabulary,
-                  s->positions_count, s->cols, s->scale == 0 ? 1 : (double)s->scale, out);
+                  s->positions_count, s->position_from, s->cols, s->scale == 0 ? 1 : (double)s->scale, out);
 }
 
 static void check(const shape *s, espl_dtype dtype, espl_role role, espl_dtype position_dtype, const int32_t *ids) {
@@ -65,6 +67,8 @@ static void shapes(void **state) {
                           {2, 14, 11, 33, 9, true},
                           {4, 64, 13, 20, 21, true, 0.5f},
                           {3, 33, 100, 64, 11},
+                          {2, 14, 11, 36, 9, false, .position_from = 2},
+                          {3, 33, 100, 20, 12, true, .position_from = 3},
                           {1, 5, 3, 515}};
     const espl_dtype dtypes[] = {ESPL_DTYPE_F32, ESPL_DTYPE_F16, ESPL_DTYPE_BF16};
     for (size_t i = 0; i < ESPL_COUNT(list); i++) {

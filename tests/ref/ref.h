@@ -22,10 +22,10 @@ void ref_fill(double value, size_t from, size_t count, double *t);
 /* out[c] += sum over r of x[r, from + c] */
 void ref_colsum(const double *x, size_t rows, size_t x_cols, size_t from, size_t cols, double *out);
 
-/* y[t] = scale * table[ids[t]] + position_table[positions[b] + i]; either of the last two may be NULL. */
+/* y[t] = scale * table[ids[t]] + position_table[position_from + positions[b] + i]; either of the last two may be NULL. */
 void ref_embedding(const double *ids, const double *table, const double *position_table, const double *positions,
-                   size_t batch, size_t tokens, size_t vocabulary, size_t position_count, size_t cols, double scale,
-                   double *y);
+                   size_t batch, size_t tokens, size_t vocabulary, size_t position_count, size_t position_from,
+                   size_t cols, double scale, double *y);
 
 /* Groups of group_cols columns from `from`; other columns are copied. */
 void ref_rmsnorm(const double *x, const double *w, size_t rows, size_t cols, size_t from, size_t groups,
@@ -87,8 +87,9 @@ typedef struct ref_matmul_args {
 void ref_matmul(const double *a, const double *b, const double *bias, const double *residual,
                 const ref_matmul_args *args, double *c);
 
-/* loss[t] = log(sum over j of exp(h[t] . w[j])) - h[t] . w[label[t]]; 0 for a negative label. */
-void ref_cross_entropy(const double *h, const double *w, const double *labels, size_t tokens, size_t vocabulary, size_t d,
+/* loss[t] = log(sum over j of exp(h[t] . w[j] + bias[j])) - h[t] . w[label[t]] - bias[label[t]]; 0 for a negative label.
+ * bias may be NULL. */
+void ref_cross_entropy(const double *h, const double *w, const double *bias, const double *labels, size_t tokens, size_t vocabulary, size_t d,
                        double *loss);
 
 /* y = x * s in columns [from, from + count), x elsewhere; s_rows divides rows, s_cols is 1 or count. */
@@ -108,5 +109,11 @@ void ref_mean(const double *x, size_t rows, size_t cols, size_t groups, double *
 /* H = sum of A_i (x) left_i right_i; right NULL: left is W. */
 void ref_phm(const double *rule, const double *left, const double *right, size_t n, size_t in, size_t out, size_t rank,
              double *h);
+
+/* loss[r] = mean over c of (x[r,c] - targets[r,c])^2; 0 for a negative label. */
+void ref_mse(const double *x, const double *targets, const double *labels, size_t rows, size_t cols, double *loss);
+
+/* y[b] = x[b * sequence], or x[b * sequence + lengths[b] - 1] if last; lengths may be NULL. */
+void ref_pick(const double *x, const double *lengths, size_t batch, size_t sequence, size_t cols, bool last, double *y);
 
 #endif
