@@ -111,6 +111,8 @@ static espl_status merge_replacements(espl_adapter *adapter) {
 /* Merging what changes only one use of a tied matrix first makes it two. */
 static espl_status untie(espl_adapter *adapter) {
     const bool embed = adapter->method->merge && adapter->method->properties.sites & 1u << ESPL_SITE_EMBED;
+    const espl_head_kind kind = adapter->model->task.kind;
+    if (kind != ESPL_HEAD_LANGUAGE && kind != ESPL_HEAD_MASKED) return ESPL_OK;
     if (adapter->model->head != ESPL_NO_MATRIX || !(embed || adapter->head_replacement != ESPL_NO_MATRIX)) return ESPL_OK;
     ESPL_TRY(espl_model_untie(adapter->model));
     adapter->untied = true;

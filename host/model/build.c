@@ -48,8 +48,7 @@ espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t 
     return *leaf;
 }
 
-/* A base matrix, or what an active adapter has put in its place. */
-static espl_tensor *base_leaf(espl_builder *b, uint32_t matrix) {
+espl_tensor *espl_build_base(espl_builder *b, uint32_t matrix) {
     if (matrix == ESPL_NO_MATRIX) return NULL;
     for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
         const uint32_t own = matrix < adapter->replacement_count ? adapter->replacement[matrix] : ESPL_NO_MATRIX;
@@ -60,12 +59,12 @@ static espl_tensor *base_leaf(espl_builder *b, uint32_t matrix) {
 
 espl_tensor *espl_build_head(espl_builder *b) {
     const espl_model *model = b->model;
-    if (model->head != ESPL_NO_MATRIX) return base_leaf(b, model->head);
+    if (model->head != ESPL_NO_MATRIX) return espl_build_base(b, model->head);
     for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
         const uint32_t own = adapter->head_replacement;
         if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
     }
-    return base_leaf(b, model->embed);
+    return espl_build_base(b, model->embed);
 }
 
 espl_tensor *espl_build_dropout(espl_builder *b, espl_tensor *x, float p) {
@@ -145,18 +144,29 @@ espl_status espl_build_update(espl_builder *b, espl_update when) {
     return espl_graph_status(b->graph);
 }
 
+/* ---- Pieces outside of adapters' sites ---- */
+
+espl_tensor *espl_build_layernorm(espl_builder *b, const espl_norm_weights *w, espl_tensor *x) {
+    return espl_graph_layernorm(b->graph, &(espl_layernorm){.x = x, .w = espl_build_base(b, w->weight),
+                                                            .b = espl_build_base(b, w->bias),
+                                                            .eps = b->model->config.norm_eps});
+}
+
+espl_tensor *espl_build_map(espl_builder *b, uint32_t weight, uint32_t bias, espl_tensor *x) {
+    return espl_graph_matmul(b->graph, &(espl_matmul){.a = x, .b = espl_build_base(b, weight), .orientation = MATMUL_NT,
+                                                      .bias = espl_build_base(b, bias)});
+}
+
 /* ---- Parts of a block ---- */
 
 espl_tensor *espl_build_norm(espl_builder *b, uint32_t block, espl_norm_place place, espl_tensor *x) {
     const espl_model *model = b->model;
     const espl_norm_weights *w = place == ESPL_NORM_FINAL ? &model->final_norm : &model->blocks[block].norm[place];
-    const float eps = model->config.norm_eps;
     espl_tensor *y;
     if (model->config.family->norm == ESPL_NORM_LAYER)
-        y = espl_graph_layernorm(b->graph, &(espl_layernorm){.x = x, .w = base_leaf(b, w->weight),
-                                                             .b = base_leaf(b, w->bias), .eps = eps});
+        y = espl_build_layernorm(b, w, x);
     else
-        y = espl_graph_rmsnorm(b->graph, &(espl_rmsnorm){.x = x, .w = base_leaf(b, w->weight), .eps = eps});
+        y = espl_graph_rmsnorm(b->graph, &(espl_rmsnorm){.x = x, .w = espl_build_base(b, w->weight), .eps = model->config.norm_eps});
     return join(b, &(espl_joint){.site = ESPL_SITE_NORM, .block = block, .norm = place}, y);
 }
 
@@ -177,12 +187,12 @@ static espl_tensor *linear(espl_builder *b, uint32_t block, uint32_t which, espl
     joint.site = ESPL_SITE_LINEAR_IN;
     x = join(b, &joint, x);
     joint.site = ESPL_SITE_WEIGHT;
-    espl_tensor *weight = join(b, &joint, base_leaf(b, w->weight[which]));
+    espl_tensor *weight = join(b, &joint, espl_build_base(b, w->weight[which]));
     joint.site = ESPL_SITE_BIAS;
     espl_matmul product = {.a = x,
                            .b = weight,
                            .orientation = b->model->config.family->stored_in_out ? MATMUL_NN : MATMUL_NT,
-                           .bias = join(b, &joint, base_leaf(b, w->bias[which])),
+                           .bias = join(b, &joint, espl_build_base(b, w->bias[which])),
                            .residual = early ? residual : NULL};
     espl_tensor *y = espl_graph_matmul(b->graph, &product);
     joint.site = ESPL_SITE_LINEAR;
@@ -208,9 +218,10 @@ static espl_tensor *sublayer_out(espl_builder *b, uint32_t block, uint32_t which
                               .x = residual,
                               .normed = normed,
                               .out_closed = &closed};
+    const float dropout = b->training && !(b->model->config.family->no_dropout & 1u << which) ? b->model->config.dropout : 0;
     espl_tensor *y;
-    if (any_joins(b, joint.site)) {
-        y = join(b, &joint, linear(b, block, which, x, NULL));
+    if (dropout > 0 || any_joins(b, joint.site)) {
+        y = join(b, &joint, espl_build_dropout(b, linear(b, block, which, x, NULL), dropout));
         if (closed) return y;
         y = espl_graph_add(b->graph, &(espl_add_args){y, residual});
     } else {
@@ -231,7 +242,7 @@ static void qkv_columns(const espl_model *model, uint32_t out_from[3]) {
 
 static espl_tensor *head_norm(espl_builder *b, espl_tensor *x, uint32_t weight, uint32_t from, uint32_t heads) {
     if (weight == ESPL_NO_MATRIX) return x;
-    return espl_graph_rmsnorm(b->graph, &(espl_rmsnorm){.x = x, .w = base_leaf(b, weight), .eps = b->model->config.norm_eps,
+    return espl_graph_rmsnorm(b->graph, &(espl_rmsnorm){.x = x, .w = espl_build_base(b, weight), .eps = b->model->config.norm_eps,
                                                         .group_from = from, .group_count = heads,
                                                         .group_cols = b->model->config.head_size});
 }
@@ -286,19 +297,34 @@ static espl_tensor *mlp(espl_builder *b, uint32_t block, espl_tensor *x) {
     return sublayer_out(b, block, ESPL_LINEAR_DOWN, active, x, normed);
 }
 
+/* Token types, norm, dropout and projection of encoders. */
+static espl_tensor *embedding_out(espl_builder *b, espl_tensor *x) {
+    const espl_model *model = b->model;
+    if (model->types != ESPL_NO_MATRIX)
+        x = espl_graph_add(b->graph, &(espl_add_args){
+                                         x, espl_graph_embedding(b->graph, &(espl_embedding){
+                                                                               .ids = b->types,
+                                                                               .table = espl_build_base(b, model->types),
+                                                                               .batch = b->batch})});
+    if (model->embed_norm.weight != ESPL_NO_MATRIX) x = espl_build_layernorm(b, &model->embed_norm, x);
+    x = espl_build_dropout(b, x, model->config.dropout);
+    if (model->embed_projection != ESPL_NO_MATRIX)
+        x = espl_build_map(b, model->embed_projection, model->embed_projection_bias, x);
+    return join_hidden(b, ESPL_SITE_EMBEDDED, ESPL_NO_BLOCK, x);
+}
+
 static espl_tensor *embedding(espl_builder *b) {
     const espl_model *model = b->model;
-    espl_embedding args = {.ids = b->ids, .table = base_leaf(b, model->embed), .batch = b->batch,
-                           .position_table = base_leaf(b, model->position), .positions = b->positions};
-    if (any_joins(b, ESPL_SITE_EMBED)) {
-        espl_tensor *x = espl_graph_embedding(b->graph, &(espl_embedding){.ids = b->ids, .table = args.table,
-                                                                          .batch = b->batch});
-        x = join_hidden(b, ESPL_SITE_EMBED, ESPL_NO_BLOCK, x);
-        args.table = NULL;
-        if (args.position_table) x = espl_graph_add(b->graph, &(espl_add_args){x, espl_graph_embedding(b->graph, &args)});
-        return join_hidden(b, ESPL_SITE_EMBEDDED, ESPL_NO_BLOCK, x);
-    }
-    return join_hidden(b, ESPL_SITE_EMBEDDED, ESPL_NO_BLOCK, espl_graph_embedding(b->graph, &args));
+    espl_embedding args = {.ids = b->ids, .table = espl_build_base(b, model->embed), .batch = b->batch,
+                           .position_table = espl_build_base(b, model->position), .positions = b->positions,
+                           .position_from = model->config.position_from};
+    if (!any_joins(b, ESPL_SITE_EMBED)) return embedding_out(b, espl_graph_embedding(b->graph, &args));
+    espl_tensor *x = espl_graph_embedding(b->graph, &(espl_embedding){.ids = b->ids, .table = args.table,
+                                                                      .batch = b->batch});
+    x = join_hidden(b, ESPL_SITE_EMBED, ESPL_NO_BLOCK, x);
+    args.table = NULL;
+    if (args.position_table) x = espl_graph_add(b->graph, &(espl_add_args){x, espl_graph_embedding(b->graph, &args)});
+    return embedding_out(b, x);
 }
 
 espl_tensor *espl_build_hidden(espl_builder *b) {
@@ -308,9 +334,10 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
     espl_graph_value_dtype(b->graph, model->value_dtype);
     espl_graph_layer(b->graph, "embedding", ESPL_PHASE_MICRO, false);
     espl_tensor *x = embedding(b);
-    for (uint32_t i = 0; i < model->config.layers; i++) {
+    for (uint32_t layer = 0; layer < model->config.layers * model->config.repeat; layer++) {
+        const uint32_t i = layer / model->config.repeat;
         char name[32];
-        snprintf(name, sizeof name, "block %u", i);
+        snprintf(name, sizeof name, "block %u", layer);
         espl_graph_layer(b->graph, name, ESPL_PHASE_MICRO, b->recompute);
         x = join_hidden(b, ESPL_SITE_BLOCK_IN, i, x);
         x = attention(b, i, x);

@@ -27,7 +27,7 @@ static espl_status find_family(espl_context *ctx, const json_t *json, const espl
     const char *type;
     ESPL_TRY(espl_json_need(ctx, json, "model_type"));
     ESPL_TRY(espl_json_string(ctx, json, "model_type", NULL, &type));
-    char known[256] = "";
+    char known[512] = "";
     for (size_t i = 0; i < espl_family_count; i++) {
         if (strcmp(type, espl_families[i].model_type) == 0) {
             *out_family = &espl_families[i];
@@ -139,9 +139,50 @@ static espl_status read_id(espl_context *ctx, const json_t *json, const char *ke
     return espl_json_i64(ctx, json, key, -1, out_id);
 }
 
+/* What only encoders have. */
+static espl_status read_encoder(espl_context *ctx, const json_t *json, espl_config *config) {
+    const espl_family *family = config->family;
+    const char *positions;
+    bool decoder;
+    if (family->key_embedding) ESPL_TRY(espl_json_u32(ctx, json, family->key_embedding, config->hidden, &config->embedding));
+    if (family->types) ESPL_TRY(espl_json_u32(ctx, json, "type_vocab_size", 2, &config->types));
+    ESPL_TRY(read_id(ctx, json, "pad_token_id", &config->pad));
+    config->position_rows = config->context_max;
+    if (family->positions_after_padding) {
+        config->position_from = (uint32_t)((config->pad < 0 ? 1 : config->pad) + 1);
+        if (config->position_from >= config->context_max)
+            return espl_fail(ctx, ESPL_FORMAT, "%u positions, of which the first %u are not used", config->context_max,
+                             config->position_from);
+        config->context_max -= config->position_from;
+    }
+    if (family->shared_blocks) {
+        uint32_t groups, inner;
+        ESPL_TRY(espl_json_u32(ctx, json, "num_hidden_groups", 1, &groups));
+        ESPL_TRY(espl_json_u32(ctx, json, "inner_group_num", 1, &inner));
+        if (groups == 0 || config->layers % groups || inner != 1)
+            return espl_fail(ctx, ESPL_UNSUPPORTED, "%u layers in %u groups of %u inner layers", config->layers, groups,
+                             inner);
+        config->repeat = config->layers / groups;
+        config->layers = groups;
+    }
+    if (family->key_dropout) ESPL_TRY(espl_json_f32(ctx, json, family->key_dropout, 0.1f, &config->dropout));
+    if (family->key_attention_dropout)
+        ESPL_TRY(espl_json_f32(ctx, json, family->key_attention_dropout, 0.1f, &config->attention_dropout));
+    if (!(config->dropout >= 0 && config->dropout < 1) || !(config->attention_dropout >= 0 && config->attention_dropout < 1))
+        return espl_fail(ctx, ESPL_FORMAT, "dropout %g and %g must be from 0 to below 1", (double)config->dropout,
+                         (double)config->attention_dropout);
+    if (!family->bidirectional) return ESPL_OK;
+    ESPL_TRY(espl_json_string(ctx, json, "position_embedding_type", "absolute", &positions));
+    ESPL_TRY(espl_json_bool(ctx, json, "is_decoder", false, &decoder));
+    if (strcmp(positions, "absolute") != 0 || decoder)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s is not supported", decoder ? "is_decoder" : positions);
+    return ESPL_OK;
+}
+
 static espl_status read_sizes(espl_context *ctx, const json_t *json, espl_config *config) {
     const espl_family *family = config->family;
     ESPL_TRY(need_u32(ctx, json, family->key_hidden, &config->hidden));
+    config->embedding = config->hidden;
     ESPL_TRY(need_u32(ctx, json, family->key_layers, &config->layers));
     ESPL_TRY(need_u32(ctx, json, family->key_heads, &config->heads));
     ESPL_TRY(need_u32(ctx, json, "vocab_size", &config->vocabulary));
@@ -167,15 +208,16 @@ static espl_status read_sizes(espl_context *ctx, const json_t *json, espl_config
 
 espl_status espl_config_read(espl_context *ctx, const json_t *json, espl_config *out_config) {
     espl_config *config = out_config;
-    *config = (espl_config){.magnitude = 1};
+    *config = (espl_config){.magnitude = 1, .repeat = 1};
     ESPL_TRY(find_family(ctx, json, &config->family));
     const espl_family *family = config->family;
     ESPL_TRY(read_sizes(ctx, json, config));
     bool use_window;
     ESPL_TRY(espl_json_bool(ctx, json, "use_sliding_window", strcmp(family->model_type, "mistral") == 0, &use_window));
     if (use_window) ESPL_TRY(espl_json_u32(ctx, json, "sliding_window", 0, &config->window));
-    ESPL_TRY(espl_json_f32(ctx, json, family->key_norm_eps, family->norm == ESPL_NORM_RMS ? 1e-6f : 1e-5f,
-                           &config->norm_eps));
+    config->norm_eps = family->norm_eps > 0 ? family->norm_eps : family->norm == ESPL_NORM_RMS ? 1e-6f : 1e-5f;
+    if (family->key_norm_eps)
+        ESPL_TRY(espl_json_f32(ctx, json, family->key_norm_eps, config->norm_eps, &config->norm_eps));
     ESPL_TRY(espl_json_bool(ctx, json, "tie_word_embeddings", family->tied_by_default, &config->tied));
     ESPL_TRY(espl_json_bool(ctx, json, "attention_bias", false, &config->attention_bias));
     ESPL_TRY(espl_json_bool(ctx, json, "mlp_bias", false, &config->mlp_bias));
@@ -183,9 +225,11 @@ espl_status espl_config_read(espl_context *ctx, const json_t *json, espl_config 
     ESPL_TRY(read_id(ctx, json, "bos_token_id", &config->bos));
     ESPL_TRY(read_id(ctx, json, "eos_token_id", &config->eos));
     const char *activation;
-    ESPL_TRY(espl_json_string(ctx, json, family->key_activation, family->gated ? "silu" : "gelu_new", &activation));
+    ESPL_TRY(espl_json_string(ctx, json, family->key_activation,
+                              family->activation ? family->activation : family->gated ? "silu" : "gelu_new", &activation));
     if (!espl_config_activation(activation, &config->activation))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "activation \"%s\" is not known", activation);
+    ESPL_TRY(read_encoder(ctx, json, config));
     bool cross, by_layer;
     ESPL_TRY(espl_json_bool(ctx, json, "add_cross_attention", false, &cross));
     ESPL_TRY(espl_json_bool(ctx, json, "scale_attn_by_inverse_layer_idx", false, &by_layer));

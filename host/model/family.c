@@ -16,14 +16,49 @@
                [ESPL_LINEAR_DOWN] = {{"mlp.down_proj", mlp_bias}}},                                                  \
     .norm = ESPL_NORM_RMS, .rotary = true, .gated = true
 
+/* Decoders end a row with a map from its last token, and tag every token. */
+#define DECODER_HEADS(tags)                                                                                          \
+    .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = {.out = "score", .last = true},                                           \
+              [ESPL_HEAD_NAMES_TOKENS] = {.out = tags, .out_bias = tags ".bias"}}
+
+/* ---- Encoders: post-norm blocks with biases everywhere, names as BERT's or their own ---- */
+
+#define ENCODER                                                                                                      \
+    .norm = ESPL_NORM_LAYER, .norm_eps = 1e-12f, .activation = "gelu", .post_norm = true, .bidirectional = true,     \
+    .tied_by_default = true
+#define BERT_KEYS                                                                                                    \
+    .key_hidden = "hidden_size", .key_layers = "num_hidden_layers", .key_heads = "num_attention_heads",             \
+    .key_intermediate = "intermediate_size", .key_context = "max_position_embeddings", .key_norm_eps = "layer_norm_eps", \
+    .key_activation = "hidden_act", .key_dropout = "hidden_dropout_prob",                                           \
+    .key_attention_dropout = "attention_probs_dropout_prob", .key_head_dropout = "classifier_dropout"
+#define BERT_EMBEDDINGS                                                                                              \
+    .embed = "embeddings.word_embeddings", .position = "embeddings.position_embeddings",                            \
+    .types = "embeddings.token_type_embeddings", .embed_norm = "embeddings.LayerNorm"
+#define BERT_BLOCKS                                                                                                  \
+    .block = "encoder.layer.%u.", .attention_norm = "attention.output.LayerNorm", .mlp_norm = "output.LayerNorm",   \
+    .linear = {[ESPL_LINEAR_QKV] = {{"attention.self.query", ESPL_BIAS_ALWAYS}, {"attention.self.key", ESPL_BIAS_ALWAYS}, \
+                                    {"attention.self.value", ESPL_BIAS_ALWAYS}},                                     \
+               [ESPL_LINEAR_O] = {{"attention.output.dense", ESPL_BIAS_ALWAYS}},                                     \
+               [ESPL_LINEAR_UP] = {{"intermediate.dense", ESPL_BIAS_ALWAYS}},                                        \
+               [ESPL_LINEAR_DOWN] = {{"output.dense", ESPL_BIAS_ALWAYS}}}
+#define CLASSIFIER(...) {.out = "classifier", .out_bias = "classifier.bias", __VA_ARGS__}
+#define CLASSIFIER_OF_TWO(...)                                                                                       \
+    {.dense = "classifier.dense", .out = "classifier.out_proj", .out_bias = "classifier.out_proj.bias",             \
+     .dropout_first = true, __VA_ARGS__}
+#define ROBERTA_HEADS                                                                                                \
+    .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER_OF_TWO(.activation = "tanh"),                                  \
+              [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),                                                              \
+              [ESPL_HEAD_NAMES_MASKED] = {.dense = "lm_head.dense", .activation = "gelu", .norm = "lm_head.layer_norm", \
+                                          .out = "lm_head.decoder", .out_bias = "lm_head.bias"}}
+
 const espl_family espl_families[] = {
     /* Llama, TinyLlama, SmolLM, SmolLM2, Yi and others that keep its type. */
-    {.model_type = "llama", LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_ATTENTION, ESPL_BIAS_ATTENTION, ESPL_BIAS_MLP)},
-    {.model_type = "mistral", LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_NEVER, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
-    {.model_type = "qwen2", LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_ALWAYS, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
-    {.model_type = "qwen3", LLAMA_KEYS, .q_norm = "self_attn.q_norm", .k_norm = "self_attn.k_norm",
+    {.model_type = "llama", .class_name = "Llama", DECODER_HEADS("score"), LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_ATTENTION, ESPL_BIAS_ATTENTION, ESPL_BIAS_MLP)},
+    {.model_type = "mistral", .class_name = "Mistral", DECODER_HEADS("score"), LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_NEVER, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
+    {.model_type = "qwen2", .class_name = "Qwen2", DECODER_HEADS("score"), LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_ALWAYS, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
+    {.model_type = "qwen3", .class_name = "Qwen3", DECODER_HEADS("score"), LLAMA_KEYS, .q_norm = "self_attn.q_norm", .k_norm = "self_attn.k_norm",
      LLAMA_NAMES(ESPL_BIAS_ATTENTION, ESPL_BIAS_ATTENTION, ESPL_BIAS_NEVER)},
-    {.model_type = "gpt2",
+    {.model_type = "gpt2", .class_name = "GPT2", DECODER_HEADS("classifier"),
      .key_hidden = "n_embd", .key_layers = "n_layer", .key_heads = "n_head", .key_intermediate = "n_inner",
      .key_context = "n_positions", .key_norm_eps = "layer_norm_epsilon", .key_activation = "activation_function",
      .prefix = "transformer.", .embed = "wte", .position = "wpe", .final_norm = "ln_f",
@@ -33,5 +68,58 @@ const espl_family espl_families[] = {
                 [ESPL_LINEAR_UP] = {{"mlp.c_fc", ESPL_BIAS_ALWAYS}},
                 [ESPL_LINEAR_DOWN] = {{"mlp.c_proj", ESPL_BIAS_ALWAYS}}},
      .norm = ESPL_NORM_LAYER, .stored_in_out = true, .tied_by_default = true},
+    {.model_type = "bert", .class_name = "Bert", ENCODER, BERT_KEYS, .prefix = "bert.", BERT_EMBEDDINGS, BERT_BLOCKS,
+     .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "bert.pooler.dense", .activation = "tanh"),
+               [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
+               [ESPL_HEAD_NAMES_MASKED] = {.dense = "cls.predictions.transform.dense",
+                                           .norm = "cls.predictions.transform.LayerNorm",
+                                           .out = "cls.predictions.decoder", .out_bias = "cls.predictions.bias"}}},
+    {.model_type = "roberta", .class_name = "Roberta", ENCODER, BERT_KEYS, .prefix = "roberta.", BERT_EMBEDDINGS,
+     BERT_BLOCKS, ROBERTA_HEADS, .positions_after_padding = true},
+    {.model_type = "xlm-roberta", .class_name = "XLMRoberta", ENCODER, BERT_KEYS, .prefix = "roberta.", BERT_EMBEDDINGS,
+     BERT_BLOCKS, ROBERTA_HEADS, .positions_after_padding = true},
+    {.model_type = "distilbert", .class_name = "DistilBert", ENCODER,
+     .key_hidden = "dim", .key_layers = "n_layers", .key_heads = "n_heads", .key_intermediate = "hidden_dim",
+     .key_context = "max_position_embeddings", .key_activation = "activation", .key_dropout = "dropout",
+     .key_attention_dropout = "attention_dropout", .key_head_dropout = "dropout", .prefix = "distilbert.",
+     .embed = "embeddings.word_embeddings", .position = "embeddings.position_embeddings",
+     .embed_norm = "embeddings.LayerNorm", .block = "transformer.layer.%u.", .attention_norm = "sa_layer_norm",
+     .mlp_norm = "output_layer_norm",
+     .linear = {[ESPL_LINEAR_QKV] = {{"attention.q_lin", ESPL_BIAS_ALWAYS}, {"attention.k_lin", ESPL_BIAS_ALWAYS},
+                                     {"attention.v_lin", ESPL_BIAS_ALWAYS}},
+                [ESPL_LINEAR_O] = {{"attention.out_lin", ESPL_BIAS_ALWAYS}},
+                [ESPL_LINEAR_UP] = {{"ffn.lin1", ESPL_BIAS_ALWAYS}},
+                [ESPL_LINEAR_DOWN] = {{"ffn.lin2", ESPL_BIAS_ALWAYS}}},
+     .no_dropout = 1u << ESPL_LINEAR_O,
+     .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "pre_classifier", .activation = "relu",
+                                                       .key_dropout = "seq_classif_dropout"),
+               [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
+               [ESPL_HEAD_NAMES_MASKED] = {.dense = "vocab_transform", .norm = "vocab_layer_norm",
+                                           .out = "vocab_projector", .out_bias = "vocab_projector.bias"}}},
+    {.model_type = "electra", .class_name = "Electra", ENCODER, BERT_KEYS, .key_embedding = "embedding_size",
+     .prefix = "electra.", BERT_EMBEDDINGS, BERT_BLOCKS, .embed_projection = "embeddings_project",
+     .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER_OF_TWO(.activation = "gelu"),
+               [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
+               [ESPL_HEAD_NAMES_MASKED] = {.dense = "generator_predictions.dense", .activation = "gelu",
+                                           .norm = "generator_predictions.LayerNorm", .out = "generator_lm_head",
+                                           .out_bias = "generator_lm_head.bias"}}},
+    {.model_type = "albert", .class_name = "Albert", ENCODER, .key_hidden = "hidden_size",
+     .key_layers = "num_hidden_layers", .key_heads = "num_attention_heads", .key_intermediate = "intermediate_size",
+     .key_context = "max_position_embeddings", .key_norm_eps = "layer_norm_eps", .key_activation = "hidden_act",
+     .key_dropout = "hidden_dropout_prob", .key_attention_dropout = "attention_probs_dropout_prob",
+     .key_head_dropout = "classifier_dropout_prob", .key_embedding = "embedding_size", .prefix = "albert.",
+     BERT_EMBEDDINGS, .embed_projection = "encoder.embedding_hidden_mapping_in", .always_projected = true, .shared_blocks = true,
+     .no_dropout = 1u << ESPL_LINEAR_DOWN,
+     .block = "encoder.albert_layer_groups.%u.albert_layers.0.", .attention_norm = "attention.LayerNorm",
+     .mlp_norm = "full_layer_layer_norm",
+     .linear = {[ESPL_LINEAR_QKV] = {{"attention.query", ESPL_BIAS_ALWAYS}, {"attention.key", ESPL_BIAS_ALWAYS},
+                                     {"attention.value", ESPL_BIAS_ALWAYS}},
+                [ESPL_LINEAR_O] = {{"attention.dense", ESPL_BIAS_ALWAYS}},
+                [ESPL_LINEAR_UP] = {{"ffn", ESPL_BIAS_ALWAYS}},
+                [ESPL_LINEAR_DOWN] = {{"ffn_output", ESPL_BIAS_ALWAYS}}},
+     .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "albert.pooler", .activation = "tanh"),
+               [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
+               [ESPL_HEAD_NAMES_MASKED] = {.dense = "predictions.dense", .norm = "predictions.LayerNorm",
+                                           .out = "predictions.decoder", .out_bias = "predictions.bias"}}},
 };
 const size_t espl_family_count = ESPL_COUNT(espl_families);

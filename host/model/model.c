@@ -35,12 +35,10 @@ static void shape_linears(espl_model *model) {
     }
 }
 
-static espl_status name_entry(espl_model *model, const char *name) {
-    espl_store *store = &model->store;
-    const size_t prefix = strlen(model->config.family->prefix);
-    if (strncmp(name, model->config.family->prefix, prefix) != 0) return ESPL_OK;
-    return espl_copy_string(model->ctx, name + prefix, strlen(name + prefix),
-                            &store->entries[store->entry_count - 1].alias);
+espl_status espl_model_declare(espl_model *model, const char *name, uint32_t rows, uint32_t cols, bool vector,
+                               espl_dtype dtype, uint32_t *out_index) {
+    ESPL_TRY(espl_store_matrix(&model->store, name, rows, cols, vector ? ESPL_DTYPE_F32 : dtype, !vector, out_index));
+    return espl_store_entry(&model->store, name, *out_index, 0, vector ? cols : rows, vector);
 }
 
 /* One matrix that is one tensor of the file: prefix + block + module + ".weight" or ".bias". */
@@ -50,20 +48,32 @@ static espl_status add_whole(espl_model *model, const char *block, const char *m
     if (!module) return ESPL_OK;
     char *name;
     ESPL_TRY(espl_format(model->ctx, &name, "%s%s%s%s", model->config.family->prefix, block, module, suffix));
-    espl_status status = espl_store_matrix(&model->store, name, rows, cols, vector ? ESPL_DTYPE_F32 : model->dtype,
-                                           !vector, out_index);
-    if (status == ESPL_OK)
-        status = espl_store_entry(&model->store, name, *out_index, 0, vector ? cols : rows, vector);
-    if (status == ESPL_OK) status = name_entry(model, name);
+    espl_status status = espl_model_declare(model, name, rows, cols, vector, model->dtype, out_index);
+    espl_free(model->ctx, &name);
+    return status;
+}
+
+espl_status espl_model_declare_norm(espl_model *model, const char *module, uint32_t size, espl_norm_weights *out_norm) {
+    char *name;
+    *out_norm = (espl_norm_weights){ESPL_NO_MATRIX, ESPL_NO_MATRIX};
+    if (!module) return ESPL_OK;
+    ESPL_TRY(espl_format(model->ctx, &name, "%s.weight", module));
+    espl_status status = espl_model_declare(model, name, 1, size, true, ESPL_DTYPE_F32, &out_norm->weight);
+    espl_free(model->ctx, &name);
+    if (status != ESPL_OK || model->config.family->norm != ESPL_NORM_LAYER) return status;
+    ESPL_TRY(espl_format(model->ctx, &name, "%s.bias", module));
+    status = espl_model_declare(model, name, 1, size, true, ESPL_DTYPE_F32, &out_norm->bias);
     espl_free(model->ctx, &name);
     return status;
 }
 
 static espl_status add_norm(espl_model *model, const char *block, const char *module, uint32_t size,
                             espl_norm_weights *out_norm) {
-    ESPL_TRY(add_whole(model, block, module, ".weight", 1, size, true, &out_norm->weight));
-    return add_whole(model, block, model->config.family->norm == ESPL_NORM_LAYER ? module : NULL, ".bias", 1, size, true,
-                     &out_norm->bias);
+    char *name = NULL;
+    if (module) ESPL_TRY(espl_format(model->ctx, &name, "%s%s%s", model->config.family->prefix, block, module));
+    espl_status status = espl_model_declare_norm(model, name, size, out_norm);
+    espl_free(model->ctx, &name);
+    return status;
 }
 
 static espl_status add_part(espl_model *model, uint32_t block, uint32_t linear, uint32_t part, espl_block_weights *weights) {
@@ -76,13 +86,11 @@ static espl_status add_part(espl_model *model, uint32_t block, uint32_t linear, 
         status = model->config.family->stored_in_out
                      ? espl_store_entry(&model->store, name, weights->weight[linear], 0, model->linear[linear].in, false)
                      : espl_store_entry(&model->store, name, weights->weight[linear], at.from, at.count, false);
-    if (status == ESPL_OK) status = name_entry(model, name);
     espl_free(model->ctx, &name);
     if (status == ESPL_OK && has_bias(&model->config, names[part].bias)) {
         status = espl_format(model->ctx, &name, "%s.bias", module);
         if (status == ESPL_OK)
             status = espl_store_entry(&model->store, name, weights->bias[linear], at.from, at.count, true);
-        if (status == ESPL_OK) status = name_entry(model, name);
         espl_free(model->ctx, &name);
     }
     espl_free(model->ctx, &module);
@@ -105,6 +113,38 @@ static espl_status add_linear(espl_model *model, uint32_t block, uint32_t linear
     return ESPL_OK;
 }
 
+static espl_status declare_embedding(espl_model *model) {
+    const espl_config *c = &model->config;
+    const espl_family *family = c->family;
+    const char *projection = c->embedding != c->hidden || family->always_projected ? family->embed_projection : NULL;
+    if (c->embedding != c->hidden && !projection)
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "%u columns of the embedding for a hidden size of %u", c->embedding,
+                         c->hidden);
+    ESPL_TRY(add_whole(model, "", family->embed, ".weight", c->vocabulary, c->embedding, false, &model->embed));
+    ESPL_TRY(add_whole(model, "", family->position, ".weight", c->position_rows, c->embedding, false, &model->position));
+    ESPL_TRY(add_whole(model, "", c->types ? family->types : NULL, ".weight", c->types, c->embedding, false, &model->types));
+    ESPL_TRY(add_norm(model, "", family->embed_norm, c->embedding, &model->embed_norm));
+    ESPL_TRY(add_whole(model, "", projection, ".weight", c->hidden, c->embedding, false, &model->embed_projection));
+    return add_whole(model, "", projection, ".bias", 1, c->hidden, true, &model->embed_projection_bias);
+}
+
+/* The module of the output projection where it is not the embedding; NULL for heads without one. */
+static const char *output_module(const espl_model *model) {
+    return model->task.kind == ESPL_HEAD_LANGUAGE ? "lm_head" : model->task.kind == ESPL_HEAD_MASKED ? model->task.names->out : NULL;
+}
+
+static espl_status declare_output(espl_model *model) {
+    const espl_config *c = &model->config;
+    const char *module = output_module(model);
+    model->head = model->spare_head = ESPL_NO_MATRIX;
+    if (c->tied || !module) return ESPL_OK;
+    char *name;
+    ESPL_TRY(espl_format(model->ctx, &name, "%s.weight", module));
+    espl_status status = espl_model_declare(model, name, c->vocabulary, c->embedding, false, model->dtype, &model->head);
+    espl_free(model->ctx, &name);
+    return status;
+}
+
 static espl_status declare(espl_model *model) {
     const espl_config *c = &model->config;
     const espl_family *family = c->family;
@@ -112,8 +152,7 @@ static espl_status declare(espl_model *model) {
     if (!family->linear[ESPL_LINEAR_QKV][1].name && (c->heads * c->head_size) % 4)
         return espl_fail(model->ctx, ESPL_UNSUPPORTED, "fused queries of %u columns are not a multiple of 4",
                          c->heads * c->head_size);
-    ESPL_TRY(add_whole(model, "", family->embed, ".weight", c->vocabulary, c->hidden, false, &model->embed));
-    ESPL_TRY(add_whole(model, "", family->position, ".weight", c->context_max, c->hidden, false, &model->position));
+    ESPL_TRY(declare_embedding(model));
     ESPL_TRY(espl_new(model->ctx, c->layers * sizeof *model->blocks, &model->blocks));
     for (uint32_t i = 0; i < c->layers; i++) {
         espl_block_weights *w = &model->blocks[i];
@@ -126,12 +165,8 @@ static espl_status declare(espl_model *model) {
         for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) ESPL_TRY(add_linear(model, i, l, w));
     }
     ESPL_TRY(add_norm(model, "", family->final_norm, c->hidden, &model->final_norm));
-    model->head = model->spare_head = ESPL_NO_MATRIX;
-    if (!c->tied) {
-        ESPL_TRY(espl_store_matrix(&model->store, "lm_head", c->vocabulary, c->hidden, model->dtype, true, &model->head));
-        ESPL_TRY(espl_store_entry(&model->store, "lm_head.weight", model->head, 0, c->vocabulary, false));
-    }
-    return ESPL_OK;
+    ESPL_TRY(declare_output(model));
+    return espl_head_declare(model);
 }
 
 espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t linear, uint32_t part, char **out_path) {
@@ -155,20 +190,62 @@ static bool is_norm_weight(const espl_entry *entry) {
     return entry->vector && n > 7 && strcmp(entry->name + n - 7, ".weight") == 0;
 }
 
-static espl_status fill_random(espl_model *model) {
+/* Every entry, or with a set those that it lacks and may lack. */
+static espl_status fill_random(espl_model *model, const espl_tensors *set) {
     espl_store *store = &model->store;
+    espl_bytes missing = {0};
+    espl_status status = ESPL_OK;
     for (size_t i = 0; i < store->entry_count; i++) {
         const espl_entry *entry = &store->entries[i];
+        if (set && (!entry->optional || espl_tensors_has(set, entry->alias ? entry->alias : entry->name))) continue;
+        if (set) ESPL_GOTO(espl_bytes_print(model->ctx, &missing, "%s%s", missing.count ? ", " : "", entry->name));
         const size_t count = (size_t)espl_entry_values(store, entry);
         float *values;
-        ESPL_TRY(espl_new(model->ctx, count * sizeof *values, &values));
+        ESPL_GOTO(espl_new(model->ctx, count * sizeof *values, &values));
         espl_random random = {.seed = model->params.seed, .stream = i};
         for (size_t j = 0; j < count; j++)
             values[j] = !entry->vector ? espl_random_normal(&random) * (float)model->config.initializer_range
                                        : is_norm_weight(entry) ? 1.0f : 0.0f;
-        espl_status status = espl_store_write(store, entry, values, ESPL_DTYPE_F32);
+        status = espl_store_write(store, entry, values, ESPL_DTYPE_F32);
         espl_free(model->ctx, &values);
-        ESPL_TRY(status);
+        ESPL_GOTO(status);
+    }
+    if (missing.count)
+        espl_log(model->ctx, ESPL_LOG_WARNING, "%s: the weights lack %s: newly initialised by seed %llu", model->folder,
+                 missing.data, (unsigned long long)model->params.seed);
+fail:
+    espl_bytes_finish(model->ctx, &missing);
+    return status;
+}
+
+/* ---- What files call a tensor ---- */
+
+static espl_status try_name(espl_model *model, const espl_tensors *set, espl_entry *entry, const char *name, bool *found) {
+    *found = espl_tensors_has(set, name);
+    if (!*found) return ESPL_OK;
+    espl_free(model->ctx, &entry->alias);
+    return espl_copy_string(model->ctx, name, strlen(name), &entry->alias);
+}
+
+/* As the entry is named; without the family's prefix (files of a bare model); each also with "gamma" and "beta" for weight
+ * and bias (files from TensorFlow). */
+static espl_status find_name(espl_model *model, const espl_tensors *set, espl_entry *entry) {
+    static const char *const legacy[][2] = {{".weight", ".gamma"}, {".bias", ".beta"}};
+    const char *prefix = model->config.family->prefix;
+    const bool inside = strncmp(entry->name, prefix, strlen(prefix)) == 0;
+    bool found = espl_tensors_has(set, entry->name);
+    for (int bare = 0; !found && bare <= inside; bare++) {
+        const char *name = entry->name + (bare ? strlen(prefix) : 0);
+        if (bare) ESPL_TRY(try_name(model, set, entry, name, &found));
+        for (size_t i = 0; !found && i < ESPL_COUNT(legacy); i++) {
+            const size_t bytes = strlen(name), ending = strlen(legacy[i][0]);
+            if (bytes < ending || strcmp(name + bytes - ending, legacy[i][0]) != 0) continue;
+            char *old;
+            ESPL_TRY(espl_format(model->ctx, &old, "%.*s%s", (int)(bytes - ending), name, legacy[i][1]));
+            espl_status status = try_name(model, set, entry, old, &found);
+            espl_free(model->ctx, &old);
+            ESPL_TRY(status);
+        }
     }
     return ESPL_OK;
 }
@@ -179,19 +256,22 @@ static espl_status find_tied(espl_model *model, const espl_tensors *set) {
     for (size_t i = 0; i < model->store.entry_count && !embed; i++) {
         if (model->store.entries[i].matrix == model->embed) embed = &model->store.entries[i];
     }
-    if (!model->config.tied || espl_tensors_has(set, embed->name) || (embed->alias && espl_tensors_has(set, embed->alias)))
-        return ESPL_OK;
-    espl_free(model->ctx, &embed->alias);
-    return espl_copy_string(model->ctx, "lm_head.weight", strlen("lm_head.weight"), &embed->alias);
+    const char *module = output_module(model);
+    if (!model->config.tied || !module || embed->alias || espl_tensors_has(set, embed->name)) return ESPL_OK;
+    return espl_format(model->ctx, &embed->alias, "%s.weight", module);
+}
+
+static espl_status find_names(espl_model *model, const espl_tensors *set) {
+    for (size_t i = 0; i < model->store.entry_count; i++) ESPL_TRY(find_name(model, set, &model->store.entries[i]));
+    return find_tied(model, set);
 }
 
 /* Of the first query projection of the files: what "as stored" means. */
-static espl_status find_stored_dtype(const espl_tensors *set, espl_dtype *out_dtype) {
+static espl_status find_stored_dtype(const espl_model *model, const espl_tensors *set, espl_dtype *out_dtype) {
     *out_dtype = ESPL_DTYPE_F32;
     for (size_t i = 0; set && i < espl_tensors_count(set); i++) {
         espl_tensor_view view;
-        if (!strstr(espl_tensors_name(set, i), "q_proj.weight") && !strstr(espl_tensors_name(set, i), "c_attn.weight"))
-            continue;
+        if (!strstr(espl_tensors_name(set, i), model->config.family->linear[ESPL_LINEAR_QKV][0].name)) continue;
         ESPL_TRY(espl_tensors_at(set, i, &view));
         if (view.dtype == ESPL_DTYPE_F16 || view.dtype == ESPL_DTYPE_BF16) *out_dtype = view.dtype;
         break;
@@ -215,7 +295,7 @@ static espl_status choose_dtype(espl_model *model, const espl_tensors *set) {
             return espl_fail(model->ctx, ESPL_ARGUMENT, "dtype \"%s\" is not one of f32, f16, bf16", asked);
         model->dtype = rows[i].dtype;
     } else {
-        ESPL_TRY(find_stored_dtype(set, &model->dtype));
+        ESPL_TRY(find_stored_dtype(model, set, &model->dtype));
         if (fast && model->dtype == ESPL_DTYPE_F32) model->dtype = ESPL_DTYPE_F16;
     }
     model->value_dtype = fast ? model->dtype : ESPL_DTYPE_F32;
@@ -235,11 +315,10 @@ static espl_status add_frequencies(espl_model *model) {
 static espl_status fill(espl_model *model, const espl_tensors *set) {
     ESPL_TRY(espl_store_place(&model->store, model->params.trainable));
     if (set) {
-        ESPL_TRY(find_tied(model, set));
+        ESPL_TRY(find_names(model, set));
         ESPL_TRY(espl_store_load(&model->store, set, ""));
-    } else {
-        ESPL_TRY(fill_random(model));
     }
+    ESPL_TRY(fill_random(model, set));
     if (model->frequencies == ESPL_NO_MATRIX) return ESPL_OK;
     const espl_entry whole = {.matrix = model->frequencies, .count = model->config.rotary_pairs, .vector = true};
     return espl_store_write(&model->store, &whole, model->config.frequencies, ESPL_DTYPE_F32);
@@ -263,6 +342,10 @@ static espl_status load(espl_model *model) {
     espl_status status = espl_json_load(model->ctx, path, &model->json);
     if (status == ESPL_OK) {
         status = espl_config_read(model->ctx, model->json, &model->config);
+        if (status != ESPL_OK) espl_fail_in(model->ctx, status, "%s", path);
+    }
+    if (status == ESPL_OK) {
+        status = espl_head_choose(model);
         if (status != ESPL_OK) espl_fail_in(model->ctx, status, "%s", path);
     }
     espl_free(model->ctx, &path);
@@ -295,6 +378,7 @@ espl_status espl_model_load(espl_device *device, const char *folder, const espl_
     if (status == ESPL_OK) status = load(model);
     /* Only used while loading, and only borrowed. */
     model->params.dtype = NULL;
+    model->params.head.label_names = NULL;
     if (status != ESPL_OK) {
         espl_model_destroy(&model);
         return status;
@@ -314,6 +398,7 @@ void espl_model_destroy(espl_model **in_out_model) {
     espl_store_finish(&model->store);
     espl_tokenizer_destroy(&model->tokenizer);
     espl_json_destroy(&model->json);
+    espl_head_finish(model);
     espl_free(ctx, &model->blocks);
     espl_free(ctx, &model->folder);
     espl_free(ctx, in_out_model);
@@ -321,11 +406,12 @@ void espl_model_destroy(espl_model **in_out_model) {
 
 /* ---- Tied and untied ---- */
 
-static const char head_name[] = "lm_head.weight";
-
 espl_status espl_model_untie(espl_model *model) {
     espl_store *store = &model->store;
     const espl_config *c = &model->config;
+    const char *module = output_module(model);
+    if (!module)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "the model has no output projection that could be untied");
     if (model->spare_head == ESPL_NO_MATRIX)
         ESPL_TRY(espl_store_add(store, "lm_head", c->vocabulary, store->matrices[model->embed].cols,
                                 store->matrices[model->embed].dtype, &model->spare_head));
@@ -337,15 +423,20 @@ espl_status espl_model_untie(espl_model *model) {
     espl_status status = espl_store_read(store, &embed, values);
     if (status == ESPL_OK) status = espl_store_write(store, &head, values, ESPL_DTYPE_F32);
     espl_free(model->ctx, &values);
-    if (status == ESPL_OK) status = espl_store_entry(store, head_name, model->spare_head, 0, c->vocabulary, false);
-    if (status != ESPL_OK) return status;
+    char *name = NULL;
+    if (status == ESPL_OK) status = espl_format(model->ctx, &name, "%s.weight", module);
+    if (status == ESPL_OK) status = espl_store_entry(store, name, model->spare_head, 0, c->vocabulary, false);
+    espl_free(model->ctx, &name);
+    ESPL_TRY(status);
     model->head = model->spare_head;
     model->config.tied = false;
     return ESPL_OK;
 }
 
 void espl_model_tie(espl_model *model) {
-    espl_store_remove_entry(&model->store, head_name);
+    char name[128];
+    snprintf(name, sizeof name, "%s.weight", output_module(model));
+    espl_store_remove_entry(&model->store, name);
     model->head = ESPL_NO_MATRIX;
     model->config.tied = true;
     json_object_set_new_nocheck(model->json, "tie_word_embeddings", json_true());
@@ -379,6 +470,7 @@ static espl_status begin_config(espl_model *model, const char *folder, espl_repl
     espl_status status = espl_json_set(model->ctx, config, "torch_dtype", json_string("float32"));
     if (status == ESPL_OK && json_object_get(config, "dtype"))
         status = espl_json_set(model->ctx, config, "dtype", json_string("float32"));
+    if (status == ESPL_OK) status = espl_head_describe(model, config);
     if (status == ESPL_OK) status = espl_json_replace(model->ctx, folder, "config.json", config, out_replace);
     espl_json_destroy(&config);
     return status;
@@ -420,7 +512,7 @@ espl_model_info espl_model_describe(const espl_model *model) {
     const espl_config *c = &model->config;
     return (espl_model_info){.model_type = c->family->model_type,
                              .hidden_size = c->hidden,
-                             .layers = c->layers,
+                             .layers = c->layers * c->repeat,
                              .heads = c->heads,
                              .kv_heads = c->kv_heads,
                              .head_size = c->head_size,
@@ -430,5 +522,8 @@ espl_model_info espl_model_describe(const espl_model *model) {
                              .parameters = espl_store_values(&model->store),
                              .bytes = espl_store_bytes(&model->store),
                              .dtype = espl_dtype_name(model->dtype),
-                             .mode = model->params.mode};
+                             .mode = model->params.mode,
+                             .head = model->task.kind,
+                             .outputs = espl_head_outputs(model),
+                             .per_token = espl_head_per_token(model)};
 }

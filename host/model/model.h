@@ -4,10 +4,10 @@
 
 #include "host/graph/graph.h"
 #include "host/model/config.h"
+#include "host/model/head.h"
 #include "host/model/store.h"
 #include <espalier/model.h>
 
-#define ESPL_NO_MATRIX UINT32_MAX
 #define ESPL_NO_BLOCK UINT32_MAX
 
 /* Columns of a product's output that one linear map of a family gives. */
@@ -29,10 +29,6 @@ typedef enum espl_norm_place {
     ESPL_NORM_PLACE_COUNT
 } espl_norm_place;
 
-typedef struct espl_norm_weights {
-    uint32_t weight, bias; /* matrices */
-} espl_norm_weights;
-
 typedef struct espl_block_weights {
     espl_norm_weights norm[ESPL_NORM_FINAL];
     uint32_t q_norm, k_norm;
@@ -51,10 +47,13 @@ struct espl_model {
     espl_config config;
     espl_linear_shape linear[ESPL_LINEAR_COUNT];
     espl_store store;
-    uint32_t embed, position;
+    uint32_t embed, position, types; /* of encoders also: */
+    espl_norm_weights embed_norm;
+    uint32_t embed_projection, embed_projection_bias;
     espl_norm_weights final_norm;
     uint32_t head; /* ESPL_NO_MATRIX: tied to embed */
     uint32_t spare_head; /* memory of a head that was untied and is tied again, or ESPL_NO_MATRIX */
+    espl_task_head task;
     espl_block_weights *blocks; /* owned, config.layers */
     uint32_t frequencies;       /* matrix of the rotary frequencies, or ESPL_NO_MATRIX */
     struct espl_adapter *adapters; /* owned list */
@@ -91,6 +90,7 @@ typedef struct espl_builder {
     espl_tensor *ids;       /* STEP [1, batch * tokens] */
     espl_tensor *positions; /* STEP [1, batch] or NULL: 0 */
     espl_tensor *lengths;   /* STEP [1, batch], tokens of each row that are not padding; NULL: all */
+    espl_tensor *types;     /* STEP [1, batch * tokens], token types; NULL: 0, or the model has none */
     espl_tensor **caches;   /* one per layer, STATE [batch * capacity, 2 * kv columns]; updated; or NULL */
     /* What is trained: its matrices become parameters whose gradients lie in `gradients` as in the store's flat span. */
     const espl_store *trained;
@@ -110,5 +110,27 @@ espl_tensor *espl_build_head(espl_builder *builder);
 espl_tensor *espl_build_dropout(espl_builder *builder, espl_tensor *x, float p);
 /* The leaf of a matrix of a store that takes part (the model's, or an adapter's). */
 espl_tensor *espl_build_leaf(espl_builder *builder, const espl_store *store, uint32_t matrix);
+/* The leaf of a matrix of the model, or of what an active adapter has put in its place; NULL for ESPL_NO_MATRIX. */
+espl_tensor *espl_build_base(espl_builder *builder, uint32_t matrix);
+/* Layer norm by a family's eps, of a norm outside of espl_norm_place. */
+espl_tensor *espl_build_layernorm(espl_builder *builder, const espl_norm_weights *weights, espl_tensor *x);
+/* W x + b of a map outside of blocks; bias may be ESPL_NO_MATRIX. */
+espl_tensor *espl_build_map(espl_builder *builder, uint32_t weight, uint32_t bias, espl_tensor *x);
+
+/* What the head makes of espl_build_hidden: logits are input weight^T + bias. */
+typedef struct espl_output {
+    espl_tensor *input;  /* [rows, n]; rows are batch, or batch * tokens where every token has an output */
+    espl_tensor *weight; /* [outputs, n]; NULL: input is the output (ESPL_HEAD_NONE) */
+    espl_tensor *bias;   /* or NULL */
+} espl_output;
+espl_output espl_build_output(espl_builder *builder, espl_tensor *hidden);
+
+/* ---- Declaring (model.c), for head.c ---- */
+
+/* A matrix that is one tensor of files; ESPL_NO_MATRIX in *out_index for name NULL. Vectors have one row. */
+espl_status espl_model_declare(espl_model *model, const char *name, uint32_t rows, uint32_t cols, bool vector,
+                               espl_dtype dtype, uint32_t *out_index);
+/* module.weight and, of a layer norm, module.bias. */
+espl_status espl_model_declare_norm(espl_model *model, const char *module, uint32_t size, espl_norm_weights *out_norm);
 
 #endif

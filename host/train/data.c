@@ -22,9 +22,14 @@ void espl_epoch_order(uint64_t seed, uint64_t epoch, uint32_t count, uint32_t *o
 /* ---- Rows ---- */
 
 static espl_row row_at(const espl_dataset *dataset, uint32_t row) {
-    if (dataset->tail && row == dataset->rows - 1) return (espl_row){dataset->tail, dataset->tail + dataset->context};
-    const int32_t *ids = dataset->ids + (size_t)row * dataset->context;
-    return (espl_row){ids, dataset->labels ? dataset->labels + (size_t)row * dataset->context : ids + 1};
+    const size_t at = (size_t)row * dataset->context;
+    if (dataset->tail && row == dataset->rows - 1)
+        return (espl_row){.ids = dataset->tail, .labels = dataset->tail + dataset->context, .length = dataset->context};
+    return (espl_row){.ids = dataset->ids + at,
+                      .labels = dataset->labels ? dataset->labels + (size_t)row * dataset->label_count : dataset->ids + at + 1,
+                      .types = dataset->types ? dataset->types + at : NULL,
+                      .values = dataset->values ? dataset->values + (size_t)row * dataset->value_count : NULL,
+                      .length = dataset->lengths ? (uint32_t)dataset->lengths[row] : dataset->context};
 }
 
 uint32_t espl_dataset_context(const espl_dataset *dataset) {
@@ -36,8 +41,12 @@ uint32_t espl_dataset_rows(const espl_dataset *dataset, espl_part part) {
     return part == ESPL_PART_ALL ? dataset->rows : part == ESPL_PART_TRAIN ? dataset->train_rows : validation;
 }
 
-uint32_t espl_dataset_vocabulary(const espl_dataset *dataset) {
-    return dataset->vocabulary;
+espl_dataset_shape espl_dataset_shape_of(const espl_dataset *dataset) {
+    return (espl_dataset_shape){.labels = dataset->label_count,
+                                .values = dataset->value_count,
+                                .vocabulary = dataset->vocabulary,
+                                .types = dataset->type_end,
+                                .label_end = dataset->label_end};
 }
 
 uint64_t espl_dataset_hash(const espl_dataset *dataset) {
@@ -66,23 +75,44 @@ static uint64_t mix(uint64_t hash, uint64_t value) {
     return hash ^ (hash >> 29);
 }
 
-/* Counts labels, finds the largest id, makes the hash. */
+static uint64_t mix_row(const espl_dataset *dataset, uint64_t hash, const espl_row *row) {
+    const uint32_t columns = dataset->label_count > dataset->context ? dataset->label_count : dataset->context;
+    for (uint32_t i = 0; i < columns; i++) {
+        const int32_t label = i < dataset->label_count && row->labels[i] >= 0 ? row->labels[i] : ESPL_NO_LABEL;
+        hash = mix(hash, (uint64_t)(uint32_t)(i < dataset->context ? row->ids[i] : 0) << 32 | (uint32_t)label);
+        if (row->types && i < dataset->context) hash = mix(hash, (uint32_t)row->types[i]);
+    }
+    if (dataset->lengths) hash = mix(hash, row->length);
+    for (uint32_t i = 0; i < dataset->value_count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &row->values[i], sizeof bits);
+        hash = mix(hash, bits);
+    }
+    return hash;
+}
+
+/* Counts labels, finds the largest id, type and label, makes the hash. */
 static void survey(espl_dataset *dataset) {
     uint64_t hash = mix(dataset->context, dataset->rows);
-    int32_t largest = 0;
+    int32_t id = -1, type = 0, largest = -1;
     for (uint32_t r = 0; r < dataset->rows; r++) {
         espl_row row = row_at(dataset, dataset->parts[r]);
         uint64_t labels = 0;
         for (uint32_t i = 0; i < dataset->context; i++) {
-            int32_t label = row.labels[i] < 0 ? ESPL_NO_LABEL : row.labels[i];
-            labels += label >= 0;
-            largest = row.ids[i] > largest ? row.ids[i] : largest;
-            largest = label > largest ? label : largest;
-            hash = mix(hash, (uint64_t)(uint32_t)row.ids[i] << 32 | (uint32_t)label);
+            id = row.ids[i] > id ? row.ids[i] : id;
+            type = row.types && row.types[i] > type ? row.types[i] : type;
         }
+        for (uint32_t i = 0; i < dataset->label_count; i++) {
+            const int32_t label = row.labels[i] < 0 ? ESPL_NO_LABEL : row.labels[i];
+            labels += label >= 0;
+            largest = label > largest ? label : largest;
+        }
+        hash = mix_row(dataset, hash, &row);
         *(r < dataset->train_rows ? &dataset->train_labels : &dataset->validation_labels) += labels;
     }
-    dataset->vocabulary = (uint32_t)largest + 1;
+    dataset->vocabulary = (uint32_t)(id + 1);
+    dataset->type_end = (uint32_t)type + 1;
+    dataset->label_end = (uint32_t)(largest + 1);
     dataset->hash = mix(hash, dataset->train_rows);
 }
 
@@ -171,7 +201,7 @@ espl_status espl_dataset_load_chat(espl_context *ctx, const espl_tokenizer *toke
     espl_status status;
     ESPL_GOTO(espl_new(ctx, sizeof *dataset, &dataset));
     dataset->ctx = ctx;
-    dataset->context = filled.context;
+    dataset->context = dataset->label_count = filled.context;
     reader.dataset = dataset;
     ESPL_GOTO(begin_reader(&reader, chat_template));
     ESPL_GOTO(espl_os_map(ctx, path, &map));
@@ -195,32 +225,72 @@ espl_status espl_dataset_load(espl_context *context, const espl_tokenizer *token
     return status;
 }
 
-espl_status espl_dataset_from_ids(espl_context *context, const int32_t *ids, const int32_t *labels, uint32_t rows,
-                                  uint32_t row_tokens, espl_dataset **out_dataset) {
-    *out_dataset = NULL;
-    size_t count, bytes;
-    if (rows == 0 || row_tokens == 0)
-        return espl_fail(context, ESPL_ARGUMENT, "a dataset of %u rows of %u tokens is empty", rows, row_tokens);
-    if (!espl_mul(rows, row_tokens, &count) || !espl_mul(count, sizeof *ids, &bytes))
-        return espl_fail(context, ESPL_LIMIT, "%u rows of %u tokens are too many", rows, row_tokens);
-    for (size_t i = 0; i < count; i++) {
-        if (ids[i] < 0)
-            return espl_fail(context, ESPL_ARGUMENT, "id %d in row %zu at %zu is negative", ids[i], i / row_tokens,
-                             i % row_tokens);
+static espl_status check_rows(espl_context *ctx, const espl_rows *rows) {
+    const uint32_t tokens = rows->tokens;
+    if (rows->rows == 0 || tokens == 0)
+        return espl_fail(ctx, ESPL_ARGUMENT, "a dataset of %u rows of %u tokens is empty", rows->rows, tokens);
+    if (rows->row_labels != 1 && rows->row_labels != 0 && rows->row_labels != tokens)
+        return espl_fail(ctx, ESPL_ARGUMENT, "%u labels for rows of %u tokens are neither 1 nor one per token",
+                         rows->row_labels, tokens);
+    for (uint32_t r = 0; r < rows->rows; r++) {
+        const int32_t length = rows->lengths ? rows->lengths[r] : (int32_t)tokens;
+        if (length < 1 || (uint32_t)length > tokens)
+            return espl_fail(ctx, ESPL_ARGUMENT, "row %u has a length of %d, 1 to %u are possible", r, length, tokens);
+        for (uint32_t i = 0; i < tokens; i++) {
+            const size_t at = (size_t)r * tokens + i;
+            if (rows->ids[at] < 0)
+                return espl_fail(ctx, ESPL_ARGUMENT, "id %d in row %u at %u is negative", rows->ids[at], r, i);
+            if (rows->types && rows->types[at] < 0)
+                return espl_fail(ctx, ESPL_ARGUMENT, "type %d in row %u at %u is negative", rows->types[at], r, i);
+        }
     }
+    return ESPL_OK;
+}
+
+/* from NULL: stays NULL, or with `zero` becomes zeros. */
+static espl_status copy_rows(espl_context *ctx, const void *from, bool zero, uint32_t rows, uint32_t columns,
+                             void *out_pointer) {
+    size_t count, bytes;
+    if (!from && !zero) return ESPL_OK;
+    if (!espl_mul(rows, columns, &count) || !espl_mul(count, 4, &bytes))
+        return espl_fail(ctx, ESPL_LIMIT, "%u rows of %u values are too many", rows, columns);
+    void *copy;
+    ESPL_TRY(espl_new(ctx, bytes, &copy));
+    if (from) memcpy(copy, from, bytes);
+    memcpy(out_pointer, &copy, sizeof copy);
+    return ESPL_OK;
+}
+
+espl_status espl_dataset_from_rows(espl_context *context, const espl_rows *rows, double validation_share, uint64_t seed,
+                                   espl_dataset **out_dataset) {
+    *out_dataset = NULL;
+    ESPL_TRY(check_rows(context, rows));
+    const uint32_t n = rows->rows, tokens = rows->tokens;
     espl_dataset *dataset = NULL;
     espl_status status;
     ESPL_GOTO(espl_new(context, sizeof *dataset, &dataset));
-    *dataset = (espl_dataset){.ctx = context, .rows = rows, .context = row_tokens};
-    ESPL_GOTO(espl_new(context, bytes, &dataset->ids));
-    ESPL_GOTO(espl_new(context, bytes, &dataset->labels));
-    memcpy(dataset->ids, ids, bytes);
-    memcpy(dataset->labels, labels, bytes);
-    ESPL_GOTO(split(dataset, -1, true, 0));
+    *dataset = (espl_dataset){.ctx = context,
+                              .rows = n,
+                              .context = tokens,
+                              .label_count = rows->row_labels ? rows->row_labels : 1,
+                              .value_count = rows->values ? rows->row_values : 0};
+    ESPL_GOTO(copy_rows(context, rows->ids, false, n, tokens, &dataset->ids));
+    ESPL_GOTO(copy_rows(context, rows->types, false, n, tokens, &dataset->types));
+    ESPL_GOTO(copy_rows(context, rows->lengths, false, n, 1, &dataset->lengths));
+    /* A row with values counts although it has no class. */
+    ESPL_GOTO(copy_rows(context, rows->row_labels ? rows->labels : NULL, true, n, dataset->label_count, &dataset->labels));
+    ESPL_GOTO(copy_rows(context, rows->values, false, n, dataset->value_count, &dataset->values));
+    ESPL_GOTO(split(dataset, validation_share, false, seed));
     *out_dataset = dataset;
 fail:
     if (status) espl_dataset_destroy(&dataset);
     return status;
+}
+
+espl_status espl_dataset_from_ids(espl_context *context, const int32_t *ids, const int32_t *labels, uint32_t rows,
+                                  uint32_t row_tokens, espl_dataset **out_dataset) {
+    const espl_rows all = {.rows = rows, .tokens = row_tokens, .ids = ids, .labels = labels, .row_labels = row_tokens};
+    return espl_dataset_from_rows(context, &all, -1, 0, out_dataset);
 }
 
 void espl_dataset_destroy(espl_dataset **dataset) {
@@ -229,6 +299,9 @@ void espl_dataset_destroy(espl_dataset **dataset) {
     espl_context *ctx = gone->ctx;
     espl_free(ctx, &gone->ids);
     espl_free(ctx, &gone->labels);
+    espl_free(ctx, &gone->types);
+    espl_free(ctx, &gone->lengths);
+    espl_free(ctx, &gone->values);
     espl_free(ctx, &gone->tail);
     espl_free(ctx, &gone->parts);
     espl_free(ctx, dataset);

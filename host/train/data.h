@@ -32,14 +32,21 @@ espl_status espl_dataset_load_chat(espl_context *ctx, const espl_tokenizer *toke
 
 uint32_t espl_dataset_context(const espl_dataset *dataset);
 uint32_t espl_dataset_rows(const espl_dataset *dataset, espl_part part);
-/* Greater than every id and label. */
-uint32_t espl_dataset_vocabulary(const espl_dataset *dataset);
+/* What rows hold, for a model to be held against. */
+typedef struct espl_dataset_shape {
+    uint32_t labels, values; /* of a row; labels: context, or 1 */
+    uint32_t vocabulary, types, label_end; /* greater than every id, type, label */
+} espl_dataset_shape;
+espl_dataset_shape espl_dataset_shape_of(const espl_dataset *dataset);
 /* Of all ids, labels and the parts: a checkpoint is resumed on the same data only. */
 uint64_t espl_dataset_hash(const espl_dataset *dataset);
 
-/* One row, borrowed from the dataset: `context` ids and labels; a negative label does not count. */
+/* One row, borrowed from the dataset; a negative label does not count. */
 typedef struct espl_row {
-    const int32_t *ids, *labels;
+    const int32_t *ids, *labels; /* context; shape.labels */
+    const int32_t *types;        /* context; NULL: 0 */
+    const float *values;         /* shape.values; NULL: none */
+    uint32_t length;             /* ids behind it are padding that nothing looks at */
 } espl_row;
 /* index < espl_dataset_rows(dataset, part). Within a part rows are in the order of the file. */
 espl_row espl_dataset_row(const espl_dataset *dataset, espl_part part, uint32_t index);

@@ -8,10 +8,14 @@
 struct espl_dataset {
     espl_context *ctx; /* borrowed */
     int32_t *ids;      /* owned; [rows, context], of plain text the tokens one after another */
-    int32_t *labels;   /* owned; [rows, context]; NULL for plain text, where labels are ids + 1 */
+    int32_t *labels;   /* owned; [rows, label_count]; NULL for plain text, where labels are ids + 1 */
+    int32_t *types;    /* owned or NULL; [rows, context] */
+    int32_t *lengths;  /* owned or NULL; [rows] */
+    float *values;     /* owned or NULL; [rows, value_count] */
+    uint32_t label_count, value_count; /* of a row */
     int32_t *tail;     /* owned; ids and labels of the last row of plain text if that is padded */
     uint32_t *parts;   /* owned; [rows], the rows of the training part, then those of the validation part */
-    uint32_t rows, context, train_rows, vocabulary;
+    uint32_t rows, context, train_rows, vocabulary, type_end, label_end;
     uint64_t train_labels, validation_labels, hash;
 };
 

@@ -4,6 +4,7 @@
 #include "host/ops/op_fill.h"
 #include "host/ops/op_grad_norm.h"
 #include "host/ops/op_matmul.h"
+#include "host/ops/op_mse.h"
 #include "host/ops/op_sum.h"
 #include <math.h>
 #include <string.h>
@@ -142,12 +143,24 @@ static espl_status add_optimiser(espl_builder *builder, const espl_pass_params *
     return espl_build_update(builder, ESPL_UPDATE_AFTER);
 }
 
+/* What the host writes before each micro-batch. */
+static void add_inputs(espl_pass *pass, const espl_model *model, const espl_pass_params *params) {
+    espl_graph *graph = pass->graph;
+    const uint32_t tokens = params->batch * params->tokens;
+    const bool per_token = espl_head_per_token(model), regression = model->task.kind == ESPL_HEAD_REGRESSION;
+    pass->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
+    pass->labels = espl_graph_step_leaf(graph, "labels", 1, per_token ? tokens : params->batch, ESPL_DTYPE_I32);
+    if (model->config.types) pass->types = espl_graph_step_leaf(graph, "types", 1, tokens, ESPL_DTYPE_I32);
+    if (model->config.family->bidirectional || !per_token)
+        pass->lengths = espl_graph_step_leaf(graph, "lengths", 1, params->batch, ESPL_DTYPE_I32);
+    if (regression)
+        pass->values = espl_graph_step_leaf(graph, "values", 1, params->batch * model->task.labels, ESPL_DTYPE_F32);
+}
+
 static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_params *params) {
     espl_graph *graph = pass->graph;
-    const uint32_t rows = params->batch * params->tokens;
     const espl_optimiser *o = params->optimiser;
-    pass->ids = espl_graph_step_leaf(graph, "ids", 1, rows, ESPL_DTYPE_I32);
-    pass->labels = espl_graph_step_leaf(graph, "labels", 1, rows, ESPL_DTYPE_I32);
+    add_inputs(pass, model, params);
     espl_tensor *stats = NULL;
     if (o) {
         stats = flat_leaf(graph, "statistics", o->stats, 0, ESPL_STATS_WORDS);
@@ -163,18 +176,29 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
                             .training = params->dropout,
                             .recompute = params->recompute,
                             .ids = pass->ids,
+                            .types = pass->types,
+                            .lengths = pass->lengths,
                             .trained = o ? o->store : NULL,
                             .gradients = o ? o->gradients : (espl_span){0}};
-    espl_tensor *hidden = espl_build_hidden(&builder);
-    espl_tensor *head = espl_build_head(&builder);
-    if (params->keep_logits) {
-        pass->logits = espl_graph_matmul(graph, &(espl_matmul){.a = hidden, .b = head, .orientation = MATMUL_NT});
-        if (pass->logits) pass->logits->keep = true;
+    const espl_output output = espl_build_output(&builder, espl_build_hidden(&builder));
+    const bool regression = model->task.kind == ESPL_HEAD_REGRESSION;
+    if (params->keep_logits || regression || !output.weight) {
+        pass->logits = output.input;
+        if (output.weight)
+            pass->logits = espl_graph_matmul(graph, &(espl_matmul){.a = output.input, .b = output.weight,
+                                                                   .bias = output.bias, .orientation = MATMUL_NT});
+        if (pass->logits && params->keep_logits) pass->logits->keep = true;
     }
-    pass->losses = espl_graph_cross_entropy(graph, &(espl_cross_entropy){.h = hidden, .w = head, .labels = pass->labels});
-    espl_tensor *losses = pass->losses;
-    if (!losses) return espl_graph_status(graph);
-    pass->losses = espl_graph_to_host(graph, losses);
+    espl_tensor *losses = NULL;
+    if (regression)
+        losses = espl_graph_mse(graph, &(espl_mse){.x = pass->logits, .targets = pass->values, .labels = pass->labels});
+    else if (output.weight)
+        losses = espl_graph_cross_entropy(graph, &(espl_cross_entropy){.h = output.input, .w = output.weight,
+                                                                       .bias = output.bias, .labels = pass->labels});
+    ESPL_TRY(espl_graph_status(graph));
+    if (losses) pass->losses = espl_graph_to_host(graph, losses);
+    if (!losses && o)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "the model has no head: there is no loss to train on");
     if (o) {
         espl_graph_sum(graph, &(espl_sum){.x = losses, .stats = stats, .word = ESPL_STATS_LOSS,
                                           .factor_word = ESPL_STEP_LOSS_SCALE});
@@ -215,13 +239,24 @@ void espl_pass_set(espl_pass *pass, uint32_t word, float value) {
     memcpy(&pass->step[word], &value, sizeof value);
 }
 
-espl_status espl_pass_micro_some(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_budget *budget,
-                                 uint32_t *in_out_next, espl_ticket *out_ticket) {
-    const size_t bytes = pass->ids->cols * sizeof *ids;
+/* from NULL: every value is `otherwise`. */
+static void write_input(espl_pass *pass, const espl_tensor *t, const void *from, int32_t otherwise) {
+    if (!t) return;
+    int32_t *to = espl_graph_step_pointer(pass->graph, t);
+    if (from) memcpy(to, from, t->cols * sizeof *to);
+    for (uint32_t i = 0; !from && i < t->cols; i++) to[i] = otherwise;
+}
+
+espl_status espl_pass_micro_some(espl_pass *pass, const espl_batch *batch, espl_budget *budget, uint32_t *in_out_next,
+                                 espl_ticket *out_ticket) {
     if (*in_out_next == 0) {
-        memcpy(espl_graph_step_pointer(pass->graph, pass->ids), ids, bytes);
-        memcpy(espl_graph_step_pointer(pass->graph, pass->labels), labels, bytes);
-        pass->info.ids = ids;
+        write_input(pass, pass->ids, batch->ids, 0);
+        write_input(pass, pass->types, batch->types, 0);
+        write_input(pass, pass->lengths, batch->lengths, (int32_t)pass->info.tokens);
+        write_input(pass, pass->labels, batch->labels, -1);
+        write_input(pass, pass->values, batch->values, 0);
+        pass->info.ids = batch->ids;
+        pass->info.lengths = pass->lengths ? espl_graph_step_pointer(pass->graph, pass->lengths) : NULL;
         ESPL_TRY(espl_step_inputs_write(pass->inputs, pass->graph, &pass->info));
     }
     ESPL_TRY(espl_graph_submit_some(pass->graph, ESPL_PHASE_MICRO, budget, in_out_next, out_ticket));
@@ -229,17 +264,18 @@ espl_status espl_pass_micro_some(espl_pass *pass, const int32_t *ids, const int3
     return ESPL_OK;
 }
 
-espl_status espl_pass_micro(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_ticket *out_ticket) {
+espl_status espl_pass_micro(espl_pass *pass, const espl_batch *batch, espl_ticket *out_ticket) {
     espl_budget all = {.left_ms = INFINITY};
     uint32_t next = 0;
     *out_ticket = 0;
-    return espl_pass_micro_some(pass, ids, labels, &all, &next, out_ticket);
+    return espl_pass_micro_some(pass, batch, &all, &next, out_ticket);
 }
 
 espl_status espl_pass_loss(espl_pass *pass, espl_ticket ticket, double *out_sum) {
     ESPL_TRY(espl_wait(espl_graph_device(pass->graph), ticket));
-    const float *losses = espl_graph_host(pass->losses);
     *out_sum = 0;
+    if (!pass->losses) return ESPL_OK;
+    const float *losses = espl_graph_host(pass->losses);
     for (uint32_t i = 0; i < pass->losses->rows; i++) *out_sum += losses[(size_t)i * pass->losses->stride];
     return ESPL_OK;
 }

@@ -28,10 +28,10 @@ typedef struct espl_pass_params {
 
 typedef struct espl_pass {
     espl_graph *graph;      /* owned */
-    espl_tensor *ids, *labels; /* STEP [1, batch * tokens] */
-    espl_tensor *losses;    /* [batch * tokens, 1], for the host */
+    espl_tensor *ids, *types, *lengths, *labels, *values; /* STEP; NULL where the model or its head takes none */
+    espl_tensor *losses;    /* one for each label, for the host; NULL: the head has no loss */
     espl_tensor *stats;     /* [1, ESPL_STATS_WORDS], for the host after END; NULL without gradients */
-    espl_tensor *logits;    /* kept if asked for */
+    espl_tensor *logits;    /* outputs of the head, kept if asked for */
     uint32_t *step;         /* the step buffer's words */
     const espl_step_inputs *inputs; /* what adapters write into it; owned by the graph */
     espl_step_info info;    /* for them; steps and seed are the owner's to set */
@@ -43,12 +43,17 @@ void espl_pass_finish(espl_pass *pass);
 
 /* Puts a float into a word of the step buffer. */
 void espl_pass_set(espl_pass *pass, uint32_t word, float value);
-/* One micro-batch: ids and labels (batch * tokens each) and submission. */
-espl_status espl_pass_micro(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_ticket *out_ticket);
+/* What a pass is about, each as its tensor has it. types NULL: 0; lengths NULL: tokens. */
+typedef struct espl_batch {
+    const int32_t *ids, *types, *lengths, *labels;
+    const float *values;
+} espl_batch;
+/* One micro-batch: its numbers and submission. */
+espl_status espl_pass_micro(espl_pass *pass, const espl_batch *batch, espl_ticket *out_ticket);
 /* The same a few layers at a time, as espl_graph_submit_some. */
-espl_status espl_pass_micro_some(espl_pass *pass, const int32_t *ids, const int32_t *labels, espl_budget *budget,
-                                 uint32_t *in_out_next, espl_ticket *out_ticket);
-/* Sum of the token losses of the micro-batch with this ticket, the last one, in double. Blocking. */
+espl_status espl_pass_micro_some(espl_pass *pass, const espl_batch *batch, espl_budget *budget, uint32_t *in_out_next,
+                                 espl_ticket *out_ticket);
+/* Sum of the losses of the micro-batch with this ticket, the last one, in double. Blocking. */
 espl_status espl_pass_loss(espl_pass *pass, espl_ticket ticket, double *out_sum);
 /* The statistics after END with this ticket. Blocking. */
 espl_status espl_pass_stats(espl_pass *pass, espl_ticket ticket, float out_stats[ESPL_STATS_WORDS]);

@@ -11,7 +11,8 @@ typedef struct probe {
     const espl_probe_params *params;
     espl_optimiser optimiser;
     espl_pass pass;
-    int32_t *labels; /* owned: shifted */
+    int32_t *labels; /* owned: as the pass takes them */
+    uint32_t label_count;
     uint64_t counted;
     float *logits; /* owned */
     espl_tensor_entry *entries; /* owned; the first four are ids, labels, logits, loss */
@@ -21,28 +22,50 @@ typedef struct probe {
 
 enum { PROBE_FIXED = 4 };
 
-/* labels[i] of the caller is the token at i; the pass wants the one after it. */
-static espl_status shift_labels(probe *p) {
+/* Of a language model labels[i] of the caller is the token at i; the pass wants the one after it. */
+static espl_status read_labels(probe *p) {
     const espl_probe_params *q = p->params;
-    ESPL_TRY(espl_new(p->model->ctx, (size_t)q->rows * q->tokens * sizeof *p->labels, &p->labels));
-    for (uint32_t r = 0; r < q->rows; r++) {
-        for (uint32_t i = 0; i < q->tokens; i++) {
-            const size_t at = (size_t)r * q->tokens + i;
-            const int32_t *from = q->labels ? q->labels : q->ids;
-            p->labels[at] = i + 1 < q->tokens ? from[at + 1] : -100;
-            p->counted += p->labels[at] >= 0;
-            const int64_t largest = q->ids[at] > p->labels[at] ? q->ids[at] : p->labels[at];
-            if (q->ids[at] < 0 || largest >= p->model->config.vocabulary)
-                return espl_fail(p->model->ctx, ESPL_ARGUMENT, "token %lld is not in the vocabulary of %u",
-                                 (long long)(q->ids[at] < 0 ? q->ids[at] : largest), p->model->config.vocabulary);
-        }
+    const espl_model *model = p->model;
+    const bool shift = model->task.kind == ESPL_HEAD_LANGUAGE, none = model->task.kind == ESPL_HEAD_NONE;
+    const bool regression = model->task.kind == ESPL_HEAD_REGRESSION;
+    const int32_t *from = shift && !q->labels ? q->ids : q->labels;
+    p->label_count = espl_head_per_token(model) ? q->rows * q->tokens : q->rows;
+    if ((!from && !none && !regression) || (!q->values && regression))
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "%s are needed for the loss of this head", regression ? "values" : "labels");
+    ESPL_TRY(espl_new(model->ctx, p->label_count * sizeof *p->labels, &p->labels));
+    for (uint32_t i = 0; i < p->label_count; i++) {
+        const bool last = shift && i % q->tokens == q->tokens - 1;
+        const int32_t label = !from ? (none ? -100 : 0) : last ? -100 : from[i + shift];
+        if (!regression && label >= 0 && (uint32_t)label >= espl_head_outputs(model))
+            return espl_fail(model->ctx, ESPL_ARGUMENT, "label %d is not below %u", label, espl_head_outputs(model));
+        p->labels[i] = label;
+        p->counted += label >= 0;
+    }
+    return ESPL_OK;
+}
+
+static espl_status check_batch(const probe *p) {
+    const espl_probe_params *q = p->params;
+    const espl_config *c = &p->model->config;
+    for (uint32_t i = 0; i < q->rows * q->tokens; i++) {
+        if (q->ids[i] < 0 || (uint32_t)q->ids[i] >= c->vocabulary)
+            return espl_fail(p->model->ctx, ESPL_ARGUMENT, "token %d is not in the vocabulary of %u", q->ids[i],
+                             c->vocabulary);
+        if (q->types && (q->types[i] < 0 || (uint32_t)q->types[i] >= (c->types ? c->types : 1)))
+            return espl_fail(p->model->ctx, ESPL_ARGUMENT, "token type %d is not below %u", q->types[i], c->types);
+    }
+    for (uint32_t r = 0; q->lengths && r < q->rows; r++) {
+        if (q->lengths[r] < 1 || (uint32_t)q->lengths[r] > q->tokens)
+            return espl_fail(p->model->ctx, ESPL_ARGUMENT, "a length of %d is not from 1 to %u", q->lengths[r], q->tokens);
     }
     return ESPL_OK;
 }
 
 static espl_status one_step(probe *p, espl_ticket *out_ticket) {
+    const espl_probe_params *q = p->params;
+    const espl_batch batch = {.ids = q->ids, .types = q->types, .lengths = q->lengths, .labels = p->labels, .values = q->values};
     ESPL_TRY(espl_graph_submit(p->pass.graph, ESPL_PHASE_BEGIN, out_ticket));
-    return espl_pass_micro(&p->pass, p->params->ids, p->labels, out_ticket);
+    return espl_pass_micro(&p->pass, &batch, out_ticket);
 }
 
 /* Reads every trained tensor (flat: parameters or gradients) into copies and names it. */
@@ -80,13 +103,14 @@ static espl_status run_steps(probe *p) {
 static espl_status run(probe *p, const char *path) {
     const espl_probe_params *q = p->params;
     espl_context *ctx = p->model->ctx;
-    const size_t tokens = (size_t)q->rows * q->tokens, n = p->store ? p->store->entry_count : 0;
-    const uint32_t vocabulary = p->model->config.vocabulary;
+    const size_t n = p->store ? p->store->entry_count : 0;
+    const bool per_token = espl_head_per_token(p->model);
+    const uint32_t outputs = espl_head_outputs(p->model);
     if (p->store) ESPL_TRY(espl_optimiser_init(&p->optimiser, p->store));
     const espl_pass_params pass = {.batch = q->rows, .tokens = q->tokens, .optimiser = p->store ? &p->optimiser : NULL,
                                    .recompute = q->recompute, .keep_logits = true, .decay_all = true};
     ESPL_TRY(espl_pass_init(&p->pass, p->model, &pass));
-    ESPL_TRY(espl_new(ctx, tokens * vocabulary * sizeof *p->logits, &p->logits));
+    ESPL_TRY(espl_new(ctx, (size_t)p->label_count * outputs * sizeof *p->logits, &p->logits));
     ESPL_TRY(espl_new(ctx, (PROBE_FIXED + 2 * n) * sizeof *p->entries, &p->entries));
     ESPL_TRY(espl_new(ctx, 2 * n * sizeof *p->sources, &p->sources));
     ESPL_TRY(espl_new(ctx, 2 * n * sizeof *p->copies, &p->copies));
@@ -103,10 +127,10 @@ static espl_status run(probe *p, const char *path) {
     }
     const espl_tensor_entry fixed[PROBE_FIXED] = {
         {.name = "ids", .dtype = ESPL_DTYPE_I32, .rank = 2, .shape = {q->rows, q->tokens}, .data = q->ids},
-        {.name = "labels", .dtype = ESPL_DTYPE_I32, .rank = 2, .shape = {q->rows, q->tokens},
-         .data = q->labels ? q->labels : q->ids},
-        {.name = "logits", .dtype = ESPL_DTYPE_F32, .rank = 3, .shape = {q->rows, q->tokens, vocabulary},
-         .data = p->logits},
+        {.name = "labels", .dtype = ESPL_DTYPE_I32, .rank = per_token ? 2 : 1, .shape = {q->rows, q->tokens},
+         .data = q->labels ? q->labels : p->model->task.kind == ESPL_HEAD_LANGUAGE ? q->ids : p->labels},
+        {.name = "logits", .dtype = ESPL_DTYPE_F32, .rank = per_token ? 3 : 2,
+         .shape = {q->rows, per_token ? q->tokens : outputs, outputs}, .data = p->logits},
         {.name = "loss", .dtype = ESPL_DTYPE_F64, .rank = 1, .shape = {1}, .data = &loss}};
     memcpy(p->entries, fixed, sizeof fixed);
     const espl_tensors_metadata_pair format = {"format", "pt"};
@@ -121,7 +145,8 @@ espl_status espl_probe(espl_model *model, espl_adapter *adapter, const espl_prob
         return espl_fail(ctx, ESPL_ARGUMENT, "%u steps were asked for, but nothing is trainable", params->steps);
     if (params->rows == 0 || params->tokens == 0)
         return espl_fail(ctx, ESPL_ARGUMENT, "a batch of %u rows of %u tokens is empty", params->rows, params->tokens);
-    espl_status status = shift_labels(&p);
+    espl_status status = check_batch(&p);
+    if (status == ESPL_OK) status = read_labels(&p);
     if (status == ESPL_OK) status = run(&p, path);
     const size_t n = p.store ? p.store->entry_count : 0;
     if (p.entries && p.sources) espl_store_entries_finish(ctx, p.entries + PROBE_FIXED, p.sources, 2 * n);

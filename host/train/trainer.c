@@ -1,6 +1,5 @@
 /* Training: rows in the order of an epoch, micro-batches through the recorded pass, the schedule's rate, AdamW. */
 #include "host/train/trainer.h"
-#include "host/model/adapter.h"
 #include "host/base/os.h"
 #include "host/train/schedule.h"
 #include <math.h>
@@ -45,9 +44,7 @@ static espl_status count_steps(espl_trainer *t) {
     const uint64_t per_step = (uint64_t)p->batch * p->accumulate;
     t->rows = espl_dataset_rows(t->dataset, ESPL_PART_TRAIN);
     if (t->rows == 0) return espl_fail(t->ctx, ESPL_ARGUMENT, "the data has no rows to train on");
-    if (espl_dataset_vocabulary(t->dataset) > t->model->config.vocabulary)
-        return espl_fail(t->ctx, ESPL_ARGUMENT, "the data has token %u, the model's vocabulary has %u",
-                         espl_dataset_vocabulary(t->dataset) - 1, t->model->config.vocabulary);
+    ESPL_TRY(espl_batch_check(t->model, t->dataset, true));
     const double steps = p->steps ? p->steps : ceil(p->epochs * t->rows / (double)per_step);
     if (per_step > 1u << 24 || !(steps < 4e9))
         return espl_fail(t->ctx, ESPL_ARGUMENT, "%g steps of %llu rows are not possible", steps,
@@ -75,11 +72,9 @@ static espl_status create(espl_trainer *t) {
     ESPL_TRY(check_params(t->ctx, p));
     ESPL_TRY(check_trained(t->model, t->adapter));
     ESPL_TRY(count_steps(t));
-    const size_t tokens = (size_t)p->batch * context;
     ESPL_TRY(espl_new(t->ctx, t->rows * sizeof *t->order, &t->order));
     t->order_epoch = UINT64_MAX;
-    ESPL_TRY(espl_new(t->ctx, tokens * p->accumulate * sizeof *t->ids, &t->ids));
-    ESPL_TRY(espl_new(t->ctx, tokens * p->accumulate * sizeof *t->labels, &t->labels));
+    ESPL_TRY(espl_row_buffer_init(&t->buffer, t->ctx, t->dataset, p->batch * p->accumulate));
     ESPL_TRY(espl_optimiser_init(&t->optimiser, espl_trainer_store(t)));
     const espl_pass_params pass = {.batch = p->batch,
                                    .tokens = context,
@@ -128,8 +123,7 @@ void espl_trainer_destroy(espl_trainer **trainer) {
     espl_pass_finish(&t->evaluation);
     espl_optimiser_finish(&t->optimiser);
     espl_free(ctx, &t->order);
-    espl_free(ctx, &t->ids);
-    espl_free(ctx, &t->labels);
+    espl_row_buffer_finish(&t->buffer);
     espl_free(ctx, trainer);
 }
 
@@ -149,13 +143,10 @@ static espl_row next_row(espl_trainer *t) {
 
 /* Gathers the rows of a whole step; returns how many labels count. */
 static uint64_t gather(espl_trainer *t) {
-    const uint32_t context = espl_dataset_context(t->dataset), rows = t->params.batch * t->params.accumulate;
     uint64_t labels = 0;
-    for (uint32_t r = 0; r < rows; r++) {
+    for (uint32_t r = 0; r < t->params.batch * t->params.accumulate; r++) {
         const espl_row row = next_row(t);
-        memcpy(t->ids + (size_t)r * context, row.ids, context * sizeof *t->ids);
-        memcpy(t->labels + (size_t)r * context, row.labels, context * sizeof *t->labels);
-        for (uint32_t i = 0; i < context; i++) labels += row.labels[i] >= 0;
+        labels += espl_row_buffer_set(&t->buffer, r, &row, true);
     }
     return labels;
 }
@@ -176,14 +167,14 @@ static void begin_step(espl_trainer *t) {
 /* What of the step the budget takes. */
 static espl_status submit_some(espl_trainer *t, espl_budget *budget) {
     espl_pass *pass = &t->train;
-    const size_t values = (size_t)t->params.batch * espl_dataset_context(t->dataset);
     while (t->phase < ESPL_PHASE_COUNT) {
         const espl_phase phase = (espl_phase)t->phase;
-        if (phase == ESPL_PHASE_MICRO)
-            ESPL_TRY(espl_pass_micro_some(pass, t->ids + t->micro * values, t->labels + t->micro * values, budget,
-                                          &t->layer, &t->ticket));
-        else
+        if (phase == ESPL_PHASE_MICRO) {
+            const espl_batch batch = espl_row_buffer_at(&t->buffer, t->micro * t->params.batch);
+            ESPL_TRY(espl_pass_micro_some(pass, &batch, budget, &t->layer, &t->ticket));
+        } else {
             ESPL_TRY(espl_graph_submit_some(pass->graph, phase, budget, &t->layer, &t->ticket));
+        }
         if (t->layer < espl_graph_layers(pass->graph, phase)) return ESPL_OK;
         t->layer = 0;
         if (phase == ESPL_PHASE_MICRO && ++t->micro < t->params.accumulate) continue;
@@ -271,72 +262,4 @@ bool espl_trainer_is_done(const espl_trainer *t) {
 
 uint64_t espl_trainer_activation_bytes(const espl_trainer *t) {
     return espl_graph_activation_bytes(t->train.graph);
-}
-
-/* ---- Evaluation ---- */
-
-/* Rows of a part through a pass without gradients; a short last batch is filled with rows that do not count. */
-static espl_status evaluate(espl_pass *pass, const espl_dataset *dataset, espl_part part, uint32_t batch, int32_t *ids,
-                            int32_t *labels, double *out_loss, uint64_t *out_labels) {
-    const uint32_t context = espl_dataset_context(dataset), rows = espl_dataset_rows(dataset, part);
-    double sum = 0;
-    uint64_t counted = 0;
-    for (uint32_t first = 0; first < rows; first += batch) {
-        for (uint32_t r = 0; r < batch; r++) {
-            const bool there = first + r < rows;
-            const espl_row row = espl_dataset_row(dataset, part, there ? first + r : first);
-            memcpy(ids + (size_t)r * context, row.ids, context * sizeof *ids);
-            for (uint32_t i = 0; i < context; i++) {
-                labels[(size_t)r * context + i] = there ? row.labels[i] : ESPL_NO_LABEL;
-                counted += there && row.labels[i] >= 0;
-            }
-        }
-        espl_ticket ticket;
-        double batch_sum;
-        ESPL_TRY(espl_pass_micro(pass, ids, labels, &ticket));
-        ESPL_TRY(espl_pass_loss(pass, ticket, &batch_sum));
-        sum += batch_sum;
-    }
-    *out_loss = counted ? sum / (double)counted : NAN;
-    *out_labels = counted;
-    return ESPL_OK;
-}
-
-espl_status espl_trainer_evaluate(espl_trainer *t, double *out_loss) {
-    const espl_part part = espl_dataset_rows(t->dataset, ESPL_PART_VALIDATION) ? ESPL_PART_VALIDATION : ESPL_PART_TRAIN;
-    uint64_t labels;
-    *out_loss = NAN;
-    ESPL_TRY(espl_trainer_need_whole_step(t, "evaluated"));
-    if (!t->evaluation.graph) {
-        const espl_pass_params pass = {.batch = t->params.batch, .tokens = espl_dataset_context(t->dataset)};
-        ESPL_TRY(espl_pass_init(&t->evaluation, t->model, &pass));
-    }
-    return evaluate(&t->evaluation, t->dataset, part, t->params.batch, t->ids, t->labels, out_loss, &labels);
-}
-
-espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, double *out_loss,
-                          uint64_t *out_labels) {
-    espl_context *ctx = model->ctx;
-    const uint32_t context = espl_dataset_context(dataset);
-    espl_pass pass = {0};
-    int32_t *ids = NULL, *labels = NULL;
-    espl_status status = ESPL_OK;
-    *out_loss = NAN;
-    *out_labels = 0;
-    if (batch == 0) batch = 1;
-    if (part < ESPL_PART_ALL || part > ESPL_PART_VALIDATION)
-        return espl_fail(ctx, ESPL_ARGUMENT, "part %d of a dataset is not 0, 1 or 2", part);
-    if (espl_dataset_vocabulary(dataset) > model->config.vocabulary)
-        return espl_fail(ctx, ESPL_ARGUMENT, "the data has token %u, the model's vocabulary has %u",
-                         espl_dataset_vocabulary(dataset) - 1, model->config.vocabulary);
-    const espl_pass_params params = {.batch = batch, .tokens = context};
-    ESPL_GOTO(espl_pass_init(&pass, model, &params));
-    ESPL_GOTO(espl_new(ctx, (size_t)batch * context * sizeof *ids, &ids));
-    ESPL_GOTO(espl_new(ctx, (size_t)batch * context * sizeof *labels, &labels));
-    ESPL_GOTO(evaluate(&pass, dataset, (espl_part)part, batch, ids, labels, out_loss, out_labels));
-fail:
-    espl_pass_finish(&pass);
-    espl_free(ctx, &ids);
-    espl_free(ctx, &labels);
-    return status;
 }

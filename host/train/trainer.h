@@ -2,8 +2,7 @@
 #ifndef ESPL_TRAINER_H
 #define ESPL_TRAINER_H
 
-#include "host/train/data.h"
-#include "host/train/pass.h"
+#include "host/train/batch.h"
 #include <espalier/trainer.h>
 
 struct espl_trainer {
@@ -29,7 +28,7 @@ struct espl_trainer {
     /* Working memory of a step. */
     uint32_t *order;        /* owned: of epoch order_epoch */
     uint64_t order_epoch;
-    int32_t *ids, *labels;  /* owned: accumulate * batch * context */
+    espl_row_buffer buffer; /* accumulate * batch rows */
     double seconds[32];     /* of the newest steps, a ring */
     uint32_t seconds_count;
 };

@@ -15,14 +15,16 @@ from pathlib import Path
 if os.environ.get("PYTHONHASHSEED") != "0":  # peft writes sets; their order must not vary
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
 
-from cases import CASES
+import cases
+import cases_encoders
 from methods import PeftMethod
-from oracle import forward, load_model
+from oracle import auto_class, forward, load_model
 import peft
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+CASES = cases.CASES + cases_encoders.CASES
 ADAMW = dict(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 STEPS = 2
 
@@ -32,7 +34,7 @@ def randomise(model):
     with torch.no_grad():
         for name, p in model.named_parameters():
             noise = torch.randn(p.shape, dtype=torch.float64)
-            norm = "norm" in name or ".ln_" in name
+            norm = "norm" in name.lower() or ".ln_" in name
             if name.endswith("bias"):
                 p.copy_(0.1 * noise)
             elif norm:
@@ -61,7 +63,7 @@ def base_folder(folder, case):
 
 def write_model(folder, case):
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    model = transformers.AutoModelForCausalLM.from_config(config).double()
+    model = auto_class(config).from_config(config).double()
     randomise(model)
     dtype = getattr(torch, case.get("store", "float32"))
     rename = case.get("rename", lambda name: name)
@@ -86,7 +88,44 @@ def write_model(folder, case):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
+def encoder_batch(case, config):
+    rows, length = case["batch"]
+    lengths = torch.tensor(case["lengths"])
+    real = torch.arange(length)[None, :] < lengths[:, None]
+    ids = torch.where(real, torch.randint(3, config.vocab_size, (rows, length)), config.pad_token_id)
+    out = dict(ids=ids, lengths=lengths, attention_mask=real.long())
+    task = config.architectures[0]
+    if case.get("types"):
+        out["types"] = (torch.arange(length)[None, :] >= (lengths[:, None] + 1) // 2).long()
+    if task.endswith("ForMaskedLM"):
+        labels = torch.randint(3, config.vocab_size, (rows, length))
+        out["labels"] = torch.where(real & (torch.rand(rows, length) < 0.6), labels, -100)
+    elif task.endswith("ForTokenClassification"):
+        labels = torch.randint(0, case["labels"], (rows, length))
+        out["labels"] = torch.where(real & (torch.rand(rows, length) < 0.8), labels, -100)
+    elif config.problem_type == "regression":
+        out["values"] = torch.randn(rows, case["labels"], dtype=torch.float64).float()  # as the device gets them
+    else:
+        out["labels"] = torch.randint(0, case["labels"], (rows,))
+    return out
+
+
+def model_inputs(inputs):
+    """What of a golden's inputs the model takes, by its own names."""
+    more = {}
+    if "attention_mask" in inputs:
+        more["attention_mask"] = inputs["attention_mask"]
+    if "types" in inputs:
+        more["token_type_ids"] = inputs["types"]
+    labels = inputs["values"].double() if "values" in inputs else inputs["labels"]
+    if labels.dim() == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    return inputs["ids"], labels, more
+
+
 def batch(case, config):
+    if "lengths" in case:
+        return encoder_batch(case, config)
     rows, length, padding = case["batch"]
     ids = torch.tensor(case["ids"]) if "ids" in case else torch.randint(3, config.vocab_size, (rows, length))
     labels = ids.clone()
@@ -94,10 +133,10 @@ def batch(case, config):
     if rows > 1 and padding:
         ids[-1, length - padding:] = config.eos_token_id
         labels[-1, length - padding:] = -100
-    return ids, labels
+    return dict(ids=ids, labels=labels)
 
 
-def check_gradients(model, named, ids, labels, case):
+def check_gradients(model, named, inputs, case):
     """Central differences at the largest entry of the first and last tensor."""
     for name in (list(named)[0], list(named)[-1]):
         p = named[name]
@@ -106,7 +145,7 @@ def check_gradients(model, named, ids, labels, case):
         with torch.no_grad():
             for sign in (1, -1):
                 p.view(-1)[at] += sign * step
-                losses.append(forward(model, ids, labels).loss.item())
+                losses.append(forward(model, *inputs[:2], **inputs[2]).loss.item())
                 p.view(-1)[at] -= sign * step
         ours, diff = p.grad.view(-1)[at].item(), (losses[0] - losses[1]) / (2 * step)
         if abs(ours - diff) > 1e-7 * abs(ours) + 1e-10:
@@ -123,20 +162,21 @@ def write_golden(folder, case, method, seed):
             sys.exit(f"make_goldens: {case['name']}: the adapter is not loaded as it was saved")
     else:
         named = dict(model.named_parameters())
-    ids, labels = batch(case, config)
-    out = dict(ids=ids, labels=labels)
+    out = batch(case, config)
+    inputs = model_inputs(out)
+    out.pop("attention_mask", None)
     optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
     for step in range(STEPS):
         optimiser.zero_grad()
-        result = forward(model, ids, labels)
+        result = forward(model, *inputs[:2], **inputs[2])
         result.loss.backward()
         if step == 0:
             out["logits"], out["loss"] = result.logits.detach().clone(), result.loss.detach().view(1).clone()
             out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()})
-            check_gradients(model, named, ids, labels, case["name"])
+            check_gradients(model, named, inputs, case["name"])
         optimiser.step()
     out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
-    if any(t.is_floating_point() and t.dtype != torch.float64 for t in out.values()):
+    if any(t.is_floating_point() and t.dtype != torch.float64 for n, t in out.items() if n != "values"):
         sys.exit(f"make_goldens: {case['name']}: a result is not float64")
     meta = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__,
                 seed=seed, adamw=ADAMW, steps=STEPS)
@@ -171,7 +211,7 @@ def main():
             if "config" in case:
                 write_config(folder, case)
                 write_model(folder, case)
-            method = PeftMethod(peft.LoraConfig, init_lora_weights=False, **case["lora"]) if case.get("lora") \
+            method = PeftMethod(peft.LoraConfig, **{"init_lora_weights": False, **case["lora"]}) if case.get("lora") \
                 else case.get("method")
             if method:
                 base = case.get("base", case["name"])

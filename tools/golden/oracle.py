@@ -20,6 +20,9 @@ transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
 
+DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gpt2")
+
+
 @contextlib.contextmanager
 def exact():
     saved = torch.float32, torch.float, torch.Tensor.float
@@ -31,9 +34,22 @@ def exact():
         torch.float32, torch.float, torch.Tensor.float = saved
 
 
+def auto_class(config):
+    """The transformers class for the head that `architectures` names."""
+    name = config.architectures[0]
+    for ending, auto in (("ForSequenceClassification", transformers.AutoModelForSequenceClassification),
+                         ("ForTokenClassification", transformers.AutoModelForTokenClassification),
+                         ("ForMaskedLM", transformers.AutoModelForMaskedLM),
+                         ("ForCausalLM", transformers.AutoModelForCausalLM),
+                         ("LMHeadModel", transformers.AutoModelForCausalLM)):
+        if name.endswith(ending):
+            return auto
+    return transformers.AutoModel
+
+
 def load_model(folder):
     """The stored weights of a model folder, widened to float64; eager attention, no dropout."""
-    model, report = transformers.AutoModelForCausalLM.from_pretrained(
+    model, report = auto_class(transformers.AutoConfig.from_pretrained(folder, local_files_only=True)).from_pretrained(
         folder, dtype=torch.float64, attn_implementation="eager", local_files_only=True,
         output_loading_info=True)
     if report["missing_keys"] or report["mismatched_keys"]:
@@ -53,9 +69,11 @@ def load_adapter(model, folder, trainable=False):
     return model.double().eval()
 
 
-def forward(model, ids, labels=None):
+def forward(model, ids, labels=None, **more):
+    if model.config.is_encoder_decoder is False and model.config.model_type in DECODERS:
+        more["use_cache"] = False
     with exact():
-        return model(input_ids=ids, labels=labels, use_cache=False)
+        return model(input_ids=ids, labels=labels, **more)
 
 
 def greedy(model, ids, count):

@@ -17,6 +17,26 @@ typedef enum espl_mode {
     ESPL_MODE_FAST
 } espl_mode;
 
+/* What is asked of a model, which decides what stands behind its last hidden state and what the loss is. */
+typedef enum espl_head_kind {
+    ESPL_HEAD_DEFAULT,        /* what "architectures" of config.json names; if that is not known, LANGUAGE for decoders and
+                                 NONE for encoders */
+    ESPL_HEAD_NONE,           /* hidden states; no loss */
+    ESPL_HEAD_LANGUAGE,       /* the next token; decoders only */
+    ESPL_HEAD_MASKED,         /* tokens in their own place; encoders only */
+    ESPL_HEAD_CLASSIFICATION, /* one of `labels` classes for each row: of the first token, in decoders of the last */
+    ESPL_HEAD_REGRESSION,     /* `labels` numbers for each row; mean squared error */
+    ESPL_HEAD_TAGGING         /* one of `labels` classes for each token */
+} espl_head_kind;
+
+/* Matrices of the head that the folder's weights lack start from N(0, initializer_range^2), biases from 0, by
+ * espl_model_params.seed; a warning names them. */
+typedef struct espl_head_params {
+    espl_head_kind kind;
+    uint32_t labels;                /* 0: as many as config.json has (id2label, num_labels), else 2; for REGRESSION 1 */
+    const char *const *label_names; /* labels of them; copied. NULL: those of config.json, else "LABEL_0", ... */
+} espl_head_params;
+
 typedef struct espl_model_params {
     espl_mode mode;
     /* Base weights on the device, and in fast mode activations: NULL as stored (fast: f16 where that is f32), or "f32", "f16",
@@ -28,10 +48,11 @@ typedef struct espl_model_params {
     uint64_t seed;
     /* All weights trainable: kept in f32 whatever dtype says. */
     bool trainable;
+    espl_head_params head;
 } espl_model_params;
 
 /* A Hugging Face folder: config.json; model.safetensors or its shards; a tokenizer if there is one. Families: llama,
- * mistral, qwen2, qwen3, gpt2. params may be NULL.
+ * mistral, qwen2, qwen3, gpt2; encoders: bert, roberta, xlm-roberta, distilbert, electra, albert. params may be NULL.
  * Fails: IO, FORMAT, UNSUPPORTED (model_type, an option of config.json that would change results), DEVICE_MEMORY before any
  * weight is read. */
 espl_status espl_model_load(espl_device *device, const char *folder, const espl_model_params *params,
@@ -54,8 +75,14 @@ typedef struct espl_model_info {
     uint64_t parameters, bytes;
     const char *dtype; /* of the largest weights on the device */
     espl_mode mode;
+    espl_head_kind head;
+    /* What one row, or with per_token one token, gives: labels, numbers, the vocabulary, or the hidden size. */
+    uint32_t outputs;
+    bool per_token;
 } espl_model_info;
 espl_model_info espl_model_describe(const espl_model *model);
+/* The name of a label of a head with labels; NULL beyond them. Borrowed. */
+const char *espl_model_label(const espl_model *model, uint32_t label);
 
 /* ---- Adapters ---- */
 

@@ -28,7 +28,22 @@ typedef struct espl_dataset_params {
 } espl_dataset_params;
 espl_status espl_dataset_load(espl_context *context, const espl_tokenizer *tokenizer, const char *path,
                               const espl_dataset_params *params, espl_dataset **out_dataset);
-/* Rows of token ids given by the caller (copied): ids[i] in 0.., labels[i] the id to be predicted at i or negative. */
+/* Rows given by the caller (copied), of any kind that a model's head takes. */
+typedef struct espl_rows {
+    uint32_t rows, tokens;
+    const int32_t *ids;     /* [rows, tokens], padded on the right with any id */
+    const int32_t *types;   /* [rows, tokens], token types; NULL: 0 */
+    const int32_t *lengths; /* [rows], 1 to tokens: how many are not padding; NULL: all */
+    const int32_t *labels;  /* [rows, row_labels]; negative does not count */
+    uint32_t row_labels;    /* 1: a class for each row. tokens: for each token the id to be predicted after it (LANGUAGE), in
+                               its place (MASKED), or its class (TAGGING). 0: no labels, for values or prediction */
+    const float *values;    /* [rows, row_values], for REGRESSION; NULL: none */
+    uint32_t row_values;
+} espl_rows;
+/* validation_share as in espl_dataset_params, but 0 and negative: none; drawn by seed. Fails: ARGUMENT naming the row. */
+espl_status espl_dataset_from_rows(espl_context *context, const espl_rows *rows, double validation_share, uint64_t seed,
+                                   espl_dataset **out_dataset);
+/* The same for language models: ids[i] in 0.., labels[i] the id to be predicted at i or negative. */
 espl_status espl_dataset_from_ids(espl_context *context, const int32_t *ids, const int32_t *labels, uint32_t rows,
                                   uint32_t row_tokens, espl_dataset **out_dataset);
 void espl_dataset_destroy(espl_dataset **dataset);
@@ -103,16 +118,22 @@ espl_status espl_trainer_resume(espl_trainer *trainer, const char *folder);
  * 2 validation. */
 espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, double *out_loss,
                           uint64_t *out_labels);
+/* What the model's head gives for those rows, in their order: logits, numbers (REGRESSION), hidden states (NONE);
+ * [rows, outputs], or [rows, context, outputs] where every token has an output (espl_model_describe). The part is
+ * as in espl_evaluate. out_values is the caller's, rows (* context) * outputs floats. Labels are not looked at. */
+espl_status espl_predict(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, float *out_values);
 
 /* The door for checking: one batch through the model with adapter (or NULL); writes a safetensors file with ids, labels,
  * logits [rows, tokens, vocabulary], loss [1] (before any step), grad.<name> of every trainable tensor under its PEFT (or
  * file) name, and with steps > 0 param<steps>.<name> after that many AdamW steps on this batch (no clipping, weight_decay as
- * given). labels may be NULL: each token's successor. Plain labels as Hugging Face means them: labels[i] is the token at i,
- * the shift is done inside, negative does not count. trainable model or adapter needed for gradients; else logits and loss
- * only. */
+ * given). labels may be NULL for LANGUAGE: each token's successor. Plain labels as Hugging Face means them: labels[i] is the
+ * token at i, the shift is done inside, negative does not count; other heads take one label for each row or token. trainable
+ * model or adapter needed for gradients; else logits and loss only. */
 typedef struct espl_probe_params {
-    const int32_t *ids, *labels;
+    const int32_t *ids, *labels; /* [rows, tokens]; labels of CLASSIFICATION [rows] */
     uint32_t rows, tokens;
+    const int32_t *types, *lengths; /* as in espl_rows */
+    const float *values;            /* REGRESSION: [rows, labels] */
     uint32_t steps;
     double learning_rate, weight_decay;
     bool recompute;

@@ -1,0 +1,213 @@
+#include "host/model/head.h"
+#include "host/model/model.h"
+#include "host/ops/op_activation.h"
+#include "host/ops/op_pick.h"
+#include <stdio.h>
+#include <string.h>
+
+/* ---- Which ---- */
+
+/* Architectures are the family's name and one of these. */
+static const struct {
+    const char *name;
+    espl_head_kind kind;
+} classes[] = {{"ForCausalLM", ESPL_HEAD_LANGUAGE},
+               {"LMHeadModel", ESPL_HEAD_LANGUAGE},
+               {"ForMaskedLM", ESPL_HEAD_MASKED},
+               {"ForPreTraining", ESPL_HEAD_MASKED},
+               {"ForSequenceClassification", ESPL_HEAD_CLASSIFICATION},
+               {"ForSequenceClassification", ESPL_HEAD_REGRESSION},
+               {"ForTokenClassification", ESPL_HEAD_TAGGING},
+               {"Model", ESPL_HEAD_NONE}};
+
+static espl_status architecture_kind(const espl_model *model, espl_head_kind *out_kind) {
+    const espl_family *family = model->config.family;
+    json_t *list;
+    *out_kind = family->bidirectional ? ESPL_HEAD_NONE : ESPL_HEAD_LANGUAGE;
+    ESPL_TRY(espl_json_array(model->ctx, model->json, "architectures", &list));
+    const char *name = json_string_value(json_array_get(list, 0));
+    const size_t bytes = strlen(family->class_name);
+    if (!name || strncmp(name, family->class_name, bytes) != 0) return ESPL_OK;
+    for (size_t i = 0; i < ESPL_COUNT(classes); i++) {
+        if (strcmp(name + bytes, classes[i].name) != 0) continue;
+        /* ELECTRA's pre-trained models are discriminators: they predict no tokens. */
+        const bool discriminator = strcmp(classes[i].name, "ForPreTraining") == 0 && family->key_embedding &&
+                                   !family->shared_blocks;
+        const bool bare = classes[i].kind == ESPL_HEAD_NONE && !family->bidirectional;
+        if (!discriminator && !bare) *out_kind = classes[i].kind;
+        break;
+    }
+    if (*out_kind != ESPL_HEAD_CLASSIFICATION) return ESPL_OK;
+    const char *problem;
+    uint32_t labels;
+    ESPL_TRY(espl_json_string(model->ctx, model->json, "problem_type", "", &problem));
+    ESPL_TRY(espl_json_u32(model->ctx, model->json, "num_labels", 2, &labels));
+    const json_t *names = json_object_get(model->json, "id2label");
+    if (names && json_is_object(names)) labels = (uint32_t)json_object_size(names);
+    if (strcmp(problem, "multi_label_classification") == 0)
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "problem_type \"%s\" is not supported", problem);
+    if (strcmp(problem, "regression") == 0 || (!*problem && labels == 1)) *out_kind = ESPL_HEAD_REGRESSION;
+    return ESPL_OK;
+}
+
+static espl_status check_kind(const espl_model *model, espl_head_kind kind) {
+    const bool encoder = model->config.family->bidirectional;
+    if (kind > ESPL_HEAD_TAGGING)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "head %d is not known", (int)kind);
+    if ((kind == ESPL_HEAD_LANGUAGE && encoder) || (kind == ESPL_HEAD_MASKED && !encoder))
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "a %s model has no head for %s", model->config.family->model_type,
+                         encoder ? "the next token" : "masked tokens");
+    return ESPL_OK;
+}
+
+static espl_status name_labels(espl_model *model) {
+    espl_task_head *head = &model->task;
+    const espl_head_params *params = &model->params.head;
+    json_t *names;
+    ESPL_TRY(espl_json_object(model->ctx, model->json, "id2label", &names));
+    const uint32_t in_config = names ? (uint32_t)json_object_size(names) : 0;
+    head->labels = params->labels;
+    if (!head->labels && head->kind == ESPL_HEAD_REGRESSION) head->labels = in_config ? in_config : 1;
+    if (!head->labels && in_config) head->labels = in_config;
+    if (!head->labels) ESPL_TRY(espl_json_u32(model->ctx, model->json, "num_labels", 2, &head->labels));
+    if (head->labels == 0 || head->labels > 1u << 20)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "%u labels are not possible", head->labels);
+    ESPL_TRY(espl_new(model->ctx, head->labels * sizeof *head->label_names, &head->label_names));
+    for (uint32_t i = 0; i < head->labels; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%u", i);
+        const char *name = params->label_names ? params->label_names[i]
+                           : in_config == head->labels ? json_string_value(json_object_get(names, key)) : NULL;
+        ESPL_TRY(name ? espl_copy_string(model->ctx, name, strlen(name), &head->label_names[i])
+                      : espl_format(model->ctx, &head->label_names[i], "LABEL_%u", i));
+    }
+    return ESPL_OK;
+}
+
+espl_status espl_head_choose(espl_model *model) {
+    const espl_family *family = model->config.family;
+    espl_task_head *head = &model->task;
+    *head = (espl_task_head){.kind = model->params.head.kind,
+                             .dense = ESPL_NO_MATRIX,
+                             .dense_bias = ESPL_NO_MATRIX,
+                             .out = ESPL_NO_MATRIX,
+                             .out_bias = ESPL_NO_MATRIX,
+                             .norm = {ESPL_NO_MATRIX, ESPL_NO_MATRIX}};
+    if (head->kind == ESPL_HEAD_DEFAULT) ESPL_TRY(architecture_kind(model, &head->kind));
+    ESPL_TRY(check_kind(model, head->kind));
+    if (head->kind == ESPL_HEAD_NONE || head->kind == ESPL_HEAD_LANGUAGE) return ESPL_OK;
+    const bool masked = head->kind == ESPL_HEAD_MASKED;
+    head->names = &family->heads[masked                            ? ESPL_HEAD_NAMES_MASKED
+                                 : head->kind == ESPL_HEAD_TAGGING ? ESPL_HEAD_NAMES_TOKENS
+                                                                   : ESPL_HEAD_NAMES_SEQUENCE];
+    head->activation = model->config.activation;
+    if (head->names->activation && !espl_config_activation(head->names->activation, &head->activation))
+        return espl_fail(model->ctx, ESPL_INTERNAL, "activation \"%s\" is not known", head->names->activation);
+    if (masked) return ESPL_OK;
+    const char *key = head->names->key_dropout ? head->names->key_dropout : family->key_head_dropout;
+    if (key) ESPL_TRY(espl_json_f32(model->ctx, model->json, key, model->config.dropout, &head->dropout));
+    if (!(head->dropout >= 0 && head->dropout < 1))
+        return espl_fail(model->ctx, ESPL_FORMAT, "\"%s\" is %g, must be from 0 to below 1", key, (double)head->dropout);
+    return name_labels(model);
+}
+
+void espl_head_finish(espl_model *model) {
+    for (uint32_t i = 0; model->task.label_names && i < model->task.labels; i++)
+        espl_free(model->ctx, &model->task.label_names[i]);
+    espl_free(model->ctx, &model->task.label_names);
+}
+
+/* ---- Its matrices ---- */
+
+static espl_status declare(espl_model *model, const char *module, const char *suffix, uint32_t rows, uint32_t cols,
+                           bool vector, uint32_t *out_index) {
+    if (!module) return ESPL_OK;
+    char *name;
+    ESPL_TRY(espl_format(model->ctx, &name, "%s%s", module, suffix));
+    espl_status status = espl_model_declare(model, name, rows, cols, vector, ESPL_DTYPE_F32, out_index);
+    espl_free(model->ctx, &name);
+    return status;
+}
+
+espl_status espl_head_declare(espl_model *model) {
+    espl_task_head *head = &model->task;
+    const espl_head_names *names = head->names;
+    const espl_config *c = &model->config;
+    const bool masked = head->kind == ESPL_HEAD_MASKED;
+    if (!names) return ESPL_OK;
+    const size_t first = model->store.entry_count;
+    const uint32_t width = masked ? c->embedding : c->hidden;
+    ESPL_TRY(declare(model, names->dense, ".weight", width, c->hidden, false, &head->dense));
+    ESPL_TRY(declare(model, names->dense, ".bias", 1, width, true, &head->dense_bias));
+    if (names->norm) ESPL_TRY(espl_model_declare_norm(model, names->norm, width, &head->norm));
+    if (!masked) ESPL_TRY(declare(model, names->out, ".weight", head->labels, width, false, &head->out));
+    ESPL_TRY(declare(model, names->out_bias, "", 1, masked ? c->vocabulary : head->labels, true, &head->out_bias));
+    for (size_t i = first; i < model->store.entry_count; i++) model->store.entries[i].optional = true;
+    return ESPL_OK;
+}
+
+/* ---- Operators ---- */
+
+espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
+    const espl_model *model = b->model;
+    const espl_task_head *head = &model->task;
+    const espl_head_names *names = head->names;
+    if (head->kind == ESPL_HEAD_NONE) return (espl_output){.input = x};
+    if (!names) return (espl_output){.input = x, .weight = espl_build_head(b)};
+    if (!espl_head_per_token(model))
+        x = espl_graph_pick(b->graph, &(espl_pick){.x = x, .lengths = b->lengths, .batch = b->batch, .last = names->last});
+    if (names->dropout_first) x = espl_build_dropout(b, x, head->dropout);
+    if (names->dense) {
+        x = espl_build_map(b, head->dense, head->dense_bias, x);
+        x = espl_graph_activation(b->graph, &(espl_activation){.x = x, .kind = head->activation});
+    }
+    if (names->norm) x = espl_build_layernorm(b, &head->norm, x);
+    x = espl_build_dropout(b, x, head->dropout);
+    return (espl_output){.input = x,
+                         .weight = head->kind == ESPL_HEAD_MASKED ? espl_build_head(b) : espl_build_base(b, head->out),
+                         .bias = espl_build_base(b, head->out_bias)};
+}
+
+/* ---- Telling ---- */
+
+bool espl_head_per_token(const espl_model *model) {
+    return model->task.kind != ESPL_HEAD_CLASSIFICATION && model->task.kind != ESPL_HEAD_REGRESSION;
+}
+
+uint32_t espl_head_outputs(const espl_model *model) {
+    return model->task.labels ? model->task.labels
+           : model->task.kind == ESPL_HEAD_NONE ? model->config.hidden : model->config.vocabulary;
+}
+
+const char *espl_model_label(const espl_model *model, uint32_t label) {
+    return label < model->task.labels ? model->task.label_names[label] : NULL;
+}
+
+static espl_status describe_labels(const espl_model *model, json_t *config) {
+    const espl_task_head *head = &model->task;
+    json_t *names = json_object(), *ids = json_object();
+    espl_status status = espl_json_set(model->ctx, config, "id2label", names);
+    if (status == ESPL_OK) status = espl_json_set(model->ctx, config, "label2id", ids);
+    else json_decref(ids);
+    for (uint32_t i = 0; status == ESPL_OK && i < head->labels; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%u", i);
+        status = espl_json_set(model->ctx, names, key, json_string(head->label_names[i]));
+        if (status == ESPL_OK) status = espl_json_set(model->ctx, ids, head->label_names[i], json_integer(i));
+    }
+    if (status == ESPL_OK && head->kind == ESPL_HEAD_REGRESSION)
+        status = espl_json_set(model->ctx, config, "problem_type", json_string("regression"));
+    return status;
+}
+
+espl_status espl_head_describe(const espl_model *model, json_t *config) {
+    if (!model->task.labels) return ESPL_OK;
+    char *name = NULL;
+    for (size_t i = 0; i < ESPL_COUNT(classes) && !name; i++) {
+        if (classes[i].kind == model->task.kind)
+            ESPL_TRY(espl_format(model->ctx, &name, "%s%s", model->config.family->class_name, classes[i].name));
+    }
+    espl_status status = espl_json_set(model->ctx, config, "architectures", json_pack("[s]", name));
+    espl_free(model->ctx, &name);
+    return status == ESPL_OK ? describe_labels(model, config) : status;
+}

@@ -1,0 +1,43 @@
+/* What stands behind the last hidden state for a task, by the names of the family (config.h, espl_head_names): perhaps the
+ * first or last token of each row, dense, activation, norm, dropout, and a last product into labels or the vocabulary.
+ * Its matrices lie in the model's store in f32. The output projection of language models is espl_model.head. */
+#ifndef ESPL_HEAD_H
+#define ESPL_HEAD_H
+
+#include "host/model/config.h"
+#include <espalier/model.h>
+
+#define ESPL_NO_MATRIX UINT32_MAX
+
+typedef struct espl_norm_weights {
+    uint32_t weight, bias; /* matrices */
+} espl_norm_weights;
+
+typedef struct espl_task_head {
+    espl_head_kind kind; /* never DEFAULT */
+    const espl_head_names *names; /* NULL: NONE and LANGUAGE */
+    uint32_t labels;     /* 0: no labels */
+    char **label_names;  /* owned, labels of them */
+    uint32_t activation;
+    float dropout;
+    uint32_t dense, dense_bias, out, out_bias; /* matrices; out of MASKED: none, it is espl_model.head */
+    espl_norm_weights norm;
+} espl_task_head;
+
+struct espl_model;
+
+/* Finds out the kind and the labels from what the caller asks and config.json says. Needs model->config.
+ * Fails: ARGUMENT, UNSUPPORTED for a kind that the family has not; FORMAT. */
+espl_status espl_head_choose(struct espl_model *model);
+/* Declares its matrices in the model's store; they may be absent in files. */
+espl_status espl_head_declare(struct espl_model *model);
+void espl_head_finish(struct espl_model *model);
+/* Writes architectures and labels into a configuration that is to be saved. */
+espl_status espl_head_describe(const struct espl_model *model, json_t *config);
+
+/* True if an output belongs to a token and not to a row. */
+bool espl_head_per_token(const struct espl_model *model);
+/* Numbers in an output: labels, the vocabulary, the hidden size. */
+uint32_t espl_head_outputs(const struct espl_model *model);
+
+#endif
