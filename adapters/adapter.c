@@ -127,7 +127,38 @@ static void destroy(espl_adapter *adapter) {
     espl_free(ctx, &adapter);
 }
 
+/* A head with labels is trained and saved with the adapter, as PEFT does it for these types of task. */
+static espl_status add_task(espl_adapter *adapter) {
+    static const char *const heads[] = {"classifier", "score"};
+    espl_context *ctx = adapter->model->ctx;
+    const espl_task_head *head = &adapter->model->task;
+    if (head->kind == ESPL_HEAD_LANGUAGE) return ESPL_OK;
+    const char *type = head->kind == ESPL_HEAD_TAGGING ? "TOKEN_CLS" : "SEQ_CLS";
+    const json_t *given = json_object_get(adapter->config, "task_type");
+    if (!given)
+        ESPL_TRY(espl_json_set(ctx, adapter->config, "task_type", head->labels ? json_string(type) : json_null()));
+    else if (json_is_string(given) && strcmp(json_string_value(given), type) != 0 && head->labels)
+        return espl_fail(ctx, ESPL_ARGUMENT, "the adapter's task_type is %s, the model's head is for %s",
+                         json_string_value(given), type);
+    if (!head->labels || (given && !json_is_string(given))) return ESPL_OK;
+    json_t *modules = json_object_get(adapter->config, "modules_to_save");
+    if (!json_is_array(modules)) {
+        ESPL_TRY(espl_json_set(ctx, adapter->config, "modules_to_save", json_array()));
+        modules = json_object_get(adapter->config, "modules_to_save");
+    }
+    for (size_t i = 0; i < ESPL_COUNT(heads); i++) {
+        bool there = false;
+        for (size_t j = 0; j < json_array_size(modules); j++) {
+            const char *name = json_string_value(json_array_get(modules, j));
+            there |= name && strcmp(name, heads[i]) == 0;
+        }
+        if (!there) ESPL_TRY(espl_json_push(ctx, modules, json_string(heads[i])));
+    }
+    return ESPL_OK;
+}
+
 static espl_status finish_making(espl_adapter *adapter, uint64_t seed) {
+    ESPL_TRY(add_task(adapter));
     ESPL_TRY(adapter->method->declare(adapter));
     if (adapter->store.entry_count == 0)
         return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "no module of this %s model is a target of the adapter",

@@ -9,7 +9,8 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
 
 static espl_status declare(espl_adapter *adapter) {
     const json_t *given = json_object_get(adapter->config, "modules_to_save");
-    if (!given || json_is_null(given)) ESPL_TRY(espl_spec_list(adapter, "modules_to_save", "lm_head"));
+    if ((!given || json_is_null(given)) && !adapter->model->task.labels)
+        ESPL_TRY(espl_spec_list(adapter, "modules_to_save", "lm_head"));
     return espl_target_saved(adapter);
 }
 

@@ -50,8 +50,11 @@ static espl_status layer_selected(espl_adapter *adapter, uint32_t block, bool *o
     *out_selected = true;
     if (!layers || json_is_null(layers) || (json_is_array(layers) && json_array_size(layers) == 0)) return ESPL_OK;
     *out_selected = false;
-    /* The list that holds the blocks: "layers", "h". */
-    const size_t own_bytes = strcspn(own, ".");
+    /* The list that holds the blocks: "layers", "h", "layer" of "encoder.layer.%u.". */
+    const char *number = strstr(own, ".%u");
+    size_t own_bytes = 0;
+    while (own_bytes < (size_t)(number - own) && number[-1 - (ptrdiff_t)own_bytes] != '.') own_bytes++;
+    own = number - own_bytes;
     bool pattern_fits = !pattern || json_is_null(pattern) || (json_is_array(pattern) && json_array_size(pattern) == 0) ||
                         (json_is_string(pattern) && json_string_length(pattern) == 0);
     for (size_t i = 0; !pattern_fits && i < (json_is_array(pattern) ? json_array_size(pattern) : 1); i++) {
@@ -107,6 +110,22 @@ espl_status espl_target_listed(espl_adapter *adapter, const char *key, const cha
     return selects(adapter->model->ctx, json_object_get(adapter->config, key), key, path, out_listed);
 }
 
+/* PEFT saves every module whose path ends with the name, whatever stands before it, and all below it. */
+static bool saves(const char *path, const char *name) {
+    for (const char *end = path; *end; end++) {
+        end += strcspn(end, ".");
+        const size_t n = (size_t)(end - path), m = strlen(name);
+        if (n >= m && strncmp(end - m, name, m) == 0) return true;
+        if (!*end) break;
+    }
+    return false;
+}
+
+/* PEFT adds both names for every task head; a model has one of them. */
+static bool is_head_name(const char *name) {
+    return strcmp(name, "classifier") == 0 || strcmp(name, "score") == 0;
+}
+
 espl_status espl_target_saved(espl_adapter *adapter) {
     espl_context *ctx = adapter->model->ctx;
     const espl_model *model = adapter->model;
@@ -116,7 +135,7 @@ espl_status espl_target_saved(espl_adapter *adapter) {
         const char *module = json_string_value(json_array_get(modules, i));
         if (!module) return espl_fail(ctx, ESPL_FORMAT, "\"modules_to_save\" must hold strings");
         size_t found = 0;
-        if (strcmp(module, "lm_head") == 0) {
+        if (strcmp(module, "lm_head") == 0 && model->task.kind == ESPL_HEAD_LANGUAGE) {
             ESPL_TRY(espl_adapter_replace_head(adapter, "base_model.model.lm_head.weight"));
             continue;
         }
@@ -126,15 +145,15 @@ espl_status espl_target_saved(espl_adapter *adapter) {
             char path[256], name[320];
             const char *dot = strrchr(base->name, '.');
             snprintf(path, sizeof path, "%.*s", (int)(dot - base->name), base->name);
-            if (!espl_target_ends_with(path, module)) continue;
+            if (!saves(path, module)) continue;
+            found++;
             if (base->count != (base->vector ? m->cols : m->rows))
                 return espl_fail(ctx, ESPL_UNSUPPORTED, "modules_to_save: %s shares its matrix with others; train it with a "
                                  "target instead", module);
             snprintf(name, sizeof name, "base_model.model.%s", base->name);
-            ESPL_TRY(espl_adapter_replace(adapter, base, name));
-            found++;
+            if (!espl_store_find(&adapter->store, name)) ESPL_TRY(espl_adapter_replace(adapter, base, name));
         }
-        if (!found) return espl_fail(ctx, ESPL_ARGUMENT, "modules_to_save: the model has no module %s", module);
+        if (!found && !(model->task.labels && is_head_name(module))) return espl_fail(ctx, ESPL_ARGUMENT, "modules_to_save: the model has no module %s", module);
     }
     return ESPL_OK;
 }

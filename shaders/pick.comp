@@ -3,12 +3,15 @@
 // y[b] = x[b * sequence + picked(b)].
 #include "pick.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
+layout(constant_id = PICK_SPEC_X_TYPE) const uint X_TYPE = 0;
+layout(constant_id = PICK_SPEC_Y_TYPE) const uint Y_TYPE = 0;
 #include "lib/each.glsl"
 #include "lib/pick.glsl"
 #include "lib/quad.glsl"
+#include "lib/value.glsl"
 
-layout(std430, set = 0, binding = PICK_BIND_X) restrict readonly buffer pick_x { vec4 x[]; };
-layout(std430, set = 0, binding = PICK_BIND_Y) restrict writeonly buffer pick_y { vec4 y[]; };
+VALUE_BUFFER(x, PICK_BIND_X, restrict readonly)
+VALUE_BUFFER(y, PICK_BIND_Y, restrict)
 
 void main()
 {
@@ -19,7 +22,7 @@ void main()
             const uint q = each_quad(i);
             if (q >= quads)
                 break;
-            QUAD_STORE(y, b * push.y_stride + q, x[row * push.x_stride + q], push.cols - 4 * q)
+            VALUE_STORE(y, Y_TYPE, b * push.y_stride + q, VALUE_LOAD(x, X_TYPE, row * push.x_stride + q), push.cols - 4 * q)
         }
     }
 }

@@ -14,6 +14,8 @@
 #define PICK_SPEC_LAST 5       /* 1: the last row of each sequence, else the first */
 #define PICK_SPEC_LENGTHS 6    /* 1: lengths are bound, else every sequence is whole */
 #define PICK_SPEC_ACCUMULATE 7 /* of pick_bwd */
+#define PICK_SPEC_X_TYPE 7     /* of pick: espl_dtype */
+#define PICK_SPEC_Y_TYPE 8
 
 #ifdef VULKAN
 #define PICK_U32 uint

@@ -25,7 +25,9 @@ static espl_status dispatch_pick(espl_graph *graph, espl_commands *commands, con
                             .sequence = at.sequence,
                             .x_stride = whole->stride / 4,
                             .y_stride = part->stride / 4};
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.last, lengths != NULL, at.accumulate};
+    const bool forward = shader == &espl_shader_pick;
+    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.last, lengths != NULL,
+                             forward ? from->dtype : at.accumulate, to->dtype};
     espl_dispatch dispatch = {.label = node->op->name,
                               .bind = {[PICK_BIND_X] = from->span,
                                        [PICK_BIND_LENGTHS] = lengths ? lengths->span : (espl_span){0},
@@ -34,8 +36,7 @@ static espl_status dispatch_pick(espl_graph *graph, espl_commands *commands, con
                               .push = &push,
                               .push_bytes = sizeof push,
                               .groups = {each.groups[0], each.groups[1]}};
-    const uint32_t specs = shader == &espl_shader_pick ? PICK_SPEC_ACCUMULATE : ESPL_COUNT(spec);
-    ESPL_TRY(espl_device_kernel(device, shader, spec, specs, &dispatch.kernel));
+    ESPL_TRY(espl_device_kernel(device, shader, spec, forward ? ESPL_COUNT(spec) : PICK_SPEC_ACCUMULATE + 1, &dispatch.kernel));
     return espl_commands_dispatch(commands, &dispatch);
 }
 
@@ -66,7 +67,7 @@ const espl_op espl_op_pick = {.name = "pick", .record = record, .vjp = vjp};
 
 static espl_status check(espl_context *ctx, const espl_pick *args) {
     const espl_tensor *x = args->x, *lengths = args->lengths;
-    if (x->dtype != ESPL_DTYPE_F32 || args->batch == 0 || x->rows % args->batch)
+    if (!espl_dtype_is_float(x->dtype) || args->batch == 0 || x->rows % args->batch)
         return espl_fail(ctx, ESPL_ARGUMENT, "pick: x (%s) has %u rows of %s for %u sequences", x->name, x->rows,
                          espl_dtype_name(x->dtype), args->batch);
     if (lengths && (lengths->dtype != ESPL_DTYPE_I32 || lengths->rows != 1 || lengths->cols != args->batch))
@@ -81,7 +82,7 @@ espl_tensor *espl_graph_pick(espl_graph *graph, const espl_pick *args) {
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
     const attribute at = {.sequence = x->rows / args->batch, .last = args->last};
-    espl_tensor *y = espl_graph_value(graph, "picked", args->batch, x->cols, ESPL_DTYPE_F32);
+    espl_tensor *y = espl_graph_output(graph, "picked", args->batch, x->cols);
     espl_tensor *in[] = {x, args->last ? args->lengths : NULL};
     if (!y || espl_graph_node(graph, &espl_op_pick, in, ESPL_COUNT(in), &y, 1, &at, sizeof at) != ESPL_OK) return NULL;
     return y;

@@ -59,6 +59,9 @@ espl_status espl_session_ready(espl_session *session, uint32_t which) {
 }
 
 static espl_status create(espl_session *session, const espl_session_params *params) {
+    if (session->model->task.kind != ESPL_HEAD_LANGUAGE)
+        return espl_fail(session->ctx, ESPL_ARGUMENT, "this %s model has no head for the next token: it generates nothing",
+                         session->model->config.family->model_type);
     const espl_config *c = &session->model->config;
     session->context = params ? params->context : 0;
     if (session->context == 0)

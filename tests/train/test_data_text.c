@@ -32,7 +32,7 @@ static void test_rows(void **state) {
     assert_int_equal(info.context, 4);
     assert_int_equal(info.train_labels, 10);
     assert_int_equal(info.validation_labels, 0);
-    assert_int_equal(espl_dataset_vocabulary(d), 270);
+    assert_int_equal(espl_dataset_shape_of(d).vocabulary, 270);
     espl_dataset_destroy(&d);
     assert_null(d);
     /* No tail: 9 tokens are two rows of 4, the last token is only a label. */
@@ -167,7 +167,8 @@ static void test_from_ids(void **state) {
     assert_int_equal(info.train_rows, 2);
     assert_int_equal(info.validation_rows, 0);
     assert_int_equal(info.train_labels, 4);
-    assert_int_equal(espl_dataset_vocabulary(d), 10);
+    assert_int_equal(espl_dataset_shape_of(d).vocabulary, 7);
+    assert_int_equal(espl_dataset_shape_of(d).label_end, 10);
     assert_memory_equal(espl_dataset_row(d, ESPL_PART_TRAIN, 1).ids, ids + 3, 3 * sizeof *ids);
     assert_memory_equal(espl_dataset_row(d, ESPL_PART_ALL, 1).labels, labels + 3, 3 * sizeof *ids);
     espl_dataset_destroy(&d);

@@ -1,10 +1,12 @@
 #include "tools/espalier/program.h"
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 typedef struct matrix {
     int32_t *values; /* owned */
+    float *numbers;  /* owned: instead of values where they need not be whole */
     uint32_t rows, tokens;
 } matrix;
 
@@ -19,16 +21,26 @@ static bool read_number(const char **at, int32_t *out_value) {
     return true;
 }
 
+static bool read_real(const char **at, float *out_value) {
+    char *end;
+    *out_value = strtof(*at, &end);
+    if (end == *at || !isfinite(*out_value)) return false;
+    *at = end;
+    return true;
+}
+
 /* "1,80,147;1,3,3": rows of one length. Takes at least one number; a ';' at the very end is fine. */
-static int read_matrix(program *program, const char *flag, const char *text, matrix *out) {
+static int read_matrix(program *program, const char *flag, const char *text, bool whole, matrix *out) {
     size_t capacity = 0, count = 0;
     uint32_t in_row = 0;
     const char *at = text;
     for (;;) {
-        if (espl_grow(program->context, &out->values, &capacity, count + 1, sizeof *out->values))
-            return fail_status(program, ESPL_HOST_MEMORY);
-        if (!read_number(&at, &out->values[count]))
-            return fail_usage("probe", "--%s: a whole number was expected at character %zu", flag,
+        const espl_status status =
+            whole ? espl_grow(program->context, &out->values, &capacity, count + 1, sizeof *out->values)
+                  : espl_grow(program->context, &out->numbers, &capacity, count + 1, sizeof *out->numbers);
+        if (status) return fail_status(program, status);
+        if (whole ? !read_number(&at, &out->values[count]) : !read_real(&at, &out->numbers[count]))
+            return fail_usage("probe", "--%s: a %snumber was expected at character %zu", flag, whole ? "whole " : "",
                               (size_t)(at - text) + 1);
         count++;
         in_row++;
@@ -49,13 +61,31 @@ static int read_matrix(program *program, const char *flag, const char *text, mat
     }
 }
 
-static int probe(program *program, const matrix *ids, const matrix *labels) {
+enum { IDS, LABELS, TYPES, LENGTHS, VALUES, MATRICES };
+
+/* labels and values: as many for each row as the head takes. */
+static int check_shapes(const espl_model *model, const matrix *m) {
+    const espl_model_info info = espl_model_describe(model);
+    const uint32_t columns[MATRICES] = {m[IDS].tokens, info.per_token ? m[IDS].tokens : 1, m[IDS].tokens, 1, info.outputs};
+    const char *const flags[MATRICES] = {"ids", "labels", "types", "lengths", "values"};
+    for (int i = 0; i < MATRICES; i++) {
+        if (m[i].rows && (m[i].rows != m[IDS].rows || m[i].tokens != columns[i]))
+            return fail_usage("probe", "--%s has %u rows of %u, %u rows of %u were expected", flags[i], m[i].rows,
+                              m[i].tokens, m[IDS].rows, columns[i]);
+    }
+    return 0;
+}
+
+static int probe(program *program, const matrix *m) {
     const options *opts = program->options;
     espl_probe_params params = {
-        .ids = ids->values,
-        .labels = labels->values,
-        .rows = ids->rows,
-        .tokens = ids->tokens,
+        .ids = m[IDS].values,
+        .labels = m[LABELS].values,
+        .types = m[TYPES].values,
+        .lengths = m[LENGTHS].values,
+        .values = m[VALUES].numbers,
+        .rows = m[IDS].rows,
+        .tokens = m[IDS].tokens,
         .steps = opts->steps,
         .learning_rate = opts->learning_rate > 0 ? opts->learning_rate : 1e-4,
         .weight_decay = opts->weight_decay,
@@ -64,6 +94,7 @@ static int probe(program *program, const matrix *ids, const matrix *labels) {
     espl_model_params load = model_params(opts);
     load.trainable = is_full_training(opts);
     int result = open_model(program, &load);
+    if (!result) result = check_shapes(program->model, m);
     if (!result) result = open_method(program, NULL);
     if (result) return result;
     espl_status status = espl_probe(program->model, program->trained, &params, opts->out);
@@ -73,21 +104,23 @@ static int probe(program *program, const matrix *ids, const matrix *labels) {
         if (root) json_object_set_new(root, "out", json_string(opts->out));
         return print_json(root);
     }
-    printf("%s: %u x %u tokens, %s mode, %s\n", opts->out, ids->rows, ids->tokens,
+    printf("%s: %u x %u tokens, %s mode, %s\n", opts->out, m[IDS].rows, m[IDS].tokens,
            mode_name(espl_model_describe(program->model).mode), espl_device_name(program->device));
     return EXIT_DONE;
 }
 
 int cmd_probe(program *program) {
     const options *opts = program->options;
-    matrix ids = {0}, labels = {0};
-    int result = read_matrix(program, "ids", opts->ids, &ids);
-    if (!result && opts->labels) result = read_matrix(program, "labels", opts->labels, &labels);
-    if (!result && opts->labels && (labels.rows != ids.rows || labels.tokens != ids.tokens))
-        result = fail_usage("probe", "--labels has %u rows of %u, --ids %u rows of %u", labels.rows, labels.tokens,
-                            ids.rows, ids.tokens);
-    if (!result) result = probe(program, &ids, &labels);
-    espl_free(program->context, &ids.values);
-    espl_free(program->context, &labels.values);
+    const char *const flags[MATRICES] = {"ids", "labels", "types", "lengths", "values"};
+    const char *const texts[MATRICES] = {opts->ids, opts->labels, opts->types, opts->lengths, opts->values};
+    matrix m[MATRICES] = {0};
+    int result = 0;
+    for (int i = 0; !result && i < MATRICES; i++)
+        if (texts[i]) result = read_matrix(program, flags[i], texts[i], i != VALUES, &m[i]);
+    if (!result) result = probe(program, m);
+    for (int i = 0; i < MATRICES; i++) {
+        espl_free(program->context, &m[i].values);
+        espl_free(program->context, &m[i].numbers);
+    }
     return result;
 }

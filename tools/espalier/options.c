@@ -42,6 +42,11 @@ static const option_row rows[] = {
     {FOR_TRAIN | FOR_BENCH | FOR_PROBE, 0, "Model", "init", "random", CHOICE, AT(init), 0, 0, "random",
      "start from random weights; the folder then needs config.json (and the tokenizer) only"},
 
+    {FOR_PROBE, 0, "Model", "task", "NAME", CHOICE, AT(task), 0, 0, "language|masked|classes|value|tags|none",
+     "the head: next tokens, masked tokens, a class or a number for each row, a class for each token, or none "
+     "(what config.json names)"},
+    {FOR_PROBE, 0, "Model", "label-count", "N", U32, AT(label_count), COUNTING, "classes of the head (as config.json says, or 2)"},
+
     {FOR_TRAIN | FOR_EVAL, FOR_TRAIN | FOR_EVAL, "Data", "data", "FILE", TEXT, AT(data), ANY_TEXT,
      "plain text, or JSON lines with text, prompt and completion, messages, or instruction, input, output"},
     {FOR_TRAIN | FOR_EVAL | FOR_BENCH, 0, "Data", "context", "N", U32, AT(context), COUNTING, "tokens in a row (256)"},
@@ -77,7 +82,11 @@ static const option_row rows[] = {
     {FOR_PROBE, FOR_PROBE, "Batch", "ids", "ROWS", TEXT, AT(ids), ANY_TEXT,
      "token numbers: commas between tokens, semicolons between rows of equal length (1,80,147;1,3,3)"},
     {FOR_PROBE, 0, "Batch", "labels", "ROWS", TEXT, AT(labels), ANY_TEXT,
-     "the same shape; negative does not count (default: the ids)"},
+     "the same shape, one number a row where a row has one class; negative does not count (default: the ids)"},
+    {FOR_PROBE, 0, "Batch", "types", "ROWS", TEXT, AT(types), ANY_TEXT, "token types, shaped as the ids (0)"},
+    {FOR_PROBE, 0, "Batch", "lengths", "LIST", TEXT, AT(lengths), ANY_TEXT,
+     "for each row the tokens that are not padding: 7;3;5 (all)"},
+    {FOR_PROBE, 0, "Batch", "values", "ROWS", TEXT, AT(values), ANY_TEXT, "what --task value aims at: 0.5;-1.25"},
 
     {FOR_GENERATE, FOR_GENERATE, "Text", "prompt", "TEXT", TEXT, AT(prompt), ANY_TEXT, "what the text goes on from"},
     {FOR_GENERATE, 0, "Text", "max-tokens", "N", U32, AT(max_tokens), COUNTING, "most tokens to write (128)"},

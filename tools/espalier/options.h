@@ -28,11 +28,12 @@ typedef struct option_list {
 
 /* Every string is borrowed from the command line. Zero, NULL or an empty list: not given. */
 typedef struct options {
-    const char *model, *data, *out, *prompt, *method, *init, *metrics, *ids, *labels;
+    const char *model, *data, *out, *prompt, *method, *init, *metrics, *ids, *labels, *types, *lengths, *values, *task;
     const char *device, *mode, *dtype, *limits, *cache, *schedule, *to;
     option_list adapters, stops, operands;
     uint64_t seed;
     uint32_t steps, batch, accumulate, context, warmup, eval_every, save_every, max_tokens, top_k, repetitions, piece_ops;
+    uint32_t label_count;
     double epochs, learning_rate, weight_decay, max_norm, validation_share, budget;
     double temperature, top_p, min_p, repetition_penalty;
     bool json, recompute, resume, force, ignore_end, help;

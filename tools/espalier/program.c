@@ -44,12 +44,24 @@ int open_device(program *program) {
     return status ? fail_status(program, status) : 0;
 }
 
+static espl_head_kind head_kind(const char *name) {
+    static const struct {
+        const char *name;
+        espl_head_kind kind;
+    } rows[] = {{"language", ESPL_HEAD_LANGUAGE}, {"masked", ESPL_HEAD_MASKED}, {"classes", ESPL_HEAD_CLASSIFICATION},
+                {"value", ESPL_HEAD_REGRESSION},  {"tags", ESPL_HEAD_TAGGING},  {"none", ESPL_HEAD_NONE}};
+    for (size_t i = 0; name && i < ESPL_COUNT(rows); i++)
+        if (!strcmp(rows[i].name, name)) return rows[i].kind;
+    return ESPL_HEAD_DEFAULT;
+}
+
 espl_model_params model_params(const options *opts) {
     return (espl_model_params){
         .mode = opts->mode && !strcmp(opts->mode, "fast") ? ESPL_MODE_FAST : ESPL_MODE_EXACT,
         .dtype = opts->dtype,
         .random = opts->init != NULL,
         .seed = opts->seed,
+        .head = {.kind = head_kind(opts->task), .labels = opts->label_count},
     };
 }
 

@@ -4,17 +4,22 @@ labels    number of classes (or of values); absent for language models
 types     the second half of each row is token type 1
 lengths   tokens of each row that are not padding; the model gets an attention mask
 """
+from cases import GPT2, llama, sizes as decoder_sizes
 
 
 def names(count):
     return dict(id2label={str(i): f"L{i}" for i in range(count)}, label2id={f"L{i}": i for i in range(count)})
 
 
-def encoder(kind, task, **change):
-    return dict(architectures=[kind + task], bos_token_id=1, eos_token_id=2, pad_token_id=0, torch_dtype="float32",
-                initializer_range=0.02, vocab_size=83, max_position_embeddings=24, hidden_dropout_prob=0.1,
-                attention_probs_dropout_prob=0.1, hidden_act="gelu", layer_norm_eps=1e-12, type_vocab_size=2,
-                num_hidden_layers=2, **change)
+def common(kind, task, model_type, **change):
+    return {**dict(architectures=[kind + task], model_type=model_type, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+                   torch_dtype="float32", initializer_range=0.02, vocab_size=83, max_position_embeddings=24), **change}
+
+
+def encoder(kind, task, model_type, **change):
+    return common(kind, task, model_type, **{**dict(
+        hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, hidden_act="gelu", layer_norm_eps=1e-12,
+        type_vocab_size=2, num_hidden_layers=2), **change})
 
 
 SEQUENCE, TOKENS, MASKED = "ForSequenceClassification", "ForTokenClassification", "ForMaskedLM"
@@ -25,12 +30,36 @@ def sizes(hidden, heads, inner):
 
 
 def bert(task, *size, **change):
-    return {**encoder("Bert", task, model_type="bert", **sizes(*size)), **change}
+    return encoder("Bert", task, "bert", **sizes(*size), **change)
+
+
+def roberta(task, *size, **change):
+    """Position 0 is row pad_token_id + 1 of its table."""
+    return encoder("Roberta", task, "roberta", **{**dict(type_vocab_size=1, pad_token_id=1, bos_token_id=0,
+                                                         layer_norm_eps=1e-5), **sizes(*size), **change})
+
+
+def distilbert(task, hidden, heads, inner, **change):
+    return common("DistilBert", task, "distilbert", **{**dict(
+        dim=hidden, n_heads=heads, hidden_dim=inner, n_layers=2, activation="gelu", dropout=0.1, attention_dropout=0.1,
+        seq_classif_dropout=0.2, sinusoidal_pos_embds=False), **change})
+
+
+def albert(task, *size, **change):
+    return encoder("Albert", task, "albert", **{**dict(
+        classifier_dropout_prob=0.1, inner_group_num=1, hidden_act="gelu_new"), **sizes(*size), **change})
 
 
 def legacy_bert(name):
-    """Names of the first published files, without the prefix of the head's class."""
+    """Names of the first published files: no prefix but the head's own, gamma and beta."""
     return name.removeprefix("bert.").replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+
+
+def no_decoder(name):
+    """Tied: the embedding stands for the decoder's weight, its bias has a name of its own."""
+    return None if name in ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "lm_head.decoder.weight",
+                            "lm_head.decoder.bias", "vocab_projector.weight", "generator_lm_head.weight",
+                            "predictions.decoder.weight", "predictions.decoder.bias") else name
 
 
 CASES = [
@@ -39,4 +68,40 @@ CASES = [
          lora=dict(task_type="SEQ_CLS", r=3, lora_alpha=6, target_modules=["query", "value"])),
     dict(name="bert_classes_full", batch=(3, 7), lengths=(4, 7, 1), types=True, labels=2, rename=legacy_bert,
          config=bert(SEQUENCE, 26, 2, 31, **names(2)), lora=None),
+    dict(name="bert_masked_full", batch=(2, 8), lengths=(8, 5), types=True, rename=no_decoder,
+         config=bert(MASKED, 24, 3, 29), lora=None),
+    dict(name="bert_tags_lora", batch=(2, 9), lengths=(6, 9), labels=5, config=bert(TOKENS, 40, 4, 33, **names(5)),
+         lora=dict(task_type="TOKEN_CLS", r=2, lora_alpha=4, target_modules=["key", "intermediate.dense"])),
+    dict(name="bert_value_full", batch=(3, 6), lengths=(6, 2, 5), types=True, labels=1,
+         config=bert(SEQUENCE, 24, 4, 30, problem_type="regression", **names(1)), lora=None),
+    dict(name="roberta_classes_lora", batch=(3, 8), lengths=(3, 8, 6), labels=2,
+         config=roberta(SEQUENCE, 40, 5, 37, **names(2)),
+         lora=dict(task_type="SEQ_CLS", r=4, lora_alpha=8, target_modules=["query", "value"])),
+    dict(name="roberta_masked_lora", batch=(2, 9), lengths=(9, 6), rename=no_decoder, config=roberta(MASKED, 36, 3, 41),
+         lora=dict(task_type=None, r=3, lora_alpha=6, target_modules=["query", "key", "value"])),
+    dict(name="xlm_roberta_tags_full", batch=(2, 7), lengths=(7, 4), labels=4,
+         config={**roberta(TOKENS, 24, 2, 30, **names(4)), "architectures": ["XLMRobertaForTokenClassification"],
+                 "model_type": "xlm-roberta"}, lora=None),
+    dict(name="distilbert_classes_lora", batch=(3, 7), lengths=(7, 3, 5), labels=3,
+         config=distilbert(SEQUENCE, 36, 3, 45, **names(3)),
+         lora=dict(task_type="SEQ_CLS", r=3, lora_alpha=6, target_modules=["q_lin", "v_lin"])),
+    dict(name="distilbert_masked_full", batch=(2, 7), lengths=(7, 6), rename=no_decoder,
+         config=distilbert(MASKED, 24, 4, 29), lora=None),
+    dict(name="electra_classes_lora", batch=(3, 8), lengths=(8, 4, 6), types=True, labels=2,
+         config=encoder("Electra", SEQUENCE, "electra", embedding_size=22, **sizes(40, 4, 33), **names(2)),
+         lora=dict(task_type="SEQ_CLS", r=3, lora_alpha=3, target_modules=["query", "value"])),
+    dict(name="electra_masked_full", batch=(2, 7), lengths=(5, 7), types=True, rename=no_decoder,
+         config=encoder("Electra", MASKED, "electra", embedding_size=18, **sizes(24, 3, 31)), lora=None),
+    dict(name="albert_classes_lora", batch=(3, 8), lengths=(8, 2, 7), types=True, labels=3,
+         config=albert(SEQUENCE, 40, 5, 43, embedding_size=18, num_hidden_layers=4, num_hidden_groups=2, **names(3)),
+         lora=dict(task_type="SEQ_CLS", r=3, lora_alpha=6, target_modules=["query", "value", "ffn"])),
+    dict(name="albert_masked_full", batch=(2, 7), lengths=(7, 4), types=True, rename=no_decoder,
+         config=albert(MASKED, 24, 3, 29, embedding_size=24, num_hidden_layers=3, num_hidden_groups=1), lora=None),
+    dict(name="llama_classes_lora", batch=(3, 7), lengths=(7, 3, 5), labels=3,
+         config={**llama(**decoder_sizes(32, 4, 2, 45), pad_token_id=0, **names(3)),
+                 "architectures": ["LlamaForSequenceClassification"]},
+         lora=dict(task_type="SEQ_CLS", r=3, lora_alpha=6, target_modules=["q_proj", "v_proj"])),
+    dict(name="gpt2_value_full", batch=(3, 6), lengths=(6, 2, 4), labels=1,
+         config={**GPT2, "architectures": ["GPT2ForSequenceClassification"], "n_embd": 24, "n_head": 3, "pad_token_id": 0,
+                 "problem_type": "regression", **names(1)}, lora=None),
 ]

@@ -1,6 +1,6 @@
 """Writes tests/golden/<case>/: tiny random models with what transformers and peft make of them in float64.
 
-    python3 tools/golden/make_goldens.py [--out DIR] [--only CASE]
+    python3 tools/golden/make_goldens.py [--out DIR] [--only CASE ...]
 
 Cases are in cases.py, the file layout in tests/golden/README.md. The same versions give the same bytes.
 """
@@ -197,12 +197,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     here = Path(__file__).resolve().parent
     parser.add_argument("--out", type=Path, default=here.parents[1] / "tests" / "golden")
-    parser.add_argument("--only", metavar="CASE", help="write this case alone")
+    parser.add_argument("--only", metavar="CASE", nargs="+", help="write these cases alone")
     args = parser.parse_args()
-    if args.only and args.only not in [c["name"] for c in CASES]:
-        sys.exit(f"make_goldens: no case is called {args.only}")
+    unknown = set(args.only or ()) - {c["name"] for c in CASES}
+    if unknown:
+        sys.exit(f"make_goldens: no case is called {', '.join(sorted(unknown))}")
     for number, case in enumerate(CASES):
-        if args.only in (None, case["name"]):
+        if not args.only or case["name"] in args.only:
             seed = case.get("seed", 1000 + number)
             torch.manual_seed(seed)
             folder = args.out / case["name"]
