@@ -8,14 +8,15 @@ wrong=0
 # folder: what it may include besides itself, the public headers and the shaders' headers
 rules='host/base:
 host/file:host/base third_party
+host/task:host/base host/file
 host/gpu:host/base
 host/graph:host/base host/gpu
 host/ops:host/base host/gpu host/graph
 host/model:host/base host/file host/gpu host/graph host/ops
 adapters:host/base host/file host/gpu host/graph host/ops host/model
-host/train:host/base host/file host/gpu host/graph host/ops host/model
+host/train:host/base host/file host/task host/gpu host/graph host/ops host/model
 host/serve:host/base host/file host/gpu host/graph host/ops host/model
-tools/espalier:host/base host/file host/gpu host/graph host/ops'
+tools/espalier:host/base host/file host/task host/gpu host/graph host/ops'
 
 check() { # FILE ALLOWED...
     file=$1; shift
