@@ -149,8 +149,9 @@ static espl_status add_row(table *t, bool header) {
     }
     bool longer = !header && reader->task->extra_fields;
     if (longer ? t->count < t->width : t->count != t->width)
-        return espl_fail(reader->ctx, ESPL_FORMAT, "%zu field%s, %zu%s were expected", t->count,
-                         t->count == 1 ? "" : "s", t->width, header ? " as in the header" : longer ? " or more" : "");
+        return espl_fail(reader->ctx, ESPL_FORMAT, "%zu field%s, %zu%s were expected%s", t->count,
+                         t->count == 1 ? "" : "s", t->width, longer ? " or more" : "",
+                         header ? " as in the header" : "");
     for (int role = 0; role < ESPL_ROLE_COUNT; role++) {
         if (!t->columns[role]) continue;
         if (t->columns[role] > t->count)
