@@ -1,5 +1,5 @@
-/* Sources of data-to-text sets as one line, see task.h. The spelling is that of the E2E files that prefix tuning (Li and
- * Liang 2021) and LoRA (Hu et al. 2021) used, and of LoRA's conversions of DART and WebNLG. */
+/* Sources of data-to-text sets as one line, see task.h. The spelling is that of the E2E files that prefix tuning (Li
+ * and Liang 2021) and LoRA (Hu et al. 2021) used, and of LoRA's conversions of DART and WebNLG. */
 #include "host/file/utf8.h"
 #include "host/task/read_private.h"
 #include <string.h>
@@ -32,7 +32,8 @@ espl_status espl_linearize_meaning(espl_context *ctx, espl_span meaning, espl_by
         ESPL_TRY(put(ctx, out, " : "));
         ESPL_TRY(espl_bytes_append(ctx, out, open + 1, (size_t)(close - open - 1)));
         at = close + 1;
-        if (at < end && *at == ',') at++;
+        if (at < end && *at == ',')
+            at++;
         else if (at < end)
             return espl_fail(ctx, ESPL_FORMAT, "\"%.*s\" stands where a comma was expected",
                              espl_span_shown((espl_span){at, (size_t)(end - at)}), at);

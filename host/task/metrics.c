@@ -86,8 +86,8 @@ static double matthews(const label_counts *counts, uint32_t label_count, size_t 
     return spread == 0 ? 0 : (right * all - both) / sqrt(spread);
 }
 
-espl_status espl_metric_labels(espl_context *ctx, espl_metric metric, const uint32_t *labels,
-                               const uint32_t *predicted, size_t count, uint32_t label_count, double *out_value) {
+espl_status espl_metric_labels(espl_context *ctx, espl_metric metric, const uint32_t *labels, const uint32_t *predicted,
+                               size_t count, uint32_t label_count, double *out_value) {
     static double (*const of_counts[ESPL_METRIC_COUNT])(const label_counts *, uint32_t, size_t) = {
         [ESPL_METRIC_ACCURACY] = accuracy, [ESPL_METRIC_F1] = f1_of_one,      [ESPL_METRIC_F1_MACRO] = f1_macro,
         [ESPL_METRIC_F1_MICRO] = accuracy, [ESPL_METRIC_MATTHEWS] = matthews,

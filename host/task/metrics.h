@@ -29,7 +29,7 @@ typedef enum espl_metric {
 const char *espl_metric_name(espl_metric metric);
 /* false if name names none. */
 bool espl_metric_find(const char *name, espl_metric *out_metric);
-/* Whether a checkpoint with `value` replaces the best one so far. NaN replaces nothing and is replaced by any number. */
+/* Whether a checkpoint with `value` replaces the best one so far. NaN replaces nothing, any number replaces it. */
 bool espl_metric_better(espl_metric metric, double value, double best);
 
 /* ACCURACY, F1 (of label 1), F1_MACRO (mean over the labels that occur in either array), F1_MICRO (equals the accuracy,
@@ -56,8 +56,8 @@ typedef struct espl_labels {
     uint32_t count;
 } espl_labels;
 
-/* Entities in tag sequences (B-, I-, E-, S- and O), as conlleval cuts them: an I- behind O or behind another type begins
- * an entity. An entity counts as right if its type, begin and end are. Start with {0}.
+/* Entities in tag sequences (B-, I-, E-, S- and O), as conlleval cuts them: an I- behind O or behind another type
+ * begins an entity. An entity counts as right if its type, begin and end are. Start with {0}.
  * Source: seqeval's classification_report, mode not strict, micro average. */
 typedef struct espl_entity_row {
     char *type; /* owned; NULL in the total */

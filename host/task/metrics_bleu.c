@@ -10,8 +10,8 @@
  * the first or the last byte of a match and gets a space before or behind it. */
 static const struct {
     const char *from, *to; /* never longer than from */
-} literals[] = {
-    {"<skipped>", ""}, {"-\n", ""}, {"\n", " "}, {"&quot;", "\""}, {"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}};
+} literals[] = {{"<skipped>", ""}, {"-\n", ""},   {"\n", " "},  {"&quot;", "\""},
+                {"&amp;", "&"},    {"&lt;", "<"}, {"&gt;", ">"}};
 
 static const struct {
     const char *pattern;
@@ -27,8 +27,8 @@ espl_status espl_bleu_init(espl_context *ctx, espl_bleu *out_bleu) {
     espl_status status = ESPL_OK;
     *out_bleu = (espl_bleu){0};
     for (size_t i = 0; i < ESPL_BLEU_RULES && !status; i++)
-        status = espl_expression_create(ctx, expressions[i].pattern, strlen(expressions[i].pattern),
-                                        &out_bleu->rules[i]);
+        status =
+            espl_expression_create(ctx, expressions[i].pattern, strlen(expressions[i].pattern), &out_bleu->rules[i]);
     if (status) espl_bleu_finish(ctx, out_bleu);
     return status;
 }
@@ -79,7 +79,8 @@ static bool is_space(uint32_t code) {
 }
 
 /* One space between words, none around them. Ends of words, relative to the line, go to *ends. */
-static espl_status split_words(espl_context *ctx, espl_bytes *line, size_t **ends, size_t *capacity, size_t *out_words) {
+static espl_status split_words(espl_context *ctx, espl_bytes *line, size_t **ends, size_t *capacity,
+                               size_t *out_words) {
     size_t put = 0, words = 0;
     bool inside = false;
     for (size_t at = 0; at < line->count;) {

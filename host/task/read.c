@@ -43,8 +43,10 @@ static uint32_t column_number(espl_span name) {
 }
 
 static espl_status fail_columns(espl_context *ctx, const char *columns) {
-    return espl_fail(ctx, ESPL_ARGUMENT, "columns \"%s\" are not of the form text=name,label=name with the roles text, "
-                     "pair, label, target", columns);
+    return espl_fail(ctx, ESPL_ARGUMENT,
+                     "columns \"%s\" are not of the form text=name,label=name with the roles text, "
+                     "pair, label, target",
+                     columns);
 }
 
 static espl_status parse_columns(espl_context *ctx, const char *text, espl_task_kind kind, espl_columns *out) {
@@ -98,8 +100,9 @@ static espl_status check_text(espl_task_reader *reader) {
     for (size_t at = 0; at < reader->bytes;) {
         int length = espl_utf8_length(text + at, reader->bytes - at, NULL);
         if (length < 0 || text[at] == 0)
-            return espl_fail(reader->ctx, ESPL_FORMAT, "%s:%zu: byte %zu of the line is 0x%02x, which is not UTF-8 text",
-                             reader->path, line, at - line_begin + 1, (unsigned)(unsigned char)text[at]);
+            return espl_fail(reader->ctx, ESPL_FORMAT,
+                             "%s:%zu: byte %zu of the line is 0x%02x, which is not UTF-8 text", reader->path, line,
+                             at - line_begin + 1, (unsigned)(unsigned char)text[at]);
         at += (size_t)length;
         if (text[at - 1] != '\n') continue;
         line++;
@@ -112,8 +115,8 @@ static const struct {
     const char *extension;
     espl_layout layout, tagging;
 } extensions[] = {
-    {".tsv", ESPL_LAYOUT_TSV, ESPL_LAYOUT_CONLL},   {".csv", ESPL_LAYOUT_CSV, ESPL_LAYOUT_BY_EXTENSION},
-    {".jsonl", ESPL_LAYOUT_JSONL, ESPL_LAYOUT_JSONL}, {".conll", ESPL_LAYOUT_BY_EXTENSION, ESPL_LAYOUT_CONLL},
+    {".tsv", ESPL_LAYOUT_TSV, ESPL_LAYOUT_CONLL},          {".csv", ESPL_LAYOUT_CSV, ESPL_LAYOUT_BY_EXTENSION},
+    {".jsonl", ESPL_LAYOUT_JSONL, ESPL_LAYOUT_JSONL},      {".conll", ESPL_LAYOUT_BY_EXTENSION, ESPL_LAYOUT_CONLL},
     {".bio", ESPL_LAYOUT_BY_EXTENSION, ESPL_LAYOUT_CONLL}, {".txt", ESPL_LAYOUT_BY_EXTENSION, ESPL_LAYOUT_CONLL}};
 
 static espl_layout choose_layout(const espl_task_reader *reader) {

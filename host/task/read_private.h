@@ -35,13 +35,13 @@ typedef struct espl_task_reader {
     espl_task_set *set;
     espl_columns columns;  /* with names, or numbers if there are no others */
     espl_columns numbered; /* for a file without header, if both are possible */
-    bool own_columns; /* the caller's, not the task's */
+    bool own_columns;      /* the caller's, not the task's */
     bool has_numbered, bio2, gather;
     const char *text; /* behind a byte-order mark */
     size_t bytes;
     size_t example_capacity;
-    espl_map labels;   /* name to index, in the order they came */
-    espl_map sources;  /* source to index of its example */
+    espl_map labels;            /* name to index, in the order they came */
+    espl_map sources;           /* source to index of its example */
     espl_reference *references; /* owned */
     size_t reference_count, reference_capacity;
     espl_bytes scratch; /* for what becomes one field */
@@ -70,8 +70,8 @@ espl_status espl_task_read_conll(espl_task_reader *reader);
 /* One row that is no sentence of tagging; failures lack the line. */
 espl_status espl_task_add(espl_task_reader *reader, const espl_span fields[ESPL_ROLE_COUNT]);
 /* *out_word: which word a failure is about. */
-espl_status espl_task_add_sentence(espl_task_reader *reader, const espl_span *words, const espl_span *tags, size_t count,
-                                   size_t *out_word);
+espl_status espl_task_add_sentence(espl_task_reader *reader, const espl_span *words, const espl_span *tags,
+                                   size_t count, size_t *out_word);
 /* Labels in their final order, references with their examples. */
 espl_status espl_task_complete(espl_task_reader *reader);
 

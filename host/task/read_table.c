@@ -6,11 +6,11 @@ typedef struct table {
     espl_task_reader *reader;
     char separator;
     bool quotes;
-    size_t at, line; /* of the next record */
+    size_t at, line;   /* of the next record */
     espl_span *fields; /* owned; of the newest record */
     size_t count, capacity;
     uint32_t columns[ESPL_ROLE_COUNT]; /* 1 is the first, 0: the role has none */
-    size_t width; /* fields a row must have */
+    size_t width;                      /* fields a row must have */
 } table;
 
 /* ---- Records ---- */
@@ -21,7 +21,8 @@ static espl_status push_field(table *t, espl_span field) {
     return ESPL_OK;
 }
 
-/* From the quote at t->at to behind the closing one. Text goes to the scratch, which may move: fields hold no data yet. */
+/* From the quote at t->at to behind the closing one. Text goes to the scratch, which may move: fields hold no data yet.
+ */
 static espl_status read_quoted(table *t) {
     espl_task_reader *reader = t->reader;
     size_t begin = reader->scratch.count, begin_line = t->line;

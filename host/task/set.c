@@ -194,8 +194,10 @@ espl_status espl_task_add(espl_task_reader *reader, const espl_span fields[ESPL_
     espl_span text = fields[ESPL_ROLE_TEXT], pair = fields[ESPL_ROLE_PAIR], label = fields[ESPL_ROLE_LABEL];
     espl_example example = {0}, *added;
     if (reader->task->kind == ESPL_TASK_GENERATION) return add_reference(reader, text, fields[ESPL_ROLE_TARGET]);
-    if (reader->task->kind == ESPL_TASK_REGRESSION) ESPL_TRY(read_value(reader, label, &example.value));
-    else ESPL_TRY(find_label(reader, "label", label, &example.label));
+    if (reader->task->kind == ESPL_TASK_REGRESSION)
+        ESPL_TRY(read_value(reader, label, &example.value));
+    else
+        ESPL_TRY(find_label(reader, "label", label, &example.label));
     ESPL_TRY(keep_text(reader->set, text.data, text.bytes, &example.text));
     if (pair.data) ESPL_TRY(keep_text(reader->set, pair.data, pair.bytes, &example.pair));
     ESPL_TRY(new_example(reader, &added));
@@ -224,8 +226,8 @@ static bool is_tag(espl_span tag) {
     return tag.bytes > 2 && (tag.data[0] == 'B' || tag.data[0] == 'I') && tag.data[1] == '-';
 }
 
-espl_status espl_task_add_sentence(espl_task_reader *reader, const espl_span *words, const espl_span *tags, size_t count,
-                                   size_t *out_word) {
+espl_status espl_task_add_sentence(espl_task_reader *reader, const espl_span *words, const espl_span *tags,
+                                   size_t count, size_t *out_word) {
     espl_task_set *set = reader->set;
     const char **kept_words;
     uint32_t *indices;

@@ -63,9 +63,9 @@ const espl_task *espl_task_find(const char *name);
 const espl_task *espl_task_at(size_t index);
 
 typedef struct espl_example {
-    const char *text, *pair;  /* NULL where there is none */
-    const char *const *words; /* [word_count] */
-    const uint32_t *tags;     /* [word_count], indices of labels */
+    const char *text, *pair;       /* NULL where there is none */
+    const char *const *words;      /* [word_count] */
+    const uint32_t *tags;          /* [word_count], indices of labels */
     const char *const *references; /* [reference_count], at least one in generation */
     uint32_t word_count, reference_count;
     uint32_t label; /* index of labels */
@@ -77,15 +77,15 @@ typedef struct espl_task_set {
     espl_labels labels;     /* names belong to the set */
     espl_example *examples; /* owned; [count], their texts too */
     uint32_t count;
-    uint32_t skipped; /* rows left out by skip_short_rows */
+    uint32_t skipped;               /* rows left out by skip_short_rows */
     struct espl_task_block *blocks; /* owned; texts */
-    espl_context *ctx; /* borrowed */
+    espl_context *ctx;              /* borrowed */
 } espl_task_set;
 
 typedef struct espl_task_read_params {
-    const char *columns;      /* as in espl_task; NULL: the task's. All numbers: the file has no header */
+    const char *columns;       /* as in espl_task; NULL: the task's. All numbers: the file has no header */
     const espl_labels *labels; /* what the labels must be, say those of the training file; NULL: the task's */
-    bool bio2;                /* IOB1 tags become BIO2: each entity begins with B- */
+    bool bio2;                 /* IOB1 tags become BIO2: each entity begins with B- */
 } espl_task_read_params;
 
 /* Reads a whole file; params may be NULL.

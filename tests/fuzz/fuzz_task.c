@@ -18,8 +18,10 @@ static void check_example(const espl_task_set *set, const espl_example *example)
     }
     for (uint32_t r = 0; r < example->reference_count; r++)
         check_text(example->references[r]);
-    if (set->task->kind == ESPL_TASK_TAGGING) FUZZ_CHECK(example->word_count && !example->text);
-    else check_text(example->text);
+    if (set->task->kind == ESPL_TASK_TAGGING)
+        FUZZ_CHECK(example->word_count && !example->text);
+    else
+        check_text(example->text);
     if (set->task->kind == ESPL_TASK_GENERATION) FUZZ_CHECK(example->reference_count);
     if (set->task->kind == ESPL_TASK_CLASSIFICATION) FUZZ_CHECK(example->label < set->labels.count);
     FUZZ_CHECK(isfinite(example->value));
@@ -50,8 +52,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     /* A layout each, and the generic tasks by extension. */
     static const struct {
         const char *task, *extension;
-    } kinds[] = {{"cola", ".tsv"}, {"stsb", ".tsv"}, {"qqp", ".tsv"}, {"wikigold", ".conll"}, {"e2e", ".csv"},
-                 {"dart", ".jsonl"}, {"classification", ".csv"}, {"classification", ".jsonl"}, {"tagging", ".jsonl"},
+    } kinds[] = {{"cola", ".tsv"},
+                 {"stsb", ".tsv"},
+                 {"qqp", ".tsv"},
+                 {"wikigold", ".conll"},
+                 {"e2e", ".csv"},
+                 {"dart", ".jsonl"},
+                 {"classification", ".csv"},
+                 {"classification", ".jsonl"},
+                 {"tagging", ".jsonl"},
                  {"regression", ".jsonl"}};
     if (bytes == 0) return 0;
     espl_context *ctx = fuzz_context();

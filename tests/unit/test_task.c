@@ -51,8 +51,10 @@ static void check_labels(const espl_task_set *set, const char *joined) {
 
 static void check_pair(const espl_example *example, const char *text, const char *pair, uint32_t label) {
     assert_string_equal(example->text, text);
-    if (pair) assert_string_equal(example->pair, pair);
-    else assert_null(example->pair);
+    if (pair)
+        assert_string_equal(example->pair, pair);
+    else
+        assert_null(example->pair);
     assert_int_equal(example->label, label);
 }
 
@@ -70,8 +72,8 @@ static void glue(void **state) {
     assert_int_equal(set.count, 1);
     check_pair(&set.examples[0], "in a plot ", NULL, 0);
     espl_task_set_finish(&set);
-    set = read_as(f, "mrpc", ".tsv", "\xEF\xBB\xBFQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t7\t8\tHe \"said\tShe\n",
-                  NULL);
+    set = read_as(f, "mrpc", ".tsv",
+                  "\xEF\xBB\xBFQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t7\t8\tHe \"said\tShe\n", NULL);
     check_pair(&set.examples[0], "He \"said", "She", 1);
     espl_task_set_finish(&set);
     const char *stsb = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore\n"
@@ -113,7 +115,8 @@ static void glue_large(void **state) {
     espl_task_set_finish(&set);
     set = read_as(f, "qqp", ".tsv",
                   "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\tA?\tB?\t0\n4\t5\t6\tC?\tcut\n"
-                  "off\t1\n7\t8\t9\tD?\t\t1\n", NULL);
+                  "off\t1\n7\t8\t9\tD?\t\t1\n",
+                  NULL);
     assert_true(set.count == 2 && set.skipped == 2);
     check_pair(&set.examples[1], "D?", "", 1);
     espl_task_set_finish(&set);
@@ -150,8 +153,8 @@ static void tables(void **state) {
     assert_true(set.count == 3 && set.examples[0].value == -2.5 && set.examples[1].value == 1000);
     assert_true(set.examples[2].value == 7);
     espl_task_set_finish(&set);
-    set = read_as(f, "classification", ".jsonl", "{\"text\": \"a\", \"label\": 10}\n{\"text\": \"b\", \"label\": \"2\"}",
-                  NULL);
+    set = read_as(f, "classification", ".jsonl",
+                  "{\"text\": \"a\", \"label\": 10}\n{\"text\": \"b\", \"label\": \"2\"}", NULL);
     check_labels(&set, "10 2");
     check_pair(&set.examples[1], "b", NULL, 1);
     espl_task_set_finish(&set);
@@ -226,8 +229,7 @@ typedef struct refusal {
 
 #define SST2 "sentence\tlabel\n"
 
-static const char *const yes_no[] = {"yes", "no"}, *const twice[] = {"a", "a"},
-                         *const tags[] = {"O", "B-y"};
+static const char *const yes_no[] = {"yes", "no"}, *const twice[] = {"a", "a"}, *const tags[] = {"O", "B-y"};
 static const espl_labels yes_no_labels = {yes_no, 2}, twice_labels = {twice, 2}, tag_labels = {tags, 2};
 
 static const refusal refusals[] = {
@@ -259,9 +261,17 @@ static const refusal refusals[] = {
     {"dart", ".jsonl", "\n{\"triples\": [], \"refs\": [\"a\"]}", PATH ".jsonl:2: the triples are an empty list", {0}},
     {"dart", ".jsonl", "{\"triples\": {}, \"refs\": [\"a\"]}", "the triples are an object", {0}},
     {"dart", ".jsonl", "{\"triples\": [[\"a\", \"b\"]], \"refs\": [\"a\"]}", "triple 1 is not a list of subject", {0}},
-    {"dart", ".jsonl", "{\"triples\": [[\"a\", 1, \"b\"]], \"refs\": [\"a\"]}", "part 2 of triple 1 is an integer", {0}},
+    {"dart",
+     ".jsonl",
+     "{\"triples\": [[\"a\", 1, \"b\"]], \"refs\": [\"a\"]}",
+     "part 2 of triple 1 is an integer",
+     {0}},
     {"dart", ".jsonl", "{\"triples\": [[\"a\", \"b\", \"c\"]], \"refs\": []}", "the list of references is empty", {0}},
-    {"dart", ".jsonl", "{\"triples\": [[\"a\", \"b\", \"c\"]], \"refs\": [2]}", "\"refs\" is an integer, a string", {0}},
+    {"dart",
+     ".jsonl",
+     "{\"triples\": [[\"a\", \"b\", \"c\"]], \"refs\": [2]}",
+     "\"refs\" is an integer, a string",
+     {0}},
     {"dart", ".jsonl", "{\"triples\": [[\"a\", \"b\", \"c\"]]}", PATH ".jsonl:1: \"refs\" is missing", {0}},
     {"dart", ".jsonl", "[]", PATH ".jsonl:1: an array, an object was expected", {0}},
     {"dart", ".jsonl", "{\"a\":1}\n{", PATH ".jsonl:1: \"triples\" is missing", {0}},
@@ -269,7 +279,10 @@ static const refusal refusals[] = {
     {"classification", ".jsonl", "{\"text\": 1, \"label\": 1}", "\"text\" is an integer, a string was expected", {0}},
     {"classification", ".jsonl", "{\"text\": \"a\", \"label\": true}", "\"label\" is true or false", {0}},
     {"classification", ".jsonl", "{\"text\": \"a\", \"label\": \"\"}", "the label is empty", {0}},
-    {"classification", ".jsonl", "{\"text\": \"a\", \"label\": \"maybe\"}", "\"maybe\" is none of yes, no",
+    {"classification",
+     ".jsonl",
+     "{\"text\": \"a\", \"label\": \"maybe\"}",
+     "\"maybe\" is none of yes, no",
      {.labels = &yes_no_labels}},
     {"classification", ".txt", "a", PATH ".txt: the name does not end in .tsv, .csv or .jsonl", {0}},
     {"tagging", ".csv", "a", "the name does not end in .conll", {0}},
@@ -300,8 +313,8 @@ static void refused(void **state) {
     espl_task_set set;
     for (size_t i = 0; i < ESPL_COUNT(refusals); i++) {
         const refusal *r = &refusals[i];
-        unit_fails(f->ctx, read_bytes(f, r->task, r->extension, r->text, strlen(r->text), &r->params, &set), ESPL_FORMAT,
-                   r->part);
+        unit_fails(f->ctx, read_bytes(f, r->task, r->extension, r->text, strlen(r->text), &r->params, &set),
+                   ESPL_FORMAT, r->part);
     }
     for (size_t i = 0; i < ESPL_COUNT(wrong_calls); i++) {
         const refusal *r = &wrong_calls[i];
@@ -327,8 +340,8 @@ static void truncations(void **state) {
         size_t bytes = strlen(files[i].text), accepted = 0;
         for (size_t cut = 0; cut <= bytes; cut++) {
             espl_task_set set;
-            espl_status status = read_bytes(f, files[i].task, files[i].extension, files[i].text, cut, &files[i].params,
-                                            &set);
+            espl_status status =
+                read_bytes(f, files[i].task, files[i].extension, files[i].text, cut, &files[i].params, &set);
             assert_true(status == ESPL_OK || status == ESPL_FORMAT);
             accepted += status == ESPL_OK;
             espl_task_set_finish(&set);
@@ -369,7 +382,11 @@ static void memory(void **state) {
         {"wikigold", ".conll", "a I-X\nb I-X\n\nc O\n", "", {.bio2 = true}},
         {"dart", ".jsonl", "{\"triples\": [[\"a\", \"B\", \"c\"]], \"refs\": [\"d\", \"e\"]}\n", "", {0}},
         {"tagging", ".jsonl", "{\"words\": [\"a\"], \"tags\": [\"O\"]}\n", "", {0}},
-        {"classification", ".tsv", "text\tpair\tlabel\na\tb\tx\nc\td\te\n", "", {.columns = "text=text,pair=pair,label=label"}},
+        {"classification",
+         ".tsv",
+         "text\tpair\tlabel\na\tb\tx\nc\td\te\n",
+         "",
+         {.columns = "text=text,pair=pair,label=label"}},
         {"stsb", ".tsv", "a\tb\tc\td\t1.5\te\tf\n", "", {0}},
     };
     for (size_t i = 0; i < ESPL_COUNT(files); i++) {

@@ -22,9 +22,9 @@ static void glue(void **state) {
         uint32_t rows, ones; /* of label 1 */
         bool pair;
     } files[] = {
-        {"cola", "train.tsv", 7250, 5088, false}, {"cola", "val.tsv", 1301, 935, false},
-        {"mrpc", "train.tsv", 3676, 2488, true},  {"mrpc", "val.tsv", 400, 265, true},
-        {"rte", "train.tsv", 2240, 1108, true},   {"rte", "val.tsv", 250, 133, true},
+        {"cola", "train.tsv", 7250, 5088, false},  {"cola", "val.tsv", 1301, 935, false},
+        {"mrpc", "train.tsv", 3676, 2488, true},   {"mrpc", "val.tsv", 400, 265, true},
+        {"rte", "train.tsv", 2240, 1108, true},    {"rte", "val.tsv", 250, 133, true},
         {"sst2", "train.tsv", 10000, 5561, false}, {"sst2", "val.tsv", 800, 455, false},
     };
     unit_heap heap;
@@ -89,8 +89,8 @@ static void references(void **state) {
     static const struct {
         const char *task, *name;
         uint32_t sources, references;
-    } files[] = {{"e2e", "train.csv", 450, 3876},     {"e2e", "dev.csv", 80, 708},
-                 {"dart", "train.jsonl", 1778, 4558}, {"dart", "val.jsonl", 300, 770},
+    } files[] = {{"e2e", "train.csv", 450, 3876},       {"e2e", "dev.csv", 80, 708},
+                 {"dart", "train.jsonl", 1778, 4558},   {"dart", "val.jsonl", 300, 770},
                  {"webnlg", "train.jsonl", 1497, 3946}, {"webnlg", "dev.jsonl", 300, 791}};
     unit_heap heap;
     espl_context *ctx = unit_context(&heap);
@@ -104,8 +104,9 @@ static void references(void **state) {
         espl_task_set_finish(&set);
     }
     espl_task_set set = read_shared(ctx, "e2e", "train.csv", false);
-    assert_string_equal(set.examples[0].text, "name : The Cambridge Blue | Type : pub | food : English | price : cheap | "
-                                              "near : Café Brazil");
+    assert_string_equal(set.examples[0].text,
+                        "name : The Cambridge Blue | Type : pub | food : English | price : cheap | "
+                        "near : Café Brazil");
     espl_task_set_finish(&set);
     unit_finish(&heap, ctx);
 }
@@ -165,8 +166,10 @@ static void entities(void **state) {
         for (uint32_t w = 0; w < example->word_count; w++, at++) {
             char name[64];
             snprintf(name, sizeof name, "%s", set.labels.names[example->tags[w]]);
-            if (at % 5 == 0) strcpy(name, "O");
-            else if (at % 7 == 0 && strcmp(name, "O") != 0) name[0] = 'I';
+            if (at % 5 == 0)
+                strcpy(name, "O");
+            else if (at % 7 == 0 && strcmp(name, "O") != 0)
+                name[0] = 'I';
             predicted[w] = label_of(&set.labels, name);
         }
         unit_ok(ctx, espl_entity_add(ctx, &score, &set.labels, example->tags, predicted, example->word_count));
