@@ -63,7 +63,7 @@ static espl_status parse_columns(espl_context *ctx, const char *text, espl_task_
         out->numbered = out->numbered && out->numbers[role];
         at += bytes + (at[bytes] == ',');
     }
-    for (int role = 0; role < ESPL_ROLE_COUNT; role++) {
+    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++) {
         if (espl_role_needed(kind, role) && !out->names[role].data)
             return espl_fail(ctx, ESPL_ARGUMENT, "columns \"%s\" lack %s=", text, role_names[role]);
     }

@@ -50,7 +50,7 @@ static espl_status read_generation(espl_task_reader *reader, json_t *const value
 
 static espl_status read_row(espl_task_reader *reader, json_t *const values[ESPL_ROLE_COUNT]) {
     espl_span fields[ESPL_ROLE_COUNT] = {{0}};
-    for (int role = 0; role < ESPL_ROLE_COUNT; role++) {
+    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++) {
         if (values[role]) ESPL_TRY(text_of(reader, role, values[role], &fields[role]));
     }
     return espl_task_add(reader, fields);
@@ -85,7 +85,7 @@ static espl_status read_object(espl_task_reader *reader, const json_t *object) {
     json_t *values[ESPL_ROLE_COUNT] = {0};
     if (!json_is_object(object))
         return espl_fail(reader->ctx, ESPL_FORMAT, "%s, an object was expected", espl_json_type_name(object));
-    for (int role = 0; role < ESPL_ROLE_COUNT; role++) {
+    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++) {
         espl_span name = reader->columns.names[role];
         if (!name.data) continue;
         reader->tag.count = 0; /* for its zero byte */

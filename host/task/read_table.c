@@ -107,7 +107,7 @@ static espl_status fail_header(table *t, espl_span name, const char *what) {
 static espl_status find_names(table *t, bool *out_found) {
     const espl_columns *columns = &t->reader->columns;
     *out_found = true;
-    for (int role = 0; role < ESPL_ROLE_COUNT; role++) {
+    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++) {
         espl_span name = columns->names[role];
         uint32_t found = 0;
         for (size_t f = 0; name.data && f < t->count; f++) {
@@ -134,7 +134,7 @@ static espl_status read_header(table *t, bool *out_is_header) {
     memcpy(t->columns, numbers->numbers, sizeof t->columns);
     if (!reader->task->extra_fields) return ESPL_OK;
     t->width = 0;
-    for (int role = 0; role < ESPL_ROLE_COUNT; role++)
+    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++)
         t->width = t->columns[role] > t->width ? t->columns[role] : t->width;
     return ESPL_OK;
 }
@@ -153,7 +153,7 @@ static espl_status add_row(table *t, bool header) {
         return espl_fail(reader->ctx, ESPL_FORMAT, "%zu field%s, %zu%s were expected%s", t->count,
                          t->count == 1 ? "" : "s", t->width, longer ? " or more" : "",
                          header ? " as in the header" : "");
-    for (int role = 0; role < ESPL_ROLE_COUNT; role++) {
+    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++) {
         if (!t->columns[role]) continue;
         if (t->columns[role] > t->count)
             return espl_fail(reader->ctx, ESPL_FORMAT, "%zu field%s, %s is to be column %u", t->count,
