@@ -89,10 +89,11 @@ typedef struct espl_task_read_params {
 } espl_task_read_params;
 
 /* Reads a whole file; params may be NULL.
- * Cost:  the file is mapped and read once; memory for texts and 64 bytes per example; JSON lines also take what one
- *        line needs from the C library.
+ * Cost:  the file is mapped and passed over twice, first for its UTF-8; memory for texts
+ *        and 64 bytes per example; JSON lines also take what one line needs from the C library.
  * Fails: IO; HOST_MEMORY; LIMIT; ARGUMENT for columns that are not role=name,...; FORMAT with file and line:
- *        `train.tsv:17: 3 fields, the header has 4`, `dev.tsv:2: label "x" is none of 0, 1`. The set is zeroed then. */
+ *        `train.tsv:17: 3 fields, 4 were expected as in the header`, `dev.tsv:2: label "x" is none of 0, 1`.
+ *        The set is zeroed then. */
 espl_status espl_task_read(espl_context *ctx, const espl_task *task, const char *path,
                            const espl_task_read_params *params, espl_task_set *out_set);
 void espl_task_set_finish(espl_task_set *set);
