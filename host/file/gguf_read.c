@@ -138,8 +138,8 @@ static espl_status read_pair(reader *r, json_t *metadata) {
 
 /* name | u32 dimensions | u64 of each, innermost first | u32 type | u64 offset in the data */
 static espl_status read_description(reader *r, tensor_record *record) {
-    const char *name;
-    size_t name_bytes, count;
+    const char *name = NULL;
+    size_t name_bytes = 0, count;
     uint64_t rank, type, innermost = 1, shape[DIMENSIONS_MAX];
     ESPL_TRY(read_string(r, &name, &name_bytes));
     if (name_bytes > 1024) return fail(r, "a name of more than 1024 bytes");
