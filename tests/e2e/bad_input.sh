@@ -168,6 +168,9 @@ refuses 1 "merge into such a folder" 'not empty' merge --model "$golden/llama_lo
     --adapter "$golden/llama_lora/adapter" --out "$work/mine"
 refuses 1 "nothing to resume" 'no checkpoint' train --model "$work/base" --data "$work/text.txt" --out "$work/t" --resume
 
+refuses 2 "labels of another shape" 'rows of 3, 1 rows of 2 were expected' probe --model "$golden/llama_lora" \
+    --out "$work/o" --ids '1,2' --labels '1,2,3'
+
 # ---- a full disk ----
 
 disk=$work/disk

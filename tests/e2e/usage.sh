@@ -40,7 +40,6 @@ refuses 2 "steps and epochs" '\-\-epochs' train --model m --data d --out o --ste
 refuses 2 "random weights under an adapter" '\-\-method full' train --model m --data d --out o --init random
 refuses 2 "ragged rows" 'row 2 has 1' probe --model m --out o --ids '1,2;3'
 refuses 2 "letters among ids" 'character 3' probe --model m --out o --ids '1,a'
-refuses 2 "labels of another shape" 'labels' probe --model m --out o --ids '1,2' --labels '1,2,3'
 refuses 2 "no such benchmark" 'no benchmark "jump"' bench jump
 refuses 2 "nothing to inspect" 'one PATH' inspect
 "$ESPALIER" help > /dev/full 2> "$work/err"
