@@ -40,7 +40,7 @@ static espl_status keep_array(espl_task_set *set, size_t count, size_t item_byte
 }
 
 static espl_status keep_text(espl_task_set *set, const char *data, size_t bytes, const char **out_text) {
-    char *text;
+    char *text = NULL;
     size_t needed;
     if (!espl_add(bytes, 1, &needed)) return espl_fail(set->ctx, ESPL_LIMIT, "a text of %zu bytes is too long", bytes);
     ESPL_TRY(keep_bytes(set, needed, 1, &text));
