@@ -77,13 +77,13 @@ VALUE_LOADER(load_v, v, V_TYPE)
 
 int first_position(uint batch)
 {
-    return POSITIONS != 0 ? positions[batch] : 0;
+    return POSITIONS != 0 ? positions[push.first + batch] : 0;
 }
 
 // Keys at and after it do not exist for this row of the batch.
 uint key_count(uint batch)
 {
-    return LENGTHS != 0 ? uint(clamp(lengths[batch], 0, int(push.capacity))) : push.capacity;
+    return LENGTHS != 0 ? uint(clamp(lengths[push.first + batch], 0, int(push.capacity))) : push.capacity;
 }
 
 // A query at this absolute position sees the keys [x, y).

@@ -50,6 +50,7 @@ layout(push_constant) uniform attention_push {
 typedef struct attention_push {
 #endif
     ATTENTION_U32 queries, capacity, window; /* per row of the batch; window 0: none */
+    ATTENTION_U32 first; /* row of the batch of the first rows that are bound; positions and lengths are bound whole */
     ATTENTION_U32 q_from, k_from, v_from, q_stride, k_stride, v_stride;
     ATTENTION_U32 o_stride, lse_stride;                 /* lse and rowsum: [batch*queries, heads] */
     ATTENTION_U32 do_stride, rowsum_stride;             /* bwd */

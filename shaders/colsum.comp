@@ -19,7 +19,7 @@ void main()
     vec4 sum = vec4(0.0);
     for (uint row = begin; row < end; row++)
         sum += x[row * push.x_stride + push.from + q];
-    const uint at = gl_WorkGroupID.y * push.out_stride + q;
+    const uint at = (push.first + gl_WorkGroupID.y) * push.out_stride + q;
     if (ACCUMULATE != 0)
         sum += sums[at];
     QUAD_STORE(sums, at, sum, push.cols - 4 * q)

@@ -18,6 +18,7 @@ typedef struct colsum_push {
 #endif
     COLSUM_U32 rows, cols, from, x_stride, out_stride;
     COLSUM_U32 chunk; /* rows that one row of out is the sum of */
+    COLSUM_U32 first; /* chunk of the first workgroup */
 #ifdef VULKAN
 } push;
 #else

@@ -28,7 +28,7 @@ void main()
             const uint q = each_quad(i), at = row * push.y_stride + q;
             if (q >= quads)
                 break;
-            const uvec4 words = philox(seed, stream, uvec2(row * quads + q, 0u));
+            const uvec4 words = philox(seed, stream, uvec2(push.first + row * quads + q, 0u));
             // A dropped infinity is 0 too, so this is a choice and not a product.
             vec4 v = VALUE_LOAD(x, X_TYPE, row * push.x_stride + q) * push.scale;
             v = mix(v, vec4(0.0), lessThan(words, uvec4(push.threshold)));

@@ -20,6 +20,7 @@ layout(push_constant) uniform dropout_push {
 typedef struct dropout_push {
 #endif
     DROPOUT_U32 rows, cols, x_stride, y_stride;
+    DROPOUT_U32 first; /* quads of the rows before those that are bound */
     DROPOUT_U32 site;
     DROPOUT_U32 threshold; /* p * 2^32: words below it drop */
     float scale;           /* 1 / (1 - p) */

@@ -1,7 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// y[t] = scale * table[ids[t]] (+ position_table[position_from + positions[b] + i]), t = b * sequence + i; zeros for an id that is no
-// row of the table. Only rows whose id is in the bound window are written; those of no window belong to the first.
+// y[t] = scale * table[ids[t]] (+ position_table[position_from + positions[b] + i]), t = b * sequence + i; zeros for an id
+// that is no row of the table. Only rows whose id and position are in the bound windows are written; those of no window
+// belong to the first.
 #include "embedding.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = EMBEDDING_SPEC_TYPE) const uint TYPE = 0;
@@ -29,7 +30,7 @@ VALUE_BUFFER(y, EMBEDDING_BIND_Y, restrict writeonly)
 void main()
 {
     const uint quads = (push.cols + 3) / 4;
-    for (uint token = each_row(); token < push.tokens; token += each_row_step()) {
+    for (uint token = push.from + each_row(); token < push.tokens; token += each_row_step()) {
         // A negative id is a large one; likewise positions.
         const uint id = ids[token];
         const bool inside = id >= push.first && id - push.first < push.count;
@@ -38,6 +39,9 @@ void main()
         uint position = push.position_from + token % push.sequence;
         if (POSITIONS != 0)
             position += positions[token / push.sequence];
+        const bool placed = position >= push.position_first && position - push.position_first < push.position_rows;
+        if (POSITION_TABLE != 0 && !placed && (push.position_first > 0 || position < push.position_count))
+            continue;
         for (uint i = 0; i < ITEMS; i++) {
             const uint q = each_quad(i);
             if (q >= quads)
@@ -46,10 +50,11 @@ void main()
             if (inside) {
                 if (TABLE != 0)
                     v = push.scale * TYPED_LOAD(table, TYPE, (id - push.first) * push.table_stride + q);
-                if (POSITION_TABLE != 0 && position < push.position_count)
-                    v += TYPED_LOAD(position_table, POSITION_TYPE, position * push.position_stride + q);
+                if (POSITION_TABLE != 0 && placed)
+                    v += TYPED_LOAD(position_table, POSITION_TYPE,
+                                    (position - push.position_first) * push.position_stride + q);
             }
-            VALUE_STORE(y, Y_TYPE, token * push.y_stride + q, v, push.cols - 4 * q)
+            VALUE_STORE(y, Y_TYPE, (token - push.from) * push.y_stride + q, v, push.cols - 4 * q)
         }
     }
 }

@@ -30,10 +30,11 @@ layout(push_constant) uniform embedding_push {
 #define EMBEDDING_U32 uint32_t
 typedef struct embedding_push {
 #endif
-    EMBEDDING_U32 tokens, cols;
+    EMBEDDING_U32 from, tokens, cols;       /* tokens [from, tokens) have their rows bound; ids are bound whole */
     EMBEDDING_U32 sequence;                  /* tokens of one sequence */
     EMBEDDING_U32 vocabulary, position_count; /* rows of the tables */
     EMBEDDING_U32 first, count;             /* rows of the (bwd: either) table that are bound */
+    EMBEDDING_U32 position_first, position_rows; /* forward: rows of the position table that are bound */
     EMBEDDING_U32 table_stride, position_stride, y_stride;
     float scale;
     EMBEDDING_U32 position_from; /* row of the position table for position 0 */

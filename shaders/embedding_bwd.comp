@@ -2,7 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 // dtable[row of t] += scale * dy[t] for every token t, in the order of tokens. The workgroup of the first token that
 // has a row adds all of them; workgroups of later ones have nothing to do. So no two write one row and nothing is
-// atomic; the price is a search through the ids, tokens^2 / 2 cheap loads in all.
+// atomic; the price is a search through the ids, tokens^2 / 2 cheap loads in all. With dy in windows (whole sequences)
+// this holds within each, and they come in order.
 #include "embedding.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = EMBEDDING_BWD_SPEC_OF_POSITIONS) const uint OF_POSITIONS = 0;
@@ -30,7 +31,7 @@ void add(uint row, uint token)
         const uint q = each_quad(i), at = row * push.table_stride + q;
         if (q >= quads)
             break;
-        const vec4 v = dtable[at] + push.scale * dy[token * push.y_stride + q];
+        const vec4 v = dtable[at] + push.scale * dy[(token - push.from) * push.y_stride + q];
         QUAD_STORE(dtable, at, v, push.cols - 4 * q)
     }
 }
@@ -40,7 +41,7 @@ void add_id(uint token)
     const uint id = ids[token];
     if (id >= push.vocabulary || id < push.first || id - push.first >= push.count)
         return;
-    for (uint t = 0; t < token; t++)
+    for (uint t = push.from; t < token; t++)
         if (ids[t] == id)
             return;
     for (uint t = token; t < push.tokens; t++)
@@ -55,7 +56,7 @@ void add_position(uint token)
     if (position >= push.position_count || position < push.first || position - push.first >= push.count)
         return;
     const uint sequences = push.tokens / push.sequence;
-    for (uint b = 0; b < token / push.sequence; b++)
+    for (uint b = push.from / push.sequence; b < token / push.sequence; b++)
         if (position - first_position(b) < push.sequence)
             return;
     for (uint b = token / push.sequence; b < sequences; b++) {
@@ -67,7 +68,7 @@ void add_position(uint token)
 
 void main()
 {
-    for (uint token = each_row(); token < push.tokens; token += each_row_step()) {
+    for (uint token = push.from + each_row(); token < push.tokens; token += each_row_step()) {
         if (OF_POSITIONS != 0)
             add_position(token);
         else

@@ -38,8 +38,8 @@ void main()
             VALUE_STORE(y, Y_TYPE, y_at + q, v, push.cols - 4 * q)
         }
         if (lane == 0) {
-            stat[row] = mean;
-            stat[push.stat_stride + row] = rstd;
+            stat[push.first_row + row] = mean;
+            stat[push.stat_stride + push.first_row + row] = rstd;
         }
     }
 }

@@ -38,6 +38,7 @@ typedef struct layernorm_push {
     LAYERNORM_U32 stat_stride;                   /* in elements */
     LAYERNORM_U32 chunk;                         /* layernorm_dw: rows summed by one workgroup */
     LAYERNORM_U32 partial_stride;
+    LAYERNORM_U32 first_row, first_chunk;        /* those before what is bound of x; stat and partial are bound whole */
     float eps;
 #ifdef VULKAN
 } push;

@@ -20,7 +20,7 @@ void main()
     const uint quads = (push.cols + 3) / 4, lane = gl_LocalInvocationID.x;
     for (uint row = gl_WorkGroupID.x; row < push.rows; row += gl_NumWorkGroups.x) {
         const uint x_at = row * push.x_stride, dy_at = row * push.y_stride, dx_at = row * push.dx_stride;
-        const float mean = stat[row], rstd = stat[push.stat_stride + row];
+        const float mean = stat[push.first_row + row], rstd = stat[push.stat_stride + push.first_row + row];
         vec4 sums = vec4(0.0), products = vec4(0.0);
         for (uint q = gl_LocalInvocationID.x; q < quads; q += gl_WorkGroupSize.x) {
             const uint left = push.cols - 4 * q;

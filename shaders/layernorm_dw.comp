@@ -25,8 +25,9 @@ void main()
     for (uint row = begin; row < end; row++) {
         const vec4 d = dy[row * push.y_stride + q];
         plain += d;
-        scaled += d * ((VALUE_LOAD(x, X_TYPE, row * push.x_stride + q) - stat[row]) * stat[push.stat_stride + row]);
+        scaled += d * ((VALUE_LOAD(x, X_TYPE, row * push.x_stride + q) - stat[push.first_row + row]) * stat[push.stat_stride + push.first_row + row]);
     }
-    partial[gl_WorkGroupID.y * push.partial_stride + q] = scaled;
-    partial[gl_WorkGroupID.y * push.partial_stride + quads + q] = plain;
+    const uint at = (push.first_chunk + gl_WorkGroupID.y) * push.partial_stride + q;
+    partial[at] = scaled;
+    partial[at + quads] = plain;
 }

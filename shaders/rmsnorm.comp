@@ -41,7 +41,7 @@ void normalise(uint row, uint group)
         VALUE_STORE(y, Y_TYPE, y_at + q, v, push.cols - 4 * q)
     }
     if (gl_LocalInvocationID.x == 0)
-        rstd[row * push.groups + group] = scale;
+        rstd[(push.first_row + row) * push.groups + group] = scale;
 }
 
 void main()

@@ -33,6 +33,7 @@ typedef struct rmsnorm_push {
     RMSNORM_U32 x_stride, y_stride, dx_stride; /* y: also dy */
     RMSNORM_U32 chunk;                       /* rmsnorm_dw: rows * groups summed by one workgroup */
     RMSNORM_U32 partial_stride;
+    RMSNORM_U32 first_row, first_chunk;      /* those before what is bound of x; rstd and partial are bound whole */
     float eps;
 #ifdef VULKAN
 } push;

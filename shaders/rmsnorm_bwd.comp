@@ -36,7 +36,7 @@ void differentiate(uint row, uint group)
 {
     const uint quads = (push.cols + 3) / 4, column = push.from + group * quads;
     const uint x_at = row * push.x_stride + column, dy_at = row * push.y_stride + column;
-    const float scale = rstd[row * push.groups + group];
+    const float scale = rstd[(push.first_row + row) * push.groups + group];
     vec4 sums = vec4(0.0);
     for (uint q = gl_LocalInvocationID.x; q < quads; q += gl_WorkGroupSize.x)
         sums += quad_keep(w[q] * dy[dy_at + q] * VALUE_LOAD(x, X_TYPE, x_at + q), push.cols - 4 * q);

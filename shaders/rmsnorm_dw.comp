@@ -25,7 +25,7 @@ void main()
     vec4 sum = vec4(0.0);
     for (uint i = begin; i < end; i++) {
         const uint row = i / push.groups, column = push.from + (i % push.groups) * quads + q;
-        sum += dy[row * push.y_stride + column] * (VALUE_LOAD(x, X_TYPE, row * push.x_stride + column) * rstd[i]);
+        sum += dy[row * push.y_stride + column] * (VALUE_LOAD(x, X_TYPE, row * push.x_stride + column) * rstd[push.first_row * push.groups + i]);
     }
-    QUAD_STORE(partial, gl_WorkGroupID.y * push.partial_stride + q, sum, push.cols - 4 * q)
+    QUAD_STORE(partial, (push.first_chunk + gl_WorkGroupID.y) * push.partial_stride + q, sum, push.cols - 4 * q)
 }

@@ -95,7 +95,7 @@ void main()
     const uint blocks = push.items / at_once;
     const uint row = id / blocks, item = id % blocks * at_once;
     if (row >= push.rows) return;
-    const uint batch = row / push.queries;
+    const uint batch = push.first + row / push.queries;
     const int position = int(row % push.queries) + (POSITIONS != 0 ? positions[batch] : 0);
     const bool stored = position >= 0 && uint(position) < push.capacity;
     const uint cache_row = batch * push.capacity + uint(position);

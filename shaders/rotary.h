@@ -31,6 +31,7 @@ typedef struct rotary_push {
     ROTARY_U32 items;         /* of a row: pairs, and with a cache k's other dimensions and v's */
     ROTARY_U32 items_at_once; /* 16 bits only: a divisor of items */
     ROTARY_U32 heads_at_once; /* heads that one invocation does: those from z * heads_at_once on */
+    ROTARY_U32 first;         /* row of the batch of the first row that is bound; positions and cache are bound whole */
     float magnitude;
 #ifdef VULKAN
 } push;

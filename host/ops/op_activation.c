@@ -1,6 +1,7 @@
 /* Element by element; the backward pass reads the input again and writes both slices of its gradient at once. */
 #include "host/ops/op_activation.h"
 #include "host/ops/each.h"
+#include "host/ops/window.h"
 #include "shaders/shaders.h"
 #include <string.h>
 
@@ -32,18 +33,26 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     espl_device *device = espl_graph_device(graph);
     activation_push push = push_of(&at, x, y);
     const bool contiguous = x->stride == at.cols && y->stride == at.cols;
-    const espl_each each = espl_each_of(device, x->rows, at.cols, contiguous);
-    push.rows = each.rows, push.cols = each.cols;
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.kind, at.gated,
-                             x->dtype,     y->dtype};
-    espl_dispatch dispatch = {.label = "activation",
-                              .bind = {[ACTIVATION_BIND_X] = x->span, [ACTIVATION_BIND_Y] = y->span},
-                              .bind_count = 2,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {each.groups[0], each.groups[1]}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_activation, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const espl_window_part parts[] = {{x, 1}, {y, 1}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "activation", x->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t from = 0, count; from < x->rows; from += count) {
+        count = espl_window_count(from, x->rows, window);
+        const espl_each each = espl_each_of(device, count, at.cols, contiguous);
+        push.rows = each.rows, push.cols = each.cols;
+        const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.kind, at.gated,
+                                 x->dtype,     y->dtype};
+        espl_dispatch dispatch = {.label = "activation",
+                                  .bind = {[ACTIVATION_BIND_X] = espl_rows_span(x, from, count),
+                                           [ACTIVATION_BIND_Y] = espl_rows_span(y, from, count)},
+                                  .bind_count = 2,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {each.groups[0], each.groups[1]}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_activation, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 /* in: x, dy, (dx before); out: dx. */
@@ -54,20 +63,27 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     activation_push push = push_of(&at, x, dy);
     push.dx_stride = dx->stride / 4;
     const bool contiguous = x->stride == at.cols && dy->stride == at.cols && dx->stride == at.cols;
-    const espl_each each = espl_each_of(device, x->rows, at.cols, contiguous);
-    push.rows = each.rows, push.cols = each.cols;
-    const uint32_t spec[] = {each.spec[0],      1, 1, each.spec[3], each.spec[4], at.kind, at.gated, at.accumulate,
-                             at.accumulate_gate, x->dtype};
-    espl_dispatch dispatch = {.label = "activation_bwd",
-                              .bind = {[ACTIVATION_BWD_BIND_X] = x->span,
-                                       [ACTIVATION_BWD_BIND_DY] = dy->span,
-                                       [ACTIVATION_BWD_BIND_DX] = dx->span},
-                              .bind_count = 3,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {each.groups[0], each.groups[1]}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_activation_bwd, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const espl_window_part parts[] = {{x, 1}, {dy, 1}, {dx, 1}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "activation_bwd", x->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t from = 0, count; from < x->rows; from += count) {
+        count = espl_window_count(from, x->rows, window);
+        const espl_each each = espl_each_of(device, count, at.cols, contiguous);
+        push.rows = each.rows, push.cols = each.cols;
+        const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.kind, at.gated, at.accumulate,
+                                 at.accumulate_gate, x->dtype};
+        espl_dispatch dispatch = {.label = "activation_bwd",
+                                  .bind = {[ACTIVATION_BWD_BIND_X] = espl_rows_span(x, from, count),
+                                           [ACTIVATION_BWD_BIND_DY] = espl_rows_span(dy, from, count),
+                                           [ACTIVATION_BWD_BIND_DX] = espl_rows_span(dx, from, count)},
+                                  .bind_count = 3,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {each.groups[0], each.groups[1]}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_activation_bwd, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 static const espl_op espl_op_activation_bwd = {.name = "activation_bwd", .record = record_bwd};

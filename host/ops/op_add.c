@@ -2,6 +2,7 @@
 #include "host/ops/op_add.h"
 #include "host/ops/each.h"
 #include "host/ops/op_colsum.h"
+#include "host/ops/window.h"
 #include "shaders/add.h"
 #include "shaders/shaders.h"
 
@@ -10,24 +11,33 @@ _Static_assert(sizeof(add_push) <= ESPL_PUSH_BYTES_MAX, "push block");
 static espl_status dispatch_add(espl_graph *graph, espl_commands *commands, const char *label, uint32_t with,
                                 const espl_tensor *a, const espl_tensor *b, const espl_tensor *out) {
     espl_device *device = espl_graph_device(graph);
-    const bool contiguous = a->stride == a->cols && out->stride == a->cols && (!b || (b->stride == a->cols && b->rows == a->rows));
-    const espl_each each = espl_each_of(device, a->rows, a->cols, contiguous);
-    const add_push push = {.rows = each.rows,
-                           .cols = each.cols,
-                           .a_stride = a->stride / 4,
-                           .b_stride = b && b->rows == a->rows ? b->stride / 4 : 0,
-                           .out_stride = out->stride / 4};
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], with, a->dtype, b ? b->dtype : a->dtype,
-                             out->dtype};
-    espl_dispatch dispatch = {
-        .label = label,
-        .bind = {[ADD_BIND_A] = a->span, [ADD_BIND_B] = b ? b->span : (espl_span){0}, [ADD_BIND_OUT] = out->span},
-        .bind_count = 3,
-        .push = &push,
-        .push_bytes = sizeof push,
-        .groups = {each.groups[0], each.groups[1]}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_add, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const bool spread = b && b->rows != a->rows; /* one row for all */
+    const bool contiguous = a->stride == a->cols && out->stride == a->cols && (!b || (b->stride == a->cols && !spread));
+    const espl_window_part parts[] = {{a, 1}, {spread ? NULL : b, 1}, {out, 1}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, label, a->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t from = 0, count; from < a->rows; from += count) {
+        count = espl_window_count(from, a->rows, window);
+        const espl_each each = espl_each_of(device, count, a->cols, contiguous);
+        const add_push push = {.rows = each.rows,
+                               .cols = each.cols,
+                               .a_stride = a->stride / 4,
+                               .b_stride = b && !spread ? b->stride / 4 : 0,
+                               .out_stride = out->stride / 4};
+        const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], with, a->dtype, b ? b->dtype : a->dtype,
+                                 out->dtype};
+        espl_dispatch dispatch = {.label = label,
+                                  .bind = {[ADD_BIND_A] = espl_rows_span(a, from, count),
+                                           [ADD_BIND_B] = spread ? b->span : espl_rows_span(b, from, count),
+                                           [ADD_BIND_OUT] = espl_rows_span(out, from, count)},
+                                  .bind_count = 3,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {each.groups[0], each.groups[1]}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_add, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {

@@ -1,6 +1,7 @@
 /* One kernel forward, two backward (shaders/attention*.comp), each cut to the shape by specialization constants: how
  * many rows a lane has, how many lanes share a row's dimensions or keys, how many keys are taken per step. */
 #include "host/ops/op_attention.h"
+#include "host/ops/window.h"
 #include "shaders/attention.h"
 #include "shaders/shaders.h"
 #include <math.h>
@@ -119,13 +120,29 @@ static espl_status prepare(espl_device *device, kernel_kind kind, const attribut
     dispatch->push_bytes = sizeof *push;
     dispatch->groups[0] = espl_ceil_div(rows, v.row_lanes * v.lane_rows);
     dispatch->groups[1] = at->kv_heads;
-    dispatch->groups[2] = at->batch;
-    for (uint32_t i = 0; i < 3; i++)
+    for (uint32_t i = 0; i < 2; i++)
         if (dispatch->groups[i] > GROUPS_MAX)
-            return espl_fail(espl_device_context(device), ESPL_LIMIT, "attention: %u x %u x %u workgroups",
-                             dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
+            return espl_fail(espl_device_context(device), ESPL_LIMIT, "attention: %u x %u workgroups of a sequence",
+                             dispatch->groups[0], dispatch->groups[1]);
     return espl_device_kernel(device, shaders[kind], spec, kind == FORWARD ? ATTENTION_SPEC_ACCUMULATE : SPEC_COUNT,
                               &dispatch->kernel);
+}
+
+/* Dispatches windows of the batch: parts[i] is bound at binding[i], as many of its rows as these sequences have. */
+static espl_status dispatch_windows(espl_device *device, espl_commands *commands, uint32_t batch, attention_push *push,
+                                    const espl_window_part *parts, const uint32_t *binding, size_t count,
+                                    espl_dispatch *dispatch) {
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, dispatch->label, batch, parts, count, &window));
+    if (window > GROUPS_MAX) window = GROUPS_MAX / 64 * 64; /* of which any number of rows is a multiple of 256 bytes */
+    for (push->first = 0; push->first < batch; push->first += dispatch->groups[2]) {
+        dispatch->groups[2] = espl_window_count(push->first, batch, window);
+        for (size_t i = 0; i < count; i++)
+            dispatch->bind[binding[i]] =
+                espl_rows_span(parts[i].t, push->first * parts[i].rows, dispatch->groups[2] * parts[i].rows);
+        ESPL_TRY(espl_commands_dispatch(commands, dispatch));
+    }
+    return ESPL_OK;
 }
 
 static attention_push push_of(const attribute *at, espl_tensor *const *qkv, const espl_tensor *o,
@@ -152,16 +169,15 @@ static attention_push push_of(const attribute *at, espl_tensor *const *qkv, cons
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     const attribute at = attribute_of(node);
     espl_tensor *const *in = node->in, *o = node->out[0], *lse = node->out[1];
-    const attention_push push = push_of(&at, in, o, lse);
-    espl_dispatch dispatch = {.label = "attention",
-                              .bind = {[ATTENTION_BIND_Q] = in[0]->span,
-                                       [ATTENTION_BIND_K] = in[1]->span,
-                                       [ATTENTION_BIND_V] = in[2]->span,
-                                       [ATTENTION_BIND_OUT] = o->span,
-                                       [ATTENTION_BIND_OUT_LSE] = lse->span},
-                              .bind_count = ATTENTION_BIND_COUNT};
-    ESPL_TRY(prepare(espl_graph_device(graph), FORWARD, &at, &push, in, o, &dispatch));
-    return espl_commands_dispatch(commands, &dispatch);
+    espl_device *device = espl_graph_device(graph);
+    attention_push push = push_of(&at, in, o, lse);
+    espl_dispatch dispatch = {.label = "attention", .bind_count = ATTENTION_BIND_COUNT};
+    const espl_window_part parts[] = {
+        {in[0], push.queries}, {in[1], push.capacity}, {in[2], push.capacity}, {o, push.queries}, {lse, push.queries}};
+    static const uint32_t binding[] = {ATTENTION_BIND_Q, ATTENTION_BIND_K, ATTENTION_BIND_V, ATTENTION_BIND_OUT,
+                                       ATTENTION_BIND_OUT_LSE};
+    ESPL_TRY(prepare(device, FORWARD, &at, &push, in, o, &dispatch));
+    return dispatch_windows(device, commands, at.batch, &push, parts, binding, ESPL_COUNT(parts), &dispatch);
 }
 
 /* in: q, k, v, positions, lengths, o, lse, do; out: rowsum, dq, dk, dv, of which the last three may be one tensor. */
@@ -176,24 +192,21 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     if (dq) push.dq_from = at.q_from, push.dq_stride = dq->stride;
     if (dk) push.dk_from = at.k_from, push.dk_stride = dk->stride;
     if (dv) push.dv_from = at.v_from, push.dv_stride = dv->stride;
-    espl_dispatch dispatch = {.label = "attention_bwd_q",
-                              .bind = {[ATTENTION_BIND_Q] = in[0]->span,
-                                       [ATTENTION_BIND_K] = in[1]->span,
-                                       [ATTENTION_BIND_V] = in[2]->span,
-                                       [ATTENTION_BIND_LSE] = in[6]->span,
-                                       [ATTENTION_BIND_DO] = in[7]->span,
-                                       [ATTENTION_BIND_ROWSUM] = rowsum->span,
-                                       [ATTENTION_BIND_O] = in[5]->span,
-                                       [ATTENTION_BIND_DQ] = dq ? dq->span : (espl_span){0}},
-                              .bind_count = ATTENTION_BIND_BWD_COUNT};
+    const uint32_t queries = push.queries, capacity = push.capacity;
+    espl_window_part parts[] = {{in[0], queries}, {in[1], capacity}, {in[2], capacity}, {in[6], queries},
+                                {in[7], queries}, {rowsum, queries}, {in[5], queries},  {dq, queries}};
+    static const uint32_t binding[] = {ATTENTION_BIND_Q,  ATTENTION_BIND_K,      ATTENTION_BIND_V, ATTENTION_BIND_LSE,
+                                       ATTENTION_BIND_DO, ATTENTION_BIND_ROWSUM, ATTENTION_BIND_O, ATTENTION_BIND_DQ};
+    _Static_assert(ATTENTION_BIND_O == ATTENTION_BIND_DK && ATTENTION_BIND_DQ == ATTENTION_BIND_DV, "bindings");
+    espl_dispatch dispatch = {.label = "attention_bwd_q", .bind_count = ATTENTION_BIND_BWD_COUNT};
     ESPL_TRY(prepare(device, BACKWARD_Q, &at, &push, in, in[5], &dispatch));
-    ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    ESPL_TRY(dispatch_windows(device, commands, at.batch, &push, parts, binding, ESPL_COUNT(parts), &dispatch));
     if (!dk && !dv) return ESPL_OK;
     dispatch.label = "attention_bwd_kv";
-    dispatch.bind[ATTENTION_BIND_DK] = dk ? dk->span : (espl_span){0};
-    dispatch.bind[ATTENTION_BIND_DV] = dv ? dv->span : (espl_span){0};
+    parts[6] = (espl_window_part){dk, capacity};
+    parts[7] = (espl_window_part){dv, capacity};
     ESPL_TRY(prepare(device, BACKWARD_KV, &at, &push, in, in[5], &dispatch));
-    return espl_commands_dispatch(commands, &dispatch);
+    return dispatch_windows(device, commands, at.batch, &push, parts, binding, ESPL_COUNT(parts), &dispatch);
 }
 
 static const espl_op espl_op_attention_bwd = {.name = "attention_bwd", .record = record_bwd};

@@ -1,36 +1,28 @@
 /* Element by element, in windows of rows where one of the two is larger than what can be bound. */
 #include "host/ops/op_cast.h"
 #include "host/ops/each.h"
+#include "host/ops/window.h"
 #include "shaders/cast.h"
 #include "shaders/shaders.h"
 
 _Static_assert(sizeof(cast_push) <= ESPL_PUSH_BYTES_MAX, "push block");
 _Static_assert(ESPL_DTYPE_F32 == 0 && ESPL_DTYPE_F16 == 1 && ESPL_DTYPE_BF16 == 2, "shaders/lib/typed.glsl");
 
-static uint64_t row_bytes(const espl_tensor *t) {
-    return t->stride * espl_dtype_bytes(t->dtype);
-}
-
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     const espl_tensor *x = node->in[0], *y = node->out[0];
     espl_device *device = espl_graph_device(graph);
-    const uint64_t largest = row_bytes(x) > row_bytes(y) ? row_bytes(x) : row_bytes(y);
-    const uint64_t rows = espl_device_capabilities(device)->storage_range_max / largest;
-    /* 64 rows of any stride are a multiple of 256 bytes. */
-    const uint32_t window = x->rows <= rows ? x->rows : (uint32_t)(rows / 64 * 64);
-    if (window == 0)
-        return espl_fail(espl_device_context(device), ESPL_LIMIT,
-                         "cast: 64 rows of %llu bytes are beyond the device's storage range",
-                         (unsigned long long)largest);
+    const espl_window_part parts[] = {{x, 1}, {y, 1}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "cast", x->rows, parts, ESPL_COUNT(parts), &window));
     for (uint32_t from = 0, count; from < x->rows; from += count) {
-        count = x->rows - from < window ? x->rows - from : window;
+        count = espl_window_count(from, x->rows, window);
         const espl_each each = espl_each_of(device, count, x->cols, x->stride == x->cols && y->stride == x->cols);
         const cast_push push = {each.rows, each.cols, x->stride / 4, y->stride / 4};
         const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], x->dtype, y->dtype};
         espl_dispatch dispatch = {
             .label = "cast",
-            .bind = {[CAST_BIND_X] = espl_span_part(x->span, from * row_bytes(x), count * row_bytes(x)),
-                     [CAST_BIND_Y] = espl_span_part(y->span, from * row_bytes(y), count * row_bytes(y))},
+            .bind = {[CAST_BIND_X] = espl_rows_span(x, from, count),
+                     [CAST_BIND_Y] = espl_rows_span(y, from, count)},
             .bind_count = 2,
             .push = &push,
             .push_bytes = sizeof push,

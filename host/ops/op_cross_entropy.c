@@ -96,7 +96,9 @@ espl_tensor *espl_graph_cross_entropy(espl_graph *graph, const espl_cross_entrop
     if (!h || !w || !args->labels || espl_graph_status(graph) != ESPL_OK) return NULL;
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
-    uint32_t chunk = args->chunk ? args->chunk : (uint32_t)(LOGITS_BYTES / ((uint64_t)(w->cols ? w->rows : 1) * 4));
+    const uint64_t range = espl_device_capabilities(espl_graph_device(graph))->storage_range_max;
+    const uint64_t bytes = range < LOGITS_BYTES ? range : LOGITS_BYTES;
+    uint32_t chunk = args->chunk ? args->chunk : (uint32_t)(bytes / (espl_round_up(w->rows, 4) * 4));
     chunk = chunk == 0 ? 1 : chunk > h->rows ? h->rows : chunk;
     bool accumulate;
     espl_tensor *out[5] = {

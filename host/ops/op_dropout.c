@@ -1,6 +1,7 @@
 /* The backward pass is the forward kernel on gradients. */
 #include "host/ops/op_dropout.h"
 #include "host/ops/each.h"
+#include "host/ops/window.h"
 #include "shaders/dropout.h"
 #include "shaders/shaders.h"
 #include <string.h>
@@ -18,25 +19,34 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     memcpy(&at, node->attribute, sizeof at);
     const espl_tensor *x = node->in[0], *y = node->out[0];
     espl_device *device = espl_graph_device(graph);
-    /* As one row the index of a quad is what it was, since cols is a multiple of 4 then. */
-    const espl_each each = espl_each_of(device, x->rows, x->cols, x->stride == x->cols && y->stride == x->cols);
-    const dropout_push push = {.rows = each.rows,
-                               .cols = each.cols,
-                               .x_stride = x->stride / 4,
-                               .y_stride = y->stride / 4,
-                               .site = at.site,
-                               .threshold = (uint32_t)(at.p * 4294967296.0),
-                               .scale = (float)(1.0 / (1.0 - at.p))};
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.accumulate, x->dtype, y->dtype};
-    espl_dispatch dispatch = {
-        .label = node->op->name,
-        .bind = {[DROPOUT_BIND_X] = x->span, [DROPOUT_BIND_STEP] = node->in[1]->span, [DROPOUT_BIND_Y] = y->span},
-        .bind_count = 3,
-        .push = &push,
-        .push_bytes = sizeof push,
-        .groups = {each.groups[0], each.groups[1]}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_dropout, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const espl_window_part parts[] = {{x, 1}, {y, 1}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, node->op->name, x->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t from = 0, count; from < x->rows; from += count) {
+        count = espl_window_count(from, x->rows, window);
+        /* As one row the index of a quad is what it was, since cols is a multiple of 4 then. */
+        const espl_each each = espl_each_of(device, count, x->cols, x->stride == x->cols && y->stride == x->cols);
+        const dropout_push push = {.rows = each.rows,
+                                   .cols = each.cols,
+                                   .first = from * espl_ceil_div(x->cols, 4),
+                                   .x_stride = x->stride / 4,
+                                   .y_stride = y->stride / 4,
+                                   .site = at.site,
+                                   .threshold = (uint32_t)(at.p * 4294967296.0),
+                                   .scale = (float)(1.0 / (1.0 - at.p))};
+        const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.accumulate, x->dtype, y->dtype};
+        espl_dispatch dispatch = {.label = node->op->name,
+                                  .bind = {[DROPOUT_BIND_X] = espl_rows_span(x, from, count),
+                                           [DROPOUT_BIND_STEP] = node->in[1]->span,
+                                           [DROPOUT_BIND_Y] = espl_rows_span(y, from, count)},
+                                  .bind_count = 3,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {each.groups[0], each.groups[1]}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_dropout, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 static const espl_op espl_op_dropout_bwd = {.name = "dropout_bwd", .record = record};

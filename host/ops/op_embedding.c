@@ -1,7 +1,8 @@
-/* A table may be larger than what can be bound: it is taken in windows of rows, each dispatch doing the tokens it has.
- */
+/* Tables and the tokens' rows may be larger than what can be bound: each dispatch has a window of each and does the tokens
+ * that are in all of them. */
 #include "host/ops/op_embedding.h"
 #include "host/ops/each.h"
+#include "host/ops/window.h"
 #include "shaders/embedding.h"
 #include "shaders/lib/step.h"
 #include "shaders/shaders.h"
@@ -26,31 +27,13 @@ static attribute attribute_of(const espl_node *node) {
     return at;
 }
 
-/* Rows of one binding: 64 rows of any stride are a multiple of 256 bytes. */
-static espl_status window_of(const espl_device *device, const espl_tensor *table, uint32_t *out_rows) {
-    const uint64_t row_bytes = table->stride * espl_dtype_bytes(table->dtype);
-    const uint64_t range = espl_device_capabilities(device)->storage_range_max, rows = range / row_bytes;
-    *out_rows = table->rows;
-    if (table->rows <= rows) return ESPL_OK;
-    *out_rows = (uint32_t)(rows / 64 * 64);
-    if (*out_rows) return ESPL_OK;
-    return espl_fail(espl_device_context(device), ESPL_LIMIT,
-                     "embedding: 64 rows of %llu bytes are beyond the device's storage range of %llu bytes",
-                     (unsigned long long)row_bytes, (unsigned long long)range);
-}
-
-static espl_span window_span(const espl_tensor *table, uint32_t first, uint32_t count) {
-    const uint64_t row_bytes = table->stride * espl_dtype_bytes(table->dtype);
-    return espl_span_part(table->span, first * row_bytes, count * row_bytes);
-}
-
 /* in: ids, table, positions, position_table; out: y. */
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     const attribute at = attribute_of(node);
     const espl_tensor *ids = node->in[0], *table = node->in[1], *positions = node->in[2], *position_table = node->in[3];
     const espl_tensor *y = node->out[0];
     espl_device *device = espl_graph_device(graph);
-    const espl_each each = espl_each_of(device, y->rows, y->cols, false);
+    espl_each each = espl_each_of(device, y->rows, y->cols, false);
     const uint32_t spec[] = {each.spec[0],
                              1,
                              1,
@@ -62,35 +45,43 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                              positions != NULL,
                              table != NULL,
                              y->dtype};
-    embedding_push push = {.tokens = y->rows,
-                           .cols = y->cols,
+    const uint32_t vocabulary = table ? table->rows : EVERY_ID;
+    embedding_push push = {.cols = y->cols,
                            .sequence = at.sequence,
-                           .vocabulary = table ? table->rows : EVERY_ID,
-                           .count = EVERY_ID,
-                           .position_count = position_table ? position_table->rows : 0,
+                           .vocabulary = vocabulary,
+                           .position_count = position_table ? position_table->rows : 1,
                            .table_stride = table ? table->stride / 4 : 0,
                            .position_stride = position_table ? position_table->stride / 4 : 0,
                            .y_stride = y->stride / 4,
                            .scale = at.scale,
                            .position_from = at.position_from};
-    espl_dispatch dispatch = {
-        .label = "embedding",
-        .bind = {[EMBEDDING_BIND_IDS] = ids->span,
-                 [EMBEDDING_BIND_POSITIONS] = positions ? positions->span : (espl_span){0},
-                 [EMBEDDING_BIND_POSITION_TABLE] = position_table ? position_table->span : (espl_span){0},
-                 [EMBEDDING_BIND_Y] = y->span},
-        .bind_count = 5,
-        .push = &push,
-        .push_bytes = sizeof push,
-        .groups = {each.groups[0], each.groups[1]}};
+    espl_dispatch dispatch = {.label = "embedding",
+                              .bind = {[EMBEDDING_BIND_IDS] = ids->span,
+                                       [EMBEDDING_BIND_POSITIONS] = positions ? positions->span : (espl_span){0}},
+                              .bind_count = 5,
+                              .push = &push,
+                              .push_bytes = sizeof push};
     ESPL_TRY(espl_device_kernel(device, &espl_shader_embedding, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    if (!table) return espl_commands_dispatch(commands, &dispatch);
-    uint32_t window;
-    ESPL_TRY(window_of(device, table, &window));
-    for (push.first = 0; push.first < table->rows; push.first += push.count) {
-        push.count = table->rows - push.first < window ? table->rows - push.first : window;
-        dispatch.bind[EMBEDDING_BIND_TABLE] = window_span(table, push.first, push.count);
-        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    uint32_t rows, window, places;
+    ESPL_TRY(espl_window_units(device, "embedding", y->rows, &(espl_window_part){y, 1}, 1, &rows));
+    ESPL_TRY(espl_window_units(device, "embedding", vocabulary, &(espl_window_part){table, 1}, 1, &window));
+    ESPL_TRY(espl_window_units(device, "embedding", push.position_count, &(espl_window_part){position_table, 1}, 1, &places));
+    for (push.from = 0; push.from < y->rows; push.from = push.tokens) {
+        push.tokens = push.from + espl_window_count(push.from, y->rows, rows);
+        each = espl_each_of(device, push.tokens - push.from, y->cols, false);
+        memcpy(dispatch.groups, each.groups, sizeof dispatch.groups);
+        dispatch.bind[EMBEDDING_BIND_Y] = espl_rows_span(y, push.from, push.tokens - push.from);
+        for (push.first = 0; push.first < vocabulary; push.first += push.count) {
+            push.count = espl_window_count(push.first, vocabulary, window);
+            dispatch.bind[EMBEDDING_BIND_TABLE] = espl_rows_span(table, push.first, push.count);
+            for (push.position_first = 0; push.position_first < push.position_count;
+                 push.position_first += push.position_rows) {
+                push.position_rows = espl_window_count(push.position_first, push.position_count, places);
+                dispatch.bind[EMBEDDING_BIND_POSITION_TABLE] =
+                    espl_rows_span(position_table, push.position_first, push.position_rows);
+                ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+            }
+        }
     }
     return ESPL_OK;
 }
@@ -101,10 +92,9 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     const espl_tensor *ids = node->in[0], *positions = node->in[1], *dy = node->in[2], *table = node->in[4];
     const espl_tensor *dtable = node->out[0];
     espl_device *device = espl_graph_device(graph);
-    const espl_each each = espl_each_of(device, dy->rows, dy->cols, false);
+    espl_each each = espl_each_of(device, dy->rows, dy->cols, false);
     const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.of_positions, 0, 0, positions != NULL};
-    embedding_push push = {.tokens = dy->rows,
-                           .cols = dy->cols,
+    embedding_push push = {.cols = dy->cols,
                            .sequence = at.sequence,
                            .vocabulary = table ? table->rows : EVERY_ID,
                            .position_count = dtable->rows,
@@ -114,19 +104,25 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
                            .position_from = at.position_from};
     espl_dispatch dispatch = {.label = "embedding_bwd",
                               .bind = {[EMBEDDING_BWD_BIND_IDS] = ids->span,
-                                       [EMBEDDING_BWD_BIND_POSITIONS] = positions ? positions->span : (espl_span){0},
-                                       [EMBEDDING_BWD_BIND_DY] = dy->span},
+                                       [EMBEDDING_BWD_BIND_POSITIONS] = positions ? positions->span : (espl_span){0}},
                               .bind_count = 4,
                               .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {each.groups[0], each.groups[1]}};
+                              .push_bytes = sizeof push};
     ESPL_TRY(espl_device_kernel(device, &espl_shader_embedding_bwd, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    uint32_t window;
-    ESPL_TRY(window_of(device, dtable, &window));
-    for (push.first = 0; push.first < dtable->rows; push.first += push.count) {
-        push.count = dtable->rows - push.first < window ? dtable->rows - push.first : window;
-        dispatch.bind[EMBEDDING_BWD_BIND_DTABLE] = window_span(dtable, push.first, push.count);
-        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    uint32_t sequences, window;
+    ESPL_TRY(espl_window_units(device, "embedding_bwd", dy->rows / at.sequence, &(espl_window_part){dy, at.sequence}, 1,
+                               &sequences));
+    ESPL_TRY(espl_window_units(device, "embedding_bwd", dtable->rows, &(espl_window_part){dtable, 1}, 1, &window));
+    for (push.from = 0; push.from < dy->rows; push.from = push.tokens) {
+        push.tokens = push.from + espl_window_count(push.from, dy->rows, sequences * at.sequence);
+        each = espl_each_of(device, push.tokens - push.from, dy->cols, false);
+        memcpy(dispatch.groups, each.groups, sizeof dispatch.groups);
+        dispatch.bind[EMBEDDING_BWD_BIND_DY] = espl_rows_span(dy, push.from, push.tokens - push.from);
+        for (push.first = 0; push.first < dtable->rows; push.first += push.count) {
+            push.count = espl_window_count(push.first, dtable->rows, window);
+            dispatch.bind[EMBEDDING_BWD_BIND_DTABLE] = espl_rows_span(dtable, push.first, push.count);
+            ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+        }
     }
     return ESPL_OK;
 }

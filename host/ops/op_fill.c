@@ -1,5 +1,6 @@
 /* A transfer command between barriers like any dispatch. */
 #include "host/ops/op_fill.h"
+#include "host/ops/window.h"
 #include "shaders/fill.h"
 #include "shaders/shaders.h"
 #include <string.h>
@@ -39,16 +40,23 @@ static espl_status record_columns(espl_graph *graph, espl_commands *commands, co
     attribute at;
     memcpy(&at, node->attribute, sizeof at);
     const espl_tensor *t = node->out[0];
+    espl_device *device = espl_graph_device(graph);
     const uint32_t spec[] = {64, 1, 1};
-    const fill_push push = {t->rows, t->stride, at.from, at.count, at.word};
-    espl_dispatch dispatch = {.label = node->op->name,
-                              .bind = {t->span},
-                              .bind_count = FILL_BIND_COUNT,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {espl_ceil_div(t->rows < 65536 ? t->rows : 65536, 64), 1, 1}};
-    ESPL_TRY(espl_device_kernel(espl_graph_device(graph), &espl_shader_fill, spec, 3, &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, node->op->name, t->rows, &(espl_window_part){t, 1}, 1, &window));
+    for (uint32_t from = 0, count; from < t->rows; from += count) {
+        count = espl_window_count(from, t->rows, window);
+        const fill_push push = {count, t->stride, at.from, at.count, at.word};
+        espl_dispatch dispatch = {.label = node->op->name,
+                                  .bind = {espl_rows_span(t, from, count)},
+                                  .bind_count = FILL_BIND_COUNT,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {espl_ceil_div(count < 65536 ? count : 65536, 64), 1, 1}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_fill, spec, 3, &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 static const espl_op espl_op_zero_columns = {.name = "zero_columns", .record = record_columns};

@@ -2,6 +2,7 @@
 #include "host/ops/op_layernorm.h"
 #include "host/ops/each.h"
 #include "host/ops/op_colsum.h"
+#include "host/ops/window.h"
 #include "shaders/layernorm.h"
 #include "shaders/shaders.h"
 #include <string.h>
@@ -33,22 +34,29 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const attribute at = attribute_of(node);
     const espl_tensor *x = node->in[0], *b = node->in[2], *y = node->out[0], *stat = node->out[1];
     espl_device *device = espl_graph_device(graph);
-    const layernorm_push push = push_of(&at, x, y, stat);
+    layernorm_push push = push_of(&at, x, y, stat);
     const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1,
                              x->cols % 4 != 0, [LAYERNORM_SPEC_BIAS] = b != NULL,
                              [LAYERNORM_SPEC_X_TYPE] = x->dtype, [LAYERNORM_SPEC_Y_TYPE] = y->dtype};
-    espl_dispatch dispatch = {.label = "layernorm",
-                              .bind = {[LAYERNORM_BIND_X] = x->span,
-                                       [LAYERNORM_BIND_W] = node->in[1]->span,
-                                       [LAYERNORM_BIND_B] = b ? b->span : (espl_span){0},
-                                       [LAYERNORM_BIND_Y] = y->span,
-                                       [LAYERNORM_BIND_STAT] = stat->span},
-                              .bind_count = 5,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {espl_reduce_groups(device, x->rows)}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_layernorm, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const espl_window_part parts[] = {{x, 1}, {y, 1}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "layernorm", x->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t count; push.first_row < x->rows; push.first_row += count) {
+        push.rows = count = espl_window_count(push.first_row, x->rows, window);
+        espl_dispatch dispatch = {.label = "layernorm",
+                                  .bind = {[LAYERNORM_BIND_X] = espl_rows_span(x, push.first_row, count),
+                                           [LAYERNORM_BIND_W] = node->in[1]->span,
+                                           [LAYERNORM_BIND_B] = b ? b->span : (espl_span){0},
+                                           [LAYERNORM_BIND_Y] = espl_rows_span(y, push.first_row, count),
+                                           [LAYERNORM_BIND_STAT] = stat->span},
+                                  .bind_count = 5,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {espl_reduce_groups(device, count)}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_layernorm, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 /* in: x, w, dy, stat, (dx before); out: dx. */
@@ -61,18 +69,25 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     const uint32_t spec[] = {espl_reduce_local(device, x->cols), 1, 1,
                              x->cols % 4 != 0, [LAYERNORM_SPEC_ACCUMULATE] = at.accumulate,
                              [LAYERNORM_SPEC_X_TYPE] = x->dtype};
-    espl_dispatch dispatch = {.label = "layernorm_bwd",
-                              .bind = {[LAYERNORM_BWD_BIND_X] = x->span,
-                                       [LAYERNORM_BWD_BIND_W] = node->in[1]->span,
-                                       [LAYERNORM_BWD_BIND_DY] = dy->span,
-                                       [LAYERNORM_BWD_BIND_STAT] = stat->span,
-                                       [LAYERNORM_BWD_BIND_DX] = dx->span},
-                              .bind_count = 5,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {espl_reduce_groups(device, x->rows)}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_layernorm_bwd, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const espl_window_part parts[] = {{x, 1}, {dy, 1}, {dx, 1}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "layernorm_bwd", x->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t count; push.first_row < x->rows; push.first_row += count) {
+        push.rows = count = espl_window_count(push.first_row, x->rows, window);
+        espl_dispatch dispatch = {.label = "layernorm_bwd",
+                                  .bind = {[LAYERNORM_BWD_BIND_X] = espl_rows_span(x, push.first_row, count),
+                                           [LAYERNORM_BWD_BIND_W] = node->in[1]->span,
+                                           [LAYERNORM_BWD_BIND_DY] = espl_rows_span(dy, push.first_row, count),
+                                           [LAYERNORM_BWD_BIND_STAT] = stat->span,
+                                           [LAYERNORM_BWD_BIND_DX] = espl_rows_span(dx, push.first_row, count)},
+                                  .bind_count = 5,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {espl_reduce_groups(device, count)}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_layernorm_bwd, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 /* in: x, dy, stat; out: partial sums, one row per chunk: those for w, then those for b. */
@@ -85,17 +100,27 @@ static espl_status record_dw(espl_graph *graph, espl_commands *commands, const e
     push.partial_stride = partial->stride / 4;
     const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 32, spec[] = {
                    local, 1, 1, [LAYERNORM_SPEC_X_TYPE] = x->dtype};
-    espl_dispatch dispatch = {.label = "layernorm_dw",
-                              .bind = {[LAYERNORM_DW_BIND_X] = x->span,
-                                       [LAYERNORM_DW_BIND_DY] = dy->span,
-                                       [LAYERNORM_DW_BIND_STAT] = stat->span,
-                                       [LAYERNORM_DW_BIND_PARTIAL] = partial->span},
-                              .bind_count = 4,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {espl_ceil_div(x->cols, 4 * local), partial->rows}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_layernorm_dw, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const uint32_t rows = at.chunk; /* of a chunk */
+    const espl_window_part parts[] = {{x, rows}, {dy, rows}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "layernorm_dw", partial->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t count; push.first_chunk < partial->rows; push.first_chunk += count) {
+        count = espl_window_count(push.first_chunk, partial->rows, window);
+        push.first_row = push.first_chunk * rows;
+        push.rows = espl_window_count(push.first_row, x->rows, count * rows);
+        espl_dispatch dispatch = {.label = "layernorm_dw",
+                                  .bind = {[LAYERNORM_DW_BIND_X] = espl_rows_span(x, push.first_row, push.rows),
+                                           [LAYERNORM_DW_BIND_DY] = espl_rows_span(dy, push.first_row, push.rows),
+                                           [LAYERNORM_DW_BIND_STAT] = stat->span,
+                                           [LAYERNORM_DW_BIND_PARTIAL] = partial->span},
+                                  .bind_count = 4,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {espl_ceil_div(x->cols, 4 * local), count}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_layernorm_dw, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 static const espl_op espl_op_layernorm_bwd = {.name = "layernorm_bwd", .record = record_bwd};
@@ -122,7 +147,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     }
     if (espl_grad_wanted(w) || espl_grad_wanted(b)) {
         const uint32_t width = (uint32_t)espl_round_up(x->cols, 4);
-        at.chunk = espl_colsum_chunk(espl_graph_device(graph), x->rows);
+        at.chunk = espl_colsum_chunk(espl_graph_device(graph), x);
         espl_tensor *partial = espl_graph_scratch(graph, "partial sums", espl_ceil_div(x->rows, at.chunk), 2 * width);
         if (!partial) return espl_graph_status(graph);
         espl_tensor *in[] = {x, dy, stat};

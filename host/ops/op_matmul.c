@@ -2,6 +2,7 @@
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_colsum.h"
 #include "host/ops/op_rmsnorm.h"
+#include "host/ops/window.h"
 #include "shaders/shaders.h"
 #include <string.h>
 
@@ -70,6 +71,7 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
                               .k = view->k,
                               .a_offset = view->a_offset,
                               .b_offset = view->b_offset,
+                              .bias_offset = view->bias_offset,
                               .residual_offset = view->accumulate ? view->c_offset : view->residual_offset,
                               .c_offset = view->c_offset,
                               .a_stride = view->a_stride,
@@ -94,38 +96,79 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
     return espl_commands_dispatch(commands, &dispatch);
 }
 
-/* A weight beyond the storage range is bound in windows of rows: these are columns of C for NT, terms of the sum else. */
+/* ---- Windows: what is beyond the storage range is bound in rows, and so are too many workgroups ---- */
+
+/* Groups of the smallest tiles on one axis: 4 columns (matmul_few), 8 rows. Multiples of 64. */
+enum { M_MAX = 65535 / 64 * 64 * 8, N_MAX = 65535 / 64 * 64 * 4 };
+
+/* Rows of a matrix that can be bound, wherever they begin; a multiple of 4 unless all can. */
+static uint32_t rows_bound(uint64_t range, uint32_t rows, uint32_t row_elements, uint32_t stride, size_t item) {
+    const uint64_t row = stride * item, last = espl_round_up(row_elements, 4) * item + ESPL_BINDING_ALIGNMENT;
+    if (rows == 0 || (rows - 1) * row + last <= range) return rows;
+    return range < last ? 0 : (uint32_t)(((range - last) / row + 1) / 4 * 4);
+}
+
+/* Narrows a span to rows of its matrix; a binding begins on 256 bytes, what is left over goes to the offset. */
+static void narrow(espl_span *span, uint32_t *offset, uint64_t first, uint32_t rows, uint32_t row_elements, uint32_t stride,
+                   size_t item) {
+    if (!span->block) return;
+    const uint64_t begin = (first + *offset) * item, base = begin / ESPL_BINDING_ALIGNMENT * ESPL_BINDING_ALIGNMENT;
+    const uint64_t end = begin + ((uint64_t)(rows - 1) * stride + espl_round_up(row_elements, 4)) * item;
+    *offset = (uint32_t)((begin - base) / item);
+    *span = espl_span_part(*span, base, (end < span->bytes ? end : span->bytes) - base);
+}
+
+static espl_matmul_view part_of(const espl_matmul_view *view, uint32_t m, uint32_t m_count, uint32_t n, uint32_t n_count,
+                                uint32_t k, uint32_t k_count) {
+    const size_t a_item = espl_dtype_bytes(view->a_dtype), b_item = espl_dtype_bytes(view->b_dtype),
+                 c_item = espl_dtype_bytes(view->c_dtype);
+    const uint64_t a_stride = view->a_stride, b_stride = view->b_stride;
+    espl_matmul_view part = *view;
+    part.m = m_count, part.n = n_count, part.k = k_count;
+    if (view->orientation == MATMUL_TN) narrow(&part.a, &part.a_offset, k * a_stride + m, k_count, m_count, view->a_stride, a_item);
+    else narrow(&part.a, &part.a_offset, m * a_stride + k, m_count, k_count, view->a_stride, a_item);
+    if (view->orientation == MATMUL_NT) narrow(&part.b, &part.b_offset, n * b_stride + k, n_count, k_count, view->b_stride, b_item);
+    else narrow(&part.b, &part.b_offset, k * b_stride + n, k_count, n_count, view->b_stride, b_item);
+    narrow(&part.c, &part.c_offset, m * (uint64_t)view->c_stride + n, m_count, n_count, view->c_stride, c_item);
+    narrow(&part.residual, &part.residual_offset, m * (uint64_t)view->residual_stride + n, m_count, n_count,
+           view->residual_stride, c_item);
+    part.bias_offset += n;
+    if (k > 0) {
+        part.accumulate = true;
+        part.bias.block = part.residual.block = NULL;
+    }
+    return part;
+}
+
+static uint32_t least(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
 espl_status espl_record_matmul(espl_device *device, espl_commands *commands, const char *label,
                                const espl_matmul_view *view) {
     const uint64_t range = espl_device_capabilities(device)->storage_range_max;
-    const uint64_t row_bytes = view->b_stride * espl_dtype_bytes(view->b_dtype);
-    const uint32_t b_rows = view->orientation == MATMUL_NT ? view->n : view->k;
-    if (view->b.bytes <= range || view->orientation == MATMUL_TN)
-        return record_window(device, commands, label, view);
-    /* 64 rows of any stride end on a multiple of 256 bytes. */
-    const uint32_t window = (uint32_t)(range / row_bytes / 64 * 64);
-    if (window == 0)
+    const size_t a_item = espl_dtype_bytes(view->a_dtype), b_item = espl_dtype_bytes(view->b_dtype),
+                 c_item = espl_dtype_bytes(view->c_dtype);
+    const bool nt = view->orientation == MATMUL_NT, tn = view->orientation == MATMUL_TN;
+    const uint32_t b_rows = rows_bound(range, nt ? view->n : view->k, nt ? view->k : view->n, view->b_stride, b_item);
+    const uint32_t a_rows = rows_bound(range, tn ? view->k : view->m, tn ? view->m : view->k, view->a_stride, a_item);
+    uint32_t m = least(rows_bound(range, view->m, view->n, view->c_stride, c_item), M_MAX);
+    if (view->residual.block) m = least(m, rows_bound(range, view->m, view->n, view->residual_stride, c_item));
+    if (!tn) m = least(m, a_rows);
+    const uint32_t n = nt ? least(b_rows, N_MAX) : view->n;
+    const uint32_t k = nt ? view->k : tn ? least(a_rows, b_rows) : b_rows;
+    if (m == 0 || n == 0 || k == 0)
         return espl_fail(espl_device_context(device), ESPL_LIMIT,
-                         "%s: 64 rows of %llu bytes are beyond the device's storage range of %llu bytes", label,
-                         (unsigned long long)row_bytes, (unsigned long long)range);
-    for (uint32_t from = 0; from < b_rows; from += window) {
-        const uint32_t count = b_rows - from < window ? b_rows - from : window;
-        espl_matmul_view part = *view;
-        part.b = espl_span_part(view->b, from * row_bytes, count * row_bytes);
-        if (view->orientation == MATMUL_NT) {
-            part.n = count;
-            part.c_offset += from;
-            part.residual_offset += from;
-            if (part.bias.block) part.bias = espl_span_part(view->bias, from * 4ull, view->bias.bytes - from * 4ull);
-        } else {
-            part.k = count;
-            part.a_offset += from;
-            if (from > 0) {
-                part.accumulate = true;
-                part.bias.block = part.residual.block = NULL;
+                         "%s: 4 rows of %u, %u and %u values are beyond the device's storage range of %llu bytes", label,
+                         view->a_stride, view->b_stride, view->c_stride, (unsigned long long)range);
+    for (uint32_t i = 0; i < view->m; i += m) {
+        for (uint32_t j = 0; j < view->n; j += n) {
+            for (uint32_t l = 0; l < view->k; l += k) {
+                const espl_matmul_view part = part_of(view, i, least(m, view->m - i), j, least(n, view->n - j), l,
+                                                      least(k, view->k - l));
+                ESPL_TRY(record_window(device, commands, label, &part));
             }
         }
-        ESPL_TRY(record_window(device, commands, label, &part));
     }
     return ESPL_OK;
 }

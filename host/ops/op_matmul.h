@@ -11,8 +11,8 @@
  *   NT  m = a.rows, k = a_cols, n = b.rows   a linear layer whose weight is stored [out, in]
  *   NN  m = a.rows, k = a_cols, n = b.cols   a linear layer whose weight is stored [in, out] (GPT-2), input gradients
  *   TN  k = a.rows, m = a_cols, n = b_cols   weight gradients
- * a_from, b_from and into_from are multiples of 4. Sums in f32 in a fixed order. A weight larger than the device's
- * storage range is taken in windows of rows.
+ * a_from, b_from and into_from are multiples of 4. Sums in f32 in a fixed order. What is larger than the device's storage
+ * range is taken in windows of rows; where these are terms of the sum, each window adds to C.
  * Cost:   2 m n k operations; one dispatch per window, no allocation.
  * Fails:  ARGUMENT if shapes or dtypes disagree.
  * Reference: tests/ref/ref_matmul.c */
@@ -40,7 +40,7 @@ typedef struct espl_matmul_view {
     espl_span a, b, bias, residual, c; /* bias and residual: block NULL if absent */
     espl_span norm;                    /* block NULL: rows of a are taken as they are; else for few rows of NT only */
     float eps;
-    uint32_t a_offset, b_offset, c_offset, residual_offset;
+    uint32_t a_offset, b_offset, bias_offset, c_offset, residual_offset;
     uint32_t a_stride, b_stride, c_stride, residual_stride;
     espl_dtype a_dtype, b_dtype, c_dtype; /* the residual has the dtype of c; 0 is F32 */
     bool accumulate; /* add to C; then there is no residual */

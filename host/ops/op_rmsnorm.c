@@ -3,6 +3,7 @@
 #include "host/ops/op_rmsnorm.h"
 #include "host/ops/each.h"
 #include "host/ops/op_colsum.h"
+#include "host/ops/window.h"
 #include "shaders/rmsnorm.h"
 #include "shaders/shaders.h"
 #include <string.h>
@@ -38,20 +39,27 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const attribute at = attribute_of(node);
     const espl_tensor *x = node->in[0], *y = node->out[0];
     espl_device *device = espl_graph_device(graph);
-    const rmsnorm_push push = push_of(&at, x, y);
+    rmsnorm_push push = push_of(&at, x, y);
     const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1, x->cols % 4 != 0,
                              [RMSNORM_SPEC_X_TYPE] = x->dtype, [RMSNORM_SPEC_Y_TYPE] = y->dtype};
-    espl_dispatch dispatch = {.label = "rmsnorm",
-                              .bind = {[RMSNORM_BIND_X] = x->span,
-                                       [RMSNORM_BIND_W] = node->in[1]->span,
-                                       [RMSNORM_BIND_Y] = y->span,
-                                       [RMSNORM_BIND_RSTD] = node->out[1]->span},
-                              .bind_count = 4,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {espl_reduce_groups(device, push.rows * (push.groups + push.others))}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_rmsnorm, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const espl_window_part parts[] = {{x, 1}, {y, 1}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "rmsnorm", x->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t count; push.first_row < x->rows; push.first_row += count) {
+        push.rows = count = espl_window_count(push.first_row, x->rows, window);
+        espl_dispatch dispatch = {.label = "rmsnorm",
+                                  .bind = {[RMSNORM_BIND_X] = espl_rows_span(x, push.first_row, count),
+                                           [RMSNORM_BIND_W] = node->in[1]->span,
+                                           [RMSNORM_BIND_Y] = espl_rows_span(y, push.first_row, count),
+                                           [RMSNORM_BIND_RSTD] = node->out[1]->span},
+                                  .bind_count = 4,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {espl_reduce_groups(device, count * (push.groups + push.others))}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_rmsnorm, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 /* in: x, w, dy, rstd, (dx before); out: dx. */
@@ -64,18 +72,25 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     const uint32_t spec[] = {espl_reduce_local(device, at.cols), 1, 1,
                              x->cols % 4 != 0, [RMSNORM_SPEC_ACCUMULATE] = at.accumulate,
                              [RMSNORM_SPEC_X_TYPE] = x->dtype};
-    espl_dispatch dispatch = {.label = "rmsnorm_bwd",
-                              .bind = {[RMSNORM_BIND_X] = x->span,
-                                       [RMSNORM_BIND_W] = node->in[1]->span,
-                                       [RMSNORM_BIND_Y] = dy->span,
-                                       [RMSNORM_BIND_RSTD] = node->in[3]->span,
-                                       [RMSNORM_BWD_BIND_DX] = dx->span},
-                              .bind_count = 5,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {espl_reduce_groups(device, push.rows * (push.groups + push.others))}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_rmsnorm_bwd, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const espl_window_part parts[] = {{x, 1}, {dy, 1}, {dx, 1}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "rmsnorm_bwd", x->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t count; push.first_row < x->rows; push.first_row += count) {
+        push.rows = count = espl_window_count(push.first_row, x->rows, window);
+        espl_dispatch dispatch = {.label = "rmsnorm_bwd",
+                                  .bind = {[RMSNORM_BIND_X] = espl_rows_span(x, push.first_row, count),
+                                           [RMSNORM_BIND_W] = node->in[1]->span,
+                                           [RMSNORM_BIND_Y] = espl_rows_span(dy, push.first_row, count),
+                                           [RMSNORM_BIND_RSTD] = node->in[3]->span,
+                                           [RMSNORM_BWD_BIND_DX] = espl_rows_span(dx, push.first_row, count)},
+                                  .bind_count = 5,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {espl_reduce_groups(device, count * (push.groups + push.others))}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_rmsnorm_bwd, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 /* in: x, dy, rstd; out: partial sums, one row per chunk. */
@@ -88,17 +103,27 @@ static espl_status record_dw(espl_graph *graph, espl_commands *commands, const e
     push.partial_stride = partial->stride / 4;
     const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 32, spec[] = {
                    local, 1, 1, at.cols % 4 != 0, [RMSNORM_SPEC_X_TYPE] = x->dtype};
-    espl_dispatch dispatch = {.label = "rmsnorm_dw",
-                              .bind = {[RMSNORM_DW_BIND_X] = x->span,
-                                       [RMSNORM_DW_BIND_DY] = dy->span,
-                                       [RMSNORM_DW_BIND_RSTD] = node->in[2]->span,
-                                       [RMSNORM_DW_BIND_PARTIAL] = partial->span},
-                              .bind_count = 4,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {espl_ceil_div(at.cols, 4 * local), partial->rows}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_rmsnorm_dw, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const uint32_t rows = at.chunk / at.groups; /* of a chunk */
+    const espl_window_part parts[] = {{x, rows}, {dy, rows}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "rmsnorm_dw", partial->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t count; push.first_chunk < partial->rows; push.first_chunk += count) {
+        count = espl_window_count(push.first_chunk, partial->rows, window);
+        push.first_row = push.first_chunk * rows;
+        push.rows = espl_window_count(push.first_row, x->rows, count * rows);
+        espl_dispatch dispatch = {.label = "rmsnorm_dw",
+                                  .bind = {[RMSNORM_DW_BIND_X] = espl_rows_span(x, push.first_row, push.rows),
+                                           [RMSNORM_DW_BIND_DY] = espl_rows_span(dy, push.first_row, push.rows),
+                                           [RMSNORM_DW_BIND_RSTD] = node->in[2]->span,
+                                           [RMSNORM_DW_BIND_PARTIAL] = partial->span},
+                                  .bind_count = 4,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {espl_ceil_div(at.cols, 4 * local), count}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_rmsnorm_dw, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 static const espl_op espl_op_rmsnorm_bwd = {.name = "rmsnorm_bwd", .record = record_bwd};
@@ -117,9 +142,9 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     }
     if (espl_grad_wanted(w)) {
         espl_tensor *dw = espl_grad_target(graph, w, 0, 0, &accumulate);
-        at.chunk = espl_colsum_chunk(espl_graph_device(graph), x->rows * at.groups);
-        espl_tensor *partial =
-            espl_graph_scratch(graph, "partial sums", espl_ceil_div(x->rows * at.groups, at.chunk), at.cols);
+        const uint32_t rows = espl_colsum_chunk(espl_graph_device(graph), x);
+        at.chunk = rows * at.groups;
+        espl_tensor *partial = espl_graph_scratch(graph, "partial sums", espl_ceil_div(x->rows, rows), at.cols);
         if (!dw || !partial) return espl_graph_status(graph);
         espl_tensor *in[] = {x, dy, rstd};
         ESPL_TRY(espl_graph_node(graph, &espl_op_rmsnorm_dw, in, ESPL_COUNT(in), &partial, 1, &at, sizeof at));

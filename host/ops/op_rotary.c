@@ -1,5 +1,6 @@
 /* One kernel; backward is the same with the rotation transposed. */
 #include "host/ops/op_rotary.h"
+#include "host/ops/window.h"
 #include "shaders/rotary.h"
 #include "shaders/shaders.h"
 #include <string.h>
@@ -34,30 +35,30 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const espl_tensor *x = node->out[0], *cache = node->out[1], *frequencies = node->in[1], *positions = node->in[2];
     const bool cpu = espl_device_capabilities(device)->cpu;
     const uint32_t items = items_of(&at, cache != NULL), heads = at.heads + at.kv_heads;
+    const uint32_t queries = x->rows / at.batch;
     const bool halves = x->dtype != ESPL_DTYPE_F32 || (cache && cache->dtype != ESPL_DTYPE_F32);
     const uint32_t together = halves ? items_at_once(&at, items, cache != NULL) : 1;
-    const uint64_t lanes = (uint64_t)x->rows * (items / together);
+    const uint64_t all_lanes = (uint64_t)x->rows * (items / together);
     /* All heads share one cos and sin; where there are few rows it is better to have more invocations. */
-    const uint32_t at_once = cpu || lanes >= 16384 || together > 2 ? heads : 1;
-    const rotary_push push = {.rows = x->rows,
-                              .queries = x->rows / at.batch,
-                              .pairs = at.pairs,
-                              .head_size = at.head_size,
-                              .heads = at.heads,
-                              .kv_heads = at.kv_heads,
-                              .q_from = at.q_from,
-                              .k_from = at.k_from,
-                              .v_from = at.v_from,
-                              .x_stride = x->stride,
-                              .capacity = cache ? cache->rows / at.batch : 0,
-                              .cache_stride = cache ? cache->stride : 0,
-                              .cache_k_from = at.cache_k_from,
-                              .cache_v_from = at.cache_v_from,
-                              .items = items,
-                              .items_at_once = together,
-                              .heads_at_once = at_once,
-                              .magnitude = at.magnitude};
-    const uint32_t local = cpu && lanes < 1024 ? 8 : 64;
+    const uint32_t at_once = cpu || all_lanes >= 16384 || together > 2 ? heads : 1;
+    rotary_push push = {.queries = queries,
+                        .pairs = at.pairs,
+                        .head_size = at.head_size,
+                        .heads = at.heads,
+                        .kv_heads = at.kv_heads,
+                        .q_from = at.q_from,
+                        .k_from = at.k_from,
+                        .v_from = at.v_from,
+                        .x_stride = x->stride,
+                        .capacity = cache ? cache->rows / at.batch : 0,
+                        .cache_stride = cache ? cache->stride : 0,
+                        .cache_k_from = at.cache_k_from,
+                        .cache_v_from = at.cache_v_from,
+                        .items = items,
+                        .items_at_once = together,
+                        .heads_at_once = at_once,
+                        .magnitude = at.magnitude};
+    const uint32_t local = cpu && all_lanes < 1024 ? 8 : 64;
     const uint32_t spec[] = {[0] = local,
                              [1] = 1,
                              [2] = 1,
@@ -67,20 +68,28 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                              [ROTARY_SPEC_BACK] = at.back,
                              [ROTARY_SPEC_X_TYPE] = x->dtype,
                              [ROTARY_SPEC_CACHE_TYPE] = cache ? cache->dtype : ESPL_DTYPE_F32};
-    const uint64_t groups = (lanes + local - 1) / local;
-    const uint32_t groups_y = (uint32_t)((groups + GROUPS_MAX - 1) / GROUPS_MAX);
-    espl_dispatch dispatch = {
-        .label = node->op->name,
-        .bind = {[ROTARY_BIND_X] = x->span,
-                 [ROTARY_BIND_FREQUENCIES] = frequencies ? frequencies->span : (espl_span){0},
-                 [ROTARY_BIND_POSITIONS] = positions ? positions->span : (espl_span){0},
-                 [ROTARY_BIND_CACHE] = cache ? cache->span : (espl_span){0}},
-        .bind_count = ROTARY_BIND_COUNT,
-        .push = &push,
-        .push_bytes = sizeof push,
-        .groups = {(uint32_t)((groups + groups_y - 1) / groups_y), groups_y, espl_ceil_div(heads, at_once)}};
+    espl_dispatch dispatch = {.label = node->op->name,
+                              .bind = {[ROTARY_BIND_FREQUENCIES] = frequencies ? frequencies->span : (espl_span){0},
+                                       [ROTARY_BIND_POSITIONS] = positions ? positions->span : (espl_span){0},
+                                       [ROTARY_BIND_CACHE] = cache ? cache->span : (espl_span){0}},
+                              .bind_count = ROTARY_BIND_COUNT,
+                              .push = &push,
+                              .push_bytes = sizeof push};
     ESPL_TRY(espl_device_kernel(device, &espl_shader_rotary, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, node->op->name, at.batch, &(espl_window_part){x, queries}, 1, &window));
+    for (uint32_t count; push.first < at.batch; push.first += count) {
+        count = espl_window_count(push.first, at.batch, window);
+        push.rows = count * queries;
+        const uint64_t groups = ((uint64_t)push.rows * (items / together) + local - 1) / local;
+        const uint32_t groups_y = (uint32_t)((groups + GROUPS_MAX - 1) / GROUPS_MAX);
+        dispatch.bind[ROTARY_BIND_X] = espl_rows_span(x, push.first * queries, push.rows);
+        dispatch.groups[0] = (uint32_t)((groups + groups_y - 1) / groups_y);
+        dispatch.groups[1] = groups_y;
+        dispatch.groups[2] = espl_ceil_div(heads, at_once);
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 static const espl_op espl_op_rotary_bwd = {.name = "rotary_bwd", .record = record};
