@@ -369,6 +369,17 @@ void op_check(const op_case *test) {
     }
 }
 
+void op_check_windows(const op_case *test, uint64_t range) {
+    const uint64_t before = espl_device_count(device).dispatches_recorded;
+    op_check(test);
+    const uint64_t whole = espl_device_count(device).dispatches_recorded - before;
+    op_storage_range(range);
+    op_check(test);
+    op_storage_range(0);
+    const uint64_t cut = espl_device_count(device).dispatches_recorded - before - whole;
+    if (cut <= whole) fail_msg("%s: %llu dispatches either way, no windows", test->name, (unsigned long long)whole);
+}
+
 double op_milliseconds(espl_graph *graph, uint32_t times) {
     double best = 1e300;
     for (uint32_t i = 0; i < times; i++) {

@@ -78,6 +78,9 @@ void op_refused(espl_status status, espl_status expected, const char *message_pa
 /* Fails if there were validation messages since the test began. */
 void op_no_validation_messages(void);
 
+/* op_check with so small a storage range that the operator takes windows: fails if it does not. Take sizes of which no
+ * window is even, and leave room for what is bound whole. */
+void op_check_windows(const op_case *test, uint64_t storage_range);
 /* Lowers storage_range_max, so that windows are needed; 0: as the device has it. */
 void op_storage_range(uint64_t bytes);
 

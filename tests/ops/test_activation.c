@@ -56,6 +56,18 @@ static void shapes(void **state) {
         }
 }
 
+static void windows(void **state) {
+    (void)state;
+    const shape list[] = {{70, 64, 0, 64}, {70, 33, 0, 33}, {33, 88, 44, 44, true, 0}};
+    for (size_t i = 0; i < ESPL_COUNT(list); i++)
+        op_check_windows(&(op_case){.name = "activation in windows",
+                                    .leaf = {{.name = "x", .rows = list[i].rows, .cols = list[i].x_cols}},
+                                    .build = build,
+                                    .reference = reference,
+                                    .args = &list[i]},
+                         6000);
+}
+
 /* From deep in one tail to deep in the other; kinks are not on the grid. */
 static void range(void **state) {
     (void)state;
@@ -121,7 +133,7 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(range), cmocka_unit_test(digits),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(windows), cmocka_unit_test(range), cmocka_unit_test(digits),
                                        cmocka_unit_test(refused)};
     return op_main("activation", tests, ESPL_COUNT(tests));
 }

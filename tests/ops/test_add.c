@@ -37,6 +37,18 @@ static void shapes(void **state) {
     }
 }
 
+static void windows(void **state) {
+    (void)state;
+    const shape s = {70, 33};
+    op_check_windows(&(op_case){.name = "add in windows",
+                                .leaf = {{.name = "a", .rows = s.rows, .cols = s.cols},
+                                         {.name = "b", .rows = s.rows, .cols = s.cols}},
+                                .build = build,
+                                .reference = reference,
+                                .args = &s},
+                     5000);
+}
+
 static void parameters(void **state) {
     (void)state;
     const shape s = {3, 10};
@@ -98,6 +110,7 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(parameters), cmocka_unit_test(saturates),
+                                       cmocka_unit_test(windows),
                                        cmocka_unit_test(refused)};
     return op_main("add", tests, ESPL_COUNT(tests));
 }

@@ -41,8 +41,8 @@ static const int32_t *integers(const int32_t *values, bool present) {
     return present ? values : NULL;
 }
 
-/* positions and lengths: of each row of the batch, or NULL. */
-static void check(shape s, const int32_t *positions, const int32_t *lengths) {
+/* positions and lengths: of each row of the batch, or NULL. range 0: the device's own. */
+static void check_in(shape s, const int32_t *positions, const int32_t *lengths, uint64_t range) {
     ref_attention_args *a = &s.a;
     const size_t kv = a->kv_heads * a->head_size, q = a->heads * a->head_size;
     if (!a->capacity) a->capacity = a->queries;
@@ -69,7 +69,7 @@ static void check(shape s, const int32_t *positions, const int32_t *lengths) {
             if (j >= last || (lengths && j >= (size_t)lengths[b])) cache[i] = NAN;
         }
     }
-    op_check(&(op_case){.name = name,
+    const op_case test = {.name = name,
                         .leaf = {{.name = "q",
                                   .rows = (uint32_t)(a->batch * a->queries),
                                   .cols = (uint32_t)a->q_cols,
@@ -96,8 +96,27 @@ static void check(shape s, const int32_t *positions, const int32_t *lengths) {
                         .build = build,
                         .reference = reference,
                         .args = &s,
-                        .reads_output = true});
+                        .reads_output = true};
+    if (range) op_check_windows(&test, range);
+    else op_check(&test);
     free(cache);
+}
+
+static void check(shape s, const int32_t *positions, const int32_t *lengths) {
+    check_in(s, positions, lengths, 0);
+}
+
+/* A binding holds 16 of 20 sequences; each still finds its own length and position. */
+static void windows(void **state) {
+    (void)state;
+    int32_t lengths[20], positions[20];
+    for (int i = 0; i < 20; i++)
+        lengths[i] = i % 8, positions[i] = (i * 7) % 5;
+    check_in((shape){{.batch = 20, .queries = 7, .heads = 4, .kv_heads = 2, .head_size = 8, .causal = true}, .fused = true},
+             NULL, lengths, 30000);
+    check_in((shape){{.batch = 20, .queries = 3, .capacity = 12, .heads = 2, .kv_heads = 1, .head_size = 8, .causal = true},
+                     .cache = true},
+             positions, NULL, 13000);
 }
 
 static void training(void **state) {
@@ -266,6 +285,7 @@ static void speed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(speed), cmocka_unit_test(training),
+                                       cmocka_unit_test(windows),
                                        cmocka_unit_test(head_sizes), cmocka_unit_test(other_keys),
                                        cmocka_unit_test(refused)};
     const bool bench = getenv("ESPL_TEST_BENCH") != NULL;

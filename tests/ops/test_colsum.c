@@ -37,6 +37,20 @@ static void shapes(void **state) {
     }
 }
 
+static void windows(void **state) {
+    (void)state;
+    const shape list[] = {{300, 12, 4, 7}, {300, 12, 0, 12, true}};
+    for (size_t i = 0; i < ESPL_COUNT(list); i++)
+        op_check_windows(
+            &(op_case){.name = "colsum in windows",
+                       .leaf = {{.name = "x", .rows = list[i].rows, .cols = list[i].x_cols, .role = ESPL_ROLE_WEIGHT},
+                                {.name = "out", .rows = 1, .cols = list[i].cols, .role = ESPL_ROLE_STATE}},
+                       .build = build,
+                       .reference = reference,
+                       .args = &list[i]},
+            5000);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -50,6 +64,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("colsum", tests, ESPL_COUNT(tests));
 }

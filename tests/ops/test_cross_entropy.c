@@ -149,6 +149,16 @@ static void shapes(void **state) {
     }
 }
 
+/* The head, the hidden rows and the logits are all beyond the storage range. */
+static void windows(void **state) {
+    (void)state;
+    const shape s = {65, 131, 33, 0, 5, 1};
+    op_storage_range(4096);
+    check(&s, ESPL_DTYPE_F32, true);
+    check(&s, ESPL_DTYPE_F16, false);
+    op_storage_range(0);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -163,6 +173,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("cross_entropy", tests, ESPL_COUNT(tests));
 }

@@ -40,6 +40,27 @@ static void shapes(void **state) {
     }
 }
 
+/* The mask depends on the place in the tensor, not in the window. */
+static void windows(void **state) {
+    (void)state;
+    const shape s = {70, 33, 0.3f, 1};
+    op_check_windows(&(op_case){.name = "dropout in windows",
+                                .leaf = {{.name = "x", .rows = s.rows, .cols = s.cols}},
+                                .build = build,
+                                .reference = reference,
+                                .args = &s,
+                                .step = step},
+                     5000);
+    const shape even = {70, 32, 0.3f, 1};
+    op_check_windows(&(op_case){.name = "dropout in windows of one row",
+                                .leaf = {{.name = "x", .rows = even.rows, .cols = even.cols}},
+                                .build = build,
+                                .reference = reference,
+                                .args = &even,
+                                .step = step},
+                     5000);
+}
+
 /* The reference's generator is the library's, and drops the right share. */
 static void share(void **state) {
     (void)state;
@@ -70,6 +91,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(share), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(windows), cmocka_unit_test(share), cmocka_unit_test(refused)};
     return op_main("dropout", tests, ESPL_COUNT(tests));
 }

@@ -29,7 +29,7 @@ static void reference(const double *const *leaves, const void *args, double *out
 static void check(const shape *s, espl_dtype dtype, espl_role role, espl_dtype position_dtype, const int32_t *ids) {
     enum { TOKENS = 64 };
     char name[96];
-    int32_t made[TOKENS], positions[8] = {2, 0, 5, 1};
+    int32_t made[TOKENS], positions[8] = {2, 0, 5, 1, 9, 61, 3, 63};
     espl_random random = {.seed = 3};
     for (uint32_t t = 0; t < s->tokens; t++)
         made[t] = (int32_t)espl_random_below(&random, s->vocabulary);
@@ -115,6 +115,16 @@ static void windows(void **state) {
     op_storage_range(0);
 }
 
+/* Tokens in windows as well: 32 rows of 80 bytes. */
+static void token_windows(void **state) {
+    (void)state;
+    const shape s = {8, 64, 45, 20, 70, true};
+    op_storage_range(32 * 80 + 100);
+    check(&s, ESPL_DTYPE_F32, ESPL_ROLE_PARAMETER, ESPL_DTYPE_F32, NULL);
+    check(&s, ESPL_DTYPE_BF16, ESPL_ROLE_WEIGHT, ESPL_DTYPE_F16, NULL);
+    op_storage_range(0);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -132,6 +142,7 @@ static void refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(outside), cmocka_unit_test(no_table),
                                        cmocka_unit_test(windows),
+                                       cmocka_unit_test(token_windows),
                                        cmocka_unit_test(refused)};
     return op_main("embedding", tests, ESPL_COUNT(tests));
 }

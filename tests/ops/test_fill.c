@@ -27,6 +27,27 @@ static void ranges(void **state) {
                             .args = &fills[i]});
 }
 
+static espl_tensor *build_columns(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
+    (void)args;
+    espl_tensor *t = espl_graph_update(graph, leaves[0]);
+    return espl_graph_zero(graph, t, 5, 3) == ESPL_OK ? t : NULL;
+}
+
+static void reference_columns(const double *const *leaves, const void *args, double *out) {
+    (void)args;
+    for (size_t i = 0; i < 70 * 33; i++)
+        out[i] = i % 33 >= 5 && i % 33 < 8 ? 0 : leaves[0][i];
+}
+
+static void columns(void **state) {
+    (void)state;
+    op_check_windows(&(op_case){.name = "zero columns",
+                                .leaf = {{.name = "t", .rows = 70, .cols = 33, .role = ESPL_ROLE_STATE}},
+                                .build = build_columns,
+                                .reference = reference_columns},
+                     5000);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -41,6 +62,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(ranges), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(ranges), cmocka_unit_test(columns), cmocka_unit_test(refused)};
     return op_main("fill", tests, ESPL_COUNT(tests));
 }

@@ -18,16 +18,28 @@ static void reference(const double *const *leaves, const void *args, double *out
     ref_layernorm(leaves[0], leaves[1], leaves[2], s->rows, s->cols, s->eps == 0 ? 1e-5 : (double)s->eps, out);
 }
 
-static void check(const shape *s, espl_role role_of_w, bool with_b, double low, double high) {
+/* range 0: the device's own. */
+static void check_in(const shape *s, espl_role role_of_w, bool with_b, double low, double high, uint64_t range) {
     char name[96];
     snprintf(name, sizeof name, "layernorm %ux%u%s", s->rows, s->cols, with_b ? " with b" : "");
-    op_check(&(op_case){.name = name,
+    const op_case test = {.name = name,
                         .leaf = {{.name = "x", .rows = s->rows, .cols = s->cols, .low = low, .high = high},
                                  {.name = "w", .rows = 1, .cols = s->cols, .role = role_of_w, .f32 = true},
                                  {.name = "b", .rows = with_b, .cols = s->cols, .role = role_of_w, .f32 = true}},
                         .build = build,
                         .reference = reference,
-                        .args = s});
+                        .args = s};
+    if (range) op_check_windows(&test, range);
+    else op_check(&test);
+}
+
+static void check(const shape *s, espl_role role_of_w, bool with_b, double low, double high) {
+    check_in(s, role_of_w, with_b, low, high, 0);
+}
+
+static void windows(void **state) {
+    (void)state;
+    check_in(&(shape){70, 33}, ESPL_ROLE_PARAMETER, true, 0, 0, 9300);
 }
 
 static void rows(void **state) {
@@ -60,6 +72,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rows), cmocka_unit_test(means), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rows), cmocka_unit_test(means), cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("layernorm", tests, ESPL_COUNT(tests));
 }

@@ -47,14 +47,15 @@ static void reference(const double *const *leaves, const void *args, double *out
     ref_matmul(leaves[0], leaves[1], leaves[2], leaves[3], &r, out);
 }
 
-static void check(const shape *s, espl_dtype dtype, espl_role b_role) {
+/* range 0: the device's own. */
+static void check_in(const shape *s, espl_dtype dtype, espl_role b_role, uint64_t range) {
     static const char *const names[] = {"NT", "NN", "TN"};
     const bool nt = s->orientation == MATMUL_NT, tn = s->orientation == MATMUL_TN;
     const uint32_t a_cols = s->a_from + (tn ? s->m : s->k) + (s->a_from ? MORE : 0);
     char name[128];
     snprintf(name, sizeof name, "matmul %s %ux%ux%u %s%s%s%s", names[s->orientation], s->m, s->n, s->k,
              espl_dtype_name(dtype), s->bias ? " bias" : "", s->residual ? " residual" : "", s->into ? " into" : "");
-    op_check(&(op_case){
+    const op_case test = {
         .name = name,
         .leaf = {{.name = "a", .rows = tn ? s->k : s->m, .cols = a_cols, .frozen = tn},
                  {.name = "b", .rows = nt ? s->n : s->k, .cols = nt ? s->k : s->n, .role = b_role, .dtype = dtype},
@@ -65,7 +66,13 @@ static void check(const shape *s, espl_dtype dtype, espl_role b_role) {
         .reference = reference,
         .args = s,
         .output_reused = s->into,
-        .forward_only = tn});
+        .forward_only = tn};
+    if (range) op_check_windows(&test, range);
+    else op_check(&test);
+}
+
+static void check(const shape *s, espl_dtype dtype, espl_role b_role) {
+    check_in(s, dtype, b_role, 0);
 }
 
 static const shape shapes_list[] = {
@@ -105,6 +112,22 @@ static void half_weights(void **state) {
         if (shapes_list[i].orientation == MATMUL_TN) continue;
         check(&shapes_list[i], ESPL_DTYPE_F16, ESPL_ROLE_WEIGHT);
         check(&shapes_list[i], ESPL_DTYPE_BF16, ESPL_ROLE_WEIGHT);
+    }
+}
+
+/* Every operand in windows, in every orientation: rows and columns of C, and parts of the sum. */
+static void windows(void **state) {
+    (void)state;
+    static const shape list[] = {
+        {MATMUL_NT, 70, 130, 17, .bias = true, .residual = true}, {MATMUL_NT, 3, 201, 40, .bias = true},
+        {MATMUL_NT, 67, 90, 33, .a_from = 8, .into = true, .into_from = 4, .scale = 2},
+        {MATMUL_NN, 70, 65, 133, .bias = true, .residual = true}, {MATMUL_NN, 33, 31, 129, .a_from = 4},
+        {MATMUL_NN, 49, 20, 140, .into = true, .into_from = 8},   {MATMUL_TN, 65, 33, 130, .a_from = 12, .scale = 0.5f},
+    };
+    for (size_t i = 0; i < ESPL_COUNT(list); i++) {
+        const bool tn = list[i].orientation == MATMUL_TN;
+        check_in(&list[i], ESPL_DTYPE_F32, tn ? ESPL_ROLE_WEIGHT : ESPL_ROLE_PARAMETER, 6000);
+        if (!tn) check_in(&list[i], ESPL_DTYPE_F16, ESPL_ROLE_WEIGHT, 6000);
     }
 }
 
@@ -187,7 +210,8 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(orientations), cmocka_unit_test(half_weights), cmocka_unit_test(normed),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(orientations), cmocka_unit_test(half_weights),
+                                       cmocka_unit_test(windows), cmocka_unit_test(normed),
                                        cmocka_unit_test(refused)};
     return op_main("matmul", tests, ESPL_COUNT(tests));
 }

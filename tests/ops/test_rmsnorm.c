@@ -23,18 +23,31 @@ static void reference(const double *const *leaves, const void *args, double *out
                 s->group_cols ? s->group_cols : s->cols, s->eps == 0 ? 1e-6 : (double)s->eps, out);
 }
 
-static void check(const shape *s, espl_role role_of_w) {
+/* range 0: the device's own. */
+static void check_in(const shape *s, espl_role role_of_w, uint64_t range) {
     /* One column is its own norm: of most values little is left of the gradient's 1 - 1. */
     static const double one = 0.25;
     char name[96];
     snprintf(name, sizeof name, "rmsnorm %ux%u, %u x %u from %u", s->rows, s->cols, s->groups, s->group_cols, s->from);
-    op_check(&(op_case){
+    const op_case test = {
         .name = name,
         .leaf = {{.name = "x", .rows = s->rows, .cols = s->cols, .values = s->rows * s->cols == 1 ? &one : NULL},
                  {.name = "w", .rows = 1, .cols = s->group_cols ? s->group_cols : s->cols, .role = role_of_w, .f32 = true}},
         .build = build,
         .reference = reference,
-        .args = s});
+        .args = s};
+    if (range) op_check_windows(&test, range);
+    else op_check(&test);
+}
+
+static void check(const shape *s, espl_role role_of_w) {
+    check_in(s, role_of_w, 0);
+}
+
+static void windows(void **state) {
+    (void)state;
+    check_in(&(shape){130, 12}, ESPL_ROLE_PARAMETER, 3200);
+    check_in(&(shape){67, 24, 0, 2, 8}, ESPL_ROLE_PARAMETER, 6200);
 }
 
 static void rows(void **state) {
@@ -78,6 +91,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rows), cmocka_unit_test(groups), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rows), cmocka_unit_test(groups), cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("rmsnorm", tests, ESPL_COUNT(tests));
 }

@@ -41,7 +41,8 @@ static void reference(const double *const *leaves, const void *args, double *out
     free(other);
 }
 
-static void check(shape s, const int32_t *positions) {
+/* range 0: the device's own. */
+static void check_in(shape s, const int32_t *positions, uint64_t range) {
     ref_rotary_args *a = &s.a;
     double frequencies[128];
     for (size_t i = 0; i < a->pairs; i++)
@@ -58,8 +59,8 @@ static void check(shape s, const int32_t *positions) {
         snprintf(name, sizeof name, "rotary %zux%zu, %zu/%zu heads of %zu, %zu pairs%s, position %d, %s", a->batch,
                  a->queries, a->heads, a->kv_heads, a->head_size, a->pairs, a->interleaved ? " interleaved" : "",
                  positions ? positions[0] : 0, cached ? "cache" : "x");
-        op_check(
-            &(op_case){.name = name,
+        const op_case test = {
+                       .name = name,
                        .leaf = {{.name = "x", .rows = (uint32_t)(a->batch * a->queries), .cols = (uint32_t)a->cols},
                                 {.name = "frequencies",
                                  .rows = a->pairs != 0,
@@ -80,8 +81,23 @@ static void check(shape s, const int32_t *positions) {
                        .build = build,
                        .reference = reference,
                        .forward_only = cached,
-                       .args = &s});
+                       .args = &s};
+        if (range) op_check_windows(&test, range);
+        else op_check(&test);
     }
+}
+
+static void check(shape s, const int32_t *positions) {
+    check_in(s, positions, 0);
+}
+
+/* Sequences in windows; each still finds its own position and its own part of the cache. */
+static void windows(void **state) {
+    (void)state;
+    const int32_t positions[20] = {3, 0, 9, 1, 7, 2, 5, 11, 4, 6, 8, 10, 12, 13, 3, 2, 1, 0, 30, 4};
+    check_in((shape){{.batch = 20, .queries = 7, .heads = 4, .kv_heads = 2, .head_size = 8, .pairs = 4}}, positions, 9000);
+    check_in((shape){{.batch = 5, .queries = 7, .heads = 4, .kv_heads = 2, .head_size = 8, .pairs = 3, .capacity = 9}},
+             positions, 8000);
 }
 
 static void training(void **state) {
@@ -155,6 +171,6 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(training), cmocka_unit_test(far_positions),
-                                       cmocka_unit_test(caches), cmocka_unit_test(refused)};
+                                       cmocka_unit_test(caches), cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("rotary", tests, ESPL_COUNT(tests));
 }
