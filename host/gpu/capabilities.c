@@ -2,6 +2,7 @@
  * by the caller's limits. Optional features are rows of one table, so that asking for them, enabling them and reading
  * them from a host program's chain cannot disagree. */
 #include "host/gpu/capabilities.h"
+#include "host/gpu/config.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,7 @@ const espl_capability_row espl_capability_rows[] = {
     ROW(storage_alignment, U64, false, "bytes, of a binding's offset"),
     ROW(allocation_bytes_max, U64, true, "bytes in one allocation"),
     ROW(heap_bytes, U64, true, "bytes of the heap that weights live in"),
+    ROW(memory_type_count, U32, true, "kinds of memory, those listed first"),
 };
 #undef ROW
 const size_t espl_capability_row_count = ESPL_COUNT(espl_capability_rows);
@@ -342,6 +344,7 @@ static void fill_capabilities(espl_probe *probe, const property_chain *chain) {
     if (chain->maintenance4.maxBufferSize)
         c->allocation_bytes_max = smaller(c->allocation_bytes_max, chain->maintenance4.maxBufferSize);
     read_memory(probe);
+    c->memory_type_count = probe->memory.memoryTypeCount;
 }
 
 static espl_status find_family(espl_context *ctx, const espl_vk *vk, VkPhysicalDevice physical,
@@ -392,7 +395,10 @@ espl_status espl_probe_device(espl_context *ctx, const espl_vk *vk, VkInstance i
     for (size_t i = 0; i < espl_quirk_count; i++)
         if (espl_quirk_applies(&espl_quirks[i], probe))
             ESPL_TRY(apply_limits(ctx, &probe->capabilities, espl_quirks[i].limits));
+    const uint64_t heap_bytes = probe->capabilities.heap_bytes;
     if (limits) ESPL_TRY(apply_limits(ctx, &probe->capabilities, limits));
+    ESPL_TRY(apply_limits(ctx, &probe->capabilities, import->imported ? "" : espl_config_limits()));
+    probe->heap_lowered = probe->capabilities.heap_bytes < heap_bytes;
     if (!probe->capabilities.cooperative_matrix) probe->capabilities.cooperative_matrix_2 = false;
     if (probe->capabilities.cooperative_matrix) read_matrix_shapes(vk, instance, physical, probe);
     return ESPL_OK;

@@ -31,6 +31,7 @@ typedef struct espl_capabilities {
     bool i8_arithmetic, i16_arithmetic;
     uint32_t local_size_max[3];     /* per dimension of a workgroup */
     uint32_t matrix_shape_count;    /* rows of espl_device_matrix_shapes */
+    uint32_t memory_type_count;     /* that may be used */
 } espl_capabilities;
 
 /* Cooperative matrix: C[m,n] += A[m,k] * B[k,n] that one subgroup computes at once. Component types are
@@ -81,8 +82,12 @@ typedef struct espl_arena {
 
 void espl_arena_init(espl_arena *arena, espl_device *device, espl_arena_kind kind, const char *name);
 /* At least bytes, aligned to 256; content undefined. A new block is as large as asked, at least min(remaining need, 1 MiB).
- * Fails: DEVICE_MEMORY with bytes asked, arena, heap size and use; LIMIT beyond allocation_bytes_max. */
+ * Blocks are at most allocation_bytes_max.
+ * Fails: DEVICE_MEMORY with bytes asked, arena, heap size and use, or what one allocation may have. */
 espl_status espl_arena_take(espl_arena *arena, uint64_t bytes, espl_span *out_span);
+/* Bytes that can still be allocated on the heap that weights live in, as far as can be known before trying: UINT64_MAX for
+ * software drivers, whose heap is the machine's memory whatever they say of it. */
+uint64_t espl_device_memory_left(const espl_device *device);
 /* Says how much will be taken in total, so that one block can serve it. Optional. */
 espl_status espl_arena_reserve(espl_arena *arena, uint64_t bytes);
 /* Frees when nothing submitted still uses it; returns at once; accepts zeroed and finished arenas. */

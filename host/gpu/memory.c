@@ -23,7 +23,7 @@ static int type_score(const espl_device *device, espl_arena_kind kind, uint32_t 
     bool local = flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
     bool mapped = (flags & mapped_flags) == mapped_flags;
     bool cached = flags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
-    if (flags & refused_flags) return 0;
+    if (flags & refused_flags || type >= device->probe.capabilities.memory_type_count) return 0;
     /* The host reads staging, and reading uncached memory is slow; the device's own memory is the scarcer. */
     if (kind == ESPL_ARENA_STAGING) return mapped ? 1 + 4 * cached + 2 * !local : 0;
     if (!local) return 0;
@@ -45,9 +45,20 @@ static uint32_t best_type(const espl_device *device, espl_arena_kind kind, uint3
     return best;
 }
 
+static uint64_t bytes_of_arenas(const espl_device *device) {
+    uint64_t sum = 0;
+    for (int i = 0; i < ESPL_ARENA_KIND_COUNT; i++) sum += device->counters.arena_bytes[i];
+    return sum;
+}
+
+static uint64_t heap_size(const espl_device *device, uint32_t heap) {
+    if (device->probe.heap_lowered) return device->probe.capabilities.heap_bytes;
+    return device->probe.memory.memoryHeaps[heap].size;
+}
+
 /* Bytes of a heap in use by this process, as the driver says, else as this device's arenas say. */
 static uint64_t heap_use(const espl_device *device, uint32_t heap) {
-    if (device->probe.memory_budget) {
+    if (device->probe.memory_budget && !device->probe.heap_lowered) {
         VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
             .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
         VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
@@ -55,9 +66,28 @@ static uint64_t heap_use(const espl_device *device, uint32_t heap) {
         device->vk.GetPhysicalDeviceMemoryProperties2(device->physical, &memory);
         return budget.heapUsage[heap];
     }
-    uint64_t sum = 0;
-    for (int i = 0; i < ESPL_ARENA_KIND_COUNT; i++) sum += device->counters.arena_bytes[i];
-    return sum;
+    return bytes_of_arenas(device);
+}
+
+uint64_t espl_device_memory_left(const espl_device *device) {
+    const espl_capabilities *can = &device->probe.capabilities;
+    if (can->cpu && !device->probe.heap_lowered) return UINT64_MAX;
+    const uint32_t type = best_type(device, ESPL_ARENA_WEIGHTS, UINT32_MAX);
+    const uint32_t heap = type == UINT32_MAX ? 0 : device->probe.memory.memoryTypes[type].heapIndex;
+    const uint64_t used = heap_use(device, heap);
+    return used < can->heap_bytes ? can->heap_bytes - used : 0;
+}
+
+/* A heap that limits lowered is full before the driver says so. */
+static VkResult allocate_within(espl_device *device, const VkMemoryAllocateInfo *info, VkDeviceMemory *out_memory) {
+    *out_memory = VK_NULL_HANDLE;
+    if (device->probe.heap_lowered &&
+        bytes_of_arenas(device) + info->allocationSize > device->probe.capabilities.heap_bytes)
+        return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    VkDeviceMemory memory = VK_NULL_HANDLE;
+    VkResult result = device->vk.AllocateMemory(device->handle, info, NULL, &memory);
+    if (result == VK_SUCCESS) *out_memory = memory;
+    return result;
 }
 
 /* Tries the best type; if it has no room, once more after freeing what finished submissions used, then after waiting
@@ -79,15 +109,13 @@ static espl_status allocate(espl_device *device, espl_block *block, const char *
         if (try > 0 && !device->garbage_blocks) break;
         if (try == 2) ESPL_TRY(espl_wait(device, device->signal.newest));
         if (try > 0) espl_device_collect(device);
-        result = device->vk.AllocateMemory(device->handle, &info, NULL, &block->memory);
-        if (result != VK_SUCCESS) block->memory = VK_NULL_HANDLE;
+        result = allocate_within(device, &info, &block->memory);
         if (result != VK_ERROR_OUT_OF_DEVICE_MEMORY) break;
     }
     if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY)
         return espl_fail(device->ctx, ESPL_DEVICE_MEMORY,
                          "%s (%s): no room for %" PRIu64 " bytes; the heap has %" PRIu64 " bytes, %" PRIu64 " in use",
-                         name, kind_names[block->kind], asked, (uint64_t)device->probe.memory.memoryHeaps[heap].size,
-                         heap_use(device, heap));
+                         name, kind_names[block->kind], asked, heap_size(device, heap), heap_use(device, heap));
     ESPL_TRY(espl_device_check(device, result, "vkAllocateMemory"));
     device->counters.device_allocations++;
     device->counters.arena_bytes[block->kind] += block->bytes;
@@ -108,7 +136,7 @@ espl_status espl_block_create(espl_device *device, espl_arena_kind kind, const c
     *out_block = NULL;
     ESPL_TRY(espl_device_alive(device));
     if (bytes > device->probe.capabilities.allocation_bytes_max)
-        return espl_fail(device->ctx, ESPL_LIMIT,
+        return espl_fail(device->ctx, ESPL_DEVICE_MEMORY,
                          "%s (%s): %" PRIu64 " bytes are more than the device allows in one piece, %" PRIu64, name,
                          kind_names[kind], bytes, device->probe.capabilities.allocation_bytes_max);
     espl_block *block;

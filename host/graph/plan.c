@@ -81,19 +81,45 @@ static int by_falling_size(const void *a, const void *b) {
     return (*left)->first_use < (*right)->first_use ? -1 : (*left)->first_use > (*right)->first_use;
 }
 
+/* The offset itself, or the next piece where t would lie across the end of one. */
+static uint64_t within_piece(uint64_t offset, const espl_tensor *t, uint64_t piece) {
+    return offset % piece + t->plan_bytes > piece ? espl_round_up(offset, piece) : offset;
+}
+
 /* Largest first, each at the lowest offset that is free during its whole life. placed is ordered by offset. */
-static void place_one(espl_tensor *t, espl_tensor **placed, size_t placed_count) {
+static void place_one(espl_tensor *t, espl_tensor **placed, size_t placed_count, uint64_t piece) {
     uint64_t offset = 0;
     size_t i;
     for (i = 0; i < placed_count; i++) {
         const espl_tensor *other = placed[i];
         if (other->last_use < t->first_use || t->last_use < other->first_use) continue;
         if (other->plan_offset >= offset + t->plan_bytes) break;
-        if (other->plan_offset + other->plan_bytes > offset) offset = other->plan_offset + other->plan_bytes;
+        if (other->plan_offset + other->plan_bytes > offset)
+            offset = within_piece(other->plan_offset + other->plan_bytes, t, piece);
     }
     t->plan_offset = offset;
     for (i = placed_count; i > 0 && placed[i - 1]->plan_offset > offset; i--) placed[i] = placed[i - 1];
     placed[i] = t;
+}
+
+/* What one device allocation holds. A value that is larger makes it larger, and the arena says that it does not fit. */
+static uint64_t piece_bytes(const espl_graph *graph, uint64_t largest) {
+    const uint64_t piece = espl_device_capabilities(graph->device)->allocation_bytes_max / 256 * 256;
+    return piece > largest ? piece : largest;
+}
+
+/* All memory in as few allocations as the device allows; mostly one. */
+static espl_status allocate(espl_graph *graph, espl_tensor *const *values, size_t count, uint64_t piece) {
+    for (uint64_t from = 0; from < graph->activation_bytes; from += piece) {
+        const uint64_t left = graph->activation_bytes - from;
+        espl_span span;
+        ESPL_TRY(espl_arena_take(&graph->activation_arena, left < piece ? left : piece, &span));
+        for (size_t i = 0; i < count; i++) {
+            const uint64_t at = values[i]->plan_offset;
+            if (at >= from && at - from < piece) values[i]->span = espl_span_part(span, at - from, values[i]->plan_bytes);
+        }
+    }
+    return ESPL_OK;
 }
 
 espl_status espl_plan_place(espl_graph *graph) {
@@ -116,17 +142,12 @@ espl_status espl_plan_place(espl_graph *graph) {
         if (t->role == ESPL_ROLE_VALUE && !t->base && t->first_use != UINT32_MAX) order[n++] = t;
     }
     qsort(order, count, sizeof *order, by_falling_size);
+    const uint64_t piece = piece_bytes(graph, count ? order[0]->plan_bytes : 0);
     graph->activation_bytes = 0;
     for (size_t i = 0; i < count; i++) {
-        place_one(order[i], placed, i);
+        place_one(order[i], placed, i, piece);
         uint64_t last = order[i]->plan_offset + order[i]->plan_bytes;
         if (last > graph->activation_bytes) graph->activation_bytes = last;
     }
-    if (count) {
-        espl_span span;
-        ESPL_TRY(espl_arena_take(&graph->activation_arena, graph->activation_bytes, &span));
-        for (size_t i = 0; i < count; i++)
-            order[i]->span = espl_span_part(span, order[i]->plan_offset, order[i]->plan_bytes);
-    }
-    return ESPL_OK;
+    return allocate(graph, order, count, piece);
 }

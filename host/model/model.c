@@ -3,6 +3,7 @@
 #include "host/model/adapter.h"
 #include "host/base/os.h"
 #include "host/model/family.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -312,7 +313,32 @@ static espl_status add_frequencies(espl_model *model) {
     return ESPL_OK;
 }
 
+/* Bytes of the weights if matrices had this dtype. */
+static uint64_t bytes_as(const espl_model *model, espl_dtype dtype) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < model->store.matrix_count; i++) {
+        const espl_matrix *m = &model->store.matrices[i];
+        bytes += espl_round_up((uint64_t)m->rows * m->stride * espl_dtype_bytes(m->decay ? dtype : m->dtype), 256);
+    }
+    return bytes;
+}
+
+/* Before anything is read: a file of gigabytes takes minutes. */
+static espl_status check_room(espl_model *model) {
+    const uint64_t needs = bytes_as(model, model->dtype), left = espl_device_memory_left(model->device);
+    const uint64_t half = bytes_as(model, ESPL_DTYPE_F16);
+    if (needs <= left) return ESPL_OK;
+    char advice[160] = "no dtype makes it fit";
+    if (half <= left && half < needs)
+        snprintf(advice, sizeof advice, "dtype f16 or bf16 would fit with %" PRIu64 " bytes%s", half,
+                 model->params.trainable || model->params.random ? ", which only adapters can be trained on" : "");
+    return espl_fail(model->ctx, ESPL_DEVICE_MEMORY,
+                     "the weights need %" PRIu64 " bytes as %s, %" PRIu64 " of %s are free; %s", needs,
+                     espl_dtype_name(model->dtype), left, espl_device_name(model->device), advice);
+}
+
 static espl_status fill(espl_model *model, const espl_tensors *set) {
+    ESPL_TRY(check_room(model));
     ESPL_TRY(espl_store_place(&model->store, model->params.trainable));
     if (set) {
         ESPL_TRY(find_names(model, set));

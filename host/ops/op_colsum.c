@@ -22,10 +22,10 @@ uint32_t espl_colsum_chunk(const espl_device *device, const espl_tensor *x) {
     }
     if (bound >= x->rows) return chunk;
     /* Windows begin with a chunk. */
-    uint32_t power = 64;
-    while (power < chunk && power * 2 <= bound)
+    uint32_t power = 1;
+    while (power * espl_row_bytes(x) % ESPL_BINDING_ALIGNMENT || (power < chunk && power * 2 <= bound))
         power *= 2;
-    return power < chunk || chunk % 64 ? power : chunk;
+    return power;
 }
 
 static espl_status dispatch_sums(espl_device *device, espl_commands *commands, espl_span x, espl_span out, bool accumulate,

@@ -22,7 +22,7 @@ typedef struct espl_colsum {
 espl_status espl_graph_colsum(espl_graph *graph, const espl_colsum *args);
 
 /* Rows that one workgroup should sum, for ops that make such partial sums themselves: about sqrt(rows); a CPU: all. Where x
- * is beyond the storage range: a power of two of at least 64 that is not, if there is one. */
+ * is beyond the storage range: a power of two that is not, if there is one. */
 uint32_t espl_colsum_chunk(const espl_device *device, const espl_tensor *x);
 
 /* The same on planned memory, for ops that sum rows of their own scratch: out[c] += sum over rows of x[r,c], in one

@@ -88,6 +88,8 @@ espl_status espl_session_create(espl_model *model, const espl_session_params *pa
     session->model = model;
     espl_arena_init(&session->arena, model->device, ESPL_ARENA_STATE, "key-value cache");
     espl_status status = create(session, params);
+    if (status == ESPL_DEVICE_MEMORY)
+        espl_fail_in(model->ctx, status, "a context of %u tokens (a shorter one needs less)", session->context);
     if (status != ESPL_OK) {
         espl_session_destroy(&session);
         return status;

@@ -6,6 +6,7 @@
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_mse.h"
 #include "host/ops/op_sum.h"
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -23,6 +24,9 @@ espl_status espl_optimiser_init(espl_optimiser *optimiser, espl_store *store) {
         spans[i]->bytes = bytes;
         status = espl_clear(store->device, *spans[i]);
     }
+    if (status == ESPL_DEVICE_MEMORY)
+        espl_fail_in(store->ctx, status, "gradients and moments of %" PRIu64 " parameters (an adapter, or a smaller rank, "
+                     "has fewer)", store->flat_count);
     if (status != ESPL_OK) espl_optimiser_finish(optimiser);
     return status;
 }
@@ -224,6 +228,9 @@ espl_status espl_pass_init(espl_pass *pass, espl_model *model, const espl_pass_p
                          model->config.context_max);
     ESPL_TRY(espl_graph_create(model->device, params->optimiser ? "training pass" : "evaluation pass", &pass->graph));
     espl_status status = build(pass, model, params);
+    if (status == ESPL_DEVICE_MEMORY)
+        espl_fail_in(model->ctx, status, "%u rows of %u tokens (fewer of either need less%s)", params->batch, params->tokens,
+                     params->optimiser && !params->recompute ? ", so does recompute" : "");
     if (status != ESPL_OK) espl_pass_finish(pass);
     return status;
 }

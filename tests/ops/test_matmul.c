@@ -126,8 +126,8 @@ static void windows(void **state) {
     };
     for (size_t i = 0; i < ESPL_COUNT(list); i++) {
         const bool tn = list[i].orientation == MATMUL_TN;
-        check_in(&list[i], ESPL_DTYPE_F32, tn ? ESPL_ROLE_WEIGHT : ESPL_ROLE_PARAMETER, 6000);
-        if (!tn) check_in(&list[i], ESPL_DTYPE_F16, ESPL_ROLE_WEIGHT, 6000);
+        check_in(&list[i], ESPL_DTYPE_F32, tn ? ESPL_ROLE_WEIGHT : ESPL_ROLE_PARAMETER, 10000);
+        if (!tn) check_in(&list[i], ESPL_DTYPE_F16, ESPL_ROLE_WEIGHT, 10000);
     }
 }
 
