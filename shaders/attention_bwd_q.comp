@@ -26,7 +26,7 @@ void main()
     const uint lane = gl_LocalInvocationIndex;
     const uint part = lane % DIM_SPLIT, row_lane = lane / DIM_SPLIT;
     const uint rows = push.queries * GROUP;
-    const uint tile = (gl_NumWorkGroups.x - 1 - gl_WorkGroupID.x) * TILE;
+    const uint tile = ((rows + TILE - 1) / TILE - 1 - gl_WorkGroupID.x) * TILE;
     const uint kv_head = gl_WorkGroupID.y, batch = gl_WorkGroupID.z;
     const int position = first_position(batch);
     const uint count = key_count(batch);

@@ -175,6 +175,11 @@ static void read_supported_features(const espl_vk *vk, VkPhysicalDevice physical
         probe->feature_rows |= 1u << i;
         if (!core) probe->extensions[probe->extension_count++] = feature_rows[i].extension;
     }
+    static const char *const priorities[] = {"VK_KHR_global_priority", "VK_EXT_global_priority"};
+    for (size_t i = 0; i < ESPL_COUNT(priorities) && !probe->global_priority; i++) {
+        probe->global_priority = has(list, priorities[i]);
+        if (probe->global_priority) probe->extensions[probe->extension_count++] = priorities[i];
+    }
     /* A device that lists it must have it enabled (MoltenVK). */
     if (has(list, "VK_KHR_portability_subset"))
         probe->extensions[probe->extension_count++] = "VK_KHR_portability_subset";

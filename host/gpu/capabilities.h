@@ -28,6 +28,7 @@ typedef struct espl_probe {
     uint32_t family;  /* the first with compute; UINT32_MAX if there is none */
     uint32_t timestamp_bits;
     bool memory_budget;
+    bool global_priority; /* a queue may be given a place among those of all programs */
     bool heap_lowered; /* by limits: nobody but us knows that it is full */
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;

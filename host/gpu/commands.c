@@ -5,8 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Past this many entries comparing costs more than a barrier would. */
-enum { ACCESSES_MAX = 256, SETS_FIRST = 16, SETS_MAX = 256, DESCRIPTORS_PER_SET = 6 };
+enum { SETS_FIRST = 16, SETS_MAX = 256, DESCRIPTORS_PER_SET = 6 };
 
 static const VkPipelineStageFlags work_stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
 static const VkAccessFlags work_writes = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
@@ -17,7 +16,7 @@ static const VkAccessFlags work_accesses = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS
 static void barrier(espl_commands *commands) {
     const VkMemoryBarrier memory = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = work_writes, .dstAccessMask = work_accesses};
-    commands->device->vk.CmdPipelineBarrier(commands->buffer, work_stages, work_stages, 0, 1, &memory, 0, NULL, 0,
+    commands->device->vk.CmdPipelineBarrier(commands->tail->buffer, work_stages, work_stages, 0, 1, &memory, 0, NULL, 0,
                                             NULL);
     commands->access_count = 0;
 }
@@ -25,11 +24,57 @@ static void barrier(espl_commands *commands) {
 static void begin_label(espl_commands *commands, const char *name) {
     const VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = name};
     espl_device *device = commands->device;
-    if (device->debug_utils) device->vk.CmdBeginDebugUtilsLabelEXT(commands->buffer, &label);
+    if (device->debug_utils) device->vk.CmdBeginDebugUtilsLabelEXT(commands->tail->buffer, &label);
 }
 
 static void end_label(espl_commands *commands) {
-    if (commands->device->debug_utils) commands->device->vk.CmdEndDebugUtilsLabelEXT(commands->buffer);
+    if (commands->device->debug_utils) commands->device->vk.CmdEndDebugUtilsLabelEXT(commands->tail->buffer);
+}
+
+espl_status espl_piece_begin(espl_commands *piece, const char *name) {
+    espl_device *device = piece->device;
+    const bool part = piece->kind == ESPL_COMMANDS_PART;
+    const VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                              .commandPool = device->command_pool,
+                                              .level = part ? VK_COMMAND_BUFFER_LEVEL_SECONDARY : VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                              .commandBufferCount = 1};
+    const VkCommandBufferInheritanceInfo outside = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_INHERITANCE_INFO};
+    /* It may be submitted again while an earlier submission of it still runs. */
+    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                            .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT,
+                                            .pInheritanceInfo = &outside};
+    piece->tail = piece;
+    piece->milliseconds = -1;
+    if (piece->kind == ESPL_COMMANDS_TIMED || (device->sliced && !part)) ESPL_TRY(espl_timer_take(device, &piece->timer));
+    ESPL_TRY(espl_device_check(device, device->vk.AllocateCommandBuffers(device->handle, &info, &piece->buffer),
+                               "vkAllocateCommandBuffers"));
+    espl_device_label_object(device, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)piece->buffer, name);
+    ESPL_TRY(espl_device_check(device, device->vk.BeginCommandBuffer(piece->buffer, &begin), "vkBeginCommandBuffer"));
+    begin_label(piece, name);
+    if (piece->timer.pool) device->vk.CmdResetQueryPool(piece->buffer, piece->timer.pool, piece->timer.first, 2);
+    barrier(piece); /* the commands before this one may have written anything */
+    /* Both stamps at the bottom of the pipe: the first is then taken when the commands before have ended, so that the
+     * difference is the time of these alone. */
+    if (piece->timer.pool)
+        device->vk.CmdWriteTimestamp(piece->buffer, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, piece->timer.pool,
+                                     piece->timer.first);
+    return ESPL_OK;
+}
+
+espl_status espl_piece_end(espl_commands *piece) {
+    espl_device *device = piece->device;
+    if (piece->timer.pool)
+        device->vk.CmdWriteTimestamp(piece->buffer, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, piece->timer.pool,
+                                     piece->timer.first + 1);
+    /* Our own commands begin with a barrier; what a host program records after a part does not. */
+    const bool part = piece->kind == ESPL_COMMANDS_PART;
+    const VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                                    .srcAccessMask = work_writes,
+                                    .dstAccessMask = VK_ACCESS_HOST_READ_BIT | (part ? work_accesses : 0)};
+    device->vk.CmdPipelineBarrier(piece->buffer, work_stages, VK_PIPELINE_STAGE_HOST_BIT | (part ? work_stages : 0), 0, 1,
+                                  &memory, 0, NULL, 0, NULL);
+    end_label(piece);
+    return espl_device_check(device, device->vk.EndCommandBuffer(piece->buffer), "vkEndCommandBuffer");
 }
 
 espl_status espl_commands_begin(espl_device *device, const char *name, espl_commands **out_commands) {
@@ -46,37 +91,12 @@ espl_status espl_commands_begin_as(espl_device *device, const char *name, espl_c
     const bool part = kind == ESPL_COMMANDS_PART;
     commands->device = device;
     commands->kind = kind;
-    commands->milliseconds = -1;
     commands->profiled = !part && device->profile.on && device->probe.capabilities.timestamps;
-
-    const VkCommandBufferAllocateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-        .commandPool = device->command_pool,
-        .level = part ? VK_COMMAND_BUFFER_LEVEL_SECONDARY : VK_COMMAND_BUFFER_LEVEL_PRIMARY,
-        .commandBufferCount = 1};
-    const VkCommandBufferInheritanceInfo outside = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_INHERITANCE_INFO};
-    /* It may be submitted again while an earlier submission of it still runs. */
-    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
-                                            .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT,
-                                            .pInheritanceInfo = &outside};
     espl_status status;
     ESPL_GOTO(espl_copy_string(device->ctx, name, strlen(name), &commands->name));
-    if (kind == ESPL_COMMANDS_TIMED || (device->sliced && !part))
-        ESPL_GOTO(espl_timer_take(device, &commands->timer));
-    ESPL_GOTO(espl_device_check(device, device->vk.AllocateCommandBuffers(device->handle, &info, &commands->buffer),
-                                "vkAllocateCommandBuffers"));
-    espl_device_label_object(device, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)commands->buffer, name);
-    ESPL_GOTO(
-        espl_device_check(device, device->vk.BeginCommandBuffer(commands->buffer, &begin), "vkBeginCommandBuffer"));
-    begin_label(commands, commands->name);
-    if (commands->timer.pool)
-        device->vk.CmdResetQueryPool(commands->buffer, commands->timer.pool, commands->timer.first, 2);
-    barrier(commands); /* the commands before this one may have written anything */
-    /* Both stamps at the bottom of the pipe: the first is then taken when the commands before have ended, so that the
-     * difference is the time of these alone. */
-    if (commands->timer.pool)
-        device->vk.CmdWriteTimestamp(commands->buffer, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, commands->timer.pool,
-                                     commands->timer.first);
+    ESPL_GOTO(espl_piece_begin(commands, commands->name));
+    /* What is profiled is measured as it was recorded. */
+    if (device->sliced && !commands->profiled && !part) ESPL_GOTO(espl_cut_init(commands));
     commands->next = device->commands;
     if (device->commands) device->commands->previous = commands;
     device->commands = commands;
@@ -103,7 +123,7 @@ static espl_status need_accesses(espl_commands *commands, size_t more) {
 
 /* Emits a barrier if these touch what was touched since the last one, then notes them. */
 static void note_accesses(espl_commands *commands, const espl_access *accesses, size_t count) {
-    bool wait = commands->access_count + count > ACCESSES_MAX;
+    bool wait = commands->access_count + count > ESPL_ACCESSES_MAX;
     for (size_t i = 0; i < count && !wait; i++)
         for (size_t j = 0; j < commands->access_count && !wait; j++)
             wait = conflicts(&accesses[i], &commands->accesses[j]);
@@ -215,40 +235,65 @@ static espl_status make_set(espl_commands *commands, const espl_dispatch *dispat
     return ESPL_OK;
 }
 
+void espl_item_emit(espl_commands *commands, const espl_item *item, const uint32_t first[3], const uint32_t groups[3]) {
+    const espl_vk *vk = &commands->device->vk;
+    VkCommandBuffer buffer = commands->tail->buffer;
+    if (item->kernel) begin_label(commands, item->label);
+    note_accesses(commands, item->accesses, item->access_count);
+    espl_profile_start(commands);
+    if (item->kernel) {
+        VkPipelineLayout layout = commands->device->pipeline_layouts[item->bind_count];
+        if (commands->bound != item->kernel)
+            vk->CmdBindPipeline(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, item->kernel->pipeline);
+        commands->bound = item->kernel;
+        vk->CmdBindDescriptorSets(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &item->set, 0, NULL);
+        if (item->push_bytes)
+            vk->CmdPushConstants(buffer, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, item->push_bytes, item->push);
+        if (first[0] || first[1] || first[2])
+            vk->CmdDispatchBase(buffer, first[0], first[1], first[2], groups[0], groups[1], groups[2]);
+        else vk->CmdDispatch(buffer, groups[0], groups[1], groups[2]);
+    } else if (item->from.block) {
+        const VkBufferCopy region = {item->from.offset, item->to.offset, item->from.bytes};
+        vk->CmdCopyBuffer(buffer, item->from.block->buffer, item->to.block->buffer, 1, &region);
+    } else {
+        vk->CmdFillBuffer(buffer, item->to.block->buffer, item->to.offset, item->to.bytes, item->word);
+    }
+    espl_profile_end(commands);
+    if (item->kernel) end_label(commands);
+}
+
+static espl_status add_item(espl_commands *commands, const espl_item *item) {
+    static const uint32_t none[3] = {0, 0, 0};
+    if (commands->recording) return espl_cut_add(commands, item);
+    if (commands->profiled) ESPL_TRY(espl_profile_begin(commands, item->label));
+    espl_item_emit(commands, item, none, item->groups);
+    return ESPL_OK;
+}
+
 espl_status espl_commands_dispatch(espl_commands *commands, const espl_dispatch *dispatch) {
-    espl_device *device = commands->device;
     const espl_reflection *r = &dispatch->kernel->reflection;
     ESPL_TRY(check_dispatch(commands, dispatch));
     ESPL_TRY(need_accesses(commands, ESPL_BINDINGS_MAX));
-    VkDescriptorSet set = VK_NULL_HANDLE;
-    ESPL_TRY(make_set(commands, dispatch, &set));
-    if (commands->profiled) ESPL_TRY(espl_profile_begin(commands, dispatch->label));
-
-    espl_access accesses[ESPL_BINDINGS_MAX];
-    size_t count = 0;
+    espl_item item = {.kernel = dispatch->kernel,
+                      .label = dispatch->label,
+                      .bind_count = dispatch->bind_count,
+                      .push_bytes = dispatch->push_bytes,
+                      .operations = dispatch->operations};
+    ESPL_TRY(make_set(commands, dispatch, &item.set));
+    double bytes = 0;
     for (uint32_t i = 0; i < dispatch->bind_count; i++) {
         const espl_span *span = &dispatch->bind[i];
         if (!span->block || !(r->reads[i] || r->writes[i])) continue;
-        accesses[count++] = (espl_access){span->block, span->offset, span->offset + span->bytes, r->writes[i]};
+        item.accesses[item.access_count++] =
+            (espl_access){span->block, span->offset, span->offset + span->bytes, r->writes[i]};
+        bytes += (double)span->bytes;
     }
-    VkPipelineLayout layout = device->pipeline_layouts[dispatch->bind_count];
-    begin_label(commands, dispatch->label);
-    note_accesses(commands, accesses, count);
-    espl_profile_start(commands);
-    if (commands->bound != dispatch->kernel)
-        device->vk.CmdBindPipeline(commands->buffer, VK_PIPELINE_BIND_POINT_COMPUTE, dispatch->kernel->pipeline);
-    commands->bound = dispatch->kernel;
-    device->vk.CmdBindDescriptorSets(commands->buffer, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &set, 0, NULL);
-    if (dispatch->push_bytes)
-        device->vk.CmdPushConstants(commands->buffer, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, dispatch->push_bytes,
-                                    dispatch->push);
-    uint32_t groups[3];
-    for (int i = 0; i < 3; i++) groups[i] = dispatch->groups[i] ? dispatch->groups[i] : 1;
-    device->vk.CmdDispatch(commands->buffer, groups[0], groups[1], groups[2]);
-    espl_profile_end(commands);
-    end_label(commands);
+    if (item.operations == 0) item.operations = bytes;
+    if (dispatch->push_bytes) memcpy(item.push, dispatch->push, dispatch->push_bytes);
+    for (int i = 0; i < 3; i++) item.groups[i] = dispatch->groups[i] ? dispatch->groups[i] : 1;
+    ESPL_TRY(add_item(commands, &item));
     commands->dispatch_count++;
-    device->counters.dispatches_recorded++;
+    commands->device->counters.dispatches_recorded++;
     return ESPL_OK;
 }
 
@@ -275,44 +320,34 @@ espl_status espl_commands_copy(espl_commands *commands, espl_span from, espl_spa
                          ": sizes differ or the spans overlap",
                          commands->name, from.bytes, from.offset, to.bytes, to.offset);
     ESPL_TRY(need_accesses(commands, 2));
-    if (commands->profiled) ESPL_TRY(espl_profile_begin(commands, "copy"));
-    const espl_access accesses[] = {{from.block, from.offset, from.offset + from.bytes, false},
-                                    {to.block, to.offset, to.offset + to.bytes, true}};
-    note_accesses(commands, accesses, ESPL_COUNT(accesses));
-    espl_profile_start(commands);
-    const VkBufferCopy region = {from.offset, to.offset, from.bytes};
-    commands->device->vk.CmdCopyBuffer(commands->buffer, from.block->buffer, to.block->buffer, 1, &region);
-    espl_profile_end(commands);
-    return ESPL_OK;
+    const espl_item item = {.label = "copy",
+                            .groups = {1, 1, 1},
+                            .access_count = 2,
+                            .accesses = {{from.block, from.offset, from.offset + from.bytes, false},
+                                         {to.block, to.offset, to.offset + to.bytes, true}},
+                            .from = from,
+                            .to = to,
+                            .operations = (double)from.bytes};
+    return add_item(commands, &item);
 }
 
 espl_status espl_commands_fill(espl_commands *commands, espl_span span, uint32_t word) {
     ESPL_TRY(check_span(commands, "fill", span));
     ESPL_TRY(need_accesses(commands, 1));
-    if (commands->profiled) ESPL_TRY(espl_profile_begin(commands, "fill"));
-    const espl_access access = {span.block, span.offset, span.offset + span.bytes, true};
-    note_accesses(commands, &access, 1);
-    espl_profile_start(commands);
-    commands->device->vk.CmdFillBuffer(commands->buffer, span.block->buffer, span.offset, span.bytes, word);
-    espl_profile_end(commands);
-    return ESPL_OK;
+    const espl_item item = {.label = "fill",
+                            .groups = {1, 1, 1},
+                            .access_count = 1,
+                            .accesses = {{span.block, span.offset, span.offset + span.bytes, true}},
+                            .to = span,
+                            .word = word,
+                            .operations = (double)span.bytes};
+    return add_item(commands, &item);
 }
 
 espl_status espl_commands_end(espl_commands *commands) {
     espl_device *device = commands->device;
     if (commands->ended) return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: already ended", commands->name);
-    if (commands->timer.pool)
-        device->vk.CmdWriteTimestamp(commands->buffer, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, commands->timer.pool,
-                                     commands->timer.first + 1);
-    /* Our own commands begin with a barrier; what a host program records after a part does not. */
-    const bool part = commands->kind == ESPL_COMMANDS_PART;
-    const VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-                                    .srcAccessMask = work_writes,
-                                    .dstAccessMask = VK_ACCESS_HOST_READ_BIT | (part ? work_accesses : 0)};
-    device->vk.CmdPipelineBarrier(commands->buffer, work_stages, VK_PIPELINE_STAGE_HOST_BIT | (part ? work_stages : 0),
-                                  0, 1, &memory, 0, NULL, 0, NULL);
-    end_label(commands);
-    ESPL_TRY(espl_device_check(device, device->vk.EndCommandBuffer(commands->buffer), "vkEndCommandBuffer"));
+    ESPL_TRY(espl_piece_end(commands->tail));
     commands->ended = true;
     espl_free(device->ctx, &commands->accesses);
     commands->access_count = commands->access_capacity = 0;
@@ -344,6 +379,11 @@ void espl_commands_destroy(espl_commands **commands) {
 /* The list it is in forgets it first. */
 void espl_commands_free(espl_commands *commands) {
     espl_device *device = commands->device;
+    for (espl_commands *piece = commands->more, *more; piece; piece = more) {
+        more = piece->more;
+        piece->more = NULL;
+        espl_commands_free(piece);
+    }
     for (size_t i = 0; i < commands->pool_count; i++)
         device->vk.DestroyDescriptorPool(device->handle, commands->pools[i], NULL);
     for (size_t i = 0; i < commands->stamp_pool_count; i++)
@@ -351,6 +391,7 @@ void espl_commands_free(espl_commands *commands) {
     if (commands->buffer)
         device->vk.FreeCommandBuffers(device->handle, device->command_pool, 1, &commands->buffer);
     espl_timer_give(device, commands->timer);
+    espl_cut_finish(commands);
     espl_free(device->ctx, &commands->pools);
     espl_free(device->ctx, &commands->accesses);
     espl_free(device->ctx, &commands->stamp_pools);

@@ -47,6 +47,11 @@ static void make_names(espl_device *device) {
 static void choose_slices(espl_device *device, uint32_t slice_ms) {
     device->sliced = slice_ms || !device->probe.capabilities.cpu;
     device->slice_ms = slice_ms ? slice_ms : slice_ms_default;
+    /* Low guesses of what a kernel does before one was measured: too many pieces cost the first run a little. */
+    const VkPhysicalDeviceType type = device->probe.properties.deviceType;
+    device->operations_per_ms = type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU     ? 2e8
+                                : type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ? 2e7
+                                                                                 : 1e6;
 }
 
 /* Everything beyond the VkDevice and its queue. */
@@ -67,9 +72,13 @@ static espl_status init_objects(espl_device *device, const char *cache_folder) {
     return ESPL_OK;
 }
 
-static espl_status create_handle(espl_device *device) {
-    const float priority = 1;
+static espl_status create_handle(espl_device *device, bool low_priority) {
+    const float priority = low_priority ? 0 : 1;
+    const VkDeviceQueueGlobalPriorityCreateInfoKHR low = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_GLOBAL_PRIORITY_CREATE_INFO_KHR,
+        .globalPriority = VK_QUEUE_GLOBAL_PRIORITY_LOW_KHR};
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                           .pNext = low_priority && device->probe.global_priority ? &low : NULL,
                                            .queueFamilyIndex = device->family,
                                            .queueCount = 1,
                                            .pQueuePriorities = &priority};
@@ -102,7 +111,7 @@ espl_status espl_device_create(espl_context *context, const espl_device_params *
     device->debug_utils = device->instance.debug_utils;
     make_names(device);
     choose_slices(device, p.slice_ms);
-    ESPL_GOTO(create_handle(device));
+    ESPL_GOTO(create_handle(device, p.low_priority));
     ESPL_GOTO(init_objects(device, p.cache_folder));
     *out_device = device;
     return ESPL_OK;

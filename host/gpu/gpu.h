@@ -127,8 +127,9 @@ espl_status espl_device_kernel(espl_device *device, const espl_shader *shader, c
 
 /* ---- Recording ---- */
 
-/* A command buffer that is recorded once and submitted any number of times, also while an earlier submission of it is
- * still running. It keeps copies of push constants; spans must outlive it. */
+/* Commands that are recorded once and submitted any number of times, also while an earlier submission of them is still
+ * running. They keep copies of push constants; spans must outlive them. Mostly one command buffer; where submissions are
+ * sliced, as many as it takes for none to be longer than a slice, also a single dispatch in parts (same bits). */
 typedef struct espl_commands espl_commands;
 
 typedef enum espl_commands_kind {
@@ -149,6 +150,7 @@ typedef struct espl_dispatch {
                                            kernel does not use the binding (a spec constant turned it off): a 256-byte
                                            dummy is bound and no hazard is tracked */
     uint32_t bind_count;
+    double operations;                  /* about how many, where time goes by them; 0: by the bytes that are bound */
     const void *push;                   /* copied */
     uint32_t push_bytes;
     uint32_t groups[3];                 /* 0 counts as 1 */
@@ -170,6 +172,8 @@ uint32_t espl_commands_barrier_count(const espl_commands *commands);
 /* Milliseconds of the newest finished run, negative if none was measured: before the first, without timestamps, and on
  * a software driver that was not asked for slices, unless they were begun as TIMED. */
 double espl_commands_milliseconds(espl_commands *commands);
+/* Of the longest piece of them, as it was newly measured: what the queue cannot be left for. Negative as above. */
+double espl_commands_longest_milliseconds(espl_commands *commands);
 /* Freed when nothing submitted still uses it. Takes and clears; NULL is accepted; also before end. */
 void espl_commands_destroy(espl_commands **commands);
 
@@ -191,8 +195,9 @@ typedef uint64_t espl_ticket;
 
 /* Puts the commands on the queue in this order; each sees what the ones before wrote. They go out in slices of at most
  * the device's slice time (default 50 ms), measured by timestamps of earlier runs of the same commands; a command buffer
- * never run counts as one slice; a software driver slices only if slice_ms was given. Does not block, but for a host
- * program's queue lock and for commands that are profiled.
+ * never run counts as one slice; a software driver slices only if slice_ms was given. After their first run commands may
+ * be recorded anew, cut by the times that were measured; nothing else is ever recorded here. Does not block, but for a
+ * host program's queue lock and for commands that are profiled.
  * Fails: DEVICE_LOST (sticky). */
 espl_status espl_submit(espl_device *device, espl_commands *const *list, size_t count, espl_ticket *out_ticket);
 /* Blocks until done. Fails: DEVICE_LOST. */
@@ -209,6 +214,7 @@ typedef struct espl_device_counters {
     uint64_t arena_bytes[ESPL_ARENA_KIND_COUNT];
     uint64_t slices;   /* queue submissions; at least one per submission */
     uint64_t barriers; /* recorded between dispatches */
+    uint64_t cut_again; /* commands recorded anew because their pieces took too long, or were too many */
 } espl_device_counters;
 espl_device_counters espl_device_count(const espl_device *device);
 

@@ -92,6 +92,7 @@ static espl_status create_pipeline(espl_device *device, espl_kernel *kernel, VkS
                                        .pData = kernel->spec};
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = device->sliced ? VK_PIPELINE_CREATE_DISPATCH_BASE_BIT : 0, /* it may be dispatched in parts */
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,

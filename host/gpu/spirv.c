@@ -28,6 +28,8 @@ enum {
     OP_FUNCTION = 54,
     OP_FUNCTION_END = 56,
     OP_VARIABLE = 59,
+    OP_LOAD = 61,
+    OP_ACCESS_CHAIN = 65,
     OP_DECORATE = 71,
     OP_MEMBER_DECORATE = 72,
 
@@ -44,6 +46,7 @@ enum {
     DECORATION_BINDING = 33,
     DECORATION_OFFSET = 35,
 
+    BUILT_IN_NUM_WORKGROUPS = 24,
     BUILT_IN_WORKGROUP_SIZE = 25,
     MODE_LOCAL_SIZE = 17,
     HEADER_WORDS = 5,
@@ -55,7 +58,7 @@ typedef struct spirv_id {
     uint32_t at; /* word of its definition; 0: none */
     uint32_t spec_id, binding, array_stride; /* UINT32_MAX: not decorated */
     uint32_t members_not_writable, members_not_readable;
-    bool not_writable, not_readable, workgroup_size;
+    bool not_writable, not_readable, workgroup_size, group_count;
 } spirv_id;
 
 typedef struct spirv_module {
@@ -110,7 +113,10 @@ static void decorate(spirv_id *id, uint32_t decoration, uint32_t value) {
     case DECORATION_ARRAY_STRIDE: id->array_stride = value; break;
     case DECORATION_NON_WRITABLE: id->not_writable = true; break;
     case DECORATION_NON_READABLE: id->not_readable = true; break;
-    case DECORATION_BUILT_IN: id->workgroup_size |= value == BUILT_IN_WORKGROUP_SIZE; break;
+    case DECORATION_BUILT_IN:
+        id->workgroup_size |= value == BUILT_IN_WORKGROUP_SIZE;
+        id->group_count |= value == BUILT_IN_NUM_WORKGROUPS;
+        break;
     default: break;
     }
 }
@@ -306,6 +312,18 @@ static espl_status note_variables(const spirv_module *m, espl_reflection *out) {
     return ESPL_OK;
 }
 
+/* Which components of gl_NumWorkGroups the functions read: one by an access chain, or all by a load. */
+static void note_group_counts(const spirv_module *m, espl_reflection *out) {
+    for (uint32_t at = HEADER_WORDS; at < m->word_count; at += m->words[at] >> 16) {
+        const uint32_t *w = m->words + at, opcode = w[0] & 0xffff, length = w[0] >> 16;
+        if ((opcode != OP_LOAD && opcode != OP_ACCESS_CHAIN) || length < 4 || w[3] >= m->bound || !m->ids[w[3]].group_count)
+            continue;
+        uint32_t component;
+        const bool one = opcode == OP_ACCESS_CHAIN && length == 5 && evaluate(m, w[4], 0, &component);
+        for (uint32_t i = 0; i < 3; i++) out->reads_group_count[i] |= !one || component == i;
+    }
+}
+
 espl_status espl_spirv_reflect(espl_context *ctx, const espl_shader *shader, const uint32_t *spec, uint32_t spec_count,
                                const espl_capabilities *capabilities, espl_reflection *out_reflection) {
     *out_reflection = (espl_reflection){.local_size = {1, 1, 1}};
@@ -323,6 +341,7 @@ espl_status espl_spirv_reflect(espl_context *ctx, const espl_shader *shader, con
     ESPL_TRY(espl_new(ctx, m.bound * sizeof *m.ids, &m.ids));
     espl_status status = note_ids(&m, out_reflection);
     if (status == ESPL_OK) status = note_variables(&m, out_reflection);
+    if (status == ESPL_OK) note_group_counts(&m, out_reflection);
     espl_free(ctx, &m.ids);
     return status;
 }

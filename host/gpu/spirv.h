@@ -11,6 +11,7 @@ typedef struct espl_reflection {
     bool writes[ESPL_BINDINGS_MAX];
     uint32_t push_bytes;
     uint32_t local_size[3];
+    bool reads_group_count[3]; /* of gl_NumWorkGroups: its result depends on how many there are in this direction */
     uint64_t shared_bytes; /* 0 also where a size is computed in a way that is not understood */
 } espl_reflection;
 

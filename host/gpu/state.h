@@ -36,6 +36,7 @@ struct espl_kernel {
     uint32_t spec[ESPL_SPEC_MAX];
     espl_reflection reflection;
     VkPipeline pipeline;
+    double operations_per_ms; /* measured; 0: not yet. See cut.c */
 };
 
 /* Two timestamps per commands live in pools of 64 pairs, so that hundreds of commands do not make hundreds of pools. */
@@ -48,6 +49,9 @@ typedef struct espl_timer {
     VkQueryPool pool; /* borrowed from the device; VK_NULL_HANDLE if nothing is timed */
     uint32_t first;
 } espl_timer;
+
+/* Past this many entries comparing costs more than a barrier would. */
+enum { ESPL_ACCESSES_MAX = 256 };
 
 /* Bytes touched since the last barrier. */
 typedef struct espl_access {
@@ -62,9 +66,42 @@ typedef struct espl_stamp {
     uint32_t first;
 } espl_stamp;
 
+/* A recorded command, kept where submissions are sliced so that it can be recorded again. */
+typedef struct espl_item {
+    const espl_kernel *kernel; /* borrowed; NULL: a copy, or without `from` a fill */
+    const char *label;         /* borrowed */
+    VkDescriptorSet set;       /* of the commands' pools */
+    uint32_t bind_count, push_bytes, groups[3], access_count;
+    unsigned char push[ESPL_PUSH_BYTES_MAX];
+    espl_access accesses[ESPL_BINDINGS_MAX];
+    espl_span from, to;
+    uint32_t word;
+    double operations, milliseconds, measured; /* milliseconds: expected; measured: while learning */
+} espl_item;
+
+/* What of an item is in a piece. */
+typedef struct espl_item_part {
+    uint32_t item, piece;
+    double share; /* of its workgroups */
+} espl_item_part;
+
+/* Where commands are cut: see cut.c. Of the first piece. */
+typedef struct espl_recording {
+    espl_item *items; /* owned */
+    size_t item_count, item_capacity;
+    espl_item_part *parts; /* owned */
+    size_t part_count, part_capacity;
+    uint32_t pieces;
+    uint32_t times; /* that it was cut again */
+    double filled;  /* milliseconds expected of the newest piece so far */
+} espl_recording;
+
 struct espl_commands {
     espl_device *device;            /* borrowed */
     espl_commands_kind kind;
+    espl_commands *more; /* owned: the next piece, in order; a piece has only what concerns its buffer */
+    espl_commands *tail; /* borrowed: the piece that is recorded into, itself if there is but one */
+    espl_recording *recording; /* owned; NULL: never cut */
     espl_commands *next, *previous; /* all living commands of the device */
     espl_ticket newest_ticket;      /* of the submissions it was in */
     char *name; /* owned */
@@ -78,7 +115,8 @@ struct espl_commands {
     uint32_t dispatch_count, barrier_count;
     bool ended;
     espl_timer timer;
-    uint32_t runs;
+    uint32_t runs;       /* submissions of this buffer */
+    bool measured;       /* milliseconds are those of a run, not expected ones */
     bool timed;          /* the newest run's time was read, or need not be */
     double milliseconds; /* of the newest run that was read; negative if none */
     bool profiled;
@@ -130,6 +168,7 @@ struct espl_device {
     bool debug_utils;
     double slice_ms;
     bool sliced; /* submissions are cut, for which each commands is timed */
+    double operations_per_ms; /* taken for granted of a kernel that never ran */
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
     char driver[160];
 
@@ -186,7 +225,21 @@ void espl_pipeline_cache_save(espl_device *device, bool now);
 void espl_pipeline_cache_finish(espl_device *device);
 
 /* commands.c */
+/* Also the pieces after it. */
 void espl_commands_free(espl_commands *commands);
+/* A command buffer that records, its timer and its first barrier. */
+espl_status espl_piece_begin(espl_commands *piece, const char *name);
+espl_status espl_piece_end(espl_commands *piece);
+/* Records these workgroups of an item into the tail of commands; for a copy or fill all of it. */
+void espl_item_emit(espl_commands *commands, const espl_item *item, const uint32_t first[3], const uint32_t groups[3]);
+
+/* cut.c */
+espl_status espl_cut_init(espl_commands *commands);
+void espl_cut_finish(espl_commands *commands);
+/* Records the item, in parts and over several pieces if it takes long. */
+espl_status espl_cut_add(espl_commands *commands, const espl_item *item);
+/* Records anew if what was measured says that pieces are too long or far too short. Without memory all stays as it was. */
+void espl_cut_again(espl_commands *commands);
 
 /* timer.c */
 espl_status espl_timer_take(espl_device *device, espl_timer *out_timer);

@@ -145,18 +145,41 @@ void espl_device_collect(espl_device *device) {
 static double newest_time(espl_commands *commands) {
     espl_device *device = commands->device;
     double milliseconds;
-    if (commands->timed || commands->newest_ticket == 0) return commands->milliseconds;
+    if (commands->timed || commands->runs == 0) return commands->milliseconds;
     if (!espl_timer_read(device, commands->timer.pool, commands->timer.first, &milliseconds))
         return commands->milliseconds;
     commands->milliseconds = milliseconds;
+    commands->measured = true;
     commands->timed = commands->newest_ticket <= device->signal.completed;
     return milliseconds;
 }
 
-double espl_commands_milliseconds(espl_commands *commands) {
+static void cut_by_newest_times(espl_commands *commands) {
+    for (espl_commands *piece = commands; piece; piece = piece->more) (void)newest_time(piece);
+    espl_cut_again(commands);
+}
+
+static void newest_times(espl_commands *commands, double *out_sum, double *out_longest) {
+    *out_sum = *out_longest = 0;
     if (!commands->device->lost) (void)poll(commands->device);
-    commands->timed = false; /* asked for by name: the newest, at its price */
-    return newest_time(commands);
+    for (espl_commands *piece = commands; piece; piece = piece->more) {
+        piece->timed = false; /* asked for by name: the newest, at its price */
+        const double time = newest_time(piece);
+        *out_sum = piece->measured && *out_sum >= 0 ? *out_sum + time : -1;
+        *out_longest = *out_sum < 0 ? -1 : time > *out_longest ? time : *out_longest;
+    }
+}
+
+double espl_commands_milliseconds(espl_commands *commands) {
+    double sum, longest;
+    newest_times(commands, &sum, &longest);
+    return sum;
+}
+
+double espl_commands_longest_milliseconds(espl_commands *commands) {
+    double sum, longest;
+    newest_times(commands, &sum, &longest);
+    return longest;
 }
 
 /* Puts one slice on the queue; ticket 0 if more slices of the same submission follow. */
@@ -198,23 +221,30 @@ static espl_status submit_slices(espl_device *device, espl_commands *const *list
     double sum = 0;
     uint32_t filled = 0;
     for (size_t i = 0; i < count; i++) {
-        double time = device->sliced ? newest_time(list[i]) : 0;
-        bool known = time >= 0;
-        if (filled && (!known || sum + time > device->slice_ms)) {
-            ESPL_TRY(flush(device, filled, 0, NULL));
-            filled = 0;
-            sum = 0;
+        for (espl_commands *piece = list[i]; piece; piece = piece->more) {
+            double time = device->sliced ? newest_time(piece) : 0;
+            bool known = time >= 0;
+            if (filled && (!known || sum + time > device->slice_ms)) {
+                ESPL_TRY(flush(device, filled, 0, NULL));
+                filled = 0;
+                sum = 0;
+            }
+            device->scratch[filled++] = piece->buffer;
+            /* One that never ran fills its slice, however short it may turn out. */
+            sum += known ? time : device->slice_ms;
         }
-        device->scratch[filled++] = list[i]->buffer;
-        /* One that never ran fills its slice, however short it may turn out. */
-        sum += known ? time : device->slice_ms;
     }
     return flush(device, filled, ticket, fence);
 }
 
 static espl_status submit_once(espl_device *device, espl_commands *const *list, size_t count) {
     espl_fence *fence;
-    ESPL_TRY(espl_grow(device->ctx, &device->scratch, &device->scratch_capacity, count, sizeof *device->scratch));
+    size_t pieces = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (list[i]->recording) cut_by_newest_times(list[i]);
+        for (const espl_commands *piece = list[i]; piece; piece = piece->more) pieces++;
+    }
+    ESPL_TRY(espl_grow(device->ctx, &device->scratch, &device->scratch_capacity, pieces, sizeof *device->scratch));
     ESPL_TRY(take_fence(device, &fence));
     espl_ticket ticket = device->signal.newest + 1;
     espl_status status = submit_slices(device, list, count, ticket, fence);
@@ -225,8 +255,11 @@ static espl_status submit_once(espl_device *device, espl_commands *const *list, 
     device->signal.newest = ticket;
     device->counters.submissions++;
     for (size_t i = 0; i < count; i++) {
-        list[i]->newest_ticket = ticket;
-        list[i]->timed = list[i]->milliseconds >= 0 && ++list[i]->runs % runs_between_times != 0;
+        for (espl_commands *piece = list[i]; piece; piece = piece->more) {
+            piece->newest_ticket = ticket;
+            piece->timed = piece->measured && piece->runs % runs_between_times != 0;
+            piece->runs++;
+        }
         list[i]->harvested = false;
     }
     return ESPL_OK;

@@ -44,6 +44,7 @@
     X(CmdBindPipeline)            \
     X(CmdCopyBuffer)              \
     X(CmdDispatch)                \
+    X(CmdDispatchBase)            \
     X(CmdExecuteCommands)         \
     X(CmdFillBuffer)              \
     X(CmdPipelineBarrier)         \

@@ -116,6 +116,9 @@ static espl_status prepare(espl_device *device, kernel_kind kind, const attribut
     };
     if (in[3]) dispatch->bind[ATTENTION_BIND_POSITIONS] = in[3]->span;
     if (in[4]) dispatch->bind[ATTENTION_BIND_LENGTHS] = in[4]->span;
+    /* Half of it where causal, and keys may be missing: who recorded cannot know. Scores and values; back some more. */
+    dispatch->operations = (kind == FORWARD ? 4.0 : kind == BACKWARD_Q ? 6.0 : 8.0) * at->batch * at->heads *
+                           at->head_size * push->queries * push->capacity;
     dispatch->push = push;
     dispatch->push_bytes = sizeof *push;
     dispatch->groups[0] = espl_ceil_div(rows, v.row_lanes * v.lane_rows);
@@ -132,11 +135,13 @@ static espl_status prepare(espl_device *device, kernel_kind kind, const attribut
 static espl_status dispatch_windows(espl_device *device, espl_commands *commands, uint32_t batch, attention_push *push,
                                     const espl_window_part *parts, const uint32_t *binding, size_t count,
                                     espl_dispatch *dispatch) {
+    const double all_operations = dispatch->operations;
     uint32_t window;
     ESPL_TRY(espl_window_units(device, dispatch->label, batch, parts, count, &window));
     if (window > GROUPS_MAX) window = GROUPS_MAX / 64 * 64; /* of which any number of rows is a multiple of 256 bytes */
     for (push->first = 0; push->first < batch; push->first += dispatch->groups[2]) {
         dispatch->groups[2] = espl_window_count(push->first, batch, window);
+        dispatch->operations = all_operations * dispatch->groups[2] / batch;
         for (size_t i = 0; i < count; i++)
             dispatch->bind[binding[i]] =
                 espl_rows_span(parts[i].t, push->first * parts[i].rows, dispatch->groups[2] * parts[i].rows);

@@ -90,6 +90,7 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
                                              [MATMUL_BIND_C] = view->c,
                                              [MATMUL_BIND_NORM] = view->norm},
                                     .bind_count = few ? MATMUL_BIND_COUNT_FEW : MATMUL_BIND_COUNT,
+                                    .operations = 2.0 * view->m * view->n * view->k,
                                     .push = &push,
                                     .push_bytes = sizeof push,
                                     .groups = {espl_ceil_div(view->m, v->tile_m), espl_ceil_div(view->n, v->tile_n), 1}};

@@ -113,6 +113,11 @@ espl_status record_axpy(espl_device *device, espl_commands *commands, espl_span 
 
 espl_status record_increment(espl_device *device, espl_commands *commands, espl_span v, uint32_t count, float by,
                              uint32_t rounds) {
+    return record_increment_of(device, commands, v, count, by, rounds, 0);
+}
+
+espl_status record_increment_of(espl_device *device, espl_commands *commands, espl_span v, uint32_t count, float by,
+                                uint32_t rounds, double operations) {
     const uint32_t local = 64;
     const uint32_t spec[] = {local, 1, 1, rounds};
     const struct {
@@ -123,6 +128,7 @@ espl_status record_increment(espl_device *device, espl_commands *commands, espl_
     ESPL_TRY(espl_device_kernel(device, &espl_shader_increment, spec, ESPL_COUNT(spec), &kernel));
     return espl_commands_dispatch(commands, &(espl_dispatch){.kernel = kernel,
                                                              .label = "increment",
+                                                             .operations = operations,
                                                              .bind = {v},
                                                              .bind_count = 1,
                                                              .push = &push,

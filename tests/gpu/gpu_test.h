@@ -54,5 +54,8 @@ espl_status record_axpy(espl_device *device, espl_commands *commands, espl_span 
 /* v += by, `rounds` times. */
 espl_status record_increment(espl_device *device, espl_commands *commands, espl_span v, uint32_t count, float by,
                              uint32_t rounds);
+/* The same, said to be so many operations. */
+espl_status record_increment_of(espl_device *device, espl_commands *commands, espl_span v, uint32_t count, float by,
+                                uint32_t rounds, double operations);
 
 #endif

@@ -132,6 +132,8 @@ static const option_row rows[] = {
      "base weights on the device (as stored)"},
     {ON_MODEL, 0, "Device", "limits", "LIST", TEXT, AT(limits), ANY_TEXT,
      "use less than the device offers, for faulty drivers: subgroup_arithmetic=0,shared_bytes_max=16384"},
+    {ON_MODEL, 0, "Device", "gpu-budget", "MS", U32, AT(gpu_budget), COUNTING,
+     "milliseconds at most that work is given to the device for at a time, at low priority, so that a desktop stays usable (50)"},
     {ON_MODEL, 0, "Device", "cache", "DIR", TEXT, AT(cache), ANY_TEXT,
      "folder for compiled kernels (the user's cache folder); \"\": none"},
     {ON_MODEL & ~(unsigned)FOR_MERGE, 0, "Device", "seed", "N", U64, AT(seed), 0, 0, "a whole number",

@@ -32,8 +32,8 @@ typedef struct options {
     const char *device, *mode, *dtype, *limits, *cache, *schedule, *to;
     option_list adapters, stops, operands;
     uint64_t seed;
-    uint32_t steps, batch, accumulate, context, warmup, eval_every, save_every, max_tokens, top_k, repetitions, piece_ops;
-    uint32_t label_count;
+    uint32_t steps, batch, accumulate, context, warmup, gpu_budget, eval_every, save_every, max_tokens, top_k, repetitions;
+    uint32_t piece_ops, label_count;
     double epochs, learning_rate, weight_decay, max_norm, validation_share, budget;
     double temperature, top_p, min_p, repetition_penalty;
     bool json, recompute, resume, force, ignore_end, help;

@@ -39,7 +39,11 @@ void say(const char *format, ...) {
 
 int open_device(program *program) {
     const options *opts = program->options;
-    espl_device_params params = {.select = opts->device, .cache_folder = opts->cache, .limits = opts->limits};
+    espl_device_params params = {.select = opts->device,
+                                 .slice_ms = opts->gpu_budget,
+                                 .low_priority = opts->gpu_budget != 0,
+                                 .cache_folder = opts->cache,
+                                 .limits = opts->limits};
     espl_status status = espl_device_create(program->context, &params, &program->device);
     return status ? fail_status(program, status) : 0;
 }

@@ -27,6 +27,9 @@ typedef struct espl_device_params {
      * espl_device_list; a value above the device's changes nothing. NULL: nothing. For drivers with faults and for
      * tests of the portable path. */
     const char *limits;
+    /* The queue yields to what others do on the device: the lowest priority that the driver offers (VK_KHR_global_priority
+     * where present). With slice_ms, a desktop stays usable beside long work. */
+    bool low_priority;
 } espl_device_params;
 
 /* Makes its own VkInstance and VkDevice through the system's Vulkan loader, found at run time.
