@@ -27,6 +27,10 @@ void espl_cut_finish(espl_commands *commands) {
     espl_free(ctx, &commands->recording);
 }
 
+void espl_device_expect(espl_device *device, double operations_per_ms) {
+    device->operations_per_ms = operations_per_ms;
+}
+
 static double limit_ms(const espl_device *device) {
     return fill_of_slice * device->slice_ms;
 }

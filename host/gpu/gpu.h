@@ -218,6 +218,10 @@ typedef struct espl_device_counters {
 } espl_device_counters;
 espl_device_counters espl_device_count(const espl_device *device);
 
+/* What to expect of a kernel that was not measured yet, in operations per millisecond; as it is made: a low guess by kind of
+ * device. Where dispatches are first cut follows from it. */
+void espl_device_expect(espl_device *device, double operations_per_ms);
+
 /* While on, commands recorded carry a timestamp around each dispatch (with a full barrier, so that times are the
  * dispatch's own); each time such commands finish, the times are summed by label. */
 void espl_device_profile(espl_device *device, bool on);

@@ -31,9 +31,8 @@ static espl_dataset *dataset(void) {
 }
 
 /* Losses of a few steps, and what it took. */
-static espl_device_counters train(const char *limits, const char *name, bool full, double out_losses[STEPS]) {
+static espl_device_counters train_on(espl_device *device, const char *name, bool full, double out_losses[STEPS]) {
     char path[512];
-    espl_device *device = device_with(limits);
     espl_model *model;
     espl_adapter *adapter = NULL;
     espl_trainer *trainer;
@@ -60,6 +59,10 @@ static espl_device_counters train(const char *limits, const char *name, bool ful
     return counters;
 }
 
+static espl_device_counters train(const char *limits, const char *name, bool full, double out_losses[STEPS]) {
+    return train_on(device_with(limits), name, full, out_losses);
+}
+
 static void same_training(const char *name, bool full) {
     double whole[STEPS], split[STEPS], bound[STEPS];
     const espl_device_counters a = train(NULL, name, full, whole);
@@ -82,6 +85,27 @@ static void smaller_bindings_and_blocks(void **state) {
     same_training("llama_lora", false);
     same_training("gpt2_lora", false);
     same_training("llama_full", true);
+}
+
+/* All kernels of training, cut wherever a millisecond ends or one is thought to: the same bits. */
+static void slices_change_no_bit(void **state) {
+    (void)state;
+    static const char *const names[] = {"llama_full", "gpt2_full", "qwen3_patterns"};
+    for (size_t i = 0; i < ESPL_COUNT(names); i++) {
+        double whole[STEPS], cut[STEPS];
+        const bool full = strstr(names[i], "full") != NULL;
+        const espl_device_counters a = train(NULL, names[i], full, whole);
+        espl_device *device;
+        test_ok(espl_device_create(test_context(), &(espl_device_params){.select = getenv("ESPL_TEST_DEVICE"), .slice_ms = 1,
+                                                                         .low_priority = true}, &device));
+        espl_device_expect(device, 1000); /* operations per millisecond: a very slow device */
+        const espl_device_counters b = train_on(device, names[i], full, cut);
+        printf("  %-14s slices %llu, %llu of a millisecond\n", names[i], (unsigned long long)a.slices,
+               (unsigned long long)b.slices);
+        assert_true(b.slices > 4 * a.slices);
+        for (int step = 0; step < STEPS; step++)
+            if (whole[step] != cut[step]) fail_msg("%s step %d: %.9g cut, %.9g whole", names[i], step, cut[step], whole[step]);
+    }
 }
 
 static void weights_that_do_not_fit(void **state) {
@@ -137,7 +161,7 @@ static void batch_that_does_not_fit(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(smaller_bindings_and_blocks), cmocka_unit_test(weights_that_do_not_fit),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(smaller_bindings_and_blocks), cmocka_unit_test(slices_change_no_bit), cmocka_unit_test(weights_that_do_not_fit),
                                        cmocka_unit_test(cache_that_does_not_fit),
                                        cmocka_unit_test(batch_that_does_not_fit)};
     return test_main("limits", tests, ESPL_COUNT(tests));
