@@ -282,8 +282,10 @@ espl_status espl_commands_dispatch(espl_commands *commands, const espl_dispatch 
     ESPL_TRY(make_set(commands, dispatch, &item.set));
     double bytes = 0;
     for (uint32_t i = 0; i < dispatch->bind_count; i++) {
-        const espl_span *span = &dispatch->bind[i];
-        if (!span->block || !(r->reads[i] || r->writes[i])) continue;
+        /* What stands in for an unused binding counts too: the module says that it may write there. */
+        const espl_span dummy = {commands->device->dummy, 0, ESPL_DUMMY_BYTES};
+        const espl_span *span = dispatch->bind[i].block ? &dispatch->bind[i] : &dummy;
+        if (!(r->reads[i] || r->writes[i])) continue;
         item.accesses[item.access_count++] =
             (espl_access){span->block, span->offset, span->offset + span->bytes, r->writes[i]};
         bytes += (double)span->bytes;

@@ -148,7 +148,7 @@ typedef struct espl_dispatch {
     const char *label;                  /* borrowed for the life of the commands: the op's name */
     espl_span bind[ESPL_BINDINGS_MAX];  /* in binding order; count must equal the kernel's. A span with block NULL where the
                                            kernel does not use the binding (a spec constant turned it off): a 256-byte
-                                           dummy is bound and no hazard is tracked */
+                                           dummy is bound */
     uint32_t bind_count;
     double operations;                  /* about how many, where time goes by them; 0: by the bytes that are bound */
     const void *push;                   /* copied */

@@ -215,9 +215,9 @@ static espl_status check_list(espl_device *device, espl_commands *const *list, s
     return ESPL_OK;
 }
 
-/* The whole list as one submission; only its last slice signals the ticket. */
+/* The whole list as one submission; only its last slice signals the ticket. out_begun: some of it went out. */
 static espl_status submit_slices(espl_device *device, espl_commands *const *list, size_t count, espl_ticket ticket,
-                                 espl_fence *fence) {
+                                 espl_fence *fence, bool *out_begun) {
     double sum = 0;
     uint32_t filled = 0;
     for (size_t i = 0; i < count; i++) {
@@ -226,6 +226,7 @@ static espl_status submit_slices(espl_device *device, espl_commands *const *list
             bool known = time >= 0;
             if (filled && (!known || sum + time > device->slice_ms)) {
                 ESPL_TRY(flush(device, filled, 0, NULL));
+                *out_begun = true;
                 filled = 0;
                 sum = 0;
             }
@@ -235,6 +236,17 @@ static espl_status submit_slices(espl_device *device, espl_commands *const *list
         }
     }
     return flush(device, filled, ticket, fence);
+}
+
+/* Half a submission is out, and nobody knows what it left half done: the device counts as lost. But it still works, so what
+ * it works on must stay until it has ended, which an empty submission tells. */
+static void give_up(espl_device *device, espl_ticket ticket, espl_fence *fence) {
+    if (flush(device, 0, ticket, fence) == ESPL_OK) {
+        if (fence) fence->ticket = ticket;
+        device->signal.newest = ticket;
+        (void)wait_for(device, ticket);
+    }
+    device->lost = true;
 }
 
 static espl_status submit_once(espl_device *device, espl_commands *const *list, size_t count) {
@@ -247,9 +259,9 @@ static espl_status submit_once(espl_device *device, espl_commands *const *list, 
     ESPL_TRY(espl_grow(device->ctx, &device->scratch, &device->scratch_capacity, pieces, sizeof *device->scratch));
     ESPL_TRY(take_fence(device, &fence));
     espl_ticket ticket = device->signal.newest + 1;
-    espl_status status = submit_slices(device, list, count, ticket, fence);
-    /* Some slices may run without anything that tells when they end, so nothing could be freed safely any more. */
-    if (status != ESPL_OK) device->lost = true;
+    bool begun = false;
+    espl_status status = submit_slices(device, list, count, ticket, fence, &begun);
+    if (status != ESPL_OK && begun && !device->lost) give_up(device, ticket, fence);
     ESPL_TRY(status);
     if (fence) fence->ticket = ticket;
     device->signal.newest = ticket;

@@ -1,0 +1,366 @@
+/* A device that fails: every call of the driver that can fail is made to, one at a time, by the loader that a host program
+ * hands over - the device lost, no memory on the device, none on the host. Each time the library returns the status that
+ * says so (or does without, where it can), everything is freed, the process lives; and a new device goes on from the last
+ * checkpoint to the same bits. */
+#define VK_NO_PROTOTYPES
+#include <vulkan/vulkan_core.h>
+
+#include "tests/model/model_test.h"
+#include "host/base/os.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STEPS = 2, SAVED_AT = 1, RARE = 3, OFTEN = 9 };
+
+/* ---- The loader ---- */
+
+/* name, parameters, arguments */
+#define CALLS(X)                                                                                                       \
+    X(AllocateCommandBuffers, (VkDevice d, const VkCommandBufferAllocateInfo *i, VkCommandBuffer *o), (d, i, o))        \
+    X(AllocateDescriptorSets, (VkDevice d, const VkDescriptorSetAllocateInfo *i, VkDescriptorSet *o), (d, i, o))        \
+    X(AllocateMemory, (VkDevice d, const VkMemoryAllocateInfo *i, const VkAllocationCallbacks *a, VkDeviceMemory *o), (d, i, a, o)) \
+    X(BeginCommandBuffer, (VkCommandBuffer b, const VkCommandBufferBeginInfo *i), (b, i))                               \
+    X(BindBufferMemory, (VkDevice d, VkBuffer b, VkDeviceMemory m, VkDeviceSize at), (d, b, m, at))                      \
+    X(CreateBuffer, (VkDevice d, const VkBufferCreateInfo *i, const VkAllocationCallbacks *a, VkBuffer *o), (d, i, a, o)) \
+    X(CreateCommandPool, (VkDevice d, const VkCommandPoolCreateInfo *i, const VkAllocationCallbacks *a, VkCommandPool *o), (d, i, a, o)) \
+    X(CreateComputePipelines, (VkDevice d, VkPipelineCache c, uint32_t n, const VkComputePipelineCreateInfo *i, const VkAllocationCallbacks *a, VkPipeline *o), (d, c, n, i, a, o)) \
+    X(CreateDescriptorPool, (VkDevice d, const VkDescriptorPoolCreateInfo *i, const VkAllocationCallbacks *a, VkDescriptorPool *o), (d, i, a, o)) \
+    X(CreateDescriptorSetLayout, (VkDevice d, const VkDescriptorSetLayoutCreateInfo *i, const VkAllocationCallbacks *a, VkDescriptorSetLayout *o), (d, i, a, o)) \
+    X(CreateFence, (VkDevice d, const VkFenceCreateInfo *i, const VkAllocationCallbacks *a, VkFence *o), (d, i, a, o))   \
+    X(CreatePipelineCache, (VkDevice d, const VkPipelineCacheCreateInfo *i, const VkAllocationCallbacks *a, VkPipelineCache *o), (d, i, a, o)) \
+    X(CreatePipelineLayout, (VkDevice d, const VkPipelineLayoutCreateInfo *i, const VkAllocationCallbacks *a, VkPipelineLayout *o), (d, i, a, o)) \
+    X(CreateQueryPool, (VkDevice d, const VkQueryPoolCreateInfo *i, const VkAllocationCallbacks *a, VkQueryPool *o), (d, i, a, o)) \
+    X(CreateSemaphore, (VkDevice d, const VkSemaphoreCreateInfo *i, const VkAllocationCallbacks *a, VkSemaphore *o), (d, i, a, o)) \
+    X(CreateShaderModule, (VkDevice d, const VkShaderModuleCreateInfo *i, const VkAllocationCallbacks *a, VkShaderModule *o), (d, i, a, o)) \
+    X(EndCommandBuffer, (VkCommandBuffer b), (b))                                                                       \
+    X(GetFenceStatus, (VkDevice d, VkFence f), (d, f))                                                                  \
+    X(GetPipelineCacheData, (VkDevice d, VkPipelineCache c, size_t *n, void *o), (d, c, n, o))                          \
+    X(GetQueryPoolResults, (VkDevice d, VkQueryPool q, uint32_t f, uint32_t n, size_t b, void *o, VkDeviceSize s, VkQueryResultFlags l), (d, q, f, n, b, o, s, l)) \
+    X(GetSemaphoreCounterValue, (VkDevice d, VkSemaphore s, uint64_t *o), (d, s, o))                                    \
+    X(MapMemory, (VkDevice d, VkDeviceMemory m, VkDeviceSize f, VkDeviceSize n, VkMemoryMapFlags l, void **o), (d, m, f, n, l, o)) \
+    X(QueueSubmit, (VkQueue q, uint32_t n, const VkSubmitInfo *i, VkFence f), (q, n, i, f))                             \
+    X(ResetFences, (VkDevice d, uint32_t n, const VkFence *f), (d, n, f))                                               \
+    X(WaitForFences, (VkDevice d, uint32_t n, const VkFence *f, VkBool32 a, uint64_t t), (d, n, f, a, t))               \
+    X(WaitSemaphores, (VkDevice d, const VkSemaphoreWaitInfo *i, uint64_t t), (d, i, t))
+
+#define ENDS(X)                                                                                          \
+    X(DestroyBuffer, VkBuffer) X(DestroyCommandPool, VkCommandPool) X(DestroyDescriptorPool, VkDescriptorPool) \
+    X(DestroyDescriptorSetLayout, VkDescriptorSetLayout) X(DestroyFence, VkFence) X(DestroyPipeline, VkPipeline) \
+    X(DestroyPipelineCache, VkPipelineCache) X(DestroyPipelineLayout, VkPipelineLayout)                  \
+    X(DestroyQueryPool, VkQueryPool) X(DestroySemaphore, VkSemaphore)                                    \
+    X(DestroyShaderModule, VkShaderModule) X(FreeMemory, VkDeviceMemory)
+
+enum {
+#define NUMBER(name, ...) CALL_##name,
+    CALLS(NUMBER) CALL_COUNT
+#undef NUMBER
+};
+
+static struct {
+    PFN_vkGetInstanceProcAddr get;
+    PFN_vkGetDeviceProcAddr get_device;
+#define MEMBER(name, ...) PFN_vk##name name;
+    CALLS(MEMBER)
+    ENDS(MEMBER)
+#undef MEMBER
+    PFN_vkDeviceWaitIdle DeviceWaitIdle;
+    uint64_t calls, fail_at; /* 0: never */
+    VkResult result;
+    uint32_t of_function[CALL_COUNT];
+    unsigned char *functions; /* by call, while counting */
+    size_t capacity;
+    int64_t living; /* objects made and not ended */
+} vk;
+
+static VkDevice host_device(void);
+
+static bool fails(int function) {
+    if (vk.functions) {
+        if (vk.calls == vk.capacity) {
+            vk.capacity = 2 * vk.capacity;
+            vk.functions = realloc(vk.functions, vk.capacity);
+            assert_non_null(vk.functions);
+        }
+        vk.functions[vk.calls] = (unsigned char)function;
+        vk.of_function[function]++;
+    }
+    if (++vk.calls != vk.fail_at) return false;
+    /* This device is not really lost: it would go on with what is freed now. */
+    if (vk.result == VK_ERROR_DEVICE_LOST) vk.DeviceWaitIdle(host_device());
+    return true;
+}
+
+#define WRAP(name, parameters, arguments)                                                                   \
+    static VkResult VKAPI_PTR call_##name parameters {                                                      \
+        if (fails(CALL_##name)) return vk.result;                                                           \
+        const VkResult result = vk.name arguments;                                                          \
+        const bool makes = strncmp(#name, "Create", 6) == 0 || strcmp(#name, "AllocateMemory") == 0;         \
+        vk.living += makes && result == VK_SUCCESS;                                                         \
+        return result;                                                                                      \
+    }
+CALLS(WRAP)
+#undef WRAP
+#define WRAP(name, type)                                                                                    \
+    static void VKAPI_PTR call_##name(VkDevice device, type object, const VkAllocationCallbacks *callbacks) { \
+        vk.living -= object != VK_NULL_HANDLE;                                                              \
+        vk.name(device, object, callbacks);                                                                 \
+    }
+ENDS(WRAP)
+#undef WRAP
+
+static PFN_vkVoidFunction VKAPI_PTR get_device_function(VkDevice device, const char *name) {
+    PFN_vkVoidFunction function = vk.get_device(device, name);
+#define FIND(call, ...)                                \
+    if (strcmp(name, "vk" #call) == 0 && function) {   \
+        vk.call = (PFN_vk##call)function;              \
+        return (PFN_vkVoidFunction)call_##call;        \
+    }
+    CALLS(FIND)
+    ENDS(FIND)
+#undef FIND
+    return function;
+}
+
+static PFN_vkVoidFunction VKAPI_PTR get_function(VkInstance instance, const char *name) {
+    PFN_vkVoidFunction function = vk.get(instance, name);
+    if (strcmp(name, "vkGetDeviceProcAddr") != 0) return function;
+    vk.get_device = (PFN_vkGetDeviceProcAddr)function;
+    return (PFN_vkVoidFunction)get_device_function;
+}
+
+/* ---- The host program ---- */
+
+static struct {
+    void *library;
+    VkInstance instance;
+    VkPhysicalDevice physical;
+    VkDevice device;
+    VkQueue queue;
+    bool timeline;
+} host;
+
+static VkDevice host_device(void) {
+    return host.device;
+}
+
+static void host_open(void) {
+    host.library = espl_os_library_open("libvulkan.so.1");
+    assert_non_null(host.library);
+    void *symbol = espl_os_library_symbol(host.library, "vkGetInstanceProcAddr");
+    memcpy(&vk.get, &symbol, sizeof symbol);
+    PFN_vkCreateInstance create = (PFN_vkCreateInstance)vk.get(NULL, "vkCreateInstance");
+    const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = VK_API_VERSION_1_2};
+    const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
+    assert_int_equal(create(&info, NULL, &host.instance), VK_SUCCESS);
+#define GET(name) PFN_vk##name name = (PFN_vk##name)vk.get(host.instance, "vk" #name)
+    GET(EnumeratePhysicalDevices);
+    GET(GetPhysicalDeviceFeatures2);
+    GET(CreateDevice);
+    GET(GetDeviceQueue);
+    uint32_t count = 1;
+    assert_true(EnumeratePhysicalDevices(host.instance, &count, &host.physical) >= 0 && count == 1);
+    VkPhysicalDeviceVulkan12Features supported = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+    VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &supported};
+    GetPhysicalDeviceFeatures2(host.physical, &all);
+    host.timeline = supported.timelineSemaphore;
+    const VkPhysicalDeviceVulkan12Features wanted = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+                                                     .timelineSemaphore = host.timeline};
+    const float priority = 1;
+    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueCount = 1,
+                                           .pQueuePriorities = &priority};
+    const VkDeviceCreateInfo device = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = &wanted,
+                                       .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue};
+    assert_int_equal(CreateDevice(host.physical, &device, NULL, &host.device), VK_SUCCESS);
+    GetDeviceQueue(host.device, 0, 0, &host.queue);
+    vk.DeviceWaitIdle = (PFN_vkDeviceWaitIdle)vk.get(host.instance, "vkDeviceWaitIdle");
+}
+
+static void host_close(void) {
+    GET(DestroyDevice);
+    GET(DestroyInstance);
+    DestroyDevice(host.device, NULL);
+    DestroyInstance(host.instance, NULL);
+    espl_os_library_close(host.library);
+}
+
+static espl_status import(espl_context *ctx, bool timeline, espl_device **out_device) {
+    espl_device_import_params params = {.instance = host.instance, .physical_device = host.physical, .device = host.device,
+                                        .queue = host.queue, .timeline_semaphore = timeline && host.timeline,
+                                        .slice_ms = 50, .cache_folder = "loss_cache"};
+    PFN_vkGetInstanceProcAddr get = get_function;
+    memcpy(&params.get_instance_proc_addr, &get, sizeof get);
+    return espl_device_import(ctx, &params, out_device);
+}
+
+/* ---- The work ---- */
+
+static int64_t blocks; /* of host memory that live */
+
+static void *resize(void *user, void *block, size_t bytes) {
+    (void)user;
+    blocks += (bytes && !block) - (!bytes && block);
+    if (bytes) return realloc(block, bytes);
+    free(block);
+    return NULL;
+}
+
+static void quiet(void *user, espl_log_level level, const char *line) {
+    (void)user, (void)level, (void)line;
+}
+
+#define TRY(call)                        \
+    do {                                 \
+        status = (call);                 \
+        if (status != ESPL_OK) goto end; \
+    } while (0)
+
+typedef struct outcome {
+    double loss; /* of the last step */
+    bool saved, named;
+} outcome;
+
+static espl_status train(espl_context *ctx, espl_device *device, bool resume, outcome *out) {
+    static const int32_t ids[] = {1, 5, 9, 33, 2, 7, 11, 8, 3, 6, 4, 10};
+    espl_model *model = NULL;
+    espl_adapter *adapter = NULL;
+    espl_dataset *dataset = NULL;
+    espl_trainer *trainer = NULL;
+    espl_session *session = NULL;
+    espl_progress progress = {0};
+    espl_status status = ESPL_OK;
+    TRY(espl_model_load(device, ESPL_GOLDEN "/llama_lora", NULL, &model));
+    TRY(espl_adapter_load(model, "a", ESPL_GOLDEN "/llama_lora/adapter", &adapter));
+    TRY(espl_model_activate(model, "a"));
+    TRY(espl_dataset_from_ids(ctx, ids, ids, 3, 4, &dataset));
+    TRY(espl_trainer_create(model, adapter, dataset, &(espl_trainer_params){.steps = STEPS, .batch = 1}, &trainer));
+    if (resume) TRY(espl_trainer_resume(trainer, "loss_checkpoint"));
+    for (int step = resume ? SAVED_AT : 0; step < STEPS; step++) {
+        TRY(espl_trainer_step(trainer, &progress));
+        if (resume || step + 1 != SAVED_AT) continue;
+        TRY(espl_trainer_save(trainer, "loss_checkpoint"));
+        out->saved = true;
+    }
+    out->loss = progress.loss;
+    if (!resume) {
+        TRY(espl_session_create(model, &(espl_session_params){.context = 8}, &session));
+        TRY(espl_session_append(session, ids, 1));
+    }
+end:
+    espl_session_destroy(&session);
+    espl_trainer_destroy(&trainer);
+    espl_dataset_destroy(&dataset);
+    espl_adapter_delete(&adapter);
+    espl_model_destroy(&model);
+    return status;
+}
+
+static espl_status everything(bool timeline, outcome *out) {
+    espl_context *ctx = NULL;
+    espl_device *device = NULL;
+    *out = (outcome){0};
+    test_ok(espl_context_create(&(espl_context_params){resize, NULL, quiet, NULL}, &ctx));
+    espl_status status = import(ctx, timeline, &device);
+    if (status == ESPL_OK) status = train(ctx, device, false, out);
+    out->named = status == ESPL_OK || espl_context_message(ctx)[0];
+    espl_device_destroy(&device);
+    espl_context_destroy(&ctx);
+    return status;
+}
+
+/* On a device of its own, in the same process, beside the one that failed. */
+static double resumed_loss(void) {
+    outcome out = {0};
+    test_ok(train(test_context(), test_device(), true, &out));
+    return out.loss;
+}
+
+static const struct {
+    VkResult result;
+    espl_status status;
+} kinds[] = {{VK_ERROR_DEVICE_LOST, ESPL_DEVICE_LOST},
+             {VK_ERROR_OUT_OF_DEVICE_MEMORY, ESPL_DEVICE_MEMORY},
+             {VK_ERROR_OUT_OF_HOST_MEMORY, ESPL_HOST_MEMORY}};
+
+static void fail_one(bool timeline, uint64_t call, size_t kind, double expected, uint32_t *in_out_survived,
+                     uint32_t *in_out_resumed) {
+    outcome out;
+    vk.calls = 0;
+    vk.fail_at = call;
+    vk.result = kinds[kind].result;
+    espl_os_remove_file("loss_checkpoint/trainer.safetensors");
+    const espl_status status = everything(timeline, &out);
+    const bool reached = vk.calls >= call;
+    vk.fail_at = 0;
+    if (!reached) return; /* polls are as many as there is time for */
+    if ((status != ESPL_OK && status != kinds[kind].status) || !out.named)
+        fail_msg("call %llu, result %d: the status is %s", (unsigned long long)call, (int)kinds[kind].result,
+                 espl_status_name(status));
+    if (vk.living || blocks)
+        fail_msg("call %llu, result %d: %lld Vulkan objects and %lld blocks of memory are left", (unsigned long long)call,
+                 (int)kinds[kind].result, (long long)vk.living, (long long)blocks);
+    *in_out_survived += status == ESPL_OK;
+    if (status == ESPL_OK && out.loss != expected) fail_msg("call %llu: another loss", (unsigned long long)call);
+    if (status == ESPL_OK || !out.saved || call % 2) return; /* half of them, for time */
+    const double loss = resumed_loss();
+    if (loss != expected) fail_msg("resumed after call %llu: loss %.9g, not %.9g", (unsigned long long)call, loss, expected);
+    ++*in_out_resumed;
+}
+
+static bool of_fences(int function) {
+    return function == CALL_CreateFence || function == CALL_GetFenceStatus || function == CALL_ResetFences ||
+           function == CALL_WaitForFences || function == CALL_QueueSubmit;
+}
+
+/* Every function that can fail does so: in every way where it is called RARE times at most, else in turns, at up to OFTEN
+ * moments between its first and its last call. With fences: those that a timeline does without. */
+static void sweep(bool timeline) {
+    outcome whole;
+    uint32_t survived = 0, resumed = 0, tried = 0;
+    memset(vk.of_function, 0, sizeof vk.of_function);
+    test_ok(everything(timeline, &whole)); /* once to warm the cache of kernels, once to count */
+    vk.capacity = 4096;
+    vk.functions = malloc(vk.capacity);
+    vk.calls = vk.fail_at = 0;
+    test_ok(everything(timeline, &whole));
+    unsigned char *functions = vk.functions;
+    const uint64_t calls = vk.calls;
+    vk.functions = NULL;
+    assert_true(whole.saved);
+    uint32_t seen[CALL_COUNT] = {0};
+    for (uint64_t call = 1; call <= calls; call++) {
+        const int function = functions[call - 1];
+        const uint32_t number = seen[function]++, all = vk.of_function[function], turn = number * OFTEN / all;
+        /* The first call of each OFTEN-th part of a function's calls. */
+        if (all > OFTEN && number > 0 && (number - 1) * OFTEN / all == turn) continue;
+        if (!timeline && !of_fences(function)) continue;
+        for (size_t kind = 0; kind < ESPL_COUNT(kinds); kind++) {
+            if (all > RARE && kind != turn % ESPL_COUNT(kinds)) continue;
+            fail_one(timeline, call, kind, whole.loss, &survived, &resumed);
+            tried++;
+        }
+    }
+    free(functions);
+    printf("  %s: %llu calls, %u failures, %u survived, %u resumed from the checkpoint\n",
+           timeline ? "timeline" : "fences", (unsigned long long)calls, tried, survived, resumed);
+    assert_true(resumed > 0);
+}
+
+static void with_a_timeline(void **state) {
+    (void)state;
+    if (host.timeline) sweep(true);
+}
+
+static void with_fences(void **state) {
+    (void)state;
+    sweep(false);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(with_a_timeline), cmocka_unit_test(with_fences)};
+    test_device();
+    host_open();
+    const int failed = test_main("a device that fails", tests, ESPL_COUNT(tests));
+    host_close();
+    return failed;
+}
