@@ -26,7 +26,7 @@ vec4 factor(uint row, uint q)
     const uint left = push.count - 4 * at;
     const vec4 v = KIND == SCALE_NUMBER    ? vec4(push.number)
                    : KIND == SCALE_COLUMNS ? VALUE_LOAD(s, S_TYPE, at)
-                   : KIND == SCALE_ROWS    ? vec4(VALUE_LOAD(s, S_TYPE, row / push.group_rows * push.s_stride).x)
+                   : KIND == SCALE_ROWS    ? vec4(VALUE_LOAD(s, S_TYPE, (push.first + row) / push.group_rows * push.s_stride).x)
                                            : VALUE_LOAD(s, S_TYPE, row * push.s_stride + at);
     return vec4(v.x, left > 1 ? v.y : 1.0, left > 2 ? v.z : 1.0, left > 3 ? v.w : 1.0);
 }

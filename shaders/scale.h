@@ -35,6 +35,7 @@ typedef struct scale_push {
     SCALE_U32 rows, cols;           /* of x */
     SCALE_U32 from, count;          /* the columns that are scaled: quads, columns */
     SCALE_U32 group_rows;           /* ROWS: rows of x with one s; scale_ds: rows that one sum takes */
+    SCALE_U32 first;                /* rows of x, or sums, before those that are bound; s of ROWS and ds are bound whole */
     SCALE_U32 x_stride, s_stride, y_stride;
     float number;
 #ifdef VULKAN

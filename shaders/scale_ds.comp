@@ -31,7 +31,7 @@ void columns()
     vec4 sum = vec4(0.0);
     for (uint row = begin; row < end; row++)
         sum += term(row, q);
-    QUAD_STORE(ds, gl_WorkGroupID.y * push.s_stride + q, sum, push.count - 4 * q)
+    QUAD_STORE(ds, (push.first + gl_WorkGroupID.y) * push.s_stride + q, sum, push.count - 4 * q)
 }
 
 void rows()
@@ -43,8 +43,9 @@ void rows()
         for (uint i = gl_LocalInvocationID.x; i < terms; i += gl_WorkGroupSize.x)
             sum += term(g * push.group_rows + i / quads, i % quads);
         const float all = reduce_sum(quad_sum(sum));
+        const uint at = (push.first + g) * push.s_stride;
         if (gl_LocalInvocationID.x == 0)
-            ds[g * push.s_stride].x = all + (ACCUMULATE != 0 ? ds[g * push.s_stride].x : 0.0);
+            ds[at].x = all + (ACCUMULATE != 0 ? ds[at].x : 0.0);
     }
 }
 

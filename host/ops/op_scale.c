@@ -2,6 +2,7 @@
 #include "host/ops/op_scale.h"
 #include "host/ops/each.h"
 #include "host/ops/op_colsum.h"
+#include "host/ops/window.h"
 #include "shaders/scale.h"
 #include "shaders/shaders.h"
 #include <string.h>
@@ -22,28 +23,37 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const attribute at = attribute_of(node);
     const espl_tensor *x = node->in[0], *s = node->in[1], *y = node->out[0];
     espl_device *device = espl_graph_device(graph);
-    const espl_each each = espl_each_of(device, x->rows, x->cols, false);
-    const scale_push push = {.rows = x->rows,
-                             .cols = x->cols,
-                             .from = at.from / 4,
-                             .count = at.count,
-                             .group_rows = s ? x->rows / s->rows : 1,
-                             .x_stride = x->stride / 4,
-                             .s_stride = s ? s->stride / 4 : 0,
-                             .y_stride = y->stride / 4,
-                             .number = at.number};
-    const uint32_t spec[] = {each.spec[0], 1,        1,        each.spec[3],          each.spec[4],
-                             at.kind,      at.accumulate, x->dtype, s ? s->dtype : 0, y->dtype};
-    espl_dispatch dispatch = {.label = node->op->name,
-                              .bind = {[SCALE_BIND_X] = x->span,
-                                       [SCALE_BIND_S] = s ? s->span : (espl_span){0},
-                                       [SCALE_BIND_Y] = y->span},
-                              .bind_count = 3,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {each.groups[0], each.groups[1]}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_scale, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const bool full = at.kind == SCALE_FULL;
+    const espl_window_part parts[] = {{x, 1}, {full ? s : NULL, 1}, {y, 1}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, node->op->name, x->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t first = 0, count; first < x->rows; first += count) {
+        count = espl_window_count(first, x->rows, window);
+        const espl_each each = espl_each_of(device, count, x->cols, false);
+        const scale_push push = {.rows = count,
+                                 .cols = x->cols,
+                                 .from = at.from / 4,
+                                 .count = at.count,
+                                 .group_rows = s ? x->rows / s->rows : 1,
+                                 .first = first,
+                                 .x_stride = x->stride / 4,
+                                 .s_stride = s ? s->stride / 4 : 0,
+                                 .y_stride = y->stride / 4,
+                                 .number = at.number};
+        const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.kind, at.accumulate,
+                                 x->dtype, s ? s->dtype : 0, y->dtype};
+        espl_dispatch dispatch = {.label = node->op->name,
+                                  .bind = {[SCALE_BIND_X] = espl_rows_span(x, first, count),
+                                           [SCALE_BIND_S] = full ? espl_rows_span(s, first, count) : s ? s->span : (espl_span){0},
+                                           [SCALE_BIND_Y] = espl_rows_span(y, first, count)},
+                                  .bind_count = 3,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {each.groups[0], each.groups[1]}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_scale, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 static espl_status dispatch_ds(espl_device *device, espl_commands *commands, const attribute *at, const espl_tensor *x,
@@ -52,25 +62,34 @@ static espl_status dispatch_ds(espl_device *device, espl_commands *commands, con
     const uint32_t count = sum ? 1 : at->count;
     const uint32_t local = columns ? (espl_device_capabilities(device)->cpu ? 8 : 32) : espl_reduce_local(device, count);
     const uint32_t sums = espl_ceil_div(dy->rows, rows_of_sum);
-    const scale_push push = {.rows = dy->rows,
-                             .from = sum ? 0 : at->from / 4,
-                             .count = count,
-                             .group_rows = rows_of_sum,
-                             .x_stride = x->stride / 4,
-                             .s_stride = ds->stride / 4,
-                             .y_stride = dy->stride / 4};
     const uint32_t spec[] = {local, 1, 1, count % 4 != 0, 1, at->kind, at->accumulate, x->dtype, sum};
-    espl_dispatch dispatch = {.label = "scale_ds",
-                              .bind = {[SCALE_DS_BIND_X] = x->span,
-                                       [SCALE_DS_BIND_DY] = dy->span,
-                                       [SCALE_DS_BIND_DS] = ds->span},
-                              .bind_count = 3,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {columns ? espl_ceil_div(count, 4 * local) : espl_reduce_groups(device, sums),
-                                         columns ? sums : 1}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_scale_ds, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const espl_window_part parts[] = {{x, rows_of_sum}, {dy, rows_of_sum}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "scale_ds", sums, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t first = 0, some; first < sums; first += some) {
+        some = espl_window_count(first, sums, window);
+        const uint32_t row = first * rows_of_sum, rows = espl_window_count(row, dy->rows, some * rows_of_sum);
+        const scale_push push = {.rows = rows,
+                                 .from = sum ? 0 : at->from / 4,
+                                 .count = count,
+                                 .group_rows = rows_of_sum,
+                                 .first = first,
+                                 .x_stride = x->stride / 4,
+                                 .s_stride = ds->stride / 4,
+                                 .y_stride = dy->stride / 4};
+        espl_dispatch dispatch = {.label = "scale_ds",
+                                  .bind = {[SCALE_DS_BIND_X] = espl_rows_span(x, row, rows),
+                                           [SCALE_DS_BIND_DY] = espl_rows_span(dy, row, rows),
+                                           [SCALE_DS_BIND_DS] = ds->span},
+                                  .bind_count = 3,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {columns ? espl_ceil_div(count, 4 * local) : espl_reduce_groups(device, some),
+                                             columns ? some : 1}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_scale_ds, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 /* in: x, dy, (ds before); out: ds or partial sums of its columns, (sums of rows). */
@@ -79,7 +98,7 @@ static espl_status record_ds(espl_graph *graph, espl_commands *commands, const e
     const espl_tensor *x = node->in[0], *dy = node->in[1], *ds = node->out[0], *rows = node->out[1];
     espl_device *device = espl_graph_device(graph);
     if (at.kind == SCALE_COLUMNS)
-        return dispatch_ds(device, commands, &at, x, dy, ds, espl_ceil_div(x->rows, ds->rows), false);
+        return dispatch_ds(device, commands, &at, x, dy, ds, espl_colsum_chunk(device, x), false);
     if (!rows) return dispatch_ds(device, commands, &at, x, dy, ds, x->rows / ds->rows, false);
     /* Groups of many rows in two steps, so that few groups still fill a GPU. */
     attribute first = at;
@@ -99,7 +118,7 @@ static espl_status add_ds(espl_graph *graph, const espl_node *node, attribute at
     at.accumulate = accumulate;
     espl_tensor *in[] = {x, dy, accumulate ? ds->base : NULL}, *out[] = {ds, NULL};
     if (at.kind == SCALE_COLUMNS) {
-        const uint32_t chunk = espl_colsum_chunk(espl_graph_device(graph), x->rows);
+        const uint32_t chunk = espl_colsum_chunk(espl_graph_device(graph), x);
         espl_tensor *partial = espl_graph_value(graph, "d scale partial", espl_ceil_div(x->rows, chunk), s->cols,
                                                 ESPL_DTYPE_F32);
         if (!partial) return espl_graph_status(graph);

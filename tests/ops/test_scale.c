@@ -45,6 +45,19 @@ static void shapes(void **state) {
     }
 }
 
+static void windows(void **state) {
+    (void)state;
+    const shape list[] = {{70, 33, 1, 33}, {68, 33, 4, 1}, {65, 33, 65, 1}, {67, 32, 67, 32}, {70, 33, 0, 1, 8, 13}};
+    for (size_t i = 0; i < ESPL_COUNT(list); i++)
+        op_check_windows(&(op_case){.name = "scale in windows",
+                                    .leaf = {{.name = "x", .rows = list[i].rows, .cols = list[i].cols},
+                                             {.name = "s", .rows = list[i].s_rows, .cols = list[i].s_cols}},
+                                    .build = build,
+                                    .reference = reference,
+                                    .args = &list[i]},
+                         5000);
+}
+
 static void number(void **state) {
     (void)state;
     const shape list[] = {{5, 9, 0, 1, 0, 0}, {33, 64, 0, 1, 8, 13}, {1, 3, 0, 1, 0, 2}};
@@ -64,6 +77,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(number), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(number), cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("scale", tests, ESPL_COUNT(tests));
 }
