@@ -77,7 +77,7 @@ static espl_status create_handle(espl_device *device, bool low_priority) {
     const VkDeviceQueueGlobalPriorityCreateInfoKHR low = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_GLOBAL_PRIORITY_CREATE_INFO_KHR,
         .globalPriority = VK_QUEUE_GLOBAL_PRIORITY_LOW_KHR};
-    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                            .pNext = low_priority && device->probe.global_priority ? &low : NULL,
                                            .queueFamilyIndex = device->family,
                                            .queueCount = 1,
@@ -89,8 +89,13 @@ static espl_status create_handle(espl_device *device, bool low_priority) {
                                      .enabledExtensionCount = device->probe.extension_count,
                                      .ppEnabledExtensionNames = device->probe.extensions};
     espl_vk *vk = &device->vk;
-    ESPL_TRY(
-        espl_vk_check(device->ctx, vk->CreateDevice(device->physical, &info, NULL, &device->handle), device->name));
+    VkResult result = vk->CreateDevice(device->physical, &info, NULL, &device->handle);
+    /* SwiftShader lists the extension and refuses its struct. */
+    if (result != VK_SUCCESS && queue.pNext) {
+        queue.pNext = NULL;
+        result = vk->CreateDevice(device->physical, &info, NULL, &device->handle);
+    }
+    ESPL_TRY(espl_vk_check(device->ctx, result, device->name));
     ESPL_TRY(espl_vk_load_device(device->ctx, vk, device->handle));
     vk->GetDeviceQueue(device->handle, device->family, 0, &device->queue);
     return ESPL_OK;
