@@ -147,7 +147,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     }
     if (espl_grad_wanted(w) || espl_grad_wanted(b)) {
         const uint32_t width = (uint32_t)espl_round_up(x->cols, 4);
-        at.chunk = espl_colsum_chunk(espl_graph_device(graph), x);
+        at.chunk = espl_colsum_chunk(espl_graph_device(graph), dy);
         espl_tensor *partial = espl_graph_scratch(graph, "partial sums", espl_ceil_div(x->rows, at.chunk), 2 * width);
         if (!partial) return espl_graph_status(graph);
         espl_tensor *in[] = {x, dy, stat};

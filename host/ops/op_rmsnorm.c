@@ -142,7 +142,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     }
     if (espl_grad_wanted(w)) {
         espl_tensor *dw = espl_grad_target(graph, w, 0, 0, &accumulate);
-        const uint32_t rows = espl_colsum_chunk(espl_graph_device(graph), x);
+        const uint32_t rows = espl_colsum_chunk(espl_graph_device(graph), dy);
         at.chunk = rows * at.groups;
         espl_tensor *partial = espl_graph_scratch(graph, "partial sums", espl_ceil_div(x->rows, rows), at.cols);
         if (!dw || !partial) return espl_graph_status(graph);

@@ -98,7 +98,7 @@ static espl_status record_ds(espl_graph *graph, espl_commands *commands, const e
     const espl_tensor *x = node->in[0], *dy = node->in[1], *ds = node->out[0], *rows = node->out[1];
     espl_device *device = espl_graph_device(graph);
     if (at.kind == SCALE_COLUMNS)
-        return dispatch_ds(device, commands, &at, x, dy, ds, espl_colsum_chunk(device, x), false);
+        return dispatch_ds(device, commands, &at, x, dy, ds, espl_colsum_chunk(device, dy), false);
     if (!rows) return dispatch_ds(device, commands, &at, x, dy, ds, x->rows / ds->rows, false);
     /* Groups of many rows in two steps, so that few groups still fill a GPU. */
     attribute first = at;
@@ -118,7 +118,7 @@ static espl_status add_ds(espl_graph *graph, const espl_node *node, attribute at
     at.accumulate = accumulate;
     espl_tensor *in[] = {x, dy, accumulate ? ds->base : NULL}, *out[] = {ds, NULL};
     if (at.kind == SCALE_COLUMNS) {
-        const uint32_t chunk = espl_colsum_chunk(espl_graph_device(graph), x);
+        const uint32_t chunk = espl_colsum_chunk(espl_graph_device(graph), dy);
         espl_tensor *partial = espl_graph_value(graph, "d scale partial", espl_ceil_div(x->rows, chunk), s->cols,
                                                 ESPL_DTYPE_F32);
         if (!partial) return espl_graph_status(graph);

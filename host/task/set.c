@@ -151,7 +151,7 @@ static espl_status read_value(espl_task_reader *reader, espl_span text, double *
 /* The example of a source, new or already there, gets one more reference. */
 static espl_status add_reference(espl_task_reader *reader, espl_span source, espl_span target) {
     espl_task_set *set = reader->set;
-    espl_example *example;
+    espl_example *example = NULL;
     if (reader->task->source == ESPL_SOURCE_MEANING) {
         reader->tag.count = 0;
         ESPL_TRY(espl_linearize_meaning(reader->ctx, source, &reader->tag));
@@ -192,7 +192,7 @@ static espl_status complete_references(espl_task_reader *reader) {
 
 espl_status espl_task_add(espl_task_reader *reader, const espl_span fields[ESPL_ROLE_COUNT]) {
     espl_span text = fields[ESPL_ROLE_TEXT], pair = fields[ESPL_ROLE_PAIR], label = fields[ESPL_ROLE_LABEL];
-    espl_example example = {0}, *added;
+    espl_example example = {0}, *added = NULL;
     if (reader->task->kind == ESPL_TASK_GENERATION) return add_reference(reader, text, fields[ESPL_ROLE_TARGET]);
     if (reader->task->kind == ESPL_TASK_REGRESSION)
         ESPL_TRY(read_value(reader, label, &example.value));
@@ -230,8 +230,8 @@ espl_status espl_task_add_sentence(espl_task_reader *reader, const espl_span *wo
                                    size_t count, size_t *out_word) {
     espl_task_set *set = reader->set;
     const char **kept_words;
-    uint32_t *indices;
-    espl_example *example;
+    uint32_t *indices = NULL;
+    espl_example *example = NULL;
     *out_word = 0;
     if (count > UINT32_MAX) return espl_fail(reader->ctx, ESPL_LIMIT, "a sentence of %zu words is too long", count);
     ESPL_TRY(keep_array(set, count, sizeof *kept_words, &kept_words));
