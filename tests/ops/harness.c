@@ -14,6 +14,7 @@ enum { SEEDS_MAX = ESPL_OUTPUTS_MAX - 1 };
 static espl_context *context;
 static espl_device *device;
 static unsigned validation_messages;
+static bool planning; /* see ESPL_TEST_PLAN */
 static uint64_t storage_range;
 static espl_graph *running; /* left behind by a test that failed */
 
@@ -203,9 +204,7 @@ static void execute(run *r, double *const *values, double *const *seed_values, d
         op_write(r->seed[i], seed_values[i]);
     if (test->step)
         memcpy(espl_graph_step_pointer(r->graph, espl_graph_step(r->graph)), test->step, ESPL_STEP_WORDS * 4);
-    espl_ticket ticket;
-    op_ok(espl_graph_submit(r->graph, ESPL_PHASE_MICRO, &ticket));
-    op_ok(espl_wait(device, ticket));
+    op_submit(r->graph);
     const bool fresh = r->output->role == ESPL_ROLE_VALUE && !r->compact && !test->output_reused;
     op_read_checked(r->output, out_output, fresh ? (uint32_t)WORD_UNWRITTEN : 0, true, test->name);
     for (uint32_t i = 0; i < OP_LEAVES_MAX; i++) {
@@ -259,6 +258,19 @@ static void clean_up_after_failure(void) {
     if (running) espl_graph_destroy(&running);
     op_spans_finish();
     op_storage_range(0);
+}
+
+/* Every graph that op_check runs, and no more of it than its kernels. */
+static void plan_only(const op_case *test, espl_dtype value_dtype) {
+    run r;
+    bool backward = false;
+    for (uint32_t i = 0; i < OP_LEAVES_MAX; i++) backward |= differentiable(test, i);
+    begin(&r, test, value_dtype, backward, OP_LEAVES_MAX);
+    end(&r);
+    for (uint32_t from = 0; backward && from < OP_LEAVES_MAX;) {
+        from = begin(&r, test, value_dtype, true, from);
+        end(&r);
+    }
 }
 
 /* What one case has in one dtype of values. */
@@ -324,6 +336,10 @@ static void check_added(trial *t) {
 }
 
 static void check_in(const op_case *test, espl_dtype value_dtype) {
+    if (planning) {
+        plan_only(test, value_dtype);
+        return;
+    }
     trial t = {.test = test,
                .value_dtype = value_dtype,
                .of_rounding = test->reads_output ? op_rounding(value_dtype) : 0};
@@ -380,13 +396,18 @@ void op_check_windows(const op_case *test, uint64_t range) {
     if (cut <= whole) fail_msg("%s: %llu dispatches either way, no windows", test->name, (unsigned long long)whole);
 }
 
+void op_submit(espl_graph *graph) {
+    if (planning) skip();
+    espl_ticket ticket;
+    op_ok(espl_graph_submit(graph, ESPL_PHASE_MICRO, &ticket));
+    op_ok(espl_wait(device, ticket));
+}
+
 double op_milliseconds(espl_graph *graph, uint32_t times) {
     double best = 1e300;
     for (uint32_t i = 0; i < times; i++) {
-        espl_ticket ticket;
         double start = espl_os_seconds();
-        op_ok(espl_graph_submit(graph, ESPL_PHASE_MICRO, &ticket));
-        op_ok(espl_wait(device, ticket));
+        op_submit(graph);
         best = fmin(best, (espl_os_seconds() - start) * 1e3);
     }
     return best;
@@ -395,6 +416,7 @@ double op_milliseconds(espl_graph *graph, uint32_t times) {
 int op_main(const char *name, const struct CMUnitTest *tests, size_t count) {
     if (espl_context_create(&(espl_context_params){.log = on_log}, &context) != ESPL_OK) return 1;
     const char *validation = getenv("ESPL_TEST_VALIDATION");
+    planning = getenv("ESPL_TEST_PLAN") != NULL;
     espl_device_params params = {.select = getenv("ESPL_TEST_DEVICE"),
                                  .cache_folder = "",
                                  .validation = !validation || strcmp(validation, "0") != 0};

@@ -9,7 +9,7 @@
  *   - looks at padding, guard bands and read-only leaves (untouched), and runs everything twice (same bits).
  * A validation message fails the test. On a software driver all tests run twice, the second time with the variants that
  * other devices get. Environment: ESPL_TEST_DEVICE (espl_device_params.select), ESPL_TEST_VALIDATION=0,
- * ESPL_TEST_PRINT. */
+ * ESPL_TEST_PRINT; ESPL_TEST_PLAN=1: kernels are made, graphs recorded, and nothing runs (tests/drivers). */
 #ifndef ESPL_TESTS_OPS_HARNESS_H
 #define ESPL_TESTS_OPS_HARNESS_H
 
@@ -99,6 +99,8 @@ double op_round(double value, espl_dtype dtype);
 void op_compare(const char *label, const double *got, const double *expected, size_t count, espl_dtype dtype,
                 double looser);
 
+/* Submits phase MICRO of a planned graph and waits. With ESPL_TEST_PLAN the test ends here as skipped. */
+void op_submit(espl_graph *graph);
 /* Submits phase MICRO of a planned graph `times` times and returns the fastest milliseconds of one of them. */
 double op_milliseconds(espl_graph *graph, uint32_t times);
 

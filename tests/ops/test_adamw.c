@@ -58,14 +58,12 @@ static void begin(optimiser *o, uint32_t count, ref_adamw_args args, double max_
 }
 
 static void step(optimiser *o, uint64_t stream, double bad) {
-    espl_ticket ticket;
     op_random(stream, 0, 0, o->expected[G], o->count);
     for (size_t c = 0; c < o->count; c++)
         o->expected[G][c] = op_round(o->expected[G][c] * 0.01, ESPL_DTYPE_F32);
     if (bad != 0) o->expected[G][o->count / 2] = bad;
     op_write(o->tensor[G], o->expected[G]);
-    op_ok(espl_graph_submit(o->graph, ESPL_PHASE_MICRO, &ticket));
-    op_ok(espl_wait(op_device(), ticket));
+    op_submit(o->graph);
     ref_grad_norm(o->expected[G], o->count, o->max_norm, o->args.beta1, o->args.beta2, o->expected_stats);
     ref_adamw(o->expected[G], o->expected_stats, o->count, &o->args, o->expected[P], o->expected[M], o->expected[V]);
 }

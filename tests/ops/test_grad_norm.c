@@ -19,7 +19,6 @@ static uint32_t bits_of(double value) {
 
 static void run(const setting *s, const double *gradients, double *stats) {
     espl_graph *graph;
-    espl_ticket ticket;
     op_ok(espl_graph_create(op_device(), "grad_norm", &graph));
     op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
     espl_grad_norm args = {{NULL}};
@@ -39,8 +38,7 @@ static void run(const setting *s, const double *gradients, double *stats) {
     op_write(args.stats, stats);
     for (size_t i = 0, from = 0; i < 2 && s->counts[i]; from += s->counts[i++])
         op_write(args.gradients[i], gradients + from);
-    op_ok(espl_graph_submit(graph, ESPL_PHASE_MICRO, &ticket));
-    op_ok(espl_wait(op_device(), ticket));
+    op_submit(graph);
     op_read(args.stats, stats);
     espl_graph_destroy(&graph);
     op_spans_finish();
