@@ -69,17 +69,25 @@ static variant cpu_variant(kernel_kind kind, uint32_t quads, uint32_t rows) {
     return (variant){8, lane_rows, 1, 1, kind == FORWARD ? cpu_tiles[i].block : cpu_tiles[i].backward_block};
 }
 
-/* GPUs: registers are what is short. A lane has at most 32 dimensions of its row's two vectors forward, 16 of the three
- * or four backward. 64 lanes; few rows: 128, of which as many as possible share the keys. Shared memory: at most (4 +
- * 16 * 4 / BLOCK) * BLOCK * 128 bytes = 12 KiB. */
-static variant gpu_variant(kernel_kind kind, uint32_t quads, uint32_t rows) {
+/* GPUs: registers are what is short, so a lane has few quads of its row's two vectors forward, of the three or four
+ * backward, and few keys under way, of which compilers load a whole block first. With 4 quads and blocks of 8 backward,
+ * RADV, NVK, Turnip and Honeykrisp of Mesa 26.1 all kept values in memory; with these none does (tests/drivers). Heads
+ * that are no multiple of 4 are read by elements, which takes more. Columns: quads, block, block of such heads. */
+static const struct {
+    uint32_t quads, block, block_unaligned;
+} gpu_tiles[] = {[FORWARD] = {8, 8, 4}, [BACKWARD_Q] = {2, 4, 4}, [BACKWARD_KV] = {2, 2, 2}};
+
+/* 64 lanes; few rows: 128, of which as many as possible share the keys. Shared memory: at most (4 + 16 * 4 / BLOCK) *
+ * BLOCK * 128 bytes = 12 KiB. */
+static variant gpu_variant(kernel_kind kind, uint32_t head_size, uint32_t rows) {
+    const uint32_t quads = espl_ceil_div(head_size, 4);
     if (kind == FORWARD && rows <= FEW_ROWS) {
         const uint32_t split = dim_split_of(quads, 4), row_lanes = power_of_two_from(rows);
         const uint32_t used = split * row_lanes;
         return used <= 64 ? (variant){row_lanes, 1, split, 128 / used, 8} : (variant){128 / split, 1, split, 1, 8};
     }
-    const uint32_t split = dim_split_of(quads, kind == FORWARD ? 8 : 4);
-    return (variant){64 / split, 1, split, 1, 8};
+    const uint32_t split = dim_split_of(quads, gpu_tiles[kind].quads);
+    return (variant){64 / split, 1, split, 1, head_size % 4 ? gpu_tiles[kind].block_unaligned : gpu_tiles[kind].block};
 }
 
 /* Fills the dispatch but for the bindings from 5 on. in: q, k, v, positions, lengths. rows: what lanes have, queries times
@@ -91,7 +99,7 @@ static espl_status prepare(espl_device *device, kernel_kind kind, const attribut
     const uint32_t group = at->heads / at->kv_heads, quads = (at->head_size + 3) / 4;
     const uint32_t rows = kind == BACKWARD_KV ? push->capacity : push->queries * group;
     const bool cpu = espl_device_capabilities(device)->cpu;
-    const variant v = cpu ? cpu_variant(kind, quads, rows) : gpu_variant(kind, quads, rows);
+    const variant v = cpu ? cpu_variant(kind, quads, rows) : gpu_variant(kind, at->head_size, rows);
     const bool backward_q = kind == BACKWARD_Q;
     const uint32_t spec[SPEC_COUNT] = {
         [0] = v.row_lanes * v.dim_split * v.key_split,
