@@ -28,7 +28,7 @@ for test in "$build"/tests/ops/test_op_*; do must "$test"; done
 for model in "$source"/tests/golden/*/; do
     model=${model%/}
     for dtype in f32 f16 bf16; do
-        probe=(probe --model "$model" --dtype $dtype --ids '1,2,3,4,5;6,7,8,9,1' --out "$work/probe")
+        probe=(probe --model "$model" --dtype "$dtype" --ids '1,2,3,4,5;6,7,8,9,1' --out "$work/probe")
         must "$program" "${probe[@]}" --method lora:r=4,alpha=8,targets=all-linear,dropout=0.1 --steps 1 --weight-decay 0.1
         [ ! -d "$model/adapter" ] || must "$program" "${probe[@]}" --adapter "$model/adapter" --steps 1 --recompute
         [ $dtype != f32 ] || must "$program" "${probe[@]}" --method full --steps 1
@@ -54,7 +54,7 @@ cat > "$work/wide/config.json" << 'END'
 END
 ids=$(seq -s , 1 65)
 for dtype in f32 bf16; do
-    must "$program" probe --model "$work/wide" --init random --dtype $dtype --ids "$ids" --method lora:r=64 --out "$work/probe"
+    must "$program" probe --model "$work/wide" --init random --dtype "$dtype" --ids "$ids" --method lora:r=64 --out "$work/probe"
 done
 
 [ -s "$out.all" ] || { echo "no kernel was written down" && exit 1; }
