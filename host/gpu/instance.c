@@ -127,7 +127,7 @@ static espl_status create_instance(espl_context *ctx, espl_vk *vk, bool validati
     const VkBool32 yes = VK_TRUE;
     const VkLayerSettingEXT settings[] = {
         {validation_layer, "validate_sync", VK_LAYER_SETTING_TYPE_BOOL32_EXT, 1, &yes},
-        {validation_layer, "syncval_submit_time_validation", VK_LAYER_SETTING_TYPE_BOOL32_EXT, 1, &yes},
+        {validation_layer, "syncval_full_validation", VK_LAYER_SETTING_TYPE_BOOL32_EXT, 1, &yes},
         {validation_layer, "syncval_shader_accesses_heuristic", VK_LAYER_SETTING_TYPE_BOOL32_EXT, 1, &yes},
     };
     const VkLayerSettingsCreateInfoEXT layer_settings = {.sType = VK_STRUCTURE_TYPE_LAYER_SETTINGS_CREATE_INFO_EXT,

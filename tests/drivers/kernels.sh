@@ -18,21 +18,22 @@ must() {
     echo "FAILED with status $?: ${*/#"$source/"/}"
     grep -E '\[ *(ERROR|FAILED)|^espalier' "$work/log" | tail -n 3
     bad=$((bad + 1))
+    return 1
 }
 
 program=$build/bin/espalier
 "$program" devices --json > /dev/null 2>&1 || { echo "there is no Vulkan device" && exit 1; }
 for test in "$build"/tests/ops/test_op_*; do must "$test"; done
 
-# Every family and adapter that has goldens, in every dtype of the base, and with all weights trained.
-for model in "$source"/tests/golden/*/; do
-    model=${model%/}
+# Every family and method that has goldens; the base in every dtype, and all weights trained.
+(cd "$work" && must "$build/tests/model/test_model_golden") || bad=1
+for model in "$source"/tests/golden/*/config.json; do
+    model=${model%/config.json}
     for dtype in f32 f16 bf16; do
-        probe=(probe --model "$model" --dtype "$dtype" --ids '1,2,3,4,5;6,7,8,9,1' --out "$work/probe")
-        must "$program" "${probe[@]}" --method lora:r=4,alpha=8,targets=all-linear,dropout=0.1 --steps 1 --weight-decay 0.1
-        [ ! -d "$model/adapter" ] || must "$program" "${probe[@]}" --adapter "$model/adapter" --steps 1 --recompute
-        [ $dtype != f32 ] || must "$program" "${probe[@]}" --method full --steps 1
+        must "$program" probe --model "$model" --dtype "$dtype" --ids '1,2,3,4,5;6,7,8,9,1' --out "$work/probe" \
+            --method lora:r=4,alpha=8,targets=all-linear,dropout=0.1 --steps 1 --weight-decay 0.1
     done
+    must "$program" probe --model "$model" --ids '1,2,3,4,5;6,7,8,9,1' --out "$work/probe" --method full --steps 1 --recompute
 done
 
 # Rows as long as they are in use, and a cache that is read and written.

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154
 
 tab=$(printf '\t')
-results='' build='' write=''
+results='' build='' write='' validation=''
 
 # Where the programs and tests are that were built last, unless --build says it.
 find_build() {
@@ -49,20 +49,38 @@ speed() { # NAME
 # Installing; and host memory that runs out, which makes all kernels again a thousand times.
 not_of_a_driver='^(e2e/install_and_link|model/memory)$'
 
-test_runs() { # NAME
-    local name=$1 report=$results/$1.xml all bad left bits=same failed=0 train prompt generate
+# run_suite NAME REPORT [NAME=VALUE...]: status of ctest, REPORT and REPORT.log; $all, $bad and $left count
+run_suite() {
+    local name=$1 report=$2 status
+    shift 2
     rm -f "$report"
-    "$0" run "$name" -- ctest --test-dir "$build" -L '^(gpu|ops|model|train|e2e)$' -E "$not_of_a_driver" \
+    "$0" run "$name" -- env "$@" ctest --test-dir "$build" -L '^(gpu|ops|model|train|e2e)$' -E "$not_of_a_driver" \
         --parallel "${CTEST_PARALLEL_LEVEL:-$jobs}" --timeout 900 --output-on-failure --test-output-size-passed 100000 \
-        --output-junit "$report" > "$results/$name.log" 2>&1 < /dev/null || failed=1
-    [ -s "$report" ] || { echo "$name: no test ran" && tail -n 3 "$results/$name.log" && return 1; }
+        --output-junit "$report" > "$report.log" 2>&1 < /dev/null
+    status=$?
+    [ -s "$report" ] || { tail -n 3 "$report.log" && return 1; }
     all=$(attribute tests "$report") bad=$(attribute failures "$report") left=$(attribute skipped "$report")
+    grep -E '\*\*\*(Failed|Timeout|Exception)' "$report.log"
+    return $status
+}
+
+# With the validation layer: synchronisation and shaders are watched, and any message fails the test it came from.
+test_validation() { # NAME
+    local all=0 bad=0 left=0 failed=0
+    run_suite "$1" "$results/$1.validation.xml" ESPL_TEST_VALIDATION=1 ESPALIER_VALIDATION=1 \
+        VK_LAYER_SETTINGS_PATH="$drivers/vk_layer_settings.txt" || failed=1
+    echo "$1 with validation: $((all - bad - left)) tests passed, $bad failed, $left skipped"
+    return $failed
+}
+
+test_runs() { # NAME
+    local name=$1 report=$results/$1.xml all=0 bad=0 left=0 bits=same failed=0 train prompt generate
+    run_suite "$name" "$report" || failed=1
     same_bits "$name" || { bits="**not the same**" && failed=1; }
     read -r train prompt generate < <(speed "$name")
     echo "| $name | $(sed -n 's/^golden models on \(.*\)/\1/p' "$report" | head -n 1) | $((all - bad - left)) of $all |" \
         "$(worst logits "$report") | $(worst gradients "$report") | $(worst parameters "$report") | $bits |" \
         "${train:--} | ${prompt:--} | ${generate:--} |" > "$results/$name.row"
-    sed -n 's/^.*\*\*\*\(Failed\|Timeout\|Exception.*\).*$/&/p' "$results/$name.log"
     echo "$name: $((all - bad - left)) tests passed, $bad failed, $left skipped; three runs: $bits bits"
     return $failed
 }
@@ -99,7 +117,7 @@ normalise() { # KERNELS
 test_compiles() { # NAME
     local name=$1 failed=0
     "$0" run "$name" -- bash "$drivers/kernels.sh" "$build" "$results/$name.raw" > "$results/$name.log" 2>&1 || failed=1
-    grep FAILED -A 3 "$results/$name.log"
+    head -n 12 "$results/$name.log"
     [ -s "$results/$name.raw" ] || { tail -n 3 "$results/$name.log" && return 1; }
     normalise "$results/$name.raw" > "$results/$name.kernels"
     awk -F '\t' -v name="$name" '$4 == "failed" || $4 > 0 {
@@ -165,11 +183,12 @@ write_between() {
         mv "$root/README.md.tmp" "$root/README.md"
 }
 
-# arguments WORD...: --build FOLDER, --write
+# arguments WORD...: --build FOLDER, --write, --validation
 arguments() {
     while [ $# -gt 0 ]; do
         case $1 in
         --write) write=yes ;;
+        --validation) validation=yes ;;
         --build) build=${2:?a folder} && shift ;;
         *) die "what is $1?" ;;
         esac
@@ -187,7 +206,8 @@ test_one() {
         echo "$1: $sentence"
         return 77
     fi
-    rm -f "$results/$1.row"
+    [ -z "$validation" ] || does=validation
+    [ $does = validation ] || rm -f "$results/$1.row"
     "test_$does" "$1"
 }
 

@@ -185,7 +185,8 @@ static void run_case(const char *name, bool recompute) {
     test_ok(espl_probe(model, adapter, &probe, out));
     test_ok(espl_tensors_open(test_context(), out, &got));
     snprintf(path, sizeof path, "%s%s", name, recompute ? " (recompute)" : "");
-    compare(golden, got, path);
+    /* With ESPL_TEST_PLAN (tests/drivers) the device computes nothing: only its kernels are wanted. */
+    if (!getenv("ESPL_TEST_PLAN")) compare(golden, got, path);
     espl_tensors_destroy(&got);
     espl_tensors_destroy(&golden);
     espl_os_remove_file(out);
