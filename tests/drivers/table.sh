@@ -207,7 +207,7 @@ test_one() {
         return 77
     fi
     [ -z "$validation" ] || does=validation
-    [ $does = validation ] || rm -f "$results/$1.row"
+    [ "$does" = validation ] || rm -f "$results/$1.row"
     "test_$does" "$1"
 }
 
