@@ -77,8 +77,9 @@ static VkBool32 VKAPI_PTR hear_validation(VkDebugUtilsMessageSeverityFlagBitsEXT
     (void)severity;
     (void)types;
     espl_instance *instance = user;
-    /* What the layer turns on for its own checks on the device. */
-    if (data->pMessageIdName && strstr(data->pMessageIdName, "-SETTINGS")) return VK_FALSE;
+    /* What the layer turns on and off for its own checks on the device says nothing about us. */
+    const char *id = data->pMessageIdName ? data->pMessageIdName : "";
+    if (strcmp(id, "VALIDATION-SETTINGS") == 0 || strcmp(id, "WARNING-Setting-Limit-Adjusted") == 0) return VK_FALSE;
     instance->validation_count++;
     espl_log(instance->ctx, ESPL_LOG_ERROR, "validation: %s", data->pMessage);
     return VK_FALSE;
@@ -113,14 +114,6 @@ static espl_status create_instance(espl_context *ctx, espl_vk *vk, bool validati
 
     const char *const layers[] = {validation_layer};
     const VkValidationFeatureEnableEXT checks[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
-    const VkDebugUtilsMessengerCreateInfoEXT messenger = {
-        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .messageSeverity =
-            VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        /* Not GENERAL: that is the loader talking about drivers of other devices. */
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
-        .pfnUserCallback = hear_validation,
-        .pUserData = instance};
     const VkValidationFeaturesEXT features = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
                                               .enabledValidationFeatureCount = ESPL_COUNT(checks),
                                               .pEnabledValidationFeatures = checks};
@@ -135,11 +128,23 @@ static espl_status create_instance(espl_context *ctx, espl_vk *vk, bool validati
                                                          .settingCount = ESPL_COUNT(settings),
                                                          .pSettings = settings};
     const void *checks_chain = choose_settings ? (const void *)&layer_settings : layer_settings.pNext;
+    const VkDebugUtilsMessengerCreateInfoEXT messenger = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+        .messageSeverity =
+            VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        /* Not GENERAL: that is the loader talking about drivers of other devices. */
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+        .pfnUserCallback = hear_validation,
+        .pUserData = instance};
+    /* In the instance's chain it hears what is said while that is made. */
+    VkDebugUtilsMessengerCreateInfoEXT messenger_first = messenger;
+    messenger_first.pNext = checks_chain;
+    const void *chain = validation && instance->debug_utils ? &messenger_first : checks_chain;
     const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
                                            .pEngineName = "espalier",
                                            .apiVersion = instance->version};
     const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-                                       .pNext = checks_chain,
+                                       .pNext = chain,
                                        .flags = portability ? enumerate_portability_bit : 0,
                                        .pApplicationInfo = &application,
                                        .enabledLayerCount = validation ? 1 : 0,

@@ -131,17 +131,16 @@ test_compiles() { # NAME
         $3 + 0 > registers { registers = $3 + 0; which = $1 }
         $5 + 0 > shared { shared = $5 + 0 }
         $6 + 0 > instructions { instructions = $6 + 0; longest = $1 }
-        { time += $7 }
         END {
-            printf "| %s | %s | %d | %d | %d | %d (%s) | %s | %d (%s) | %.1f |\n", name, what, kernels, failed, memory,
-                registers, which, shared ? shared : "-", instructions, longest, time / 1000
+            printf "| %s | %s | %d | %d | %d | %d (%s) | %s | %d (%s) |\n", name, what, kernels, failed, memory,
+                registers, which, shared ? shared : "-", instructions, longest
         }' "$results/$name.kernels" > "$results/$name.row"
     echo "$name: $(wc -l < "$results/$name.kernels") kernels"
     return $failed
 }
 
-compiles_header='| driver | like | kernels | not made | values in memory | most registers of a lane | shared bytes | most instructions | compiled in s |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |'
+compiles_header='| driver | like | kernels | not made | values in memory | most registers of a lane | shared bytes | most instructions |
+| --- | --- | --- | --- | --- | --- | --- | --- |'
 
 # Every kernel on every driver, side by side: registers, and what it keeps in memory if anything.
 write_matrix() { # NAME...
