@@ -36,8 +36,9 @@ static espl_status read_peft(espl_adapter *adapter, json_t *config) {
     adapter->config = config;
     ESPL_TRY(espl_json_need(ctx, config, "peft_type"));
     ESPL_TRY(espl_json_string(ctx, config, "peft_type", NULL, &type));
-    for (size_t i = 0; i < espl_method_count; i++) {
-        if (espl_methods[i]->peft_type && strcmp(espl_methods[i]->peft_type, type) == 0) adapter->method = espl_methods[i];
+    for (size_t i = 0; i < espl_method_count && !adapter->method; i++) {
+        const espl_method *m = espl_methods[i];
+        if (m->peft_type && strcmp(m->peft_type, type) == 0 && (!m->recognise || m->recognise(config))) adapter->method = m;
     }
     return adapter->method ? ESPL_OK : espl_folder_unknown(ctx, "peft_type", type, strlen(type));
 }

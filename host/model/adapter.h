@@ -30,6 +30,7 @@ typedef struct espl_joint {
     uint32_t linear;     /* WEIGHT, LINEAR_IN, LINEAR: ESPL_LINEAR_...; its parts are columns model->linear[linear].part */
     espl_norm_place norm; /* NORM; ..._OUT: the norm that follows (post-norm models), else ESPL_NORM_PLACE_COUNT */
     espl_tensor *x;      /* LINEAR: the product's input; ..._OUT: the residual, which is added to what join returns */
+    espl_tensor *weight, *bias, *product; /* LINEAR: W and b as they took part, and what the base made of them */
     espl_tensor *normed; /* ..._OUT: the sub-layer's input, which is x or its norm */
     bool *out_closed;    /* ..._OUT: set to say that what join returns has residual and norm already */
 } espl_joint;
@@ -87,11 +88,12 @@ typedef struct espl_place {
 
 typedef struct espl_method {
     const char *name;      /* "lora", in specs */
-    const char *peft_type; /* "LORA", in PEFT's adapter_config.json; NULL: the folders are the Adapters library's */
+    /* "LORA", in PEFT's adapter_config.json (the first row that recognises it); NULL: the folders are the Adapters library's */
+    const char *peft_type;
     /* "architecture" in the Adapters library's files ("bottleneck" for none); the first row that fits and recognises the
      * configuration reads it. NULL: not in that library. */
     const char *architecture;
-    bool (*recognise)(const json_t *config); /* NULL: all of the architecture */
+    bool (*recognise)(const json_t *config); /* NULL: all of the architecture, or of peft_type */
     espl_properties properties;
     /* key=value of a spec into the configuration; value is NULL for a key alone. */
     espl_status (*set)(espl_adapter *adapter, const char *key, const char *value);
@@ -100,6 +102,9 @@ typedef struct espl_method {
     espl_status (*declare)(espl_adapter *adapter);
     /* Values before training, after the store was placed (zeros; replaced matrices have the base's). NULL: those. */
     espl_status (*initialise)(espl_adapter *adapter, uint64_t seed);
+    /* Nodes of phase BEGIN that compute states from weights and parameters alone: run before the first MICRO of a step, of an
+     * evaluation, and of a session. NULL: none. */
+    espl_status (*prepare)(espl_builder *builder, const espl_adapter *adapter);
     /* Adds the method's operators at a joint and returns what takes y's place: y itself where it has nothing to do. NULL
      * for methods that only stand matrices in place of the base's. */
     espl_tensor *(*join)(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);

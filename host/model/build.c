@@ -189,14 +189,15 @@ static espl_tensor *linear(espl_builder *b, uint32_t block, uint32_t which, espl
     joint.site = ESPL_SITE_WEIGHT;
     espl_tensor *weight = join(b, &joint, espl_build_base(b, w->weight[which]));
     joint.site = ESPL_SITE_BIAS;
+    espl_tensor *bias = join(b, &joint, espl_build_base(b, w->bias[which]));
     espl_matmul product = {.a = x,
                            .b = weight,
                            .orientation = b->model->config.family->stored_in_out ? MATMUL_NN : MATMUL_NT,
-                           .bias = join(b, &joint, espl_build_base(b, w->bias[which])),
+                           .bias = bias,
                            .residual = early ? residual : NULL};
     espl_tensor *y = espl_graph_matmul(b->graph, &product);
     joint.site = ESPL_SITE_LINEAR;
-    joint.x = x;
+    joint.x = x, joint.weight = weight, joint.bias = bias, joint.product = y;
     espl_tensor *joined = join(b, &joint, y);
     if (early || !residual) return joined;
     if (joined != y) return espl_graph_add(b->graph, &(espl_add_args){joined, residual});
@@ -327,9 +328,19 @@ static espl_tensor *embedding(espl_builder *b) {
     return embedding_out(b, x);
 }
 
+static espl_status prepare(espl_builder *b) {
+    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+        if (!adapter->active || !adapter->method->prepare) continue;
+        ESPL_TRY(espl_graph_layer(b->graph, adapter->name, ESPL_PHASE_BEGIN, false));
+        ESPL_TRY(adapter->method->prepare(b, adapter));
+    }
+    return ESPL_OK;
+}
+
 espl_tensor *espl_build_hidden(espl_builder *b) {
     const espl_model *model = b->model;
     espl_status status = espl_graph_memory(b->graph, sizeof *b->inputs, &b->inputs);
+    if (status == ESPL_OK) status = prepare(b);
     if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
     espl_graph_value_dtype(b->graph, model->value_dtype);
     espl_graph_layer(b->graph, "embedding", ESPL_PHASE_MICRO, false);

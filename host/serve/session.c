@@ -120,6 +120,8 @@ espl_status espl_session_refresh(espl_session *session) {
 
 void espl_session_reset(espl_session *session) {
     session->position = session->open = 0;
+    for (uint32_t i = 0; i < ESPL_RUNS; i++)
+        session->runs[i].prepared = false;
 }
 
 uint32_t espl_session_position(const espl_session *session) {
@@ -127,6 +129,15 @@ uint32_t espl_session_position(const espl_session *session) {
 }
 
 /* ---- Running ---- */
+
+/* What adapters compute from weights and parameters alone. */
+static espl_status prepare(espl_session *session, espl_run *r) {
+    espl_ticket ticket;
+    if (r->prepared) return ESPL_OK;
+    r->prepared = true;
+    ESPL_TRY(espl_graph_submit(r->graph, ESPL_PHASE_BEGIN, &ticket));
+    return espl_wait(session->model->device, ticket);
+}
 
 uint32_t espl_session_choose(uint32_t count) {
     uint32_t which = 0;
@@ -137,6 +148,7 @@ uint32_t espl_session_choose(uint32_t count) {
 
 espl_status espl_session_set_ids(espl_session *session, uint32_t which, const int32_t *ids, uint32_t count) {
     espl_run *r = &session->runs[which];
+    ESPL_TRY(prepare(session, r));
     int32_t *step_ids = espl_graph_step_pointer(r->graph, r->ids);
     memset(step_ids, 0, lengths[which] * sizeof *step_ids);
     memcpy(step_ids, ids, count * sizeof *ids);

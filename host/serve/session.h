@@ -14,6 +14,7 @@ typedef struct espl_run {
     espl_tensor *ids, *positions, *last;
     espl_tensor *device_logits, *logits; /* logits: for the host, which may be the same */
     const espl_step_inputs *inputs; /* what adapters write before a run; owned by the graph */
+    bool prepared; /* phase BEGIN has run since the session began */
 } espl_run;
 
 struct espl_session {

@@ -19,13 +19,14 @@ typedef struct run {
 static espl_status run_rows(run *r) {
     const espl_dataset *dataset = r->buffer->dataset;
     const uint32_t rows = espl_dataset_rows(dataset, r->part);
+    espl_ticket ticket;
+    ESPL_TRY(espl_graph_submit(r->pass->graph, ESPL_PHASE_BEGIN, &ticket));
     for (uint32_t first = 0; first < rows; first += r->batch) {
         const uint32_t there = rows - first < r->batch ? rows - first : r->batch;
         for (uint32_t i = 0; i < r->batch; i++) {
             const espl_row row = espl_dataset_row(dataset, r->part, i < there ? first + i : first);
             r->counted += espl_row_buffer_set(r->buffer, i, &row, i < there);
         }
-        espl_ticket ticket;
         double sum;
         espl_batch batch = espl_row_buffer_at(r->buffer, 0);
         if (r->outputs) batch.labels = NULL, batch.values = NULL;

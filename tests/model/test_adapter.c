@@ -172,9 +172,9 @@ static void refused(void **state) {
         {"lora:rank=8", ESPL_ARGUMENT, "\"rank\" is not one of"},
         {"lora:bias=some", ESPL_ARGUMENT, "bias \"some\" is not one of"},
         {"lora:save=nothing", ESPL_ARGUMENT, "the model has no module nothing"},
-        {"dora:r=8", ESPL_ARGUMENT, "method \"dora\" is not one of"},
-        {"{\"peft_type\":\"VERA\"}", ESPL_UNSUPPORTED, "peft_type \"VERA\" is not one of"},
-        {"{\"peft_type\":\"LORA\",\"use_dora\":true}", ESPL_UNSUPPORTED, "\"use_dora\" is not supported"},
+        {"nothing:r=8", ESPL_ARGUMENT, "method \"nothing\" is not one of"},
+        {"{\"peft_type\":\"LOHA\"}", ESPL_UNSUPPORTED, "peft_type \"LOHA\" is not one of"},
+        {"{\"peft_type\":\"LORA\",\"use_qalora\":true}", ESPL_UNSUPPORTED, "\"use_qalora\" is not supported"},
         {"{\"peft_type\":\"LORA\",\"target_modules\":\"[\"}", ESPL_UNSUPPORTED, ""},
         {"{\"peft_type\":\"LORA\",\"r\":\"8\"}", ESPL_FORMAT, "\"r\" is a string"},
     };

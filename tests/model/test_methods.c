@@ -26,6 +26,9 @@ static const life lives[] = {
     {"gpt2_lora", "ln:targets=ln_2", false, true},
     {"llama_lora", "lora:r=3", false, true},
     {"llama_lora", "lora:r=1,targets=all-linear,rslora,dropout=0.1", false, true},
+    {"llama_lora", "dora:r=3", false, true},
+    {"gpt2_lora", "dora:r=2,targets=c_attn+c_proj,dropout=0.2", false, true},
+    {"qwen2_bias_all", "dora:targets=all-linear,rslora,init=random", true, true},
     {"llama_lora", "ia3", false, true},
     {"qwen2_bias_all", "ia3", false, true},
     {"gpt2_lora", "ia3", false, true},
@@ -144,9 +147,26 @@ static void run(void **state) {
     espl_model_destroy(&model);
 }
 
+/* A LoRA whose B is 0 makes DoRA take the way of those that are not alone: the same result. */
+static void dora_beside_another(void **state) {
+    (void)state;
+    float alone[VOCABULARY], beside[VOCABULARY];
+    espl_model *model;
+    espl_adapter *adapter;
+    test_ok(espl_model_load(test_device(), ESPL_GOLDEN "/qwen2_bias_all", NULL, &model));
+    test_ok(espl_adapter_add(model, "l", "lora:r=2", 1, &adapter));
+    test_ok(espl_adapter_load(model, "d", ESPL_GOLDEN "/dora_qwen2/adapter", &adapter));
+    test_ok(espl_model_activate(model, "d"));
+    logits(model, alone);
+    test_ok(espl_model_activate(model, "l+d"));
+    logits(model, beside);
+    if (!(off(beside, alone) < 1e-6)) fail_msg("beside another it is off by %g", off(beside, alone));
+    espl_model_destroy(&model);
+}
+
 int main(void) {
-    struct CMUnitTest tests[ESPL_COUNT(lives)];
+    struct CMUnitTest tests[ESPL_COUNT(lives) + 1] = {{"dora beside another", dora_beside_another, NULL, NULL, NULL}};
     for (size_t i = 0; i < ESPL_COUNT(lives); i++)
-        tests[i] = (struct CMUnitTest){lives[i].spec, run, NULL, NULL, (void *)(uintptr_t)&lives[i]};
+        tests[i + 1] = (struct CMUnitTest){lives[i].spec, run, NULL, NULL, (void *)(uintptr_t)&lives[i]};
     return test_main("methods", tests, ESPL_COUNT(tests));
 }

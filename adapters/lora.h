@@ -1,0 +1,44 @@
+/* What the methods of the LoRA family share: which maps are targets, with what rank and scale, and how their matrices lie. */
+#ifndef ESPL_LORA_H
+#define ESPL_LORA_H
+
+#include "host/model/adapter.h"
+
+typedef struct lora_target {
+    uint32_t rank; /* 0: not a target */
+    uint32_t from; /* first row of A, a multiple of 4 */
+    uint32_t b;    /* matrix [out, rank] */
+    float scale;
+    uint32_t magnitude, inverse_norm; /* DoRA: matrices [1, out] */
+} lora_target;
+
+typedef struct lora_group {
+    uint32_t a; /* matrix [sum of ranks, in], or ESPL_NO_MATRIX */
+    lora_target target[ESPL_LINEAR_PARTS];
+} lora_group;
+
+typedef struct lora_state {
+    float dropout;
+    bool zero_b, gaussian;
+    lora_group (*groups)[ESPL_LINEAR_COUNT]; /* owned, one row per block */
+} lora_state;
+
+/* Methods of the family: LoRA's keys, configuration and matrices (adapter->state is a lora_state afterwards). */
+espl_status espl_lora_set(espl_adapter *adapter, const char *key, const char *value);
+espl_status espl_lora_declare(espl_adapter *adapter);
+espl_status espl_lora_initialise(espl_adapter *adapter, uint64_t seed);
+espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed);
+void espl_lora_finish(espl_adapter *adapter);
+
+/* "base_model.model.<path>.<suffix>" for rows (or, of a vector, columns) of a matrix. */
+espl_status espl_lora_entry(espl_adapter *adapter, const char *path, const char *suffix, uint32_t matrix, uint32_t from,
+                            uint32_t count, bool vector);
+/* The state of a joint's product: NULL where no part of it is a target. */
+const lora_group *espl_lora_group(const espl_adapter *adapter, const espl_joint *joint);
+/* u = x A^T for all targets of the group. */
+espl_tensor *espl_lora_down(espl_builder *builder, const espl_adapter *adapter, const lora_group *group, espl_tensor *x);
+/* y + scale * B u in the columns of each target. */
+espl_tensor *espl_lora_up(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint,
+                          const lora_group *group, espl_tensor *u, espl_tensor *y);
+
+#endif

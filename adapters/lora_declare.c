@@ -1,0 +1,202 @@
+/* The configuration of LoRA and its like, and the matrices it asks for. */
+#include "adapters/lora.h"
+#include "adapters/spec.h"
+#include "adapters/targets.h"
+#include <math.h>
+#include <string.h>
+
+static espl_context *context(const espl_adapter *adapter) {
+    return adapter->model->ctx;
+}
+
+/* ---- Specs ---- */
+
+espl_status espl_lora_set(espl_adapter *adapter, const char *key, const char *value) {
+    static const espl_spec_row rows[] = {
+        {"r", "r", ESPL_SPEC_WHOLE},           {"alpha", "lora_alpha", ESPL_SPEC_NUMBER},
+        {"dropout", "lora_dropout", ESPL_SPEC_NUMBER}, {"targets", "target_modules", ESPL_SPEC_MODULES},
+        {"rslora", "use_rslora", ESPL_SPEC_BOOL},      {"init", "init_lora_weights", ESPL_SPEC_TEXT},
+        {"bias", "bias", ESPL_SPEC_TEXT},              {"save", "modules_to_save", ESPL_SPEC_LIST}};
+    ESPL_TRY(espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value));
+    if (strcmp(key, "init") != 0 || strcmp(value, "gaussian") == 0) return ESPL_OK;
+    /* PEFT's other two are true and false. */
+    if (strcmp(value, "default") != 0 && strcmp(value, "random") != 0)
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: init=%s is not one of default, gaussian, random",
+                         adapter->method->name, value);
+    return espl_json_set(context(adapter), adapter->config, "init_lora_weights", json_boolean(strcmp(value, "default") == 0));
+}
+
+/* ---- Declaring ---- */
+
+espl_status espl_lora_entry(espl_adapter *adapter, const char *path, const char *suffix, uint32_t matrix, uint32_t from,
+                            uint32_t count, bool vector) {
+    char *name;
+    ESPL_TRY(espl_format(context(adapter), &name, "base_model.model.%s.%s", path, suffix));
+    espl_status status = espl_store_entry(&adapter->store, name, matrix, from, count, vector);
+    espl_free(context(adapter), &name);
+    return status;
+}
+
+static espl_status read_target(espl_adapter *adapter, uint32_t block, const char *path, lora_target *target) {
+    espl_context *ctx = context(adapter);
+    double rank, alpha;
+    bool selected, rslora;
+    ESPL_TRY(espl_target_selected(adapter, block, path, &selected));
+    target->rank = 0;
+    if (!selected) return ESPL_OK;
+    ESPL_TRY(espl_json_f64(ctx, adapter->config, "r", 8, &rank));
+    ESPL_TRY(espl_json_f64(ctx, adapter->config, "lora_alpha", 8, &alpha));
+    ESPL_TRY(espl_json_bool(ctx, adapter->config, "use_rslora", false, &rslora));
+    ESPL_TRY(espl_target_pattern(adapter, "rank_pattern", path, &rank));
+    ESPL_TRY(espl_target_pattern(adapter, "alpha_pattern", path, &alpha));
+    if (!(rank >= 1 && rank <= 65536) || rank != floor(rank))
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: rank %g of %s is not a whole number from 1 to 65536", adapter->method->name,
+                         rank, path);
+    target->rank = (uint32_t)rank;
+    target->scale = (float)(rslora ? alpha / sqrt(rank) : alpha / rank);
+    return ESPL_OK;
+}
+
+static espl_status declare_group(espl_adapter *adapter, uint32_t block, uint32_t linear, lora_group *group) {
+    const espl_model *model = adapter->model;
+    const espl_linear_shape *shape = &model->linear[linear];
+    char *path[ESPL_LINEAR_PARTS] = {NULL};
+    espl_status status = ESPL_OK;
+    uint32_t rows = 0;
+    group->a = ESPL_NO_MATRIX;
+    for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && shape->part[p].count; p++) {
+        lora_target *target = &group->target[p];
+        ESPL_GOTO(espl_model_module(model, block, linear, p, &path[p]));
+        ESPL_GOTO(read_target(adapter, block, path[p], target));
+        if (!target->rank) continue;
+        target->from = (uint32_t)espl_round_up(rows, 4);
+        rows = target->from + target->rank;
+    }
+    if (rows) ESPL_GOTO(espl_store_matrix(&adapter->store, "lora_A", rows, shape->in, ESPL_DTYPE_F32, true, &group->a));
+    for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && shape->part[p].count; p++) {
+        lora_target *target = &group->target[p];
+        if (!target->rank) continue;
+        ESPL_GOTO(espl_lora_entry(adapter, path[p], "lora_A.weight", group->a, target->from, target->rank, false));
+        ESPL_GOTO(espl_store_matrix(&adapter->store, "lora_B", shape->part[p].count, target->rank, ESPL_DTYPE_F32, true,
+                                    &target->b));
+        ESPL_GOTO(espl_lora_entry(adapter, path[p], "lora_B.weight", target->b, 0, shape->part[p].count, false));
+    }
+fail:
+    for (uint32_t p = 0; p < ESPL_LINEAR_PARTS; p++) espl_free(context(adapter), &path[p]);
+    return status;
+}
+
+/* The target that a base tensor's module is, or NULL. */
+static const lora_target *target_of(const espl_adapter *adapter, const espl_entry *base) {
+    const lora_state *state = adapter->state;
+    const espl_model *model = adapter->model;
+    for (uint32_t block = 0; block < model->config.layers; block++) {
+        for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) {
+            if (base->matrix != model->blocks[block].weight[l] && base->matrix != model->blocks[block].bias[l]) continue;
+            for (uint32_t p = 0; p < ESPL_LINEAR_PARTS; p++) {
+                if (state->groups[block][l].target[p].rank && model->linear[l].part[p].from == base->from)
+                    return &state->groups[block][l].target[p];
+            }
+        }
+    }
+    return NULL;
+}
+
+static espl_status declare_biases(espl_adapter *adapter) {
+    espl_context *ctx = context(adapter);
+    const espl_model *model = adapter->model;
+    const char *bias;
+    ESPL_TRY(espl_json_string(ctx, adapter->config, "bias", "none", &bias));
+    const bool all = strcmp(bias, "all") == 0;
+    if (!all && strcmp(bias, "lora_only") != 0) {
+        if (strcmp(bias, "none") == 0) return ESPL_OK;
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: bias \"%s\" is not one of none, all, lora_only", adapter->method->name, bias);
+    }
+    for (size_t i = 0; i < model->store.entry_count; i++) {
+        const espl_entry *base = &model->store.entries[i];
+        const size_t n = strlen(base->name);
+        if (n < 5 || strcmp(base->name + n - 5, ".bias") != 0) continue;
+        const bool target = target_of(adapter, base) != NULL;
+        if (!all && !target) continue;
+        char *name;
+        ESPL_TRY(espl_format(ctx, &name, "base_model.model.%.*s%s.bias", (int)(n - 5), base->name,
+                             target ? ".base_layer" : ""));
+        espl_status status = espl_adapter_replace(adapter, base, name);
+        espl_free(ctx, &name);
+        ESPL_TRY(status);
+    }
+    return ESPL_OK;
+}
+
+/* Options of PEFT that change results and are not offered: named rather than ignored. */
+static espl_status refuse_variants(espl_adapter *adapter) {
+    static const char *const keys[] = {"use_qalora", "lora_bias", "layer_replication", "target_parameters",
+                                       "trainable_token_indices", "use_bdlora", "alora_invocation_tokens", "arrow_config",
+                                       "velora_config", "monteclora_config", "kasa_config", "megatron_config"};
+    for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
+        const json_t *value = json_object_get(adapter->config, keys[i]);
+        const bool off = !value || json_is_null(value) || json_is_false(value) ||
+                         (json_is_array(value) && json_array_size(value) == 0) ||
+                         (json_is_object(value) && json_object_size(value) == 0);
+        if (!off) return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is not supported", adapter->method->name, keys[i]);
+    }
+    return ESPL_OK;
+}
+
+/* What PEFT writes and the configuration does not say. */
+static espl_status complete_config(espl_adapter *adapter) {
+    const espl_model *model = adapter->model;
+    ESPL_TRY(espl_target_default(adapter, "target_modules"));
+    const struct {
+        const char *key;
+        json_t *value;
+    } defaults[] = {{"task_type", json_string("CAUSAL_LM")},
+                    {"base_model_name_or_path", json_string(model->folder)},
+                    {"r", json_integer(8)},
+                    {"lora_alpha", json_integer(8)},
+                    {"lora_dropout", json_integer(0)},
+                    {"bias", json_string("none")},
+                    {"fan_in_fan_out", json_boolean(model->config.family->stored_in_out)},
+                    {"use_rslora", json_false()},
+                    {"init_lora_weights", json_true()},
+                    {"modules_to_save", json_null()},
+                    {"layers_to_transform", json_null()},
+                    {"layers_pattern", json_null()},
+                    {"rank_pattern", json_object()},
+                    {"alpha_pattern", json_object()},
+                    {"exclude_modules", json_null()},
+                    {"use_dora", json_false()}};
+    espl_status status = ESPL_OK;
+    for (size_t i = 0; i < ESPL_COUNT(defaults); i++) {
+        espl_status one = espl_spec_default(adapter, defaults[i].key, defaults[i].value);
+        if (one != ESPL_OK) status = one;
+    }
+    return status;
+}
+
+espl_status espl_lora_declare(espl_adapter *adapter) {
+    espl_context *ctx = context(adapter);
+    const uint32_t layers = adapter->model->config.layers;
+    ESPL_TRY(refuse_variants(adapter));
+    ESPL_TRY(complete_config(adapter));
+    lora_state *state;
+    ESPL_TRY(espl_new(ctx, sizeof *state, &state));
+    adapter->state = state;
+    ESPL_TRY(espl_json_f32(ctx, adapter->config, "lora_dropout", 0, &state->dropout));
+    if (!(state->dropout >= 0 && state->dropout < 1))
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: dropout %g is not from 0 to below 1", adapter->method->name,
+                         (double)state->dropout);
+    const json_t *init = json_object_get(adapter->config, "init_lora_weights");
+    state->zero_b = !json_is_false(init);
+    state->gaussian = json_is_string(init) && strcmp(json_string_value(init), "gaussian") == 0;
+    ESPL_TRY(espl_new(ctx, layers * sizeof *state->groups, &state->groups));
+    for (uint32_t block = 0; block < layers; block++) {
+        for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++)
+            ESPL_TRY(declare_group(adapter, block, l, &state->groups[block][l]));
+    }
+    if (adapter->store.entry_count == 0)
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: no module of this %s model is selected by target_modules",
+                         adapter->method->name, adapter->model->config.family->model_type);
+    ESPL_TRY(declare_biases(adapter));
+    return espl_target_saved(adapter);
+}
