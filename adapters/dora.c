@@ -155,7 +155,8 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
 static espl_status merge(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed) {
     espl_context *ctx = adapter->model->ctx;
     const lora_state *state = adapter->state;
-    ESPL_TRY(espl_lora_merge(adapter, place, weight, bias, out_changed));
+    (void)bias;
+    ESPL_TRY(espl_lora_merge(adapter, place, UINT32_MAX, 1, weight, out_changed));
     if (!*out_changed) return ESPL_OK;
     const lora_target *target = &state->groups[place->block][place->linear].target[place->part];
     const espl_entry entry = {.matrix = target->magnitude, .count = place->out, .vector = true};

@@ -68,9 +68,9 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
     return espl_lora_up(builder, adapter, joint, group, espl_lora_down(builder, adapter, group, x), y);
 }
 
-espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed) {
+espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, uint32_t rank, double factor, float *weight,
+                            bool *out_changed) {
     const lora_state *state = adapter->state;
-    (void)bias;
     *out_changed = false;
     if (place->block == ESPL_NO_BLOCK) return ESPL_OK;
     const lora_group *group = &state->groups[place->block][place->linear];
@@ -78,6 +78,7 @@ espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, floa
     const uint32_t out = place->out, in = place->in;
     *out_changed = target->rank != 0;
     if (!target->rank) return ESPL_OK;
+    if (rank > target->rank) rank = target->rank;
     const espl_entry a_entry = {.matrix = group->a, .from = target->from, .count = target->rank};
     const espl_entry b_entry = {.matrix = target->b, .count = out};
     float *a = NULL, *b = NULL;
@@ -90,13 +91,13 @@ espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, floa
     ESPL_GOTO(espl_store_read(&adapter->store, &b_entry, b));
     for (uint32_t o = 0; o < out; o++) {
         for (uint32_t i = 0; i < in; i++) row[i] = 0;
-        for (uint32_t r = 0; r < target->rank; r++) {
-            const double factor = b[(size_t)o * target->rank + r];
-            for (uint32_t i = 0; i < in; i++) row[i] += factor * a[(size_t)r * in + i];
+        for (uint32_t r = 0; r < rank; r++) {
+            const double share = b[(size_t)o * target->rank + r];
+            for (uint32_t i = 0; i < in; i++) row[i] += share * a[(size_t)r * in + i];
         }
         for (uint32_t i = 0; i < in; i++) {
             float *w = &weight[(size_t)o * in + i];
-            *w = (float)(*w + target->scale * row[i]);
+            *w = (float)(*w + factor * target->scale * row[i]);
         }
     }
 fail:
@@ -106,8 +107,14 @@ fail:
     return status;
 }
 
+static espl_status merge(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed) {
+    (void)bias;
+    return espl_lora_merge(adapter, place, UINT32_MAX, 1, weight, out_changed);
+}
+
 void espl_lora_finish(espl_adapter *adapter) {
     lora_state *state = adapter->state;
+    espl_free(context(adapter), &state->own);
     espl_free(context(adapter), &state->groups);
     espl_free(context(adapter), &adapter->state);
 }
@@ -125,5 +132,5 @@ const espl_method espl_method_lora = {
     .declare = espl_lora_declare,
     .initialise = espl_lora_initialise,
     .join = join,
-    .merge = espl_lora_merge,
+    .merge = merge,
     .finish = espl_lora_finish};

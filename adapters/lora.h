@@ -21,13 +21,16 @@ typedef struct lora_state {
     float dropout;
     bool zero_b, gaussian;
     lora_group (*groups)[ESPL_LINEAR_COUNT]; /* owned, one row per block */
+    void *own; /* owned: what else a method of the family keeps */
 } lora_state;
 
 /* Methods of the family: LoRA's keys, configuration and matrices (adapter->state is a lora_state afterwards). */
 espl_status espl_lora_set(espl_adapter *adapter, const char *key, const char *value);
 espl_status espl_lora_declare(espl_adapter *adapter);
 espl_status espl_lora_initialise(espl_adapter *adapter, uint64_t seed);
-espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed);
+/* Adds factor * scale * B A of the first `rank` ranks (at most those of the target). */
+espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, uint32_t rank, double factor, float *weight,
+                            bool *out_changed);
 void espl_lora_finish(espl_adapter *adapter);
 
 /* "base_model.model.<path>.<suffix>" for rows (or, of a vector, columns) of a matrix. */

@@ -159,15 +159,17 @@ espl_status espl_target_saved(espl_adapter *adapter) {
 }
 
 
-/* PEFT's defaults by method, model type and key; lists joined by '+'. */
+/* PEFT's defaults by method, model type and key (types of ours as the method they are like); lists joined by '+'. */
 static const struct {
-    const char *peft_type, *key, *model_types, *modules;
+    const char *peft_types, *key, *model_types, *modules;
 } defaults[] = {
-    {"LORA", "target_modules", "llama mistral qwen2 qwen3", "q_proj+v_proj"},
-    {"LORA", "target_modules", "gpt2", "c_attn"},
-    {"LORA", "target_modules", "bert roberta xlm-roberta electra albert", "query+value"},
-    {"LORA", "target_modules", "distilbert", "q_lin+v_lin"},
-    {"LORA", "target_modules", "deberta-v2", "query_proj+value_proj"},
+    {"LORA DYLORA VERA ADALORA", "target_modules", "llama mistral qwen2 qwen3", "q_proj+v_proj"},
+    {"LORA DYLORA VERA ADALORA", "target_modules", "gpt2", "c_attn"},
+    {"LORA DYLORA VERA", "target_modules", "bert roberta xlm-roberta electra albert", "query+value"},
+    {"ADALORA", "target_modules", "bert electra albert", "query+value"},
+    {"ADALORA", "target_modules", "roberta xlm-roberta", "query+key+value+dense"},
+    {"LORA DYLORA VERA ADALORA", "target_modules", "distilbert", "q_lin+v_lin"},
+    {"LORA DYLORA VERA ADALORA", "target_modules", "deberta-v2", "query_proj+value_proj"},
     {"IA3", "target_modules", "llama mistral", "k_proj+v_proj+down_proj"},
     {"IA3", "target_modules", "qwen2 qwen3", "q_proj+v_proj+down_proj"},
     {"IA3", "feedforward_modules", "llama mistral qwen2 qwen3", "down_proj"},
@@ -201,7 +203,7 @@ espl_status espl_target_default(espl_adapter *adapter, const char *key) {
     const char *type = adapter->method->peft_type, *model_type = adapter->model->config.family->model_type;
     if (given && !json_is_null(given)) return ESPL_OK;
     for (size_t i = 0; i < ESPL_COUNT(defaults); i++) {
-        if (strcmp(defaults[i].peft_type, type) == 0 && strcmp(defaults[i].key, key) == 0 &&
+        if (has_word(defaults[i].peft_types, type) && strcmp(defaults[i].key, key) == 0 &&
             has_word(defaults[i].model_types, model_type))
             return espl_spec_list(adapter, key, defaults[i].modules);
     }

@@ -76,6 +76,7 @@ typedef struct espl_step_info {
     uint32_t step, steps;   /* of the optimiser: done, in all; 0, 0 outside of training */
     uint64_t seed;
     bool training;
+    uint32_t pass; /* of this micro-batch, below what method->passes gives */
 } espl_step_info;
 
 typedef enum espl_update { ESPL_UPDATE_BEFORE, ESPL_UPDATE_AFTER } espl_update;
@@ -110,6 +111,8 @@ typedef struct espl_method {
     espl_tensor *(*join)(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
     /* Writes the tensors that join asked for with espl_build_step, in that order, before each submission. NULL: none. */
     espl_status (*step)(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
+    /* How often a training step runs each micro-batch, and the weight of the loss of one of these passes. NULL: once, 1. */
+    uint32_t (*passes)(const espl_adapter *adapter, uint32_t pass, double *out_weight);
     /* Nodes of phase END around the optimiser's: penalties added to gradients (before the norm is taken), masks,
      * projections back onto a constraint. NULL: none. */
     espl_status (*update)(espl_builder *builder, const espl_adapter *adapter, espl_update when);

@@ -96,8 +96,11 @@ static espl_status run_steps(probe *p) {
     for (uint32_t i = 0; i < q->steps; i++) {
         if (i) ESPL_TRY(one_step(p, &ticket));
         ESPL_TRY(espl_graph_submit(p->pass.graph, ESPL_PHASE_END, &ticket));
+        /* With the penalties that the adapter's method adds before the step. */
+        if (i == 0) ESPL_TRY(read_group(p, "grad.%s", p->optimiser.gradients, 0));
     }
-    return q->steps ? read_group(p, format, p->store->flat, p->store->entry_count) : ESPL_OK;
+    return q->steps ? read_group(p, format, p->store->flat, p->store->entry_count)
+                    : read_group(p, "grad.%s", p->optimiser.gradients, 0);
 }
 
 static espl_status run(probe *p, const char *path) {
@@ -121,10 +124,7 @@ static espl_status run(probe *p, const char *path) {
     ESPL_TRY(espl_pass_loss(&p->pass, ticket, &sum));
     ESPL_TRY(espl_tensor_read(p->pass.graph, p->pass.logits, p->logits));
     const double loss = p->counted ? sum / (double)p->counted : 0;
-    if (p->store) {
-        ESPL_TRY(read_group(p, "grad.%s", p->optimiser.gradients, 0));
-        ESPL_TRY(run_steps(p));
-    }
+    if (p->store) ESPL_TRY(run_steps(p));
     const espl_tensor_entry fixed[PROBE_FIXED] = {
         {.name = "ids", .dtype = ESPL_DTYPE_I32, .rank = 2, .shape = {q->rows, q->tokens}, .data = q->ids},
         {.name = "labels", .dtype = ESPL_DTYPE_I32, .rank = per_token ? 2 : 1, .shape = {q->rows, q->tokens},

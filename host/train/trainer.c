@@ -151,17 +151,23 @@ static uint64_t gather(espl_trainer *t) {
     return labels;
 }
 
+/* How often the trained adapter's method wants each micro-batch, and the weight of the loss in this pass. */
+static uint32_t passes(const espl_trainer *t, double *out_weight) {
+    *out_weight = 1;
+    return t->adapter && t->adapter->method->passes ? t->adapter->method->passes(t->adapter, t->pass, out_weight) : 1;
+}
+
 static void begin_step(espl_trainer *t) {
     const espl_trainer_params *p = &t->params;
     t->started = espl_os_seconds();
     const uint64_t labels = gather(t);
-    espl_pass_set(&t->train, ESPL_STEP_LOSS_SCALE, labels ? (float)(1.0 / (double)labels) : 0.0f);
     espl_pass_set(&t->train, ESPL_STEP_LEARNING_RATE,
                   espl_schedule_rate(p->schedule, p->learning_rate, p->warmup, t->steps, t->step));
     t->train.info.step = t->step;
+    t->loss_scale = labels ? 1 / (double)labels : 0;
     t->under_way = true;
     t->phase = ESPL_PHASE_BEGIN;
-    t->micro = t->layer = 0;
+    t->micro = t->pass = t->layer = 0;
 }
 
 /* What of the step the budget takes. */
@@ -169,6 +175,10 @@ static espl_status submit_some(espl_trainer *t, espl_budget *budget) {
     espl_pass *pass = &t->train;
     while (t->phase < ESPL_PHASE_COUNT) {
         const espl_phase phase = (espl_phase)t->phase;
+        double weight;
+        const uint32_t count = passes(t, &weight);
+        pass->info.pass = t->pass;
+        espl_pass_set(pass, ESPL_STEP_LOSS_SCALE, (float)(t->loss_scale * weight));
         if (phase == ESPL_PHASE_MICRO) {
             const espl_batch batch = espl_row_buffer_at(&t->buffer, t->micro * t->params.batch);
             ESPL_TRY(espl_pass_micro_some(pass, &batch, budget, &t->layer, &t->ticket));
@@ -177,6 +187,8 @@ static espl_status submit_some(espl_trainer *t, espl_budget *budget) {
         }
         if (t->layer < espl_graph_layers(pass->graph, phase)) return ESPL_OK;
         t->layer = 0;
+        if (phase == ESPL_PHASE_MICRO && ++t->pass < count) continue;
+        t->pass = 0;
         if (phase == ESPL_PHASE_MICRO && ++t->micro < t->params.accumulate) continue;
         t->phase++;
     }

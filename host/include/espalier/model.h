@@ -104,6 +104,12 @@ void espl_adapter_delete(espl_adapter **adapter);
 const char *espl_adapter_name(const espl_adapter *adapter);
 uint64_t espl_adapter_parameters(const espl_adapter *adapter);
 
+/* For "dylora": with how many of its ranks it takes part from the next submission on (sessions, evaluation); the largest
+ * when it was made. Training draws its own. Fails: ARGUMENT if the adapter has no such rank, or no choice of ranks. */
+espl_status espl_adapter_set_rank(espl_adapter *adapter, uint32_t rank);
+/* Its first `rank` ranks as a PEFT LORA folder, which gives what the adapter gives at that rank. Fails: as set_rank, IO. */
+espl_status espl_adapter_export_rank(espl_adapter *adapter, uint32_t rank, const char *folder);
+
 /* Which adapters take part: names joined by '+' ("a+b" adds their changes), "" for the base alone. Graphs made after it
  * use it; espl_session_refresh follows. Fails: ARGUMENT naming what is not there. */
 espl_status espl_model_activate(espl_model *model, const char *names);

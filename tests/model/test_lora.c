@@ -1,0 +1,203 @@
+/* What only LoRA's relatives do: ranks of a DyLoRA. */
+#include "host/base/os.h"
+#include "host/model/adapter.h"
+#include "tests/model/model_test.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKENS = 9, VOCABULARY = 97 };
+static const int32_t ids[TOKENS] = {1, 80, 14, 33, 7, 96, 2, 55, 41};
+
+static espl_model *load(const char *name) {
+    char path[512];
+    espl_model *model;
+    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
+    test_ok(espl_model_load(test_device(), path, NULL, &model));
+    return model;
+}
+
+static void logits(espl_model *model, float out[VOCABULARY]) {
+    espl_session *session;
+    const float *values;
+    uint32_t count;
+    test_ok(espl_session_create(model, NULL, &session));
+    test_ok(espl_session_append(session, ids, TOKENS));
+    test_ok(espl_session_logits(session, &values, &count));
+    memcpy(out, values, VOCABULARY * sizeof *out);
+    espl_session_destroy(&session);
+}
+
+static double off(const float *a, const float *b) {
+    double difference = 0, norm = 0;
+    for (int i = 0; i < VOCABULARY; i++) {
+        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        norm += (double)b[i] * b[i];
+    }
+    return sqrt(difference / norm);
+}
+
+static espl_dataset *dataset(void) {
+    int32_t labels[TOKENS];
+    espl_dataset *data;
+    for (int i = 0; i < TOKENS; i++) labels[i] = i + 1 < TOKENS ? ids[i + 1] : -100;
+    test_ok(espl_dataset_from_ids(test_context(), ids, labels, 1, TOKENS, &data));
+    return data;
+}
+
+/* Every value of every tensor, in the order of the store. */
+static float *values_of(const espl_adapter *adapter, size_t *out_count) {
+    espl_adapter *a = (espl_adapter *)(uintptr_t)adapter;
+    size_t count = 0;
+    float *values = malloc((size_t)espl_store_values(&a->store) * sizeof *values);
+    assert_non_null(values);
+    for (size_t i = 0; i < a->store.entry_count; i++) {
+        test_ok(espl_store_read(&a->store, &a->store.entries[i], values + count));
+        count += (size_t)espl_entry_values(&a->store, &a->store.entries[i]);
+    }
+    *out_count = count;
+    return values;
+}
+
+static double train(espl_model *model, espl_adapter *adapter, uint32_t steps, double decay) {
+    espl_dataset *data = dataset();
+    espl_trainer *trainer;
+    espl_progress progress = {0};
+    double first = 0;
+    test_ok(espl_trainer_create(model, adapter, data,
+                                &(espl_trainer_params){.steps = steps, .learning_rate = 1e-2, .weight_decay = decay,
+                                                       .schedule = ESPL_SCHEDULE_CONSTANT}, &trainer));
+    while (!espl_trainer_is_done(trainer)) {
+        test_ok(espl_trainer_step(trainer, &progress));
+        if (progress.step == 1) first = progress.loss;
+    }
+    espl_trainer_destroy(&trainer);
+    espl_dataset_destroy(&data);
+    return first;
+}
+
+/* ---- DyLoRA ---- */
+
+static void exported_ranks(void **state) {
+    (void)state;
+    const struct {
+        const char *model, *spec;
+    } cases[] = {{"llama_lora", "dylora:r=6,alpha=5,targets=q_proj+v_proj+down_proj,init=random,save=lm_head"},
+                 {"gpt2_lora", "dylora:r=5,targets=c_attn+c_proj,init=random,rslora,bias=all"}};
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_model *model = load(cases[i].model);
+        espl_adapter *adapter, *lora;
+        float at_rank[VOCABULARY], exported[VOCABULARY], merged[VOCABULARY], last[VOCABULARY] = {0};
+        test_ok(espl_adapter_add(model, "a", cases[i].spec, 3, &adapter));
+        for (uint32_t rank = 1; rank <= 5; rank++) {
+            char *folder = test_path("rank");
+            test_ok(espl_model_activate(model, "a"));
+            test_ok(espl_adapter_set_rank(adapter, rank));
+            logits(model, at_rank);
+            test_ok(espl_adapter_export_rank(adapter, rank, folder));
+            test_ok(espl_adapter_load(model, "lora", folder, &lora));
+            assert_string_equal(lora->method->name, "lora");
+            test_ok(espl_model_activate(model, "lora"));
+            logits(model, exported);
+            if (!(off(at_rank, exported) < 1e-6)) fail_msg("rank %u: off by %g", rank, off(at_rank, exported));
+            if (!(off(at_rank, last) > 1e-3)) fail_msg("rank %u is as rank %u", rank, rank - 1);
+            memcpy(last, at_rank, sizeof last);
+            test_ok(espl_model_activate(model, ""));
+            test_ok(espl_adapter_merge(adapter));
+            logits(model, merged);
+            if (!(off(merged, exported) < 1e-5)) fail_msg("rank %u merged: off by %g", rank, off(merged, exported));
+            test_ok(espl_adapter_unmerge(adapter));
+            espl_adapter_delete(&lora);
+            espl_os_remove_folder(test_context(), folder);
+            free(folder);
+        }
+        espl_model_destroy(&model);
+    }
+}
+
+/* The loss of a nested step is the sum of the ranks' losses by their shares. */
+static void nested_sum(void **state) {
+    (void)state;
+    espl_model *model = load("llama_lora");
+    espl_dataset *data = dataset();
+    espl_adapter *adapter;
+    const double share[] = {0.5, 0.2, 0.3};
+    double sum = 0;
+    test_ok(espl_adapter_add(model, "a", "{\"peft_type\":\"DYLORA\",\"r\":4,\"r_min\":2,\"pb\":\"list\",\"pb_p\":[5,2,3],"
+                                         "\"loss_mode\":\"nested_sum\",\"init_lora_weights\":false}", 3, &adapter));
+    test_ok(espl_model_activate(model, "a"));
+    for (uint32_t rank = 2; rank <= 4; rank++) {
+        double loss;
+        uint64_t labels;
+        test_ok(espl_adapter_set_rank(adapter, rank));
+        test_ok(espl_evaluate(model, data, 1, 0, &loss, &labels));
+        sum += share[rank - 2] * loss;
+    }
+    const double nested = train(model, adapter, 1, 0);
+    if (!(fabs(nested - sum) < 1e-6 * sum)) fail_msg("nested loss %.9g, the sum is %.9g", nested, sum);
+    espl_dataset_destroy(&data);
+    espl_model_destroy(&model);
+}
+
+/* Three steps at rank 2: row and column 2 move, the others keep their bits although weight decay acts. */
+static void frozen(void **state) {
+    const bool decay = *state != NULL;
+    espl_model *model = load("llama_lora");
+    espl_adapter *adapter;
+    size_t count, at = 0;
+    test_ok(espl_adapter_add(model, "a", decay ? "dylora:r=3,pb=fixed,p=2,update=frozen,init=random,frozen_decay"
+                                               : "dylora:r=3,pb=fixed,p=2,update=frozen,init=random", 3, &adapter));
+    test_ok(espl_model_activate(model, "a"));
+    float *before = values_of(adapter, &count);
+    train(model, adapter, 3, 0.1);
+    float *after = values_of(adapter, &count);
+    for (size_t i = 0; i < adapter->store.entry_count; i++) {
+        const espl_entry *e = &adapter->store.entries[i];
+        const uint32_t cols = adapter->store.matrices[e->matrix].cols;
+        for (uint32_t r = 0; r < e->count; r++) {
+            for (uint32_t c = 0; c < cols; c++, at++) {
+                const bool moves = decay || (strstr(e->name, "lora_A") ? r : c) == 1;
+                if ((before[at] != after[at]) != moves)
+                    fail_msg("%s[%u,%u]: %.9g, then %.9g", e->name, r, c, (double)before[at], (double)after[at]);
+            }
+        }
+    }
+    free(before), free(after);
+    espl_model_destroy(&model);
+}
+
+static void refused(void **state) {
+    (void)state;
+    const struct {
+        const char *spec;
+        espl_status status;
+        const char *part;
+    } cases[] = {
+        {"dylora:r=4,r_min=5", ESPL_ARGUMENT, "ranks from 5 to 4 are not in 1 to 4096"},
+        {"dylora:pb=normal", ESPL_ARGUMENT, "pb \"normal\" is none that there is"},
+        {"dylora:pb=geometric,p=2", ESPL_ARGUMENT, "pb_p 2 is not a probability between 0 and 1"},
+        {"dylora:pb=fixed,p=9", ESPL_ARGUMENT, "pb_p 9 is not a rank from r_min to r_max"},
+        {"dylora:pb=list", ESPL_ARGUMENT, "needs 8 numbers in \"pb_p\", there are 0"},
+        {"dylora:update=frozen,loss=nested_sum", ESPL_UNSUPPORTED, "they do not go together"},
+        {"{\"peft_type\":\"DYLORA\",\"rank_pattern\":{\"q_proj\":2}}", ESPL_UNSUPPORTED, "\"rank_pattern\" is not supported"},
+    };
+    espl_model *model = load("llama_lora");
+    espl_adapter *adapter;
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++)
+        test_refused(espl_adapter_add(model, "a", cases[i].spec, 0, &adapter), cases[i].status, cases[i].part);
+    test_ok(espl_adapter_add(model, "a", "lora", 0, &adapter));
+    test_refused(espl_adapter_set_rank(adapter, 1), ESPL_ARGUMENT, "is of method lora, which has one rank");
+    espl_adapter_delete(&adapter);
+    test_ok(espl_adapter_add(model, "a", "dylora:r=3", 0, &adapter));
+    test_refused(espl_adapter_set_rank(adapter, 4), ESPL_ARGUMENT, "has ranks 1 to 3, not 4");
+    test_refused(espl_adapter_export_rank(adapter, 0, "nowhere"), ESPL_ARGUMENT, "has ranks 1 to 3, not 0");
+    espl_model_destroy(&model);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(exported_ranks), cmocka_unit_test(nested_sum),
+                                       {"frozen", frozen, NULL, NULL, NULL}, {"frozen, decay", frozen, NULL, NULL, ""},
+                                       cmocka_unit_test(refused)};
+    return test_main("lora's relatives", tests, ESPL_COUNT(tests));
+}
