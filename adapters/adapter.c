@@ -247,7 +247,12 @@ const char *espl_adapter_name(const espl_adapter *adapter) {
 }
 
 uint64_t espl_adapter_parameters(const espl_adapter *adapter) {
-    return espl_store_values(&adapter->store);
+    const espl_store *store = &adapter->store;
+    uint64_t values = 0;
+    for (size_t i = 0; i < store->entry_count; i++) {
+        if (!store->matrices[store->entries[i].matrix].frozen) values += espl_entry_values(store, &store->entries[i]);
+    }
+    return values;
 }
 
 /* ---- Activation ---- */

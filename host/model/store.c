@@ -179,11 +179,25 @@ static espl_span like(const espl_store *store, const espl_entry *entry, espl_spa
     return espl_span_part(flat, m->flat * 4, matrix_bytes(m));
 }
 
+/* What is frozen has no place in memory like the flat span: its own stands for the store's, others hold nothing of it. */
+static bool is_outside(const espl_store *store, const espl_entry *entry, espl_span flat, bool *out_own) {
+    *out_own = flat.block == store->flat.block && flat.offset == store->flat.offset;
+    return store->matrices[entry->matrix].frozen;
+}
+
 espl_status espl_store_read_like(espl_store *store, const espl_entry *entry, espl_span flat, float *out_values) {
+    bool own;
+    if (is_outside(store, entry, flat, &own)) {
+        memset(out_values, 0, (size_t)espl_entry_values(store, entry) * sizeof *out_values);
+        return own ? espl_store_read(store, entry, out_values) : ESPL_OK;
+    }
     return transfer(store, entry, like(store, entry, flat), NULL, ESPL_DTYPE_F32, out_values);
 }
 
 espl_status espl_store_write_like(espl_store *store, const espl_entry *entry, espl_span flat, const float *values) {
+    bool own;
+    if (is_outside(store, entry, flat, &own))
+        return own ? espl_store_write(store, entry, values, ESPL_DTYPE_F32) : ESPL_OK;
     return transfer(store, entry, like(store, entry, flat), values, ESPL_DTYPE_F32, NULL);
 }
 

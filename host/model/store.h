@@ -62,7 +62,7 @@ void espl_store_remove_entry(espl_store *store, const char *name);
 /* Values of an entry, converting between dtype and the matrix's. Blocking. */
 espl_status espl_store_write(espl_store *store, const espl_entry *entry, const void *values, espl_dtype dtype);
 espl_status espl_store_read(espl_store *store, const espl_entry *entry, float *out_values);
-/* The same for memory that is laid out like the flat span of this store: gradients, moments. */
+/* The same for memory that is laid out like the flat span of this store: gradients, moments (zeros for what is frozen). */
 espl_status espl_store_read_like(espl_store *store, const espl_entry *entry, espl_span flat, float *out_values);
 espl_status espl_store_write_like(espl_store *store, const espl_entry *entry, espl_span flat, const float *values);
 

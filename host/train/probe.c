@@ -103,6 +103,19 @@ static espl_status run_steps(probe *p) {
                     : read_group(p, "grad.%s", p->optimiser.gradients, 0);
 }
 
+/* Puts what is trained first and returns how many entries that are in all. */
+static size_t trained_first(probe *p, size_t groups) {
+    const size_t n = p->store ? p->store->entry_count : 0;
+    size_t count = PROBE_FIXED;
+    for (size_t i = 0; i < groups * n; i++) {
+        espl_tensor_entry *at = &p->entries[PROBE_FIXED + i], *to = &p->entries[count], swapped = *to;
+        if (p->store->matrices[p->store->entries[i % n].matrix].frozen) continue;
+        *to = *at, *at = swapped;
+        count++;
+    }
+    return count;
+}
+
 static espl_status run(probe *p, const char *path) {
     const espl_probe_params *q = p->params;
     espl_context *ctx = p->model->ctx;
@@ -134,7 +147,7 @@ static espl_status run(probe *p, const char *path) {
         {.name = "loss", .dtype = ESPL_DTYPE_F64, .rank = 1, .shape = {1}, .data = &loss}};
     memcpy(p->entries, fixed, sizeof fixed);
     const espl_tensors_metadata_pair format = {"format", "pt"};
-    return espl_tensors_write(ctx, path, p->entries, PROBE_FIXED + n * (p->store && q->steps ? 2 : 1), &format, 1);
+    return espl_tensors_write(ctx, path, p->entries, trained_first(p, q->steps ? 2 : 1), &format, 1);
 }
 
 espl_status espl_probe(espl_model *model, espl_adapter *adapter, const espl_probe_params *params, const char *path) {

@@ -180,6 +180,10 @@ static void refused(void **state) {
         {"dylora:pb=fixed,p=9", ESPL_ARGUMENT, "pb_p 9 is not a rank from r_min to r_max"},
         {"dylora:pb=list", ESPL_ARGUMENT, "needs 8 numbers in \"pb_p\", there are 0"},
         {"dylora:update=frozen,loss=nested_sum", ESPL_UNSUPPORTED, "they do not go together"},
+        {"{\"peft_type\":\"VERA\",\"save_projection\":false}", ESPL_UNSUPPORTED, "a folder without its projections"},
+        {"vera:r=0", ESPL_ARGUMENT, "rank 0 is not from 1"},
+        {"vera:targets=nothing", ESPL_ARGUMENT, "no module of this llama model is selected"},
+        {"{\"peft_type\":\"VERA\",\"bias\":\"all\"}", ESPL_UNSUPPORTED, "only \"bias\": \"none\""},
         {"{\"peft_type\":\"DYLORA\",\"rank_pattern\":{\"q_proj\":2}}", ESPL_UNSUPPORTED, "\"rank_pattern\" is not supported"},
     };
     espl_model *model = load("llama_lora");

@@ -33,6 +33,8 @@ static const life lives[] = {
     {"gpt2_lora", "dylora:r=6,r_min=2,targets=c_attn,pb=geometric,loss=nested_sum", false, true},
     {"llama_lora", "dylora:r=3,targets=all-linear,update=frozen,dropout=0.1,pb=fixed,p=2", false, true},
     {"llama_lora", "dylora:r=1,update=frozen,frozen_decay,init=random", true, true},
+    {"llama_lora", "vera:r=5", false, true},
+    {"gpt2_lora", "vera:r=8,targets=c_attn+c_fc+c_proj,dropout=0.1,key=3", false, true},
     {"llama_lora", "ia3", false, true},
     {"qwen2_bias_all", "ia3", false, true},
     {"gpt2_lora", "ia3", false, true},

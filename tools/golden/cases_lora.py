@@ -1,4 +1,4 @@
-"""LoRA's relatives: DoRA, DyLoRA."""
+"""LoRA's relatives: DoRA, DyLoRA, VeRA."""
 import peft
 import torch
 from methods import OwnMethod, PeftMethod
@@ -12,6 +12,15 @@ def dora_case(name, base, seed, **arguments):
     """The norm is a constant to the gradient, so differences know the magnitudes' alone."""
     return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, differences=lambda n: "magnitude" in n,
                 method=PeftMethod(peft.LoraConfig, change=dora, use_dora=True, init_lora_weights=False, **arguments))
+
+
+def vera(name, p):
+    return 0.5 * torch.randn_like(p)
+
+
+def vera_case(name, base, seed, **arguments):
+    return dict(name=name, base=base, batch=(2, 7, 0), seed=seed,
+                method=PeftMethod(peft.VeraConfig, change=vera, frozen=["base_model.vera_A", "base_model.vera_B"], **arguments))
 
 
 def targets(model, config):
@@ -62,4 +71,6 @@ CASES = [
     dylora_case("dylora_llama", "llama_lora", 2210, target_modules=["q_proj", "v_proj", "down_proj"]),
     dylora_case("dylora_gpt2", "gpt2_lora", 2211, target_modules=["c_attn", "c_fc"], r=3, r_max=3, pb_p=2, fan_in_fan_out=True),
     dylora_case("dylora_frozen", "llama_lora", 2212, target_modules=["q_proj", "o_proj"], update_mode="frozen", pb_p=4),
+    vera_case("vera_llama", "llama_lora", 2220, r=5, target_modules=["q_proj", "v_proj", "down_proj"]),
+    vera_case("vera_gpt2", "gpt2_lora", 2221, r=7, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True),
 ]

@@ -102,6 +102,7 @@ espl_status espl_adapter_save(espl_adapter *adapter, const char *folder);
 /* Takes and clears. Merged weights are restored first; sessions that use it must be gone or deactivated. */
 void espl_adapter_delete(espl_adapter **adapter);
 const char *espl_adapter_name(const espl_adapter *adapter);
+/* Values that are trained. */
 uint64_t espl_adapter_parameters(const espl_adapter *adapter);
 
 /* For "dylora": with how many of its ranks it takes part from the next submission on (sessions, evaluation); the largest
