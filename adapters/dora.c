@@ -54,7 +54,9 @@ static espl_status declare_target(espl_adapter *adapter, uint32_t block, uint32_
 
 static espl_status declare(espl_adapter *adapter) {
     ESPL_TRY(espl_json_set(adapter->model->ctx, adapter->config, "use_dora", json_true()));
-    ESPL_TRY(espl_lora_declare(adapter));
+    lora_kind kind = espl_lora_kind;
+    kind.dora = true;
+    ESPL_TRY(espl_lora_declare(adapter, &kind));
     return each_target(adapter, declare_target, NULL);
 }
 
@@ -156,7 +158,7 @@ static espl_status merge(espl_adapter *adapter, const espl_place *place, float *
     espl_context *ctx = adapter->model->ctx;
     const lora_state *state = adapter->state;
     (void)bias;
-    ESPL_TRY(espl_lora_merge(adapter, place, UINT32_MAX, 1, weight, out_changed));
+    ESPL_TRY(espl_lora_merge(adapter, place, NULL, weight, out_changed));
     if (!*out_changed) return ESPL_OK;
     const lora_target *target = &state->groups[place->block][place->linear].target[place->part];
     const espl_entry entry = {.matrix = target->magnitude, .count = place->out, .vector = true};

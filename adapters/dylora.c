@@ -103,7 +103,7 @@ static espl_status read_state(espl_adapter *adapter) {
     ESPL_TRY(espl_json_set(ctx, adapter->config, "r", json_integer(r_max)));
     if (json_object_size(json_object_get(adapter->config, "rank_pattern")))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "dylora: \"rank_pattern\" is not supported: all targets have the same ranks");
-    ESPL_TRY(espl_lora_declare(adapter));
+    ESPL_TRY(espl_lora_declare(adapter, &espl_lora_kind));
     ESPL_TRY(espl_new(ctx, sizeof *state + (r_max - r_min + 1) * sizeof *state->share, &state));
     ((lora_state *)adapter->state)->own = state;
     state->r_min = r_min, state->r_max = r_max;
@@ -253,8 +253,13 @@ static espl_status update(espl_builder *builder, const espl_adapter *adapter, es
 
 static espl_status merge(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed) {
     const dylora_state *state = espl_dylora(adapter);
+    float *factors;
     (void)bias;
-    return espl_lora_merge(adapter, place, state->rank, espl_dylora_factor(state, state->rank), weight, out_changed);
+    ESPL_TRY(espl_new(context(adapter), state->r_max * sizeof *factors, &factors));
+    for (uint32_t c = 0; c < state->rank; c++) factors[c] = (float)espl_dylora_factor(state, state->rank);
+    espl_status status = espl_lora_merge(adapter, place, factors, weight, out_changed);
+    espl_free(context(adapter), &factors);
+    return status;
 }
 
 const espl_method espl_method_dylora = {

@@ -134,6 +134,10 @@ espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder) 
 }
 
 espl_status espl_adapter_save(espl_adapter *adapter, const char *folder) {
+    return adapter->method->save ? adapter->method->save(adapter, folder) : espl_folder_write(adapter, folder);
+}
+
+espl_status espl_folder_write(espl_adapter *adapter, const char *folder) {
     espl_context *ctx = adapter->model->ctx;
     espl_replace file = {0};
     char *weights = NULL;

@@ -60,6 +60,10 @@ espl_tensor *espl_lora_up(espl_builder *builder, const espl_adapter *adapter, co
     return y;
 }
 
+static espl_status declare(espl_adapter *adapter) {
+    return espl_lora_declare(adapter, &espl_lora_kind);
+}
+
 static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const lora_state *state = adapter->state;
     const lora_group *group = espl_lora_group(adapter, joint);
@@ -68,7 +72,7 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
     return espl_lora_up(builder, adapter, joint, group, espl_lora_down(builder, adapter, group, x), y);
 }
 
-espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, uint32_t rank, double factor, float *weight,
+espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, const float *factors, float *weight,
                             bool *out_changed) {
     const lora_state *state = adapter->state;
     *out_changed = false;
@@ -78,7 +82,6 @@ espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, uint
     const uint32_t out = place->out, in = place->in;
     *out_changed = target->rank != 0;
     if (!target->rank) return ESPL_OK;
-    if (rank > target->rank) rank = target->rank;
     const espl_entry a_entry = {.matrix = group->a, .from = target->from, .count = target->rank};
     const espl_entry b_entry = {.matrix = target->b, .count = out};
     float *a = NULL, *b = NULL;
@@ -91,13 +94,13 @@ espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, uint
     ESPL_GOTO(espl_store_read(&adapter->store, &b_entry, b));
     for (uint32_t o = 0; o < out; o++) {
         for (uint32_t i = 0; i < in; i++) row[i] = 0;
-        for (uint32_t r = 0; r < rank; r++) {
-            const double share = b[(size_t)o * target->rank + r];
+        for (uint32_t r = 0; r < target->rank; r++) {
+            const double share = b[(size_t)o * target->rank + r] * (factors ? (double)factors[r] : 1);
             for (uint32_t i = 0; i < in; i++) row[i] += share * a[(size_t)r * in + i];
         }
         for (uint32_t i = 0; i < in; i++) {
             float *w = &weight[(size_t)o * in + i];
-            *w = (float)(*w + factor * target->scale * row[i]);
+            *w = (float)(*w + target->scale * row[i]);
         }
     }
 fail:
@@ -109,7 +112,7 @@ fail:
 
 static espl_status merge(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed) {
     (void)bias;
-    return espl_lora_merge(adapter, place, UINT32_MAX, 1, weight, out_changed);
+    return espl_lora_merge(adapter, place, NULL, weight, out_changed);
 }
 
 void espl_lora_finish(espl_adapter *adapter) {
@@ -129,7 +132,7 @@ const espl_method espl_method_lora = {
                    .integration = ESPL_INTEGRATION_SCALED_ADDITION,
                    .sites = 1u << ESPL_SITE_LINEAR},
     .set = espl_lora_set,
-    .declare = espl_lora_declare,
+    .declare = declare,
     .initialise = espl_lora_initialise,
     .join = join,
     .merge = merge,

@@ -10,10 +10,12 @@ typedef struct lora_target {
     uint32_t b;    /* matrix [out, rank] */
     float scale;
     uint32_t magnitude, inverse_norm; /* DoRA: matrices [1, out] */
+    uint32_t slot;                    /* AdaLoRA: its first rank among those of all targets */
 } lora_target;
 
 typedef struct lora_group {
     uint32_t a; /* matrix [sum of ranks, in], or ESPL_NO_MATRIX */
+    uint32_t e; /* AdaLoRA: matrix [1, sum of ranks] */
     lora_target target[ESPL_LINEAR_PARTS];
 } lora_group;
 
@@ -24,12 +26,20 @@ typedef struct lora_state {
     void *own; /* owned: what else a method of the family keeps */
 } lora_state;
 
+/* What a method of the family calls its tensors, and rank and scale of a target (with its path). */
+typedef struct lora_kind {
+    const char *a, *b, *e; /* e NULL: there is none */
+    espl_status (*rank)(espl_adapter *adapter, const char *path, lora_target *target);
+    bool dora;
+} lora_kind;
+extern const lora_kind espl_lora_kind;
+
 /* Methods of the family: LoRA's keys, configuration and matrices (adapter->state is a lora_state afterwards). */
 espl_status espl_lora_set(espl_adapter *adapter, const char *key, const char *value);
-espl_status espl_lora_declare(espl_adapter *adapter);
+espl_status espl_lora_declare(espl_adapter *adapter, const lora_kind *kind);
 espl_status espl_lora_initialise(espl_adapter *adapter, uint64_t seed);
-/* Adds factor * scale * B A of the first `rank` ranks (at most those of the target). */
-espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, uint32_t rank, double factor, float *weight,
+/* Adds scale * B diag(factors) A; factors (one for each rank) NULL: all 1. */
+espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, const float *factors, float *weight,
                             bool *out_changed);
 void espl_lora_finish(espl_adapter *adapter);
 

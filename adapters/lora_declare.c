@@ -37,13 +37,10 @@ espl_status espl_lora_entry(espl_adapter *adapter, const char *path, const char 
     return status;
 }
 
-static espl_status read_target(espl_adapter *adapter, uint32_t block, const char *path, lora_target *target) {
+static espl_status read_rank(espl_adapter *adapter, const char *path, lora_target *target) {
     espl_context *ctx = context(adapter);
     double rank, alpha;
-    bool selected, rslora;
-    ESPL_TRY(espl_target_selected(adapter, block, path, &selected));
-    target->rank = 0;
-    if (!selected) return ESPL_OK;
+    bool rslora;
     ESPL_TRY(espl_json_f64(ctx, adapter->config, "r", 8, &rank));
     ESPL_TRY(espl_json_f64(ctx, adapter->config, "lora_alpha", 8, &alpha));
     ESPL_TRY(espl_json_bool(ctx, adapter->config, "use_rslora", false, &rslora));
@@ -57,7 +54,18 @@ static espl_status read_target(espl_adapter *adapter, uint32_t block, const char
     return ESPL_OK;
 }
 
-static espl_status declare_group(espl_adapter *adapter, uint32_t block, uint32_t linear, lora_group *group) {
+const lora_kind espl_lora_kind = {.a = "lora_A.weight", .b = "lora_B.weight", .rank = read_rank};
+
+static espl_status declare_e(espl_adapter *adapter, const lora_kind *kind, const char *path, const lora_group *group,
+                             const lora_target *target) {
+    const uint32_t shape[] = {target->rank, 1};
+    ESPL_TRY(espl_lora_entry(adapter, path, kind->e, group->e, target->from, target->rank, true));
+    espl_store_shape(&adapter->store, 2, shape);
+    return ESPL_OK;
+}
+
+static espl_status declare_group(espl_adapter *adapter, const lora_kind *kind, uint32_t block, uint32_t linear,
+                                 lora_group *group) {
     const espl_model *model = adapter->model;
     const espl_linear_shape *shape = &model->linear[linear];
     char *path[ESPL_LINEAR_PARTS] = {NULL};
@@ -66,20 +74,25 @@ static espl_status declare_group(espl_adapter *adapter, uint32_t block, uint32_t
     group->a = ESPL_NO_MATRIX;
     for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && shape->part[p].count; p++) {
         lora_target *target = &group->target[p];
+        bool selected;
         ESPL_GOTO(espl_model_module(model, block, linear, p, &path[p]));
-        ESPL_GOTO(read_target(adapter, block, path[p], target));
+        ESPL_GOTO(espl_target_selected(adapter, block, path[p], &selected));
+        target->rank = 0;
+        if (selected) ESPL_GOTO(kind->rank(adapter, path[p], target));
         if (!target->rank) continue;
         target->from = (uint32_t)espl_round_up(rows, 4);
         rows = target->from + target->rank;
     }
     if (rows) ESPL_GOTO(espl_store_matrix(&adapter->store, "lora_A", rows, shape->in, ESPL_DTYPE_F32, true, &group->a));
+    if (rows && kind->e) ESPL_GOTO(espl_store_matrix(&adapter->store, "lora_E", 1, rows, ESPL_DTYPE_F32, true, &group->e));
     for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && shape->part[p].count; p++) {
         lora_target *target = &group->target[p];
         if (!target->rank) continue;
-        ESPL_GOTO(espl_lora_entry(adapter, path[p], "lora_A.weight", group->a, target->from, target->rank, false));
+        ESPL_GOTO(espl_lora_entry(adapter, path[p], kind->a, group->a, target->from, target->rank, false));
         ESPL_GOTO(espl_store_matrix(&adapter->store, "lora_B", shape->part[p].count, target->rank, ESPL_DTYPE_F32, true,
                                     &target->b));
-        ESPL_GOTO(espl_lora_entry(adapter, path[p], "lora_B.weight", target->b, 0, shape->part[p].count, false));
+        ESPL_GOTO(espl_lora_entry(adapter, path[p], kind->b, target->b, 0, shape->part[p].count, false));
+        if (kind->e) ESPL_GOTO(declare_e(adapter, kind, path[p], group, target));
     }
 fail:
     for (uint32_t p = 0; p < ESPL_LINEAR_PARTS; p++) espl_free(context(adapter), &path[p]);
@@ -129,8 +142,8 @@ static espl_status declare_biases(espl_adapter *adapter) {
 }
 
 /* Options of PEFT that change results and are not offered: named rather than ignored. */
-static espl_status refuse_variants(espl_adapter *adapter) {
-    static const char *const keys[] = {"use_qalora", "lora_bias", "layer_replication", "target_parameters",
+static espl_status refuse_variants(espl_adapter *adapter, const lora_kind *kind) {
+    static const char *const keys[] = {"use_dora", "use_qalora", "lora_bias", "layer_replication", "target_parameters",
                                        "trainable_token_indices", "use_bdlora", "alora_invocation_tokens", "arrow_config",
                                        "velora_config", "monteclora_config", "kasa_config", "megatron_config"};
     for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
@@ -138,7 +151,8 @@ static espl_status refuse_variants(espl_adapter *adapter) {
         const bool off = !value || json_is_null(value) || json_is_false(value) ||
                          (json_is_array(value) && json_array_size(value) == 0) ||
                          (json_is_object(value) && json_object_size(value) == 0);
-        if (!off) return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is not supported", adapter->method->name, keys[i]);
+        if (!off && !(i == 0 && kind->dora))
+            return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is not supported", adapter->method->name, keys[i]);
     }
     return ESPL_OK;
 }
@@ -174,10 +188,10 @@ static espl_status complete_config(espl_adapter *adapter) {
     return status;
 }
 
-espl_status espl_lora_declare(espl_adapter *adapter) {
+espl_status espl_lora_declare(espl_adapter *adapter, const lora_kind *kind) {
     espl_context *ctx = context(adapter);
     const uint32_t layers = adapter->model->config.layers;
-    ESPL_TRY(refuse_variants(adapter));
+    ESPL_TRY(refuse_variants(adapter, kind));
     ESPL_TRY(complete_config(adapter));
     lora_state *state;
     ESPL_TRY(espl_new(ctx, sizeof *state, &state));
@@ -192,7 +206,7 @@ espl_status espl_lora_declare(espl_adapter *adapter) {
     ESPL_TRY(espl_new(ctx, layers * sizeof *state->groups, &state->groups));
     for (uint32_t block = 0; block < layers; block++) {
         for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++)
-            ESPL_TRY(declare_group(adapter, block, l, &state->groups[block][l]));
+            ESPL_TRY(declare_group(adapter, kind, block, l, &state->groups[block][l]));
     }
     if (adapter->store.entry_count == 0)
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: no module of this %s model is selected by target_modules",

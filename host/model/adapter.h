@@ -119,6 +119,8 @@ typedef struct espl_method {
     /* Changes the weight (and bias, NULL if there is none) of one place as the adapter would; *out_changed false if it
      * does not touch it. NULL: the method cannot be merged. */
     espl_status (*merge)(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed);
+    /* Writes a folder other than from configuration and store as they are (espl_folder_write does that). NULL: that. */
+    espl_status (*save)(espl_adapter *adapter, const char *folder);
     void (*finish)(espl_adapter *adapter); /* frees the state; NULL: there is none */
 } espl_method;
 

@@ -44,7 +44,7 @@ espl_status espl_optimiser_stats(espl_optimiser *optimiser, float out_stats[ESPL
 
 static espl_tensor *flat_leaf(espl_graph *graph, const char *name, espl_span span, uint64_t from, uint64_t count) {
     return espl_graph_leaf(graph, ESPL_ROLE_STATE, name, 1, (uint32_t)count, 0, ESPL_DTYPE_F32,
-                           espl_span_part(span, from * 4, count * 4));
+                           espl_span_part(span, from * 4, espl_round_up(count, 4) * 4));
 }
 
 /* The values of a store from `from` on that one AdamW takes: the same decay and rate. */

@@ -1,4 +1,4 @@
-/* What only LoRA's relatives do: ranks of a DyLoRA. */
+/* What only LoRA's relatives do: ranks of a DyLoRA, and those that AdaLoRA drops. */
 #include "host/base/os.h"
 #include "host/model/adapter.h"
 #include "tests/model/model_test.h"
@@ -167,6 +167,48 @@ static void frozen(void **state) {
     espl_model_destroy(&model);
 }
 
+/* ---- AdaLoRA ---- */
+
+/* What is left of the ranks after training is the target, the saved folder has no others and gives the same logits; and a
+ * folder with dropped ranks trains on. */
+static void pruned(void **state) {
+    (void)state;
+    espl_model *model = load("llama_lora");
+    espl_adapter *adapter, *loaded;
+    float trained[VOCABULARY], now[VOCABULARY];
+    size_t kept = 0;
+    test_ok(espl_adapter_add(model, "a", "adalora:init_r=6,target_r=2,tinit=1,tfinal=2,orth=0.1,targets=q_proj+v_proj+o_proj", 3,
+                             &adapter));
+    test_ok(espl_model_activate(model, "a"));
+    train(model, adapter, 8, 0);
+    for (size_t i = 0; i < adapter->store.entry_count; i++) {
+        const espl_entry *e = &adapter->store.entries[i];
+        float values[6];
+        if (!strstr(e->name, "lora_E")) continue;
+        test_ok(espl_store_read(&adapter->store, e, values));
+        for (int r = 0; r < 6; r++) kept += values[r] != 0;
+    }
+    assert_int_equal(kept, 2 * 6); /* target_r times the targets */
+    logits(model, trained);
+    char *folder = test_path("pruned");
+    test_ok(espl_adapter_save(adapter, folder));
+    const uint64_t before = espl_adapter_parameters(adapter);
+    espl_adapter_delete(&adapter);
+    test_ok(espl_adapter_load(model, "b", folder, &loaded));
+    assert_true(espl_adapter_parameters(loaded) < before / 2);
+    assert_int_equal(json_integer_value(json_object_get(loaded->config, "total_step")), 8);
+    test_ok(espl_model_activate(model, "b"));
+    logits(model, now);
+    if (!(off(now, trained) < 1e-6)) fail_msg("without its dropped ranks it is off by %g", off(now, trained));
+    train(model, loaded, 3, 0);
+    logits(model, now);
+    assert_true(off(now, trained) > 1e-5);
+    test_ok(espl_adapter_save(loaded, folder));
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+    espl_model_destroy(&model);
+}
+
 static void refused(void **state) {
     (void)state;
     const struct {
@@ -181,6 +223,11 @@ static void refused(void **state) {
         {"dylora:pb=list", ESPL_ARGUMENT, "needs 8 numbers in \"pb_p\", there are 0"},
         {"dylora:update=frozen,loss=nested_sum", ESPL_UNSUPPORTED, "they do not go together"},
         {"{\"peft_type\":\"VERA\",\"save_projection\":false}", ESPL_UNSUPPORTED, "a folder without its projections"},
+        {"adalora:tinit=5,tfinal=5,total=10", ESPL_ARGUMENT, "tinit 5 and tfinal 5 leave nothing of total_step 10"},
+        {"adalora:target_r=9,init_r=8", ESPL_ARGUMENT, "target_r 9 of init_r 8"},
+        {"{\"peft_type\":\"ADALORA\",\"use_dora\":true}", ESPL_UNSUPPORTED, "\"use_dora\" is not supported"},
+        {"{\"peft_type\":\"ADALORA\",\"init_r\":2,\"rank_pattern\":{\"model.layers.0.self_attn.q_proj.lora_E\":[true]}}",
+         ESPL_FORMAT, "must be a list of 2 booleans"},
         {"vera:r=0", ESPL_ARGUMENT, "rank 0 is not from 1"},
         {"vera:targets=nothing", ESPL_ARGUMENT, "no module of this llama model is selected"},
         {"{\"peft_type\":\"VERA\",\"bias\":\"all\"}", ESPL_UNSUPPORTED, "only \"bias\": \"none\""},
@@ -201,7 +248,7 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(exported_ranks), cmocka_unit_test(nested_sum),
-                                       {"frozen", frozen, NULL, NULL, NULL}, {"frozen, decay", frozen, NULL, NULL, ""},
+                                       {"frozen", frozen, NULL, NULL, NULL}, {"frozen, decay", frozen, NULL, NULL, ""}, cmocka_unit_test(pruned),
                                        cmocka_unit_test(refused)};
     return test_main("lora's relatives", tests, ESPL_COUNT(tests));
 }

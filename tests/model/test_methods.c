@@ -35,6 +35,8 @@ static const life lives[] = {
     {"llama_lora", "dylora:r=1,update=frozen,frozen_decay,init=random", true, true},
     {"llama_lora", "vera:r=5", false, true},
     {"gpt2_lora", "vera:r=8,targets=c_attn+c_fc+c_proj,dropout=0.1,key=3", false, true},
+    {"llama_lora", "adalora:init_r=5,target_r=2", false, true},
+    {"gpt2_lora", "adalora:targets=c_attn+c_fc,init_r=4,target_r=3,dropout=0.1,tfinal=1,init=random,orth=0", true, true},
     {"llama_lora", "ia3", false, true},
     {"qwen2_bias_all", "ia3", false, true},
     {"gpt2_lora", "ia3", false, true},
@@ -139,10 +141,12 @@ static void run(void **state) {
     char *folder = test_path("adapter");
     test_ok(espl_adapter_save(adapter, folder));
     test_ok(espl_adapter_load(model, "b", folder, &loaded));
-    assert_int_equal(espl_adapter_parameters(adapter), espl_adapter_parameters(loaded));
+    const bool shrinks = adapter->method->save; /* what it dropped is not in the folder, so sums have another order */
+    if (!shrinks) assert_int_equal(espl_adapter_parameters(adapter), espl_adapter_parameters(loaded));
     test_ok(espl_model_activate(model, "b"));
     logits(model, now);
-    if (!same(now, trained)) fail_msg("%s: loaded again it is off by %g", l->spec, off(now, trained));
+    if (shrinks ? !(off(now, trained) < 1e-6) : !same(now, trained))
+        fail_msg("%s: loaded again it is off by %g", l->spec, off(now, trained));
     espl_adapter_delete(&adapter);
     check_merge(model, loaded, l, base, trained);
     espl_adapter_delete(&loaded);

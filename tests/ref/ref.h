@@ -120,4 +120,14 @@ void ref_pick(const double *x, const double *lengths, size_t batch, size_t seque
 void ref_row_norm(const double *w, size_t w_stride, bool in_out, size_t w_from, const double *a, size_t a_from, size_t in,
                   const double *b, size_t out, size_t rank, double scale, bool inverse, double *y);
 
+/* y = factor (g - I) / |g - I| in the block from .. from + count of g [n, n], 0 if that norm is 0 */
+void ref_orthogonal(const double *g, size_t n, size_t from, size_t count, double factor, double *y);
+
+/* mean, spread: updated from |p g|; score[n] += mean over row (or column) from + n of mean * spread */
+void ref_importance(const double *p, const double *g, size_t rows, size_t cols, size_t from, size_t count, bool columns,
+                    double beta1, double beta2, double *mean, double *spread, double *score);
+
+/* e[n] = 0 where fewer than k scores are below score[slot + n] */
+void ref_prune(const double *score, size_t all, size_t k, size_t slot, size_t count, double *e);
+
 #endif

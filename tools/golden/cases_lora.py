@@ -1,4 +1,4 @@
-"""LoRA's relatives: DoRA, DyLoRA, VeRA."""
+"""LoRA's relatives: DoRA, DyLoRA, VeRA, AdaLoRA."""
 import peft
 import torch
 from methods import OwnMethod, PeftMethod
@@ -21,6 +21,24 @@ def vera(name, p):
 def vera_case(name, base, seed, **arguments):
     return dict(name=name, base=base, batch=(2, 7, 0), seed=seed,
                 method=PeftMethod(peft.VeraConfig, change=vera, frozen=["base_model.vera_A", "base_model.vera_B"], **arguments))
+
+
+def adalora(name, p):
+    return 0.4 * torch.randn_like(p)
+
+
+def orthogonality(weight):
+    """weight times the mean of |P P^T - I| over all A and B."""
+    def penalty(named):
+        covariances = [p @ p.T if "lora_A" in n else p.T @ p for n, p in named.items() if "lora_A" in n or "lora_B" in n]
+        norms = [torch.linalg.norm(c - torch.eye(len(c), dtype=c.dtype)) for c in covariances]
+        return weight * (sum(norms) / len(norms)).detach()
+    return penalty
+
+
+def adalora_case(name, base, seed, weight, **arguments):
+    return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, penalty=orthogonality(weight),
+                method=PeftMethod(peft.AdaLoraConfig, change=adalora, orth_reg_weight=weight, total_step=10, **arguments))
 
 
 def targets(model, config):
@@ -71,6 +89,10 @@ CASES = [
     dylora_case("dylora_llama", "llama_lora", 2210, target_modules=["q_proj", "v_proj", "down_proj"]),
     dylora_case("dylora_gpt2", "gpt2_lora", 2211, target_modules=["c_attn", "c_fc"], r=3, r_max=3, pb_p=2, fan_in_fan_out=True),
     dylora_case("dylora_frozen", "llama_lora", 2212, target_modules=["q_proj", "o_proj"], update_mode="frozen", pb_p=4),
+    adalora_case("adalora_llama", "llama_lora", 2230, 0.5, init_r=5, target_r=2, lora_alpha=7,
+                 target_modules=["q_proj", "v_proj", "down_proj"]),
+    adalora_case("adalora_gpt2", "gpt2_lora", 2231, 0.1, init_r=3, target_r=2, target_modules=["c_attn", "c_proj"],
+                 fan_in_fan_out=True),
     vera_case("vera_llama", "llama_lora", 2220, r=5, target_modules=["q_proj", "v_proj", "down_proj"]),
     vera_case("vera_gpt2", "gpt2_lora", 2221, r=7, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True),
 ]

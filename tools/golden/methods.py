@@ -45,6 +45,9 @@ class PeftMethod:
 
     def load(self, model, folder):
         model = load_adapter(model, folder, trainable=True)
+        for name, p in model.named_parameters():
+            if ".ranknum." in name:  # AdaLoRA's constant, which loading makes trainable
+                p.requires_grad_(False)
         by_address = {p.data_ptr(): p for p in model.parameters() if p.requires_grad}
         state = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
         named = {n: by_address.pop(t.data_ptr()) for n, t in state.items() if t.data_ptr() in by_address}
