@@ -110,6 +110,7 @@ static const option_row rows[] = {
      "folder for the adapter (or model), DIR/checkpoint, DIR/best and metrics"},
     {FOR_MERGE, FOR_MERGE, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT, "folder for the merged model, in f32"},
     {FOR_CONVERT, FOR_CONVERT, "Output", "to", "FORMAT", CHOICE, AT(to), 0, 0, "peft|gguf", "format to write"},
+    {FOR_CONVERT, 0, "Output", "rank", "N", U32, AT(rank), COUNTING, "of a DyLoRA: its first N ranks as a LoRA (--to peft)"},
     {FOR_CONVERT, FOR_CONVERT, "Output", "out", "PATH", TEXT, AT(out), ANY_TEXT, "folder (peft) or file (gguf) to write"},
     {FOR_PROBE, FOR_PROBE, "Output", "out", "FILE", TEXT, AT(out), ANY_TEXT, "safetensors file to write"},
     {FOR_TRAIN, 0, "Output", "metrics", "FILE", TEXT, AT(metrics), ANY_TEXT,

@@ -33,7 +33,7 @@ typedef struct options {
     option_list adapters, stops, operands;
     uint64_t seed;
     uint32_t steps, batch, accumulate, context, warmup, gpu_budget, eval_every, save_every, max_tokens, top_k, repetitions;
-    uint32_t piece_ops, label_count;
+    uint32_t piece_ops, label_count, rank;
     double epochs, learning_rate, weight_decay, max_norm, validation_share, budget;
     double temperature, top_p, min_p, repetition_penalty;
     bool json, recompute, resume, force, ignore_end, help;
