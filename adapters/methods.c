@@ -1,13 +1,15 @@
-/* Every method there is. */
+/* Every method there is. Of rows with the same peft_type the first that recognises a configuration reads it. */
 #include "host/model/adapter.h"
 
-extern const espl_method espl_method_head, espl_method_bitfit, espl_method_ln, espl_method_dora, espl_method_dylora, espl_method_vera, espl_method_adalora, espl_method_lora, espl_method_ia3,
-    espl_method_pasta, espl_method_adalink, espl_method_houlsby, espl_method_pfeiffer, espl_method_parallel,
-    espl_method_scaled_parallel, espl_method_adapterplus, espl_method_compacter, espl_method_compacter_pp;
+extern const espl_method espl_method_head, espl_method_bitfit, espl_method_ln, espl_method_dora, espl_method_dylora,
+    espl_method_vera, espl_method_adalora, espl_method_lora, espl_method_ia3, espl_method_pasta, espl_method_adalink,
+    espl_method_houlsby, espl_method_pfeiffer, espl_method_parallel, espl_method_scaled_parallel,
+    espl_method_adapterplus, espl_method_compacter, espl_method_compacter_pp;
 
-const espl_method *const espl_methods[] = {&espl_method_head, &espl_method_bitfit, &espl_method_ln, &espl_method_dora, &espl_method_dylora, &espl_method_vera, &espl_method_adalora,
-                                           &espl_method_lora,
-                                           &espl_method_ia3,    &espl_method_pasta,  &espl_method_adalink, &espl_method_houlsby,
-                                           &espl_method_pfeiffer, &espl_method_parallel, &espl_method_scaled_parallel,
+const espl_method *const espl_methods[] = {&espl_method_head, &espl_method_bitfit, &espl_method_ln, &espl_method_dora,
+                                           &espl_method_dylora, &espl_method_vera, &espl_method_adalora,
+                                           &espl_method_lora, &espl_method_ia3, &espl_method_pasta,
+                                           &espl_method_adalink, &espl_method_houlsby, &espl_method_pfeiffer,
+                                           &espl_method_parallel, &espl_method_scaled_parallel,
                                            &espl_method_adapterplus, &espl_method_compacter, &espl_method_compacter_pp};
 const size_t espl_method_count = ESPL_COUNT(espl_methods);

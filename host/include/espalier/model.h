@@ -111,6 +111,14 @@ espl_status espl_adapter_set_rank(espl_adapter *adapter, uint32_t rank);
 /* Its first `rank` ranks as a PEFT LORA folder, which gives what the adapter gives at that rank. Fails: as set_rank, IO. */
 espl_status espl_adapter_export_rank(espl_adapter *adapter, uint32_t rank, const char *folder);
 
+/* A new adapter from others of the same method and configuration (what says only how they were trained may differ).
+ * LINEAR: each tensor is the sum of theirs times the weights, which may be negative and need not sum to 1; of LoRAs this is not
+ * the sum of what they add to the weights. CAT, for LoRAs: exactly that sum, with all their ranks.
+ * names, weights: count of each. VeRAs must share their projections. Fails: ARGUMENT naming what differs, UNSUPPORTED. */
+typedef enum espl_average { ESPL_AVERAGE_LINEAR, ESPL_AVERAGE_CAT } espl_average;
+espl_status espl_adapter_average(espl_model *model, const char *name, const char *const *names, const double *weights,
+                                 size_t count, espl_average strategy, espl_adapter **out_adapter);
+
 /* Which adapters take part: names joined by '+' ("a+b" adds their changes), "" for the base alone. Graphs made after it
  * use it; espl_session_refresh follows. Fails: ARGUMENT naming what is not there. */
 espl_status espl_model_activate(espl_model *model, const char *names);
