@@ -12,7 +12,8 @@
  *   NN  m = a.rows, k = a_cols, n = b.cols   a linear layer whose weight is stored [in, out] (GPT-2), input gradients
  *   TN  k = a.rows, m = a_cols, n = b_cols   weight gradients
  * a_from, b_from and into_from are multiples of 4. Sums in f32 in a fixed order. What is larger than the device's storage
- * range is taken in windows of rows; where these are terms of the sum, each window adds to C.
+ * range is taken in windows of rows; where these are terms of the sum, each window adds to C, which rounds a 16-bit C once
+ * for each.
  * Cost:   2 m n k operations; one dispatch per window, no allocation.
  * Fails:  ARGUMENT if shapes or dtypes disagree.
  * Reference: tests/ref/ref_matmul.c */
