@@ -9,6 +9,7 @@
 /* ---- Where methods join a model (PEFT-Ref: workspace) ---- */
 
 typedef enum espl_site {
+    ESPL_SITE_BEGIN,         /* before anything is built; y is NULL and stays so */
     ESPL_SITE_EMBED,         /* token embeddings, before positions and norm */
     ESPL_SITE_EMBEDDED,      /* what enters block 0 */
     ESPL_SITE_BLOCK_IN,      /* hidden state entering a block */
@@ -17,6 +18,7 @@ typedef enum espl_site {
     ESPL_SITE_BIAS,          /* bias of a product [1, out], NULL where it has none */
     ESPL_SITE_LINEAR_IN,     /* what a product takes */
     ESPL_SITE_LINEAR,        /* what a product gives: y = W x + b */
+    ESPL_SITE_KEYS,          /* rows before the keys and values of a block: [rows, 2 * key columns], y is NULL */
     ESPL_SITE_ATTENTION_OUT, /* output of a sub-layer, before residual and norm */
     ESPL_SITE_MLP_OUT,
     ESPL_SITE_BLOCK_OUT,     /* hidden state leaving a block */

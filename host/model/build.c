@@ -4,6 +4,7 @@
 #include "host/ops/op_activation.h"
 #include "host/ops/op_add.h"
 #include "host/ops/op_attention.h"
+#include "host/ops/op_concat.h"
 #include "host/ops/op_dropout.h"
 #include "host/ops/op_embedding.h"
 #include "host/ops/op_layernorm.h"
@@ -275,13 +276,17 @@ static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
         cache = rotated.cache;
         if (b->caches) b->caches[block] = cache;
     }
-    espl_tensor *kv = cache ? cache : qkv;
-    espl_tensor *mixed = espl_graph_attention(
-        b->graph, &(espl_attention){.q = qkv, .k = kv, .v = kv, .q_from = from[0], .k_from = cache ? 0 : from[1],
-                                    .v_from = cache ? kv_columns : from[2], .batch = b->batch, .heads = c->heads,
-                                    .kv_heads = c->kv_heads, .head_size = c->head_size,
-                                    .causal = !c->family->bidirectional, .lengths = b->lengths,
-                                    .positions = b->positions, .window = c->window});
+    espl_attention args = {.q = qkv, .k = qkv, .v = qkv, .q_from = from[0], .k_from = from[1], .v_from = from[2],
+                           .batch = b->batch, .heads = c->heads, .kv_heads = c->kv_heads, .head_size = c->head_size,
+                           .causal = !c->family->bidirectional, .lengths = b->key_lengths ? b->key_lengths : b->lengths,
+                           .positions = b->key_positions ? b->key_positions : b->positions, .window = c->window};
+    if (cache) args.k = args.v = cache, args.k_from = 0, args.v_from = kv_columns;
+    espl_tensor *before = join(b, &(espl_joint){.site = ESPL_SITE_KEYS, .block = block, .norm = ESPL_NORM_PLACE_COUNT}, NULL);
+    if (before) {
+        args.k = args.v = espl_graph_concat(b->graph, &(espl_concat){.a = before, .x = qkv, .batch = b->batch, .from = from[1]});
+        args.k_from = 0, args.v_from = kv_columns;
+    }
+    espl_tensor *mixed = espl_graph_attention(b->graph, &args);
     return sublayer_out(b, block, ESPL_LINEAR_O, mixed, x, normed);
 }
 
@@ -304,7 +309,7 @@ static espl_tensor *embedding_out(espl_builder *b, espl_tensor *x) {
     if (model->types != ESPL_NO_MATRIX)
         x = espl_graph_add(b->graph, &(espl_add_args){
                                          x, espl_graph_embedding(b->graph, &(espl_embedding){
-                                                                               .ids = b->types,
+                                                                               .ids = b->row_ids ? b->row_ids : b->types,
                                                                                .table = espl_build_base(b, model->types),
                                                                                .batch = b->batch})});
     if (model->embed_norm.weight != ESPL_NO_MATRIX) x = espl_build_layernorm(b, &model->embed_norm, x);
@@ -324,6 +329,7 @@ static espl_tensor *embedding(espl_builder *b) {
                                                                       .batch = b->batch});
     x = join_hidden(b, ESPL_SITE_EMBED, ESPL_NO_BLOCK, x);
     args.table = NULL;
+    if (b->row_ids) args.ids = b->row_ids;
     if (args.position_table) x = espl_graph_add(b->graph, &(espl_add_args){x, espl_graph_embedding(b->graph, &args)});
     return embedding_out(b, x);
 }
@@ -344,6 +350,7 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
     if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
     espl_graph_value_dtype(b->graph, model->value_dtype);
     espl_graph_layer(b->graph, "embedding", ESPL_PHASE_MICRO, false);
+    join_hidden(b, ESPL_SITE_BEGIN, ESPL_NO_BLOCK, NULL);
     espl_tensor *x = embedding(b);
     for (uint32_t layer = 0; layer < model->config.layers * model->config.repeat; layer++) {
         const uint32_t i = layer / model->config.repeat;
@@ -357,6 +364,7 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
     }
     espl_graph_layer(b->graph, "head", ESPL_PHASE_MICRO, false);
     if (model->config.family->final_norm) x = espl_build_norm(b, ESPL_NO_BLOCK, ESPL_NORM_FINAL, x);
+    if (b->prompt) x = espl_graph_slice(b->graph, &(espl_slice){.x = x, .batch = b->batch, .first = b->prompt});
     espl_graph_value_dtype(b->graph, ESPL_DTYPE_F32);
     return x;
 }

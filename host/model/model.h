@@ -95,6 +95,11 @@ typedef struct espl_builder {
     /* What is trained: its matrices become parameters whose gradients lie in `gradients` as in the store's flat span. */
     const espl_store *trained;
     espl_span gradients;
+    /* Rows that an adapter puts before each sequence, set at ESPL_SITE_BEGIN: before its keys in every block; prompt: also before
+     * its embeddings. Then the queries' first positions and the lengths of keys differ from positions and lengths, and
+     * positions are added to rows that have no ids. */
+    uint32_t before, prompt;
+    espl_tensor *key_positions, *key_lengths, *row_ids;
     uint32_t dropouts;        /* made so far: each has random numbers of its own */
     espl_step_inputs *inputs; /* owned by the graph; NULL until espl_build_hidden */
     /* Leaves made so far, private to build.c. */

@@ -174,9 +174,29 @@ static void dora_beside_another(void **state) {
     espl_model_destroy(&model);
 }
 
+/* Rows before the text: held by the goldens where they train; what they cannot do is said. */
+static void rows_before(void **state) {
+    static const char *const specs[] = {"prompt:tokens=4", "ptuning:tokens=1", "prefix:tokens=3", "ptuning2:tokens=5"};
+    (void)state;
+    for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
+        espl_model *model;
+        espl_adapter *adapter;
+        espl_session *session;
+        test_ok(espl_model_load(test_device(), ESPL_GOLDEN "/llama_lora", NULL, &model));
+        test_ok(espl_adapter_add(model, "a", specs[i], 7, &adapter));
+        test_ok(espl_model_activate(model, "a"));
+        train(model, adapter);
+        test_refused(espl_session_create(model, NULL, &session), ESPL_UNSUPPORTED, "generation with rows before the text");
+        test_refused(espl_adapter_merge(adapter), ESPL_UNSUPPORTED, "cannot be merged");
+        test_refused(espl_adapter_add(model, "b", "prompt:tokens=64", 7, &adapter), ESPL_ARGUMENT, "below the context of 64");
+        espl_model_destroy(&model);
+    }
+}
+
 int main(void) {
-    struct CMUnitTest tests[ESPL_COUNT(lives) + 1] = {{"dora beside another", dora_beside_another, NULL, NULL, NULL}};
+    struct CMUnitTest tests[ESPL_COUNT(lives) + 2] = {{"dora beside another", dora_beside_another, NULL, NULL, NULL},
+                                                      {"rows before the text", rows_before, NULL, NULL, NULL}};
     for (size_t i = 0; i < ESPL_COUNT(lives); i++)
-        tests[i + 1] = (struct CMUnitTest){lives[i].spec, run, NULL, NULL, (void *)(uintptr_t)&lives[i]};
+        tests[i + 2] = (struct CMUnitTest){lives[i].spec, run, NULL, NULL, (void *)(uintptr_t)&lives[i]};
     return test_main("methods", tests, ESPL_COUNT(tests));
 }

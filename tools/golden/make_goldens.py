@@ -130,6 +130,8 @@ def batch(case, config):
     ids = torch.tensor(case["ids"]) if "ids" in case else torch.randint(3, config.vocab_size, (rows, length))
     labels = ids.clone()
     labels[0, :2] = -100  # a prompt that is not learned
+    if case.get("skip_first"):  # with rows before it even the first token would be predicted
+        labels[:, 0] = -100
     if rows > 1 and padding:
         ids[-1, length - padding:] = config.eos_token_id
         labels[-1, length - padding:] = -100

@@ -1,0 +1,160 @@
+/* Learned rows before a sequence. Prompt tuning (Lester et al. 2021) and P-tuning (Liu et al. 2021, whose files hold what its encoder
+ * gave): rows before the token embeddings, which get the first positions. Prefix tuning (Li & Liang 2021) and P-tuning v2 (Liu et
+ * al. 2022): keys and values before those of every block, behind which the real tokens' positions begin. Files as Hugging
+ * Face PEFT has them: one tensor, "prompt_embeddings".
+ *
+ * Rows of the prompt are taken away again behind the last norm, so that heads and labels see the real tokens alone. */
+#include "adapters/initial.h"
+#include "adapters/spec.h"
+#include "adapters/targets.h"
+#include "host/ops/op_concat.h"
+#include <math.h>
+#include <string.h>
+
+typedef struct prompt_state {
+    uint32_t rows;
+    uint32_t table; /* matrix [rows, hidden], or [rows, blocks * 2 * key columns] */
+    bool keys;      /* prefix tuning */
+} prompt_state;
+
+static espl_context *context(const espl_adapter *adapter) {
+    return adapter->model->ctx;
+}
+
+static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
+    static const espl_spec_row rows[] = {{"tokens", "num_virtual_tokens", ESPL_SPEC_WHOLE},
+                                         {"save", "modules_to_save", ESPL_SPEC_LIST}};
+    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
+}
+
+static uint32_t key_columns(const espl_adapter *adapter) {
+    return adapter->model->config.kv_heads * adapter->model->config.head_size;
+}
+
+static espl_status refuse_variants(espl_adapter *adapter) {
+    if (json_is_true(json_object_get(adapter->config, "prefix_projection")))
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"prefix_projection\" is not supported",
+                         adapter->method->name);
+    if (key_columns(adapter) % 4)
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: keys of %u columns are not a multiple of 4",
+                         adapter->method->name, key_columns(adapter));
+    return ESPL_OK;
+}
+
+static espl_status complete(espl_adapter *adapter, bool keys) {
+    const espl_config *c = &adapter->model->config;
+    ESPL_TRY(espl_spec_default(adapter, "base_model_name_or_path", json_string(adapter->model->folder)));
+    ESPL_TRY(espl_spec_default(adapter, "num_virtual_tokens", json_integer(keys ? 20 : 10)));
+    ESPL_TRY(espl_spec_default(adapter, "token_dim", json_integer(keys ? key_columns(adapter) : c->embedding)));
+    ESPL_TRY(espl_spec_default(adapter, "num_transformer_submodules", json_integer(1)));
+    ESPL_TRY(espl_spec_default(adapter, "num_attention_heads", json_integer(keys ? c->kv_heads : c->heads)));
+    ESPL_TRY(espl_spec_default(adapter, "num_layers", json_integer(c->layers)));
+    ESPL_TRY(espl_spec_default(adapter, "modules_to_save", json_null()));
+    if (keys) return espl_spec_default(adapter, "prefix_projection", json_false());
+    return espl_spec_default(adapter, "prompt_tuning_init", json_string("RANDOM"));
+}
+
+static espl_status declare(espl_adapter *adapter, bool keys) {
+    espl_context *ctx = context(adapter);
+    const espl_config *c = &adapter->model->config;
+    prompt_state *state;
+    double rows;
+    ESPL_TRY(espl_new(ctx, sizeof *state, &state));
+    adapter->state = state;
+    state->keys = keys;
+    if (keys) ESPL_TRY(refuse_variants(adapter));
+    ESPL_TRY(complete(adapter, keys));
+    ESPL_TRY(espl_json_f64(ctx, adapter->config, "num_virtual_tokens", 0, &rows));
+    if (!(rows >= 1 && rows < c->context_max) || rows != floor(rows))
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: num_virtual_tokens %g is not a whole number from 1 to below the context of %u",
+                         adapter->method->name, rows, c->context_max);
+    state->rows = (uint32_t)rows;
+    ESPL_TRY(espl_store_matrix(&adapter->store, "prompt_embeddings", state->rows,
+                               keys ? c->layers * 2 * key_columns(adapter) : c->embedding, ESPL_DTYPE_F32, true,
+                               &state->table));
+    ESPL_TRY(espl_store_entry(&adapter->store, "prompt_embeddings", state->table, 0, state->rows, false));
+    return espl_target_saved(adapter);
+}
+
+static espl_status declare_prompt(espl_adapter *adapter) {
+    return declare(adapter, false);
+}
+
+static espl_status declare_prefix(espl_adapter *adapter) {
+    return declare(adapter, true);
+}
+
+/* N(0, 1), as PEFT. */
+static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
+    return espl_initial_normal(&adapter->store, &adapter->store.entries[0], seed, 1);
+}
+
+/* Before anything else is built: what the model's own operators must know. */
+static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
+    const prompt_state *state = adapter->state;
+    if (b->caches)
+        return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: generation with rows before the "
+                                                   "text is not supported; evaluation and prediction are",
+                                                   adapter->method->name));
+    if (b->before)
+        return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is a second adapter with rows "
+                                                   "before the text", adapter->method->name, adapter->name));
+    b->before = state->rows;
+    if (b->lengths) b->key_lengths = espl_build_step(b, adapter, "key lengths", 1, b->batch, ESPL_DTYPE_I32);
+    if (!state->keys) {
+        b->prompt = state->rows;
+        b->row_ids = espl_build_step(b, adapter, "rows", 1, b->batch * (b->tokens + state->rows), ESPL_DTYPE_I32);
+        return NULL;
+    }
+    b->key_positions = espl_build_step(b, adapter, "first positions", 1, b->batch, ESPL_DTYPE_I32);
+    b->positions = b->key_positions;
+    return NULL;
+}
+
+static espl_tensor *join(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
+    const prompt_state *state = adapter->state;
+    if (joint->site == ESPL_SITE_BEGIN) return begin(b, adapter);
+    espl_tensor *table = espl_build_leaf(b, &adapter->store, state->table);
+    if (!state->keys) return espl_graph_concat(b->graph, &(espl_concat){.a = table, .x = y, .batch = b->batch});
+    const uint32_t columns = 2 * key_columns(adapter);
+    return espl_graph_slice(b->graph, &(espl_slice){.x = table, .from = joint->block * columns, .cols = columns});
+}
+
+static espl_status step(const espl_adapter *adapter, const espl_step_info *info, void *const *values) {
+    const prompt_state *state = adapter->state;
+    uint32_t at = 0;
+    if (info->lengths) {
+        int32_t *lengths = values[at++];
+        for (uint32_t i = 0; i < info->batch; i++) lengths[i] = info->lengths[i] + (int32_t)state->rows;
+    }
+    int32_t *numbers = values[at];
+    const uint32_t count = state->keys ? info->batch : info->batch * (info->tokens + state->rows);
+    for (uint32_t i = 0; i < count; i++) numbers[i] = state->keys ? (int32_t)state->rows : 0;
+    return ESPL_OK;
+}
+
+static void finish(espl_adapter *adapter) {
+    espl_free(context(adapter), &adapter->state);
+}
+
+#define ROWS(id, spec_name, type, declared, where)                                                 \
+    const espl_method espl_method_##id = {.name = spec_name,                                       \
+                                          .peft_type = type,                                       \
+                                          .properties = {.intra = ESPL_INTRA_DENSE,                \
+                                                         .adapted = ESPL_ADAPTED_ADDITION,         \
+                                                         .input = ESPL_INPUT_WEIGHTS,              \
+                                                         .insertion = ESPL_INSERTION_PARALLEL,     \
+                                                         .insertions = where == ESPL_SITE_EMBED ? ESPL_INSERTIONS_ONE : ESPL_INSERTIONS_ALL, \
+                                                         .integration = ESPL_INTEGRATION_CONCATENATION, \
+                                                         .sites = 1u << ESPL_SITE_BEGIN | 1u << (where)}, \
+                                          .set = set,                                              \
+                                          .declare = declared,                                     \
+                                          .initialise = initialise,                                \
+                                          .join = join,                                            \
+                                          .step = step,                                            \
+                                          .finish = finish};
+
+ROWS(prompt, "prompt", "PROMPT_TUNING", declare_prompt, ESPL_SITE_EMBED)
+ROWS(ptuning, "ptuning", "P_TUNING", declare_prompt, ESPL_SITE_EMBED)
+ROWS(prefix, "prefix", "PREFIX_TUNING", declare_prefix, ESPL_SITE_KEYS)
+ROWS(ptuning2, "ptuning2", "PREFIX_TUNING", declare_prefix, ESPL_SITE_KEYS)

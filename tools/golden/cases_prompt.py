@@ -1,0 +1,59 @@
+"""Rows before a sequence, by peft's rules: prompt tuning (token embeddings, first positions) and prefix tuning without its
+generator (past keys and values; real tokens at positions P and on)."""
+import torch
+import transformers
+from methods import OwnMethod
+
+
+def prompt(model, config):
+    rows = config["num_virtual_tokens"]
+    table = torch.nn.Parameter(torch.zeros(rows, model.config.hidden_size, dtype=torch.float64))
+    plain = model.forward
+
+    def forward(input_ids, labels=None, **keywords):
+        batch = input_ids.shape[0]
+        embeddings = model.get_input_embeddings()(input_ids)
+        embeddings = torch.cat([table.expand(batch, -1, -1), embeddings], 1)
+        if labels is not None:
+            labels = torch.cat([labels.new_full((batch, rows), -100), labels], 1)
+        result = plain(inputs_embeds=embeddings, labels=labels, **keywords)
+        result.logits = result.logits[:, rows:]
+        return result
+
+    model.forward = forward
+    return {"prompt_embeddings": (table, 0.5 * torch.randn_like(table))}
+
+
+def prefix(model, config):
+    c, rows = model.config, config["num_virtual_tokens"]
+    heads = getattr(c, "num_key_value_heads", None) or c.num_attention_heads
+    size = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    table = torch.nn.Parameter(torch.zeros(rows, c.num_hidden_layers * 2 * heads * size, dtype=torch.float64))
+    plain = model.forward
+
+    def forward(input_ids, labels=None, **keywords):
+        batch = input_ids.shape[0]
+        past = table.view(rows, c.num_hidden_layers * 2, heads, size).permute(1, 2, 0, 3)
+        cache = transformers.DynamicCache()
+        for i in range(c.num_hidden_layers):
+            cache.update(past[2 * i].expand(batch, -1, -1, -1), past[2 * i + 1].expand(batch, -1, -1, -1), i)
+        keywords["use_cache"] = True
+        return plain(input_ids=input_ids, labels=labels, past_key_values=cache, **keywords)
+
+    model.forward = forward
+    return {"prompt_embeddings": (table, 0.5 * torch.randn_like(table))}
+
+
+def case(name, base, seed, attach, peft_type, rows):
+    return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, skip_first=True,
+                method=OwnMethod(attach, peft_type=peft_type, num_virtual_tokens=rows))
+
+
+CASES = [
+    case("prompt_llama", "llama_lora", 2200, prompt, "PROMPT_TUNING", 3),
+    case("prompt_gpt2", "gpt2_lora", 2201, prompt, "PROMPT_TUNING", 5),
+    case("ptuning_llama", "llama_tied_rope_scaling", 2202, prompt, "P_TUNING", 1),
+    case("prefix_llama", "llama_lora", 2203, prefix, "PREFIX_TUNING", 4),
+    case("prefix_gpt2", "gpt2_lora", 2204, prefix, "PREFIX_TUNING", 2),
+    case("prefix_qwen3", "qwen3_patterns", 2205, prefix, "PREFIX_TUNING", 7),
+]
