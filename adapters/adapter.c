@@ -132,7 +132,7 @@ static espl_status add_task(espl_adapter *adapter) {
     static const char *const heads[] = {"classifier", "score"};
     espl_context *ctx = adapter->model->ctx;
     const espl_task_head *head = &adapter->model->task;
-    if (head->kind == ESPL_HEAD_LANGUAGE) return ESPL_OK;
+    if (head->kind == ESPL_HEAD_LANGUAGE || adapter->library) return ESPL_OK;
     const char *type = head->kind == ESPL_HEAD_TAGGING ? "TOKEN_CLS" : "SEQ_CLS";
     const json_t *given = json_object_get(adapter->config, "task_type");
     if (!given)
