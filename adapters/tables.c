@@ -70,35 +70,6 @@ espl_status espl_methods_table1(espl_context *ctx, espl_table_format format, cha
 
 /* ---- Table 2 ---- */
 
-static bool ends_with(const char *text, const char *end) {
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-static bool replaces(const espl_adapter *adapter, uint32_t matrix) {
-    if (adapter->head_replacement == matrix) return true;
-    for (uint32_t i = 0; i < adapter->replacement_count; i++) {
-        if (adapter->replacement[i] == matrix) return true;
-    }
-    return false;
-}
-
-espl_parameter_count espl_count_parameters(const espl_adapter *adapter) {
-    const espl_family *family = adapter->model->config.family;
-    espl_parameter_count count = {0};
-    char blocks[64];
-    snprintf(blocks, sizeof blocks, "%.*s", (int)strcspn(family->block, "%"), family->block);
-    for (size_t i = 0; i < adapter->store.entry_count; i++) {
-        const espl_entry *e = &adapter->store.entries[i];
-        const uint64_t values = espl_entry_values(&adapter->store, e);
-        count.all += values;
-        if (!strstr(e->name, blocks) || replaces(adapter, e->matrix)) continue;
-        if (ends_with(e->name, ".bias") || ends_with(e->name, ".b")) count.block_biases += values;
-        else count.blocks += values;
-    }
-    return count;
-}
-
 /* Counted in a block without biases, biases, and what the first is beyond the formula; or why there is none. */
 static espl_status add_counted(espl_table *table, espl_model *model, const espl_technique *t, uint64_t formula) {
     espl_adapter *adapter;
