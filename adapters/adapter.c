@@ -104,7 +104,7 @@ static espl_status begin(espl_model *model, const char *name, espl_adapter **out
     ESPL_TRY(espl_new(model->ctx, sizeof *adapter, &adapter));
     *out_adapter = adapter;
     adapter->model = model;
-    espl_store_init(&adapter->store, model->device, ESPL_ARENA_WEIGHTS, "adapter");
+    espl_store_init(&adapter->store, model->ctx, model->device, ESPL_ARENA_WEIGHTS, "adapter");
     ESPL_TRY(espl_copy_string(model->ctx, name, strlen(name), &adapter->name));
     ESPL_TRY(espl_new(model->ctx, model->store.matrix_count * sizeof *adapter->replacement, &adapter->replacement));
     adapter->replacement_count = (uint32_t)model->store.matrix_count;
@@ -132,7 +132,7 @@ static espl_status add_task(espl_adapter *adapter) {
     static const char *const heads[] = {"classifier", "score"};
     espl_context *ctx = adapter->model->ctx;
     const espl_task_head *head = &adapter->model->task;
-    if (head->kind == ESPL_HEAD_LANGUAGE) return ESPL_OK;
+    if (head->kind == ESPL_HEAD_LANGUAGE || adapter->library) return ESPL_OK;
     const char *type = head->kind == ESPL_HEAD_TAGGING ? "TOKEN_CLS" : "SEQ_CLS";
     const json_t *given = json_object_get(adapter->config, "task_type");
     if (!given)
@@ -163,6 +163,7 @@ static espl_status finish_making(espl_adapter *adapter, uint64_t seed) {
     if (adapter->store.entry_count == 0)
         return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "no module of this %s model is a target of the adapter",
                          adapter->model->config.family->model_type);
+    if (!adapter->model->device) return ESPL_OK; /* an outline */
     ESPL_TRY(espl_store_place(&adapter->store, true));
     ESPL_TRY(copy_base(adapter));
     return adapter->method->initialise ? adapter->method->initialise(adapter, seed) : ESPL_OK;

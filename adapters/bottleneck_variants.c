@@ -28,7 +28,9 @@ static bool is_compacter_pp(const json_t *config) {
     return flag(config, "phm_layer") && !flag(config, "mh_adapter");
 }
 
-#define VARIANT(id, spec_name, recognised, insertion_form, integration_form, sharing_form, ...)                                            \
+enum { MLP = 1u << ESPL_SITE_MLP_OUT, BOTH = MLP | 1u << ESPL_SITE_ATTENTION_OUT };
+
+#define VARIANT(id, spec_name, recognised, insertion_form, integration_form, sharing_form, places, ...)                                            \
     static espl_status declare_##id(espl_adapter *adapter) {                                                                 \
         static const bottleneck_preset preset = {__VA_ARGS__};                                                               \
         return espl_bottleneck_declare(adapter, &preset);                                                                    \
@@ -42,27 +44,27 @@ static bool is_compacter_pp(const json_t *config) {
                                                          .input = ESPL_INPUT_HIDDEN,                                         \
                                                          .insertion = insertion_form,                                        \
                                                          .integration = integration_form,                                    \
-                                                         .sites = 1u << ESPL_SITE_ATTENTION_OUT | 1u << ESPL_SITE_MLP_OUT},  \
+                                                         .sites = places},                                                   \
                                           .set = espl_bottleneck_set,                                                                        \
                                           .declare = declare_##id,                                                           \
                                           .initialise = espl_bottleneck_initialise,                                                          \
                                           .join = espl_bottleneck_join,                                                                      \
                                           .finish = espl_bottleneck_finish};
 
-VARIANT(houlsby, "houlsby", is_houlsby, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_NONE, .attention = true,
+VARIANT(houlsby, "houlsby", is_houlsby, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_NONE, BOTH, .attention = true,
         .base_after = true, .residual_before = true, .reduction = 16, .activation = "swish", .init = "bert", .factor = 1)
-VARIANT(pfeiffer, "pfeiffer", is_pfeiffer, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_NONE, .base_before = true,
+VARIANT(pfeiffer, "pfeiffer", is_pfeiffer, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_NONE, MLP, .base_before = true,
         .base_after = true, .residual_before = true, .reduction = 16, .activation = "relu", .init = "bert", .factor = 1)
-VARIANT(parallel, "parallel", is_parallel, ESPL_INSERTION_PARALLEL, ESPL_INTEGRATION_SCALED_ADDITION, ESPL_SHARING_NONE, .parallel = true,
+VARIANT(parallel, "parallel", is_parallel, ESPL_INSERTION_PARALLEL, ESPL_INTEGRATION_SCALED_ADDITION, ESPL_SHARING_NONE, BOTH, .parallel = true,
         .base_after = true, .residual_before = true, .reduction = 2, .activation = "relu", .init = "mam_adapter", .factor = 4)
-VARIANT(scaled_parallel, "scaled_parallel", is_scaled_parallel, ESPL_INSERTION_PARALLEL, ESPL_INTEGRATION_SCALED_ADDITION, ESPL_SHARING_NONE,
+VARIANT(scaled_parallel, "scaled_parallel", is_scaled_parallel, ESPL_INSERTION_PARALLEL, ESPL_INTEGRATION_SCALED_ADDITION, ESPL_SHARING_NONE, BOTH,
         .parallel = true, .base_after = true, .residual_before = true, .reduction = 2, .activation = "relu",
         .init = "mam_adapter", .scaling = "learned")
-VARIANT(adapterplus, "adapterplus", is_plus, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_SCALED_ADDITION, ESPL_SHARING_NONE, .base_before = true,
+VARIANT(adapterplus, "adapterplus", is_plus, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_SCALED_ADDITION, ESPL_SHARING_NONE, MLP, .base_before = true,
         .reduction = 96, .activation = "gelu", .init = "houlsby", .scaling = "channel")
-VARIANT(compacter, "compacter", is_compacter, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_SHARED,
+VARIANT(compacter, "compacter", is_compacter, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_SHARED, BOTH,
         .attention = true, .base_after = true, .residual_before = true, .phm = true, .reduction = 32, .activation = "gelu",
         .init = "bert", .factor = 1)
 VARIANT(compacter_pp, "compacter++", is_compacter_pp, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION,
-        ESPL_SHARING_SHARED, .base_before = true, .base_after = true, .residual_before = true, .phm = true, .reduction = 32,
+        ESPL_SHARING_SHARED, MLP, .base_before = true, .base_after = true, .residual_before = true, .phm = true, .reduction = 32,
         .activation = "gelu", .init = "bert", .factor = 1)

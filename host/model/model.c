@@ -362,7 +362,7 @@ static espl_status load_tokenizer(espl_model *model) {
     return ESPL_OK;
 }
 
-static espl_status load(espl_model *model) {
+static espl_status read_config(espl_model *model) {
     char *path;
     ESPL_TRY(espl_format(model->ctx, &path, "%s/config.json", model->folder));
     espl_status status = espl_json_load(model->ctx, path, &model->json);
@@ -375,10 +375,14 @@ static espl_status load(espl_model *model) {
         if (status != ESPL_OK) espl_fail_in(model->ctx, status, "%s", path);
     }
     espl_free(model->ctx, &path);
-    ESPL_TRY(status);
+    return status;
+}
+
+static espl_status load(espl_model *model) {
     espl_tensors *set = NULL;
+    ESPL_TRY(read_config(model));
     if (!model->params.random) ESPL_TRY(espl_tensors_open(model->ctx, model->folder, &set));
-    status = choose_dtype(model, set);
+    espl_status status = choose_dtype(model, set);
     if (status == ESPL_OK) status = declare(model);
     if (status == ESPL_OK) status = add_frequencies(model);
     if (status == ESPL_OK) {
@@ -390,18 +394,24 @@ static espl_status load(espl_model *model) {
     return load_tokenizer(model);
 }
 
-espl_status espl_model_load(espl_device *device, const char *folder, const espl_model_params *params,
-                            espl_model **out_model) {
+static espl_status outline(espl_model *model) {
+    ESPL_TRY(read_config(model));
+    model->dtype = model->value_dtype = ESPL_DTYPE_F32;
+    ESPL_TRY(declare(model));
+    return load_tokenizer(model);
+}
+
+static espl_status make(espl_context *ctx, espl_device *device, const char *folder, const espl_model_params *params,
+                        espl_status (*fill_in)(espl_model *), espl_model **out_model) {
     *out_model = NULL;
-    espl_context *ctx = espl_device_context(device);
     espl_model *model;
     ESPL_TRY(espl_new(ctx, sizeof *model, &model));
     model->ctx = ctx;
     model->device = device;
     if (params) model->params = *params;
-    espl_store_init(&model->store, device, ESPL_ARENA_WEIGHTS, "weights");
+    espl_store_init(&model->store, ctx, device, ESPL_ARENA_WEIGHTS, "weights");
     espl_status status = espl_copy_string(ctx, folder, strlen(folder), &model->folder);
-    if (status == ESPL_OK) status = load(model);
+    if (status == ESPL_OK) status = fill_in(model);
     /* Only used while loading, and only borrowed. */
     model->params.dtype = NULL;
     model->params.head.label_names = NULL;
@@ -411,6 +421,15 @@ espl_status espl_model_load(espl_device *device, const char *folder, const espl_
     }
     *out_model = model;
     return ESPL_OK;
+}
+
+espl_status espl_model_load(espl_device *device, const char *folder, const espl_model_params *params,
+                            espl_model **out_model) {
+    return make(espl_device_context(device), device, folder, params, load, out_model);
+}
+
+espl_status espl_model_outline(espl_context *ctx, const char *folder, espl_model **out_model) {
+    return make(ctx, NULL, folder, NULL, outline, out_model);
 }
 
 void espl_model_destroy(espl_model **in_out_model) {

@@ -37,7 +37,7 @@ typedef struct espl_block_weights {
 
 struct espl_model {
     espl_context *ctx;   /* borrowed */
-    espl_device *device; /* borrowed */
+    espl_device *device; /* borrowed; NULL: an outline */
     char *folder;        /* owned */
     json_t *json;        /* owned: config.json */
     espl_tokenizer *tokenizer; /* owned or NULL */
@@ -58,6 +58,10 @@ struct espl_model {
     uint32_t frequencies;       /* matrix of the rotary frequencies, or ESPL_NO_MATRIX */
     struct espl_adapter *adapters; /* owned list */
 };
+
+/* What config.json declares, without weights, memory or a device: for counting. Adapters added to it are declared likewise.
+ * Nothing else may be done with them. Destroyed as any model. */
+espl_status espl_model_outline(espl_context *ctx, const char *folder, espl_model **out_model);
 
 /* "model.layers.3.self_attn.q_proj": the module path of a part, as PEFT and the files name it. Freed with espl_free. */
 espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t linear, uint32_t part, char **out_path);

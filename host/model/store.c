@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-void espl_store_init(espl_store *store, espl_device *device, espl_arena_kind kind, const char *name) {
-    *store = (espl_store){.ctx = espl_device_context(device), .device = device};
+void espl_store_init(espl_store *store, espl_context *ctx, espl_device *device, espl_arena_kind kind, const char *name) {
+    *store = (espl_store){.ctx = ctx, .device = device};
     espl_arena_init(&store->arena, device, kind, name);
 }
 

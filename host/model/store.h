@@ -41,7 +41,8 @@ typedef struct espl_store {
     uint64_t flat_count;
 } espl_store;
 
-void espl_store_init(espl_store *store, espl_device *device, espl_arena_kind kind, const char *name);
+/* device NULL: a store that is declared only, and never placed. */
+void espl_store_init(espl_store *store, espl_context *ctx, espl_device *device, espl_arena_kind kind, const char *name);
 void espl_store_finish(espl_store *store);
 
 /* Declares; nothing is allocated before place. */

@@ -110,7 +110,7 @@ static void hold(espl_graph *graph, const espl_model *model, const espl_optimise
         for (uint32_t column = 0, end; column < m->cols; column = end) {
             if (is_entered(o->store, mine, column, &end)) continue;
             const uint64_t from = column * 4ull, bytes = (end - column) * 4ull;
-            espl_tensor *leaf = flat_leaf(graph, m->label, after ? o->store->flat : o->gradients, m->flat, m->cols);
+            espl_tensor *leaf = flat_leaf(graph, m->label, after ? o->store->flat : o->gradients, m->flat, m->stride);
             if (!after) {
                 espl_graph_fill(graph, &(espl_fill){.t = leaf, .from = column, .count = end - column});
                 continue;

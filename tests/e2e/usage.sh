@@ -1,7 +1,7 @@
 # The command line: help of every command, and what is not understood.
 . "$SOURCE/tests/e2e/lib.sh"
 
-commands="devices train eval generate merge inspect bench probe"
+commands="devices train eval generate merge convert inspect methods bench probe"
 must "overview" help
 for command in $commands; do
     check "the overview names $command" grep -q "^  $command " "$work/out"

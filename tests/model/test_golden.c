@@ -9,6 +9,7 @@
 #include "tests/model/model_test.h"
 #include "host/base/os.h"
 #include "host/file/json.h"
+#include "host/model/adapter.h"
 #include "golden_cases.h"
 #include <math.h>
 #include <stdio.h>
@@ -158,7 +159,40 @@ static void model_folder(const char *name, bool has_adapter, char *out_path, siz
     espl_json_destroy(&config);
 }
 
-static void run_case(const char *name, bool recompute) {
+/* In 16 bits logits are off by a few roundings (half a unit in the last place) of what the blocks make, added up and enlarged by
+ * weights that are large on purpose. So are gradients, taken beside the largest of all tensors: up to 0.045 seen in bf16. A unit
+ * of a relu that is so near 0 that rounding switches it takes or gives its whole row of a gradient, and changes those below:
+ * in pfeiffer_gpt2 one row of 13 is off by 0.22, all others by 0.01. */
+static const double bound_fast_roundings = 16, bound_fast_gradient = 0.1, bound_fast_relu = 0.3;
+
+static double fast_gradient_bound(const espl_adapter *adapter) {
+    const char *kind = json_string_value(json_object_get(adapter->config, "non_linearity"));
+    return kind && strcmp(kind, "relu") == 0 ? bound_fast_relu : bound_fast_gradient;
+}
+
+static void compare_fast(espl_tensors *golden, espl_tensors *got, const char *label, double rounding,
+                         double bound_of_gradient) {
+    size_t count;
+    double *expected = test_values(golden, "logits", &count), *values = test_values(got, "logits", NULL);
+    count = drop_padding(golden, expected, values, count);
+    const double logits = test_relative(values, expected, count);
+    free(expected), free(values);
+    const double largest = largest_gradient(golden);
+    double difference = 0;
+    for (size_t i = 0; i < espl_tensors_count(golden); i++) {
+        const char *name = espl_tensors_name(golden, i);
+        if (strncmp(name, "grad.", 5) != 0) continue;
+        expected = test_values(golden, name, &count), values = test_values(got, name, NULL);
+        for (size_t j = 0; j < count; j++) values[j] -= expected[j];
+        difference = fmax(difference, norm_of(values, count));
+        free(expected), free(values);
+    }
+    printf("  %-28s logits %.1f roundings  gradients %.1e\n", label, logits / rounding, difference / largest);
+    assert_true(logits < bound_fast_roundings * rounding);
+    assert_true(difference < bound_of_gradient * largest);
+}
+
+static void run_case(const char *name, bool recompute, const char *dtype, double rounding) {
     char path[512];
     espl_model *model;
     espl_adapter *adapter = NULL;
@@ -167,7 +201,8 @@ static void run_case(const char *name, bool recompute) {
     snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
     const bool full = !espl_os_is_folder(path);
     model_folder(name, !full, path, sizeof path);
-    test_ok(espl_model_load(test_device(), path, &(espl_model_params){.trainable = full}, &model));
+    test_ok(espl_model_load(test_device(), path, &(espl_model_params){.trainable = full, .dtype = dtype,
+                                                                      .mode = dtype ? ESPL_MODE_FAST : ESPL_MODE_EXACT}, &model));
     if (!full) {
         snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
         test_ok(espl_adapter_load(model, "a", path, &adapter));
@@ -184,9 +219,11 @@ static void run_case(const char *name, bool recompute) {
                                      .learning_rate = 1e-4, .weight_decay = 0.01, .recompute = recompute};
     test_ok(espl_probe(model, adapter, &probe, out));
     test_ok(espl_tensors_open(test_context(), out, &got));
-    snprintf(path, sizeof path, "%s%s", name, recompute ? " (recompute)" : "");
+    snprintf(path, sizeof path, "%s%s%s", name, recompute ? " (recompute)" : dtype ? " " : "", dtype ? dtype : "");
     /* With ESPL_TEST_PLAN (tests/drivers) the device computes nothing: only its kernels are wanted. */
-    if (!getenv("ESPL_TEST_PLAN")) compare(golden, got, path);
+    const bool computed = !getenv("ESPL_TEST_PLAN");
+    if (computed && dtype) compare_fast(golden, got, path, rounding, fast_gradient_bound(adapter));
+    else if (computed) compare(golden, got, path);
     espl_tensors_destroy(&got);
     espl_tensors_destroy(&golden);
     espl_os_remove_file(out);
@@ -194,14 +231,25 @@ static void run_case(const char *name, bool recompute) {
     espl_model_destroy(&model);
 }
 
+/* Cases that have a method alone, on another's model. */
+static void run_fast(void **state) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s/config.json", ESPL_GOLDEN, (const char *)*state);
+    if (espl_os_is_file(path)) return;
+    run_case(*state, false, "f16", 0x1p-11);
+    run_case(*state, false, "bf16", 0x1p-8);
+}
+
 static void run(void **state) {
-    run_case(*state, false);
-    run_case(*state, true);
+    run_case(*state, false, NULL, 0);
+    run_case(*state, true, NULL, 0);
 }
 
 /* ESPL_GOLDEN_CASES(X): every folder of tests/golden, from the build. */
 #define TEST(name) {#name, run, NULL, NULL, #name},
-int main(void) {
-    const struct CMUnitTest tests[] = {ESPL_GOLDEN_CASES(TEST)};
-    return test_main("golden models", tests, ESPL_COUNT(tests));
+#define TEST_FAST(name) {#name, run_fast, NULL, NULL, #name},
+int main(int argc, char **argv) {
+    const struct CMUnitTest exact[] = {ESPL_GOLDEN_CASES(TEST)}, fast[] = {ESPL_GOLDEN_CASES(TEST_FAST)};
+    if (argc > 1 && strcmp(argv[1], "fast") == 0) return test_main("methods in 16 bits", fast, ESPL_COUNT(fast));
+    return test_main("golden models", exact, ESPL_COUNT(exact));
 }

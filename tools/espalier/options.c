@@ -106,6 +106,11 @@ static const option_row rows[] = {
     {FOR_GENERATE, 0, "Sampling", "repetition-penalty", "X", REAL, AT(repetition_penalty), 0, 1e6, "a number from 0",
      "above 1: tokens seen before become less likely; 0 or 1: off"},
 
+    {FOR_METHODS, 0, "Tables", "table1", NULL, SWITCH, AT(table1), ANY_TEXT, "PEFT-Ref's structural properties of seven techniques"},
+    {FOR_METHODS, 0, "Tables", "table2", NULL, SWITCH, AT(table2), ANY_TEXT,
+     "PEFT-Ref's time and parameters of them in a model, beside what they declare there"},
+    {FOR_METHODS, 0, "Tables", "model", "DIR", TEXT, AT(model), ANY_TEXT, "of --table2: config.json is read"},
+    {FOR_METHODS, 0, "Output", "format", "FORMAT", CHOICE, AT(format), 0, 0, "text|csv|md", "for people (text), CSV or Markdown"},
     {FOR_TRAIN, FOR_TRAIN, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT,
      "folder for the adapter (or model), DIR/checkpoint, DIR/best and metrics"},
     {FOR_MERGE, FOR_MERGE, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT, "folder for the merged model, in f32"},
@@ -140,7 +145,7 @@ static const option_row rows[] = {
     {ON_MODEL & ~(unsigned)FOR_MERGE, 0, "Device", "seed", "N", U64, AT(seed), 0, 0, "a whole number",
      "of random weights, new adapters, row order, dropout, sampling (0)"},
 
-    {~0u, 0, "Any command", "json", NULL, SWITCH, AT(json), ANY_TEXT, "the result as JSON on stdout"},
+    {~(unsigned)FOR_METHODS, 0, "Any command", "json", NULL, SWITCH, AT(json), ANY_TEXT, "the result as JSON on stdout"},
     {~0u, 0, "Any command", "help", NULL, SWITCH, AT(help), ANY_TEXT, "this text"},
 };
 

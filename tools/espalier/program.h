@@ -42,6 +42,7 @@ int cmd_generate(program *program);
 int cmd_merge(program *program);
 int cmd_convert(program *program);
 int cmd_inspect(program *program);
+int cmd_methods(program *program);
 int cmd_bench(program *program);
 int cmd_probe(program *program);
 

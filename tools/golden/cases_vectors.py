@@ -54,7 +54,9 @@ def pasta(model, config):
     state, made = {}, {}
 
     def look(module, arguments, keywords):
-        state["ids"] = keywords["input_ids"] if "input_ids" in keywords else arguments[0]
+        ids = keywords["input_ids"] if "input_ids" in keywords else arguments[0]
+        mask = keywords.get("attention_mask")
+        state["ids"] = ids if mask is None else ids.masked_fill(mask == 0, -1)  # padding is not special
 
     def add(table):
         def hook(module, arguments, keywords):
@@ -84,11 +86,12 @@ def pasta(model, config):
 
 
 def adalink(model, config):
-    """E' = E + up(down(E)) on the token embeddings (Wang et al. 2023)."""
+    """E' = E + up(down(E)) on the token embeddings, or on what the embedding's norm gives (Wang et al. 2023)."""
     d, r = model.config.hidden_size, config["r"]
     down = torch.nn.Parameter(torch.zeros(r, d, dtype=torch.float64))
     up = torch.nn.Parameter(torch.zeros(d, r, dtype=torch.float64))
-    model.get_input_embeddings().register_forward_hook(lambda module, inputs, e: e + e @ down.T @ up.T)
+    place = model.base_model.embeddings if config["position"] == "post_ln" else model.get_input_embeddings()
+    place.register_forward_hook(lambda module, inputs, e: e + e @ down.T @ up.T)
     return {"adalink.unified.down.weight": (down, 0.3 * torch.randn_like(down)),
             "adalink.unified.up.weight": (up, 0.3 * torch.randn_like(up))}
 

@@ -16,6 +16,7 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # peft writes sets; their order mus
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
 
 import cases
+import cases_encoder_methods
 import cases_encoders
 from methods import PeftMethod
 from oracle import auto_class, forward, load_model
@@ -24,7 +25,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-CASES = cases.CASES + cases_encoders.CASES
+CASES = cases.CASES + cases_encoders.CASES + cases_encoder_methods.CASES
 ADAMW = dict(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 STEPS = 2
 
@@ -92,7 +93,8 @@ def encoder_batch(case, config):
     rows, length = case["batch"]
     lengths = torch.tensor(case["lengths"])
     real = torch.arange(length)[None, :] < lengths[:, None]
-    ids = torch.where(real, torch.randint(3, config.vocab_size, (rows, length)), config.pad_token_id)
+    ids = torch.tensor(case["ids"]) if "ids" in case \
+        else torch.where(real, torch.randint(3, config.vocab_size, (rows, length)), config.pad_token_id)
     out = dict(ids=ids, lengths=lengths, attention_mask=real.long())
     task = config.architectures[0]
     if case.get("types"):

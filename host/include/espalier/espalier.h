@@ -4,6 +4,7 @@
 #include <espalier/context.h>
 #include <espalier/convert.h>
 #include <espalier/device.h>
+#include <espalier/methods.h>
 #include <espalier/model.h>
 #include <espalier/session.h>
 #include <espalier/status.h>

@@ -1,0 +1,58 @@
+"""Methods on a BERT that classifies rows with padding: post-norm places, pairs with special tokens, the task's head trained."""
+import peft
+from cases_bottleneck import COMPACTER, HOULSBY, PARALLEL, PFEIFFER, PLUS, LibraryMethod
+from cases_vectors import adalink, pasta, replace, scaled
+from methods import OwnMethod, PeftMethod
+
+
+def with_head(attach):
+    """The method and the classifier, as peft's task types have it."""
+    def both(model, config):
+        return {**attach(model, config), **replace(model, dict(select=lambda n: n.startswith("classifier.")))}
+    return both
+
+
+def biases(model, config):
+    return replace(model, dict(select=lambda n: n.endswith(".bias")))
+
+
+def case(name, seed, method, **more):
+    return {**dict(name=f"bert_{name}", base="bert_classes_lora", batch=(3, 9), lengths=(9, 5, 7), types=True, labels=3, seed=seed,
+                   method=method), **more}
+
+
+def of_peft(config, **arguments):
+    return PeftMethod(config, task_type="SEQ_CLS", change=scaled, **arguments)
+
+
+def own(attach, peft_type, **config):
+    return OwnMethod(with_head(attach), peft_type=peft_type, task_type="SEQ_CLS", modules_to_save=["classifier", "score"], **config)
+
+
+def link(position):
+    return own(adalink, "ADALINK", r=3, links=["unified"], position=position, dropout=0.0)
+
+
+def library(name, seed, preset, **change):
+    return case(name, seed, LibraryMethod(**{**preset, **change}))
+
+
+# [CLS] 5, [SEP] 41: a pair, a single sentence, and a pair whose padding holds an id that would be special elsewhere.
+PAIRS = [[5, 7, 8, 41, 30, 12, 6, 13, 41], [5, 9, 10, 11, 41, 0, 0, 0, 0], [5, 77, 41, 9, 9, 14, 41, 41, 5]]
+
+CASES = [
+    case("ia3", 2200, of_peft(peft.IA3Config)),  # "output.dense" is also the end of attention.output.dense
+    case("ln", 2201, of_peft(peft.LNTuningConfig, target_modules=["LayerNorm"])),
+    case("bitfit", 2202, own(biases, "BITFIT")),  # the pooler's among them
+    case("pasta", 2203, own(pasta, "PASTA", num_special=3, special_token_ids=[5, 41], ablation="none", dropout=0.0, init="zero"),
+         ids=PAIRS),
+    case("adalink", 2204, link("pre_sum")),
+    case("adalink_post_ln", 2205, link("post_ln")),
+    library("houlsby", 2210, HOULSBY),
+    library("pfeiffer", 2211, PFEIFFER),
+    library("parallel", 2212, PARALLEL),
+    library("adapterplus", 2213, PLUS),
+    library("compacter", 2214, COMPACTER, phm_dim=3),
+    library("compacter_pp", 2215, COMPACTER, mh_adapter=False, original_ln_before=True, phm_dim=3, reduction_factor=5),
+    library("post_add", 2216, HOULSBY, original_ln_before=True, residual_before_ln="post_add", ln_before=True, use_gating=True),
+]
