@@ -227,7 +227,7 @@ espl_status espl_task_data_encode(espl_task_data *data, espl_model *model, uint3
     if (!tokenizer)
         return espl_fail(data->ctx, ESPL_ARGUMENT, "%s: there is no tokenizer, so text cannot be read",
                          espl_model_folder(model));
-    if (context == 0) context = 128;
+    if (context == 0) context = config->context_max < 128 ? config->context_max : 128;
     if (context > config->context_max)
         return espl_fail(data->ctx, ESPL_ARGUMENT, "a context of %u is more than the model's %u positions", context,
                          config->context_max);

@@ -79,7 +79,7 @@ static espl_status choose_head(program *program, const json_t *saved, espl_head_
     const char *task = json_string_value(json_object_get(saved, "task"));
     if (task && strcmp(task, opts->task))
         return espl_fail(program->context, ESPL_ARGUMENT, "%s was trained for the task %s, not for %s",
-                         opts->adapters.items[0], task, opts->task);
+                         saved_task_folder(opts), task, opts->task);
     const json_t *labels = json_object_get(saved, "labels");
     const size_t count = json_array_size(labels);
     if (!count) return ESPL_OK;
@@ -88,7 +88,7 @@ static espl_status choose_head(program *program, const json_t *saved, espl_head_
         (*out_names)[i] = json_string_value(json_array_get(labels, i));
         if (!(*out_names)[i])
             return espl_fail(program->context, ESPL_FORMAT, "%s/task.json: label %zu is no string",
-                             opts->adapters.items[0], i);
+                             saved_task_folder(opts), i);
     }
     out_head->labels = (uint32_t)count;
     out_head->label_names = *out_names;

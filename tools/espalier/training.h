@@ -48,7 +48,9 @@ espl_status read_task(training *run, espl_head_params *out_head);
 espl_status encode_task(training *run);
 /* What eval needs of a training beside an adapter: task, labels, context. */
 espl_status save_task(const training *run, const char *folder);
-/* Named in adapter_file_task: the same read back; *out_root is NULL if there is no such file. */
+/* Where eval looks for it: in the folder of the first --adapter, else of the model. */
+const char *saved_task_folder(const options *options);
+/* *out_root is NULL if there is no such file. */
 espl_status load_saved_task(program *program, json_t **out_root);
 
 #endif

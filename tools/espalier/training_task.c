@@ -46,12 +46,14 @@ espl_status save_task(const training *run, const char *folder) {
     return status;
 }
 
+const char *saved_task_folder(const options *opts) {
+    return opts->adapters.count ? adapter_folder(opts->adapters.items[0]) : opts->model;
+}
+
 espl_status load_saved_task(program *program, json_t **out_root) {
-    const option_list *list = &program->options->adapters;
     char *path = NULL;
     *out_root = NULL;
-    if (!list->count) return ESPL_OK;
-    ESPL_TRY(espl_format(program->context, &path, "%s/task.json", adapter_folder(list->items[0])));
+    ESPL_TRY(espl_format(program->context, &path, "%s/task.json", saved_task_folder(program->options)));
     espl_status status = espl_os_is_file(path) ? espl_json_load(program->context, path, out_root) : ESPL_OK;
     espl_free(program->context, &path);
     return status;

@@ -51,7 +51,8 @@ espl_task_metric espl_task_data_goal(const espl_task_data *data);
 uint32_t espl_task_data_count(const espl_task_data *data);
 
 /* Makes the rows: each text (and its pair) becomes `context` tokens at most, special ones included; longer ones are cut
- * as espl_texts.max_tokens says, and counted. In tagging the first token of each word carries its tag. context 0: 128.
+ * as espl_texts.max_tokens says, and counted. In tagging the first token of each word carries its tag. context 0: 128,
+ * or what the model has positions for.
  * Time and memory: one encode and 12 * context bytes per row (tagging 16).
  * Fails: ARGUMENT if the model's head is of another kind or has another number of labels (both are named), has no
  * tokenizer, or fewer positions than context; what espl_tokenizer_encode_texts fails with, naming the row. */
