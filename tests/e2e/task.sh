@@ -26,11 +26,11 @@ run train "${base[@]}" --init random --method full --data "$work/train.tsv" --ep
 check "a model from random weights, with its head" test $status -eq 0 -a -f "$work/random/model.safetensors"
 base=(--model "$work/random" --task classification)
 rows=("${base[@]}" --context 12 --data "$work/train.tsv" --valid "$work/valid.tsv" --batch 6)
-learn=("${rows[@]}" --lr 2e-2)
+learn=("${rows[@]}" --lr 1e-2 --method lora:r=4,targets=all-linear)
 
-must "train" train "${learn[@]}" --method lora:r=4 --epochs 8 --out "$work/adapter" --json
-check "a validation after each of 8 epochs of 3 steps" \
-    test "$(grep -c '"validation_loss".*"accuracy".*"f1_macro"' "$work/adapter/metrics.jsonl")" -eq 8
+must "train" train "${learn[@]}" --epochs 12 --out "$work/adapter" --json
+check "a validation after each of 12 epochs of 3 steps" \
+    test "$(grep -c '"validation_loss".*"accuracy".*"f1_macro"' "$work/adapter/metrics.jsonl")" -eq 12
 check "all of the validation is right at the end" near "$(number accuracy)" 1 0
 check "the share that is trained" less "$(number trained_share)" 1
 best=$(sed -n '/"best"/,/}/p' "$work/out" | sed -n 's/.*"validation_loss": \([0-9.e+-]*\).*/\1/p')
@@ -44,7 +44,7 @@ check "and its accuracy" near "$(number accuracy)" 1 0
 must "eval in rows of three" eval "${base[@]}" --adapter "$work/adapter/best" --data "$work/valid.tsv" --batch 3 --json
 check "the batch changes nothing" near "$best" "$(number loss)" 1e-5
 
-must "stop early" train "${learn[@]}" --method lora:r=4 --epochs 400 --patience 2 --out "$work/early" --json
+must "stop early" train "${learn[@]}" --epochs 400 --patience 2 --out "$work/early" --json
 check "it says so" grep -q '"stopped_early": true' "$work/out"
 check "long before the end" less "$(number steps)" 600
 validations=$(grep -c validation_loss "$work/early/metrics.jsonl")
