@@ -351,7 +351,8 @@ static espl_status fill(espl_model *model, const espl_tensors *set) {
 }
 
 static espl_status load_tokenizer(espl_model *model) {
-    static const char *const files[] = {"tokenizer.json", "tokenizer.model", "vocab.json"};
+    static const char *const files[] = {"tokenizer.json",          "tokenizer.model", "spiece.model", "spm.model",
+                                        "sentencepiece.bpe.model", "vocab.json",      "vocab.txt"};
     for (size_t i = 0; i < ESPL_COUNT(files); i++) {
         char *path;
         ESPL_TRY(espl_format(model->ctx, &path, "%s/%s", model->folder, files[i]));
@@ -491,6 +492,7 @@ void espl_model_tie(espl_model *model) {
 
 static const char *const companions[] = {"tokenizer.json",     "tokenizer_config.json", "special_tokens_map.json",
                                          "generation_config.json", "tokenizer.model",   "vocab.json",
+                                         "vocab.txt", "spiece.model", "spm.model", "sentencepiece.bpe.model",
                                          "merges.txt",         "added_tokens.json",     "chat_template.jinja"};
 
 /* Begins to replace folder/name by the model's own file of that name, if there is one. */

@@ -1,6 +1,14 @@
-#include "tools/espalier/program.h"
+#include "tools/espalier/training.h"
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
+
+static void print_run(program *program, double seconds) {
+    char *names = adapter_names(program);
+    printf("adapters    %s\nmode        %s\ndevice      %s\nseconds     %.2f\n", names ? names : "?",
+           mode_name(espl_model_describe(program->model).mode), espl_device_name(program->device), seconds);
+    espl_free(program->context, &names);
+}
 
 static int print_result(program *program, double loss, uint64_t labels, double seconds) {
     if (program->options->json) {
@@ -13,14 +21,11 @@ static int print_result(program *program, double loss, uint64_t labels, double s
         return figures ? print_json(root) : fail("the loss is not finite");
     }
     printf("loss        %.6f\nperplexity  %.4f\ntokens      %llu\n", loss, exp(loss), (unsigned long long)labels);
-    char *names = adapter_names(program);
-    printf("adapters    %s\nmode        %s\ndevice      %s\nseconds     %.2f\n", names ? names : "?",
-           mode_name(espl_model_describe(program->model).mode), espl_device_name(program->device), seconds);
-    espl_free(program->context, &names);
+    print_run(program, seconds);
     return EXIT_DONE;
 }
 
-int cmd_eval(program *program) {
+static int eval_text(program *program) {
     const options *opts = program->options;
     espl_model_params params = model_params(opts);
     int result = open_model(program, &params);
@@ -39,4 +44,94 @@ int cmd_eval(program *program) {
     espl_dataset_destroy(&dataset);
     if (status) return fail_status(program, status);
     return print_result(program, loss, labels, espl_os_seconds() - begin);
+}
+
+/* ---- With --task ---- */
+
+static int print_task(program *program, const espl_task_data *data, const espl_task_result *score, double seconds) {
+    const options *opts = program->options;
+    if (opts->json) {
+        json_t *root = describe_run(program);
+        json_t *figures = json_pack("{s:s, s:s, s:i, s:I, s:i, s:f}", "task", opts->task, "data", opts->data, "rows",
+                                    (int)espl_task_data_count(data), "count", (json_int_t)score->count, "cut",
+                                    (int)espl_task_data_cut(data), "seconds", seconds);
+        if (root && figures) json_object_update(root, figures);
+        json_decref(figures);
+        if (root && isfinite(score->loss)) json_object_set_new(root, "loss", json_real(score->loss));
+        for (uint32_t m = 0; root && m < score->metric_count; m++)
+            json_object_set_new(root, score->metrics[m].name,
+                                isfinite(score->metrics[m].value) ? json_real(score->metrics[m].value) : json_null());
+        return print_json(root);
+    }
+    printf("loss        %.6f\n", score->loss);
+    for (uint32_t m = 0; m < score->metric_count; m++)
+        printf("%-11s %.6f\n", score->metrics[m].name, score->metrics[m].value);
+    printf("rows        %u, %u of them cut\n", espl_task_data_count(data), espl_task_data_cut(data));
+    print_run(program, seconds);
+    return EXIT_DONE;
+}
+
+/* A head as the task has it, or as the adapter was trained; names are put into *out_names. */
+static espl_status choose_head(program *program, const json_t *saved, espl_head_params *out_head,
+                               const char ***out_names) {
+    const options *opts = program->options;
+    ESPL_TRY(espl_task_head_of(program->context, opts->task, out_head));
+    const char *task = json_string_value(json_object_get(saved, "task"));
+    if (task && strcmp(task, opts->task))
+        return espl_fail(program->context, ESPL_ARGUMENT, "%s was trained for the task %s, not for %s",
+                         saved_task_folder(opts), task, opts->task);
+    const json_t *labels = json_object_get(saved, "labels");
+    const size_t count = json_array_size(labels);
+    if (!count) return ESPL_OK;
+    ESPL_TRY(espl_new(program->context, count * sizeof **out_names, out_names));
+    for (size_t i = 0; i < count; i++) {
+        (*out_names)[i] = json_string_value(json_array_get(labels, i));
+        if (!(*out_names)[i])
+            return espl_fail(program->context, ESPL_FORMAT, "%s/task.json: label %zu is no string",
+                             saved_task_folder(opts), i);
+    }
+    out_head->labels = (uint32_t)count;
+    out_head->label_names = *out_names;
+    return ESPL_OK;
+}
+
+static int open_for_task(program *program, const json_t *saved) {
+    espl_model_params params = model_params(program->options);
+    const char **names = NULL;
+    espl_status status = choose_head(program, saved, &params.head, &names);
+    int result = status ? fail_status(program, status) : open_model(program, &params);
+    espl_free(program->context, &names);
+    return result ? result : open_adapters(program);
+}
+
+static uint32_t context_of(const options *opts, const json_t *saved) {
+    const json_int_t trained = json_integer_value(json_object_get(saved, "context"));
+    if (opts->context) return opts->context;
+    return trained > 0 && trained <= UINT32_MAX ? (uint32_t)trained : 0;
+}
+
+static int eval_task(program *program) {
+    const options *opts = program->options;
+    json_t *saved = NULL;
+    espl_status status = load_saved_task(program, &saved);
+    if (status) return fail_status(program, status);
+    const uint32_t context = context_of(opts, saved);
+    int result = open_for_task(program, saved);
+    json_decref(saved);
+    if (result) return result;
+    const espl_task_data_params params = {
+        .columns = opts->columns, .bio2 = opts->bio2, .labels_of_model = program->model};
+    espl_task_data *data = NULL;
+    espl_task_result score = {0};
+    double begin = espl_os_seconds();
+    status = espl_task_data_load(program->context, opts->task, opts->data, &params, &data);
+    if (!status) status = espl_task_data_encode(data, program->model, context);
+    if (!status) status = espl_task_evaluate(program->model, data, opts->batch, &score);
+    result = status ? fail_status(program, status) : print_task(program, data, &score, espl_os_seconds() - begin);
+    espl_task_data_destroy(&data);
+    return result;
+}
+
+int cmd_eval(program *program) {
+    return program->options->task ? eval_task(program) : eval_text(program);
 }

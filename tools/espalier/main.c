@@ -19,11 +19,23 @@ static const command commands[] = {
      "espalier train --model models/smol --data notes.txt --out notes-adapter --epochs 3\n"
      "espalier train --model models/smol --data chat.jsonl --out chat --method lora:r=16,alpha=32,targets=all-linear \\\n"
      "    --steps 500 --batch 4 --lr 1e-4 --schedule cosine --warmup 20 --eval-every 100\n"
+     "espalier train --model models/minilm --task cola --data train.tsv --valid val.tsv --epochs 5 --batch 32 --lr 1e-3 \\\n"
+     "    --patience 2 --out cola\n"
      "espalier train --model config-only --init random --method full --data book.txt --out book-model\n",
      cmd_train},
-    {"eval", FOR_EVAL, "--model DIR --data FILE [FLAGS]", "measure loss and perplexity on a text",
-     "Mean loss per token over all rows of the data, and its exponential.\n",
+    {"sweep", FOR_SWEEP, "--model DIR --task NAME --data FILE --valid FILE --methods LIST --out DIR [FLAGS]",
+     "train every method at every rate on a task: one table",
+     "A cell of the grid (method, learning rate, passes over the data) is a run of `espalier train --task` in a folder\n"
+     "of its own. The table has what is trained beside the metrics of the best validation. After an interruption the\n"
+     "same command line goes on: finished cells are read back.\n",
+     "espalier sweep --model models/minilm --task cola --data train.tsv --valid val.tsv --batch 32 \\\n"
+     "    --methods \"head;full;lora:r=8;ia3\" --lrs 1e-3,5e-4 --epochs-list 3 --out cola --table markdown\n",
+     cmd_sweep},
+    {"eval", FOR_EVAL, "--model DIR --data FILE [FLAGS]", "measure loss and perplexity on a text, or a task's metrics",
+     "Mean loss per token over all rows of the data, and its exponential. With --task the loss per row and the\n"
+     "metrics of the task.\n",
      "espalier eval --model models/smol --data held-out.txt\n"
+     "espalier eval --model models/minilm --adapter cola/best --task cola --data val.tsv\n"
      "espalier eval --model models/smol --adapter notes-adapter --data held-out.txt --json\n",
      cmd_eval},
     {"generate", FOR_GENERATE, "--model DIR --prompt TEXT [FLAGS]", "let the model go on from a text",

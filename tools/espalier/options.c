@@ -23,7 +23,9 @@ typedef struct option_row {
 } option_row;
 
 #define AT(field)  offsetof(options, field)
-#define ON_MODEL   (FOR_TRAIN | FOR_EVAL | FOR_GENERATE | FOR_MERGE | FOR_BENCH | FOR_PROBE)
+#define ON_TRAINING (FOR_TRAIN | FOR_SWEEP)
+#define ON_TASK    (FOR_TRAIN | FOR_EVAL | FOR_SWEEP)
+#define ON_MODEL   (FOR_TRAIN | FOR_SWEEP | FOR_EVAL | FOR_GENERATE | FOR_MERGE | FOR_BENCH | FOR_PROBE)
 #define COUNTING   1, UINT32_MAX, "a whole number from 1"
 #define COUNTING_0 0, UINT32_MAX, "a whole number"
 #define ANY_TEXT   0, 0, NULL
@@ -47,30 +49,47 @@ static const option_row rows[] = {
      "(what config.json names)"},
     {FOR_PROBE, 0, "Model", "label-count", "N", U32, AT(label_count), COUNTING, "classes of the head (as config.json says, or 2)"},
 
-    {FOR_TRAIN | FOR_EVAL, FOR_TRAIN | FOR_EVAL, "Data", "data", "FILE", TEXT, AT(data), ANY_TEXT,
-     "plain text, or JSON lines with text, prompt and completion, messages, or instruction, input, output"},
-    {FOR_TRAIN | FOR_EVAL | FOR_BENCH, 0, "Data", "context", "N", U32, AT(context), COUNTING, "tokens in a row (256)"},
-    {FOR_TRAIN | FOR_EVAL | FOR_BENCH, 0, "Data", "batch", "N", U32, AT(batch), COUNTING, "rows at a time (1)"},
+    {ON_TASK, ON_TASK, "Data", "data", "FILE", TEXT, AT(data), ANY_TEXT,
+     "plain text, or JSON lines with text, prompt and completion, messages, or instruction, input, output; with --task that "
+     "task's file"},
+    {ON_TASK | FOR_BENCH, 0, "Data", "context", "N", U32, AT(context), COUNTING,
+     "tokens in a row (256; with a task 128, in eval as the adapter was trained)"},
+    {ON_TASK | FOR_BENCH, 0, "Data", "batch", "N", U32, AT(batch), COUNTING, "rows at a time (1)"},
+    {ON_TASK, FOR_SWEEP, "Data", "task", "NAME", TEXT, AT(task), ANY_TEXT,
+     "what the data is: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, conll2003, wikigold, wnut17, or for files of one's "
+     "own classification, regression, tagging"},
+    {ON_TRAINING, FOR_SWEEP, "Data", "valid", "FILE", TEXT, AT(valid), ANY_TEXT,
+     "of the same task: measured after each epoch; the best adapter by the task's first metric is kept"},
+    {ON_TASK, 0, "Data", "columns", "LIST", TEXT, AT(columns), ANY_TEXT,
+     "text=NAME,pair=NAME,label=NAME: columns or keys of the files, numbers where there is no header (the task's)"},
+    {ON_TASK, 0, "Data", "bio2", NULL, SWITCH, AT(bio2), ANY_TEXT, "tags in IOB1 become BIO2"},
     {FOR_TRAIN, 0, "Data", "validation-share", "X", REAL, AT(validation_share), 0, 0.9, "a number from 0 to 0.9",
      "share of the rows kept out of training to measure perplexity (0.05); 0: none"},
 
     {FOR_TRAIN | FOR_PROBE, 0, "Training", "method", "SPEC", TEXT, AT(method), ANY_TEXT,
      "full, or a method with its settings: lora:r=8,alpha=16,targets=all-linear"},
+    {FOR_SWEEP, FOR_SWEEP, "Training", "methods", "LIST", TEXT, AT(methods), ANY_TEXT,
+     "rows of the table: full, or methods with their settings, semicolons between: \"lora:r=8;ia3;full\""},
+    {FOR_SWEEP, 0, "Training", "lrs", "LIST", TEXT, AT(rates), ANY_TEXT, "learning rates, commas between (2e-4)"},
+    {FOR_SWEEP, 0, "Training", "epochs-list", "LIST", TEXT, AT(epochs_list), ANY_TEXT,
+     "passes over the data, commas between (1)"},
+    {ON_TRAINING, 0, "Training", "patience", "N", U32, AT(patience), COUNTING,
+     "stop after N validations that were no better than the best one (never)"},
     {FOR_TRAIN, 0, "Training", "steps", "N", U32, AT(steps), COUNTING, "optimiser steps"},
     {FOR_TRAIN, 0, "Training", "epochs", "X", REAL, AT(epochs), DBL_MIN, 1e6, "a number above 0",
      "passes over the data instead of --steps (1)"},
-    {FOR_TRAIN, 0, "Training", "accumulate", "N", U32, AT(accumulate), COUNTING,
+    {ON_TRAINING, 0, "Training", "accumulate", "N", U32, AT(accumulate), COUNTING,
      "batches whose gradients make one step (1)"},
     {FOR_TRAIN | FOR_PROBE, 0, "Training", "lr", "X", REAL, AT(learning_rate), DBL_MIN, 1e6, "a number above 0",
      "learning rate (train: 2e-4, probe: 1e-4)"},
-    {FOR_TRAIN, 0, "Training", "schedule", "NAME", CHOICE, AT(schedule), 0, 0, "linear|constant|cosine",
+    {ON_TRAINING, 0, "Training", "schedule", "NAME", CHOICE, AT(schedule), 0, 0, "linear|constant|cosine",
      "linear (the default) and cosine fall to 0 at the last step; or constant"},
-    {FOR_TRAIN, 0, "Training", "warmup", "N", U32, AT(warmup), COUNTING_0, "steps in which the rate rises from 0 (0)"},
-    {FOR_TRAIN | FOR_PROBE, 0, "Training", "weight-decay", "X", REAL, AT(weight_decay), 0, 1e6, "a number from 0",
+    {ON_TRAINING, 0, "Training", "warmup", "N", U32, AT(warmup), COUNTING_0, "steps in which the rate rises from 0 (0)"},
+    {ON_TRAINING | FOR_PROBE, 0, "Training", "weight-decay", "X", REAL, AT(weight_decay), 0, 1e6, "a number from 0",
      "decoupled weight decay of AdamW (0)"},
-    {FOR_TRAIN, 0, "Training", "max-norm", "X", REAL, AT(max_norm), 0, 1e30, "a number from 0",
+    {ON_TRAINING, 0, "Training", "max-norm", "X", REAL, AT(max_norm), 0, 1e30, "a number from 0",
      "gradients longer than this are shortened to it (1); 0: never"},
-    {FOR_TRAIN | FOR_PROBE, 0, "Training", "recompute", NULL, SWITCH, AT(recompute), ANY_TEXT,
+    {ON_TRAINING | FOR_PROBE, 0, "Training", "recompute", NULL, SWITCH, AT(recompute), ANY_TEXT,
      "keep less and compute it again: less memory, about a third more time"},
     {FOR_PROBE, 0, "Training", "steps", "N", U32, AT(steps), COUNTING_0, "AdamW steps on this batch (0)"},
 
@@ -113,6 +132,9 @@ static const option_row rows[] = {
     {FOR_METHODS, 0, "Output", "format", "FORMAT", CHOICE, AT(format), 0, 0, "text|csv|md", "for people (text), CSV or Markdown"},
     {FOR_TRAIN, FOR_TRAIN, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT,
      "folder for the adapter (or model), DIR/checkpoint, DIR/best and metrics"},
+    {FOR_SWEEP, FOR_SWEEP, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT,
+     "folder with one folder for each cell; what is finished there is not run again"},
+    {FOR_SWEEP, 0, "Output", "table", "FORM", CHOICE, AT(table), 0, 0, "text|markdown|csv", "form of the table (text)"},
     {FOR_MERGE, FOR_MERGE, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT, "folder for the merged model, in f32"},
     {FOR_CONVERT, FOR_CONVERT, "Output", "to", "FORMAT", CHOICE, AT(to), 0, 0, "peft|gguf", "format to write"},
     {FOR_CONVERT, 0, "Output", "rank", "N", U32, AT(rank), COUNTING, "of a DyLoRA: its first N ranks as a LoRA (--to peft)"},
@@ -120,13 +142,13 @@ static const option_row rows[] = {
     {FOR_PROBE, FOR_PROBE, "Output", "out", "FILE", TEXT, AT(out), ANY_TEXT, "safetensors file to write"},
     {FOR_TRAIN, 0, "Output", "metrics", "FILE", TEXT, AT(metrics), ANY_TEXT,
      "one JSON object per step and per validation (DIR/metrics.jsonl)"},
-    {FOR_TRAIN, 0, "Output", "eval-every", "N", U32, AT(eval_every), COUNTING,
+    {ON_TRAINING, 0, "Output", "eval-every", "N", U32, AT(eval_every), COUNTING,
      "measure perplexity before the first and after every N steps too, not at the end only"},
-    {FOR_TRAIN, 0, "Output", "save-every", "N", U32, AT(save_every), COUNTING,
+    {ON_TRAINING, 0, "Output", "save-every", "N", U32, AT(save_every), COUNTING,
      "write DIR/checkpoint every N steps too, not at the end only"},
     {FOR_TRAIN, 0, "Output", "resume", NULL, SWITCH, AT(resume), ANY_TEXT,
      "go on from DIR/checkpoint, to the same bits as a run that was never stopped"},
-    {FOR_TRAIN | FOR_MERGE | FOR_CONVERT, 0, "Output", "force", NULL, SWITCH, AT(force), ANY_TEXT,
+    {ON_TRAINING | FOR_MERGE | FOR_CONVERT, 0, "Output", "force", NULL, SWITCH, AT(force), ANY_TEXT,
      "write into a folder that has something in it already"},
     {FOR_BENCH, 0, "Output", "repetitions", "N", U32, AT(repetitions), COUNTING, "measurements per figure (5)"},
 

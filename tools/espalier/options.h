@@ -17,7 +17,8 @@ enum {
     FOR_BENCH = 1 << 6,
     FOR_PROBE = 1 << 7,
     FOR_CONVERT = 1 << 8,
-    FOR_METHODS = 1 << 9
+    FOR_METHODS = 1 << 9,
+    FOR_SWEEP = 1 << 10
 };
 
 #define OPTION_LIST_MAX 64
@@ -30,14 +31,15 @@ typedef struct option_list {
 /* Every string is borrowed from the command line. Zero, NULL or an empty list: not given. */
 typedef struct options {
     const char *model, *data, *out, *prompt, *method, *init, *metrics, *ids, *labels, *types, *lengths, *values, *task;
+    const char *valid, *columns, *methods, *rates, *epochs_list, *table;
     const char *device, *mode, *dtype, *limits, *cache, *schedule, *to, *format;
     option_list adapters, stops, operands;
     uint64_t seed;
     uint32_t steps, batch, accumulate, context, warmup, gpu_budget, eval_every, save_every, max_tokens, top_k, repetitions;
-    uint32_t piece_ops, label_count, rank;
+    uint32_t piece_ops, label_count, rank, patience;
     double epochs, learning_rate, weight_decay, max_norm, validation_share, budget;
     double temperature, top_p, min_p, repetition_penalty;
-    bool table1, table2;
+    bool table1, table2, bio2;
     bool json, recompute, resume, force, ignore_end, help;
 } options;
 

@@ -82,6 +82,11 @@ static size_t name_length(const char *text) {
     return text[length] == '=' && !espl_os_is_folder(text) ? length : 0;
 }
 
+const char *adapter_folder(const char *text) {
+    size_t length = name_length(text);
+    return length > 0 ? text + length + 1 : text;
+}
+
 static int open_adapter(program *program, const char *text) {
     char name[128];
     size_t length = name_length(text);
@@ -90,8 +95,7 @@ static int open_adapter(program *program, const char *text) {
         snprintf(name, sizeof name, "%.*s", (int)length, text);
     else
         snprintf(name, sizeof name, "adapter%zu", program->adapter_count + 1);
-    const char *folder = length > 0 ? text + length + 1 : text;
-    espl_status status = espl_adapter_load(program->model, name, folder, &program->adapters[program->adapter_count]);
+    espl_status status = espl_adapter_load(program->model, name, adapter_folder(text), &program->adapters[program->adapter_count]);
     if (status) return fail_status(program, status);
     program->adapter_count++;
     return 0;

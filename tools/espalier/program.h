@@ -37,6 +37,7 @@ typedef struct command {
 
 int cmd_devices(program *program);
 int cmd_train(program *program);
+int cmd_sweep(program *program);
 int cmd_eval(program *program);
 int cmd_generate(program *program);
 int cmd_merge(program *program);
@@ -60,6 +61,8 @@ int open_device(program *program);
 int open_model(program *program, const espl_model_params *params);
 /* Mode, dtype, random weights and seed as the flags say. */
 espl_model_params model_params(const options *options);
+/* DIR of "[NAME=]DIR". */
+const char *adapter_folder(const char *text);
 /* Loads every --adapter and activates them all; none is fine. */
 int open_adapters(program *program);
 /* What --method says: "full" (program->trained stays NULL), or a new adapter, active. With --adapter and no --method

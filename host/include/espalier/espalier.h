@@ -8,6 +8,7 @@
 #include <espalier/model.h>
 #include <espalier/session.h>
 #include <espalier/status.h>
+#include <espalier/task.h>
 #include <espalier/tokenizer.h>
 #include <espalier/trainer.h>
 #endif

@@ -1,0 +1,183 @@
+/* Rows, labels and scores of tasks (espalier/task.h), on a small random BERT whose vocabulary is written here. */
+#include "host/base/os.h"
+#include "host/train/data.h"
+#include "tests/model/model_test.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\ncat\n##s\ndog\nruns\n.\n";
+static const char config[] =
+    "{\"architectures\": [\"BertModel\"], \"model_type\": \"bert\", \"vocab_size\": 10, \"hidden_size\": 8,"
+    "\"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"intermediate_size\": 16, \"hidden_act\": \"gelu\","
+    "\"max_position_embeddings\": 16, \"type_vocab_size\": 2, \"layer_norm_eps\": 1e-12, \"initializer_range\": 0.5,"
+    "\"pad_token_id\": 0}";
+
+static void write_text(const char *folder, const char *name, const char *text, char path[512]) {
+    snprintf(path, 512, "%s/%s", folder, name);
+    test_ok(espl_os_write_file(test_context(), path, text, strlen(text)));
+}
+
+/* From malloc. */
+static char *make_folder(void) {
+    char *folder = test_path("task-bert"), path[512];
+    test_ok(espl_os_make_folder(test_context(), folder));
+    write_text(folder, "vocab.txt", vocabulary, path);
+    write_text(folder, "config.json", config, path);
+    return folder;
+}
+
+static espl_model *open_model(const char *folder, const espl_head_params *head) {
+    const espl_model_params params = {.random = true, .seed = 3, .head = *head};
+    espl_model *model;
+    test_ok(espl_model_load(test_device(), folder, &params, &model));
+    return model;
+}
+
+/* Data of a file with this text, for a model of its own. */
+static espl_task_data *load(const char *folder, const char *task, const char *name, const char *text) {
+    char path[512];
+    espl_task_data *data;
+    write_text(folder, name, text, path);
+    test_ok(espl_task_data_load(test_context(), task, path, NULL, &data));
+    return data;
+}
+
+static void check_score(espl_model *model, const espl_task_data *data, uint64_t count, espl_task_result *out_result) {
+    double loss;
+    uint64_t labels;
+    test_ok(espl_task_evaluate(model, data, 2, out_result));
+    test_ok(espl_evaluate(model, espl_task_data_rows(data), 2, ESPL_PART_ALL, &loss, &labels));
+    assert_int_equal(out_result->count, count);
+    assert_true(fabs(loss - out_result->loss) < 1e-5 * fabs(loss));
+}
+
+static void classes(void **state) {
+    (void)state;
+    char *folder = make_folder();
+    espl_task_data *data = load(folder, "classification", "rows.tsv",
+                                "text\tlabel\nthe cat runs\tyes\nthe zebra\tno\nthe cat cat cat cat cat cat cat\tperhaps\n");
+    const espl_head_params head = espl_task_data_head(data);
+    assert_int_equal(head.labels, 3);
+    assert_string_equal(head.label_names[0], "no"); /* byte order */
+    espl_model *model = open_model(folder, &head);
+    test_ok(espl_task_data_encode(data, model, 8));
+    assert_int_equal(espl_task_data_cut(data), 1);
+    const espl_row row = espl_dataset_row(espl_task_data_rows(data), ESPL_PART_ALL, 1);
+    const int32_t ids[] = {2, 4, 1, 3, 0, 0, 0, 0}; /* [CLS] the [UNK] [SEP] */
+    assert_memory_equal(row.ids, ids, sizeof ids);
+    assert_int_equal(row.length, 4);
+    assert_int_equal(row.labels[0], 0);
+    espl_task_result result;
+    check_score(model, data, 3, &result);
+    /* The accuracy by hand, from what the model predicts. */
+    float logits[9];
+    test_ok(espl_predict(model, espl_task_data_rows(data), 1, ESPL_PART_ALL, logits));
+    const uint32_t right[] = {2, 0, 1};
+    double hits = 0;
+    for (uint32_t r = 0; r < 3; r++) {
+        uint32_t best = 0;
+        for (uint32_t i = 1; i < 3; i++)
+            if (logits[3 * r + i] > logits[3 * r + best]) best = i;
+        hits += best == right[r];
+    }
+    assert_string_equal(result.metrics[0].name, "accuracy");
+    assert_true(fabs(result.metrics[0].value - hits / 3) < 1e-12);
+    espl_task_data_destroy(&data);
+    espl_model_destroy(&model);
+    free(folder);
+}
+
+static void pairs_with_numbers(void **state) {
+    (void)state;
+    char *folder = make_folder(), path[512];
+    write_text(folder, "pairs.tsv", "a\tb\tscore\nthe cat\tthe dog\t0.5\nruns\t.\t-1\nthe\tcats\t2\n", path);
+    const espl_task_data_params params = {.columns = "text=a,pair=b,label=score"};
+    espl_task_data *data;
+    test_ok(espl_task_data_load(test_context(), "regression", path, &params, &data));
+    const espl_head_params head = espl_task_data_head(data);
+    espl_model *model = open_model(folder, &head);
+    test_ok(espl_task_data_encode(data, model, 0));
+    const espl_dataset *rows = espl_task_data_rows(data);
+    assert_int_equal(espl_dataset_context(rows), 16); /* as many as there are positions */
+    const espl_row row = espl_dataset_row(rows, ESPL_PART_ALL, 0);
+    const int32_t ids[] = {2, 4, 5, 3, 4, 7, 3, 0}, types[] = {0, 0, 0, 0, 1, 1, 1, 0};
+    assert_memory_equal(row.ids, ids, sizeof ids);
+    assert_memory_equal(row.types, types, sizeof types);
+    assert_true(row.values[0] == 0.5f);
+    espl_task_result result;
+    float values[3];
+    test_ok(espl_task_evaluate(model, data, 2, &result));
+    test_ok(espl_predict(model, rows, 2, ESPL_PART_ALL, values));
+    const double wanted[] = {0.5, -1, 2};
+    double loss = 0;
+    for (uint32_t r = 0; r < 3; r++)
+        loss += ((double)values[r] - wanted[r]) * ((double)values[r] - wanted[r]) / 3;
+    assert_true(fabs(loss - result.loss) < 1e-12);
+    assert_string_equal(result.metrics[0].name, "pearson");
+    assert_true(fabs(result.metrics[0].value) <= 1);
+    espl_task_data_destroy(&data);
+    espl_model_destroy(&model);
+    free(folder);
+}
+
+static void tags(void **state) {
+    (void)state;
+    char *folder = make_folder();
+    espl_task_data *data = load(folder, "tagging", "words.conll", "the O\ncats B-A\nruns O\n\ndog B-A\ncats I-A\n\n");
+    const espl_head_params head = espl_task_data_head(data);
+    assert_int_equal(head.labels, 3); /* B-A I-A O */
+    espl_model *model = open_model(folder, &head);
+    test_ok(espl_task_data_encode(data, model, 8));
+    /* [CLS] the cat ##s runs [SEP]: the second token of a word has no tag. */
+    const int32_t first[] = {-100, 2, 0, -100, 2, -100, -100, -100};
+    const espl_row row = espl_dataset_row(espl_task_data_rows(data), ESPL_PART_ALL, 0);
+    assert_memory_equal(row.labels, first, sizeof first);
+    espl_task_result result;
+    check_score(model, data, 5, &result);
+    assert_string_equal(result.metrics[0].name, "entity_f1");
+    /* Cut to [CLS] dog [SEP]: the second word cannot be scored. */
+    test_ok(espl_task_data_encode(data, model, 3));
+    assert_int_equal(espl_task_data_cut(data), 2);
+    check_score(model, data, 2, &result);
+    espl_task_data_destroy(&data);
+    espl_model_destroy(&model);
+    free(folder);
+}
+
+static void refusals(void **state) {
+    (void)state;
+    char *folder = make_folder(), path[512];
+    espl_task_data *data = load(folder, "classification", "two.tsv", "text\tlabel\nthe\tno\ncat\tyes\n"), *other;
+    espl_head_params head;
+    espl_task_result result;
+    test_refused(espl_task_head_of(test_context(), "webnlg", &head), ESPL_UNSUPPORTED, "task of generation");
+    test_refused(espl_task_head_of(test_context(), "glue", &head), ESPL_ARGUMENT, "no task \"glue\"");
+    head = (espl_head_params){.kind = ESPL_HEAD_CLASSIFICATION, .labels = 4};
+    espl_model *model = open_model(folder, &head);
+    test_refused(espl_task_data_encode(data, model, 8), ESPL_ARGUMENT, "has 4 labels, the task classification has 2");
+    test_refused(espl_task_evaluate(model, data, 1, &result), ESPL_ARGUMENT, "was not encoded");
+    espl_model_destroy(&model);
+    head = (espl_head_params){.kind = ESPL_HEAD_TAGGING, .labels = 2};
+    model = open_model(folder, &head);
+    test_refused(espl_task_data_encode(data, model, 8), ESPL_ARGUMENT, "is for tags, the task classification needs one for classes");
+    espl_model_destroy(&model);
+    head = espl_task_data_head(data);
+    model = open_model(folder, &head);
+    test_refused(espl_task_data_encode(data, model, 17), ESPL_ARGUMENT, "context of 17 is more than the model's 16");
+    write_text(folder, "three.tsv", "text\tlabel\nthe\tno\ncat\tperhaps\n", path);
+    const espl_task_data_params of_data = {.labels_of = data}, of_model = {.labels_of_model = model};
+    test_refused(espl_task_data_load(test_context(), "classification", path, &of_data, &other), ESPL_FORMAT, "none of no, yes");
+    test_refused(espl_task_data_load(test_context(), "classification", path, &of_model, &other), ESPL_FORMAT, "none of no, yes");
+    assert_null(other);
+    espl_task_data_destroy(&data);
+    espl_model_destroy(&model);
+    free(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(classes), cmocka_unit_test(pairs_with_numbers),
+                                       cmocka_unit_test(tags), cmocka_unit_test(refusals)};
+    return test_main("task", tests, ESPL_COUNT(tests));
+}
