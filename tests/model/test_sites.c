@@ -20,6 +20,14 @@ static const row rows[] = {
     {"llama_lora", {"bitfit"}, "bitfit"},
     {"llama_lora", {"lora:r=3,targets=all-linear"}, "lora"},
     {"gpt2_lora", {"lora:r=3"}, "lora"},
+    {"llama_lora", {"dora:r=3"}, "dora"},
+    {"llama_lora", {"dylora:r=4"}, "dylora"},
+    {"llama_lora", {"vera:r=6"}, "vera"},
+    {"llama_lora", {"adalora:total=10"}, "adalora"},
+    {"llama_lora", {"prompt:tokens=2"}, "prompt"},
+    {"gpt2_lora", {"ptuning:tokens=2"}, "ptuning"},
+    {"llama_lora", {"prefix:tokens=2"}, "prefix"},
+    {"gpt2_lora", {"ptuning2:tokens=2"}, "ptuning2"},
     {"llama_lora", {"ia3"}, "ia3"},
     {"llama_lora", {"{\"peft_type\":\"PASTA\",\"special_token_ids\":[1,2]}"}, "pasta"},
     {"llama_lora", {"adalink:r=3,position=pre_sum", "adalink:r=3,position=post_ln"}, "adalink"},
@@ -75,11 +83,14 @@ static bool rescales(const espl_tensor *t, const espl_tensor *y, const espl_join
 static espl_tensor *watch(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const espl_properties *p = &real->properties;
     espl_tensor *t = real->join(builder, adapter, joint, y);
+    if (joint->site == ESPL_SITE_BEGIN) sites |= 1u << ESPL_SITE_BEGIN; /* it tells the builder, and makes nothing */
     bool read = p->integration == ESPL_INTEGRATION_RESCALING;
     if (t == y) return y;
     sites |= 1u << joint->site;
     blocks |= joint->block == ESPL_NO_BLOCK ? 1u << 31 : 1u << joint->block;
     if (!y || !t) return t; /* a bias where there was none */
+    /* Rows put before others, or another product in place of this one, are neither of the two. */
+    if (p->integration == ESPL_INTEGRATION_CONCATENATION || p->integration == ESPL_INTEGRATION_REPLACEMENT) return t;
     const bool right = read ? rescales(t, y, joint) : adds(t, y, joint, &read);
     if (!right) fail_msg("%s, site %d: its integration is not the declared one", real->name, (int)joint->site);
     if (read != (p->insertion == ESPL_INSERTION_SEQUENTIAL))
