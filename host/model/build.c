@@ -8,8 +8,10 @@
 #include "host/ops/op_embedding.h"
 #include "host/ops/op_layernorm.h"
 #include "host/ops/op_matmul.h"
+#include "host/ops/op_relative_attention.h"
 #include "host/ops/op_rmsnorm.h"
 #include "host/ops/op_rotary.h"
+#include <math.h>
 #include <stdio.h>
 
 /* ---- Leaves: one per matrix and graph ---- */
@@ -275,12 +277,24 @@ static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
         if (b->caches) b->caches[block] = cache;
     }
     espl_tensor *kv = cache ? cache : qkv;
-    espl_tensor *mixed = espl_graph_attention(
-        b->graph, &(espl_attention){.q = qkv, .k = kv, .v = kv, .q_from = from[0], .k_from = cache ? 0 : from[1],
-                                    .v_from = cache ? kv_columns : from[2], .batch = b->batch, .heads = c->heads,
-                                    .kv_heads = c->kv_heads, .head_size = c->head_size,
-                                    .causal = !c->family->bidirectional, .lengths = b->lengths,
-                                    .positions = b->positions, .window = c->window});
+    espl_tensor *mixed;
+    if (b->relative) {
+        /* The same maps, of the rows for distances. */
+        espl_tensor *rows = linear(b, block, ESPL_LINEAR_QKV, espl_build_dropout(b, b->relative, c->dropout), NULL);
+        mixed = espl_graph_relative_attention(
+            b->graph, &(espl_relative_attention){.x = qkv, .relative = rows, .q_from = from[0], .k_from = from[1],
+                                                 .v_from = from[2], .batch = b->batch, .heads = c->heads,
+                                                 .head_size = c->head_size, .lengths = b->lengths,
+                                                 .buckets = espl_build_leaf(b, &model->store, model->buckets),
+                                                 .scale = 1.0f / sqrtf(3.0f * (float)c->head_size)});
+    } else {
+        mixed = espl_graph_attention(
+            b->graph, &(espl_attention){.q = qkv, .k = kv, .v = kv, .q_from = from[0], .k_from = cache ? 0 : from[1],
+                                        .v_from = cache ? kv_columns : from[2], .batch = b->batch, .heads = c->heads,
+                                        .kv_heads = c->kv_heads, .head_size = c->head_size,
+                                        .causal = !c->family->bidirectional, .lengths = b->lengths,
+                                        .positions = b->positions, .window = c->window});
+    }
     return sublayer_out(b, block, ESPL_LINEAR_O, mixed, x, normed);
 }
 
@@ -327,12 +341,21 @@ static espl_tensor *embedding(espl_builder *b) {
     return embedding_out(b, x);
 }
 
+static espl_tensor *relative_rows(espl_builder *b) {
+    const espl_model *model = b->model;
+    espl_tensor *rows = espl_build_base(b, model->relative);
+    return rows && model->relative_norm.weight != ESPL_NO_MATRIX ? espl_build_layernorm(b, &model->relative_norm, rows) : rows;
+}
+
 espl_tensor *espl_build_hidden(espl_builder *b) {
     const espl_model *model = b->model;
     espl_status status = espl_graph_memory(b->graph, sizeof *b->inputs, &b->inputs);
     if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
     espl_graph_value_dtype(b->graph, model->value_dtype);
     espl_graph_layer(b->graph, "embedding", ESPL_PHASE_MICRO, false);
+    if (model->types != ESPL_NO_MATRIX && !b->types)
+        b->types = espl_graph_step_leaf(b->graph, "types", 1, b->batch * b->tokens, ESPL_DTYPE_I32);
+    b->relative = relative_rows(b);
     espl_tensor *x = embedding(b);
     for (uint32_t layer = 0; layer < model->config.layers * model->config.repeat; layer++) {
         const uint32_t i = layer / model->config.repeat;

@@ -116,4 +116,12 @@ void ref_mse(const double *x, const double *targets, const double *labels, size_
 /* y[b] = x[b * sequence], or x[b * sequence + lengths[b] - 1] if last; lengths may be NULL. */
 void ref_pick(const double *x, const double *lengths, size_t batch, size_t sequence, size_t cols, bool last, double *y);
 
+/* As host/ops/op_relative_attention.h; zero is the entry of buckets for distance 0; lengths may be NULL. */
+typedef struct ref_relative_args {
+    size_t batch, tokens, heads, head_size, x_cols, r_cols, q_from, k_from, v_from, zero;
+    double scale;
+} ref_relative_args;
+void ref_relative_attention(const double *x, const double *relative, const double *buckets, const double *lengths,
+                            const ref_relative_args *args, double *o);
+
 #endif
