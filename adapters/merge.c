@@ -72,7 +72,7 @@ static espl_status merge_places(espl_adapter *adapter) {
     const espl_model *model = adapter->model;
     const espl_config *c = &model->config;
     if (!adapter->method->join) return ESPL_OK; /* all of it are replacements */
-    const espl_place embed = {.block = ESPL_NO_BLOCK, .out = c->vocabulary, .in = c->hidden};
+    const espl_place embed = {.block = ESPL_NO_BLOCK, .out = c->vocabulary, .in = c->embedding};
     if (adapter->method->properties.sites & 1u << ESPL_SITE_EMBED) ESPL_TRY(merge_place(adapter, &embed));
     for (uint32_t block = 0; block < c->layers; block++) {
         for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) {

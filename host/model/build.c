@@ -9,8 +9,10 @@
 #include "host/ops/op_embedding.h"
 #include "host/ops/op_layernorm.h"
 #include "host/ops/op_matmul.h"
+#include "host/ops/op_relative_attention.h"
 #include "host/ops/op_rmsnorm.h"
 #include "host/ops/op_rotary.h"
+#include <math.h>
 #include <stdio.h>
 
 /* ---- Leaves: one per matrix and graph ---- */
@@ -286,7 +288,19 @@ static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
         args.k = args.v = espl_graph_concat(b->graph, &(espl_concat){.a = before, .x = qkv, .batch = b->batch, .from = from[1]});
         args.k_from = 0, args.v_from = kv_columns;
     }
-    espl_tensor *mixed = espl_graph_attention(b->graph, &args);
+    espl_tensor *mixed;
+    if (b->relative) {
+        /* The same maps, of the rows for distances. */
+        espl_tensor *rows = linear(b, block, ESPL_LINEAR_QKV, espl_build_dropout(b, b->relative, c->dropout), NULL);
+        mixed = espl_graph_relative_attention(
+            b->graph, &(espl_relative_attention){.x = qkv, .relative = rows, .q_from = from[0], .k_from = from[1],
+                                                 .v_from = from[2], .batch = b->batch, .heads = c->heads,
+                                                 .head_size = c->head_size, .lengths = b->lengths,
+                                                 .buckets = espl_build_leaf(b, &model->store, model->buckets),
+                                                 .scale = 1.0f / sqrtf(3.0f * (float)c->head_size)});
+    } else {
+        mixed = espl_graph_attention(b->graph, &args);
+    }
     return sublayer_out(b, block, ESPL_LINEAR_O, mixed, x, normed);
 }
 
@@ -343,6 +357,12 @@ static espl_status prepare(espl_builder *b) {
     return ESPL_OK;
 }
 
+static espl_tensor *relative_rows(espl_builder *b) {
+    const espl_model *model = b->model;
+    espl_tensor *rows = espl_build_base(b, model->relative);
+    return rows && model->relative_norm.weight != ESPL_NO_MATRIX ? espl_build_layernorm(b, &model->relative_norm, rows) : rows;
+}
+
 espl_tensor *espl_build_hidden(espl_builder *b) {
     const espl_model *model = b->model;
     espl_status status = espl_graph_memory(b->graph, sizeof *b->inputs, &b->inputs);
@@ -350,6 +370,9 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
     if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
     espl_graph_value_dtype(b->graph, model->value_dtype);
     espl_graph_layer(b->graph, "embedding", ESPL_PHASE_MICRO, false);
+    if (model->types != ESPL_NO_MATRIX && !b->types)
+        b->types = espl_graph_step_leaf(b->graph, "types", 1, b->batch * b->tokens, ESPL_DTYPE_I32);
+    b->relative = relative_rows(b);
     join_hidden(b, ESPL_SITE_BEGIN, ESPL_NO_BLOCK, NULL);
     espl_tensor *x = embedding(b);
     for (uint32_t layer = 0; layer < model->config.layers * model->config.repeat; layer++) {

@@ -1,5 +1,6 @@
 /* config.json -> espl_config, rotary scaling included. */
 #include "host/model/family.h"
+#include "host/model/relative.h"
 #include "host/ops/op_activation.h"
 #include <math.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static espl_status find_family(espl_context *ctx, const json_t *json, const espl
     const char *type;
     ESPL_TRY(espl_json_need(ctx, json, "model_type"));
     ESPL_TRY(espl_json_string(ctx, json, "model_type", NULL, &type));
-    char known[512] = "";
+    char known[768] = "";
     for (size_t i = 0; i < espl_family_count; i++) {
         if (strcmp(type, espl_families[i].model_type) == 0) {
             *out_family = &espl_families[i];
@@ -171,6 +172,7 @@ static espl_status read_encoder(espl_context *ctx, const json_t *json, espl_conf
     if (!(config->dropout >= 0 && config->dropout < 1) || !(config->attention_dropout >= 0 && config->attention_dropout < 1))
         return espl_fail(ctx, ESPL_FORMAT, "dropout %g and %g must be from 0 to below 1", (double)config->dropout,
                          (double)config->attention_dropout);
+    if (family->relative) ESPL_TRY(espl_relative_read(ctx, json, config));
     if (!family->bidirectional) return ESPL_OK;
     ESPL_TRY(espl_json_string(ctx, json, "position_embedding_type", "absolute", &positions));
     ESPL_TRY(espl_json_bool(ctx, json, "is_decoder", false, &decoder));

@@ -44,6 +44,7 @@ typedef struct espl_family {
     const char *prefix; /* of every tensor name but the head's, "model."; files of a bare model lack it */
     const char *embed, *position, *final_norm;
     const char *types, *embed_norm, *embed_projection; /* encoders: table of token types, norm, embedding -> hidden */
+    const char *relative, *relative_norm; /* DeBERTa: rows for distances, and their norm; NULL: no relative attention */
     const char *block;  /* "layers.%u." */
     const char *attention_norm, *mlp_norm, *q_norm, *k_norm;
     espl_linear_name linear[ESPL_LINEAR_COUNT][ESPL_LINEAR_PARTS];
@@ -68,6 +69,8 @@ typedef struct espl_config {
     uint32_t layers; /* with weights of their own; each is run `repeat` times */
     uint32_t repeat, heads, kv_heads, head_size, intermediate, vocabulary, context_max, window;
     uint32_t types, position_from, position_rows; /* token types; row of position 0; rows of the position table */
+    uint32_t relative_rows, relative_most, relative_buckets; /* 0: none; buckets 0: a row for each distance */
+    bool relative_norm;
     float dropout, attention_dropout;
     float norm_eps;
     uint32_t activation; /* ACTIVATION_..., as op_activation names them */

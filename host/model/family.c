@@ -121,5 +121,21 @@ const espl_family espl_families[] = {
                [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "predictions.dense", .norm = "predictions.LayerNorm",
                                            .out = "predictions.decoder", .out_bias = "predictions.bias"}}},
+    /* DeBERTa-v2 and v3. */
+    {.model_type = "deberta-v2", .class_name = "DebertaV2", ENCODER, BERT_KEYS, .key_embedding = "embedding_size",
+     .prefix = "deberta.", BERT_EMBEDDINGS, .relative = "encoder.rel_embeddings", .relative_norm = "encoder.LayerNorm",
+     .block = "encoder.layer.%u.", .attention_norm = "attention.output.LayerNorm", .mlp_norm = "output.LayerNorm",
+     .linear = {[ESPL_LINEAR_QKV] = {{"attention.self.query_proj", ESPL_BIAS_ALWAYS},
+                                     {"attention.self.key_proj", ESPL_BIAS_ALWAYS},
+                                     {"attention.self.value_proj", ESPL_BIAS_ALWAYS}},
+                [ESPL_LINEAR_O] = {{"attention.output.dense", ESPL_BIAS_ALWAYS}},
+                [ESPL_LINEAR_UP] = {{"intermediate.dense", ESPL_BIAS_ALWAYS}},
+                [ESPL_LINEAR_DOWN] = {{"output.dense", ESPL_BIAS_ALWAYS}}},
+     .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "pooler.dense", .activation = "gelu",
+                                                       .key_dropout = "cls_dropout"),
+               [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.key_dropout = "hidden_dropout_prob"),
+               [ESPL_HEAD_NAMES_MASKED] = {.dense = "cls.predictions.transform.dense",
+                                           .norm = "cls.predictions.transform.LayerNorm",
+                                           .out = "cls.predictions.decoder", .out_bias = "cls.predictions.bias"}}},
 };
 const size_t espl_family_count = ESPL_COUNT(espl_families);

@@ -50,6 +50,8 @@ struct espl_model {
     uint32_t embed, position, types; /* of encoders also: */
     espl_norm_weights embed_norm;
     uint32_t embed_projection, embed_projection_bias;
+    uint32_t relative, buckets; /* rows for distances; which row a distance has: frozen, [1, 2 * context_max - 1] */
+    espl_norm_weights relative_norm;
     espl_norm_weights final_norm;
     uint32_t head; /* ESPL_NO_MATRIX: tied to embed */
     uint32_t spare_head; /* memory of a head that was untied and is tied again, or ESPL_NO_MATRIX */
@@ -94,6 +96,7 @@ typedef struct espl_builder {
     espl_tensor *ids;       /* STEP [1, batch * tokens] */
     espl_tensor *positions; /* STEP [1, batch] or NULL: 0 */
     espl_tensor *lengths;   /* STEP [1, batch], tokens of each row that are not padding; NULL: all */
+    espl_tensor *relative;  /* rows for distances, made by espl_build_hidden; NULL: the model has none */
     espl_tensor *types;     /* STEP [1, batch * tokens], token types; NULL: 0, or the model has none */
     espl_tensor **caches;   /* one per layer, STATE [batch * capacity, 2 * kv columns]; updated; or NULL */
     /* What is trained: its matrices become parameters whose gradients lie in `gradients` as in the store's flat span. */
@@ -134,7 +137,7 @@ typedef struct espl_output {
 } espl_output;
 espl_output espl_build_output(espl_builder *builder, espl_tensor *hidden);
 
-/* ---- Declaring (model.c), for head.c ---- */
+/* ---- Declaring (declare.c), for head.c ---- */
 
 /* A matrix that is one tensor of files; ESPL_NO_MATRIX in *out_index for name NULL. Vectors have one row. */
 espl_status espl_model_declare(espl_model *model, const char *name, uint32_t rows, uint32_t cols, bool vector,

@@ -19,6 +19,8 @@ espl_op(cross_entropy SHADERS cross_entropy)
 espl_op(mse SHADERS mse)
 espl_op(pick SHADERS pick pick_bwd)
 espl_op(attention SHADERS attention attention_bwd_q attention_bwd_kv)
+espl_op(relative_attention SHADERS relative_attention relative_attention_bwd_q relative_attention_bwd_kv
+    relative_attention_bwd_r)
 espl_op(rotary SHADERS rotary)
 espl_op(scale SHADERS scale scale_ds)
 espl_op(concat SHADERS concat slice)

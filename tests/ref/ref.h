@@ -130,4 +130,12 @@ void ref_importance(const double *p, const double *g, size_t rows, size_t cols, 
 /* e[n] = 0 where fewer than k scores are below score[slot + n] */
 void ref_prune(const double *score, size_t all, size_t k, size_t slot, size_t count, double *e);
 
+/* As host/ops/op_relative_attention.h; zero is the entry of buckets for distance 0; lengths may be NULL. */
+typedef struct ref_relative_args {
+    size_t batch, tokens, heads, head_size, x_cols, r_cols, q_from, k_from, v_from, zero;
+    double scale;
+} ref_relative_args;
+void ref_relative_attention(const double *x, const double *relative, const double *buckets, const double *lengths,
+                            const ref_relative_args *args, double *o);
+
 #endif

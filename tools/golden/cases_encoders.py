@@ -50,6 +50,14 @@ def albert(task, *size, **change):
         classifier_dropout_prob=0.1, inner_group_num=1, hidden_act="gelu_new"), **sizes(*size), **change})
 
 
+def deberta(task, *size, **change):
+    """v3 spells it like this; hidden sizes are those of heads of a multiple of 4."""
+    return encoder("DebertaV2", task, "deberta-v2", **{**dict(
+        relative_attention=True, share_att_key=True, pos_att_type="p2c|c2p", max_relative_positions=-1,
+        position_biased_input=False, type_vocab_size=0, layer_norm_eps=1e-7, pooler_dropout=0, pooler_hidden_act="gelu",
+        pooler_hidden_size=size[0]), **sizes(*size), **change})
+
+
 def legacy_bert(name):
     """Names of the first published files: no prefix but the head's own, gamma and beta."""
     return name.removeprefix("bert.").replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
@@ -104,4 +112,10 @@ CASES = [
     dict(name="gpt2_value_full", batch=(3, 6), lengths=(6, 2, 4), labels=1,
          config={**GPT2, "architectures": ["GPT2ForSequenceClassification"], "n_embd": 24, "n_head": 3, "pad_token_id": 0,
                  "problem_type": "regression", **names(1)}, lora=None),
+    dict(name="deberta_classes_lora", batch=(3, 11), lengths=(11, 4, 8), labels=3,
+         config=deberta(SEQUENCE, 36, 3, 41, norm_rel_ebd="layer_norm", position_buckets=4, **names(3)),
+         lora=dict(task_type="SEQ_CLS", r=3, lora_alpha=6, target_modules=["query_proj", "key_proj", "value_proj"])),
+    dict(name="deberta_masked_full", batch=(2, 9), lengths=(9, 5), rename=no_decoder, types=True,
+         config=deberta(MASKED, 24, 2, 29, norm_rel_ebd="none", position_buckets=-1, max_relative_positions=6,
+                        type_vocab_size=2, position_biased_input=True), lora=None),
 ]

@@ -52,7 +52,8 @@ typedef struct espl_model_params {
 } espl_model_params;
 
 /* A Hugging Face folder: config.json; model.safetensors or its shards; a tokenizer if there is one. Families: llama,
- * mistral, qwen2, qwen3, gpt2; encoders: bert, roberta, xlm-roberta, distilbert, electra, albert. params may be NULL.
+ * mistral, qwen2, qwen3, gpt2; encoders: bert, roberta, xlm-roberta, distilbert, electra, albert,
+ * deberta-v2 (also v3). params may be NULL.
  * Fails: IO, FORMAT, UNSUPPORTED (model_type, an option of config.json that would change results), DEVICE_MEMORY before any
  * weight is read. */
 espl_status espl_model_load(espl_device *device, const char *folder, const espl_model_params *params,

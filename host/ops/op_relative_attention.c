@@ -1,0 +1,191 @@
+/* One kernel forward; backward one for queries (and row sums), one for keys and values, one for the relative rows. Every
+ * pair of query and key reads a relative row of its own, so lanes share little and each has one row. */
+#include "host/ops/op_relative_attention.h"
+#include "shaders/relative_attention.h"
+#include "shaders/shaders.h"
+#include <math.h>
+#include <string.h>
+
+_Static_assert(sizeof(relative_push) <= ESPL_PUSH_BYTES_MAX, "push block");
+
+enum { HEAD_SIZE_MAX = 256, GROUPS_MAX = 65535, SPEC_COUNT = RELATIVE_SPEC_WANTED + 1 };
+enum { IN_X, IN_RELATIVE, IN_BUCKETS, IN_LENGTHS, IN_COUNT };                /* of both */
+enum { IN_O = IN_COUNT, IN_LSE, IN_DO, IN_BWD_COUNT };                       /* backward also */
+enum { Q, K, V, RQ, RK, PARTS };                                             /* bits of wanted and accumulate */
+
+typedef struct attribute {
+    uint32_t q_from, k_from, v_from, batch, heads, head_size;
+    float scale;
+    uint32_t wanted, accumulate;
+} attribute;
+
+static attribute attribute_of(const espl_node *node) {
+    attribute at;
+    memcpy(&at, node->attribute, sizeof at);
+    return at;
+}
+
+static relative_push push_of(const attribute *at, espl_tensor *const *in, const espl_tensor *o, const espl_tensor *lse) {
+    return (relative_push){.batch = at->batch,
+                           .tokens = in[IN_X]->rows / at->batch,
+                           .rows = in[IN_RELATIVE]->rows,
+                           .zero = in[IN_BUCKETS]->cols / 2,
+                           .q_from = at->q_from,
+                           .k_from = at->k_from,
+                           .v_from = at->v_from,
+                           .x_stride = in[IN_X]->stride,
+                           .rq_from = at->q_from,
+                           .rk_from = at->k_from,
+                           .r_stride = in[IN_RELATIVE]->stride,
+                           .o_stride = o->stride,
+                           .lse_stride = lse->stride,
+                           .scale = at->scale};
+}
+
+/* rows: what lanes have. accumulate: of the parts that the kernel writes, in their order. */
+static espl_status dispatch_one(espl_graph *graph, espl_commands *commands, const espl_shader *shader, const attribute *at,
+                                espl_tensor *const *in, const espl_tensor *o, uint32_t rows, uint32_t sequences,
+                                uint32_t accumulate, espl_dispatch *dispatch) {
+    espl_device *device = espl_graph_device(graph);
+    const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 64;
+    const uint32_t spec[SPEC_COUNT] = {[0] = local,
+                                       [1] = 1,
+                                       [2] = 1,
+                                       [RELATIVE_SPEC_HEAD] = at->head_size,
+                                       [RELATIVE_SPEC_LENGTHS] = in[IN_LENGTHS] != NULL,
+                                       [RELATIVE_SPEC_X_TYPE] = in[IN_X]->dtype,
+                                       [RELATIVE_SPEC_R_TYPE] = in[IN_RELATIVE]->dtype,
+                                       [RELATIVE_SPEC_O_TYPE] = o->dtype,
+                                       [RELATIVE_SPEC_ACCUMULATE] = accumulate,
+                                       [RELATIVE_SPEC_WANTED] = at->wanted >> Q & 1};
+    const bool backward = dispatch->bind_count == RELATIVE_BIND_BWD_COUNT;
+    dispatch->label = shader->name;
+    dispatch->bind[RELATIVE_BIND_X] = in[IN_X]->span;
+    dispatch->bind[RELATIVE_BIND_RELATIVE] = in[IN_RELATIVE]->span;
+    dispatch->bind[RELATIVE_BIND_BUCKETS] = in[IN_BUCKETS]->span;
+    if (in[IN_LENGTHS]) dispatch->bind[RELATIVE_BIND_LENGTHS] = in[IN_LENGTHS]->span;
+    dispatch->groups[0] = espl_ceil_div(rows, local);
+    dispatch->groups[1] = at->heads;
+    dispatch->groups[2] = sequences;
+    ESPL_TRY(espl_device_kernel(device, shader, spec, backward ? SPEC_COUNT : RELATIVE_SPEC_ACCUMULATE, &dispatch->kernel));
+    return espl_commands_dispatch(commands, dispatch);
+}
+
+/* out: o, lse. */
+static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    const attribute at = attribute_of(node);
+    const espl_tensor *o = node->out[0], *lse = node->out[1];
+    const relative_push push = push_of(&at, node->in, o, lse);
+    espl_dispatch dispatch = {.bind = {[RELATIVE_BIND_O] = o->span, [RELATIVE_BIND_LSE] = lse->span},
+                              .bind_count = RELATIVE_BIND_COUNT,
+                              .push = &push,
+                              .push_bytes = sizeof push};
+    return dispatch_one(graph, commands, &espl_shader_relative_attention, &at, node->in, o, push.tokens, at.batch, 0,
+                        &dispatch);
+}
+
+/* out: rowsum, dx, drelative; the last two may be absent. */
+static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const espl_node *node) {
+    const attribute at = attribute_of(node);
+    const espl_tensor *o = node->in[IN_O], *rowsum = node->out[0], *dx = node->out[1], *dr = node->out[2];
+    relative_push push = push_of(&at, node->in, o, node->in[IN_LSE]);
+    push.do_stride = node->in[IN_DO]->stride;
+    push.rowsum_stride = rowsum->stride;
+    push.grad_stride = dx ? dx->stride : 0;
+    espl_dispatch dispatch = {.bind = {[RELATIVE_BIND_O] = o->span,
+                                       [RELATIVE_BIND_LSE] = node->in[IN_LSE]->span,
+                                       [RELATIVE_BIND_DO] = node->in[IN_DO]->span,
+                                       [RELATIVE_BIND_ROWSUM] = rowsum->span,
+                                       [RELATIVE_BIND_GRAD] = dx ? dx->span : (espl_span){0}},
+                              .bind_count = RELATIVE_BIND_BWD_COUNT,
+                              .push = &push,
+                              .push_bytes = sizeof push};
+    ESPL_TRY(dispatch_one(graph, commands, &espl_shader_relative_attention_bwd_q, &at, node->in, o, push.tokens, at.batch,
+                          at.accumulate >> Q & 1, &dispatch));
+    if (dx)
+        ESPL_TRY(dispatch_one(graph, commands, &espl_shader_relative_attention_bwd_kv, &at, node->in, o, push.tokens,
+                              at.batch, at.accumulate >> K & 3, &dispatch));
+    if (!dr) return ESPL_OK;
+    push.grad_stride = dr->stride;
+    dispatch.bind[RELATIVE_BIND_GRAD] = dr->span;
+    return dispatch_one(graph, commands, &espl_shader_relative_attention_bwd_r, &at, node->in, o, push.rows, 1,
+                        at.accumulate >> RQ & 3, &dispatch);
+}
+
+static const espl_op espl_op_relative_attention_bwd = {.name = "relative_attention_bwd", .record = record_bwd};
+
+static espl_status vjp(espl_graph *graph, const espl_node *node) {
+    attribute at = attribute_of(node);
+    espl_tensor *x = node->in[IN_X], *relative = node->in[IN_RELATIVE], *dx = NULL, *dr = NULL;
+    const uint32_t cols = at.heads * at.head_size, from[PARTS] = {at.q_from, at.k_from, at.v_from, at.q_from, at.k_from};
+    espl_tensor *rowsum = espl_graph_scratch(graph, "rowsum", node->out[1]->rows, node->out[1]->cols);
+    at.wanted = at.accumulate = 0;
+    for (uint32_t part = 0; part < PARTS; part++) {
+        espl_tensor *input = part < RQ ? x : relative;
+        bool accumulate;
+        if (!espl_grad_wanted(input)) continue;
+        espl_tensor *target = espl_grad_target(graph, input, from[part], cols, &accumulate);
+        if (part < RQ) dx = target;
+        else dr = target;
+        at.wanted |= 1u << part;
+        at.accumulate |= (uint32_t)accumulate << part;
+    }
+    if (espl_graph_status(graph) != ESPL_OK) return espl_graph_status(graph);
+    espl_tensor *in[IN_BWD_COUNT] = {x, relative, node->in[IN_BUCKETS], node->in[IN_LENGTHS], node->out[0], node->out[1],
+                                     espl_grad_of(node->out[0])};
+    espl_tensor *out[] = {rowsum, dx, dr};
+    return espl_graph_node(graph, &espl_op_relative_attention_bwd, in, IN_BWD_COUNT, out, ESPL_COUNT(out), &at, sizeof at);
+}
+
+const espl_op espl_op_relative_attention = {.name = "relative_attention", .record = record, .vjp = vjp};
+
+/* ---- Builder ---- */
+
+static espl_status check(espl_context *ctx, const espl_relative_attention *args) {
+    const espl_tensor *x = args->x, *r = args->relative, *buckets = args->buckets, *lengths = args->lengths;
+    const uint64_t cols = (uint64_t)args->heads * args->head_size;
+    if (args->head_size == 0 || args->head_size > HEAD_SIZE_MAX || args->head_size % 4)
+        return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: heads of %u, multiples of 4 up to %u are possible",
+                         args->head_size, (unsigned)HEAD_SIZE_MAX);
+    if (!espl_dtype_is_float(x->dtype) || !espl_dtype_is_float(r->dtype) || args->batch == 0 || x->rows % args->batch)
+        return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: x is %u x %u %s, relative %u x %u %s, for %u sequences",
+                         x->rows, x->cols, espl_dtype_name(x->dtype), r->rows, r->cols, espl_dtype_name(r->dtype),
+                         args->batch);
+    if (args->q_from % 4 || args->k_from % 4 || args->v_from % 4 || args->q_from + cols > x->cols ||
+        args->k_from + cols > x->cols || args->v_from + cols > x->cols || args->q_from + cols > r->cols ||
+        args->k_from + cols > r->cols)
+        return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: %u heads of %u from columns %u, %u and %u (multiples of 4) "
+                         "of x with %u and relative with %u", args->heads, args->head_size, args->q_from, args->k_from,
+                         args->v_from, x->cols, r->cols);
+    if (buckets->dtype != ESPL_DTYPE_F32 || buckets->rows != 1 || buckets->cols % 2 == 0 ||
+        buckets->cols / 2 + 1 < x->rows / args->batch)
+        return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: %u x %u buckets of %s for sequences of %u", buckets->rows,
+                         buckets->cols, espl_dtype_name(buckets->dtype), x->rows / args->batch);
+    if (lengths && (lengths->dtype != ESPL_DTYPE_I32 || lengths->rows != 1 || lengths->cols != args->batch))
+        return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: lengths are %u x %u %s, must be one row of %u I32",
+                         lengths->rows, lengths->cols, espl_dtype_name(lengths->dtype), args->batch);
+    if (args->heads > GROUPS_MAX || args->batch > GROUPS_MAX || (uint64_t)x->rows * x->stride > UINT32_MAX)
+        return espl_fail(ctx, ESPL_LIMIT, "relative_attention: %u heads, %u sequences, x of %u rows of %u", args->heads,
+                         args->batch, x->rows, x->stride);
+    return ESPL_OK;
+}
+
+espl_tensor *espl_graph_relative_attention(espl_graph *graph, const espl_relative_attention *args) {
+    if (!args->x || !args->relative || !args->buckets || espl_graph_status(graph) != ESPL_OK) return NULL;
+    espl_status status = check(espl_device_context(espl_graph_device(graph)), args);
+    if (status != ESPL_OK) return espl_graph_fail(graph, status);
+    const attribute at = {.q_from = args->q_from,
+                          .k_from = args->k_from,
+                          .v_from = args->v_from,
+                          .batch = args->batch,
+                          .heads = args->heads,
+                          .head_size = args->head_size,
+                          .scale = args->scale != 0.0f ? args->scale : 1.0f / sqrtf((float)args->head_size)};
+    espl_tensor *in[IN_COUNT] = {args->x, args->relative, args->buckets, args->lengths};
+    espl_tensor *out[] = {espl_graph_output(graph, "attention", args->x->rows, at.heads * at.head_size),
+                          espl_graph_value(graph, "lse", args->x->rows, at.heads, ESPL_DTYPE_F32)};
+    if (!out[0] || !out[1] ||
+        espl_graph_node(graph, &espl_op_relative_attention, in, IN_COUNT, out, 2, &at, sizeof at) != ESPL_OK)
+        return NULL;
+    return out[0];
+}

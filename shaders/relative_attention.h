@@ -1,0 +1,46 @@
+/* What host and device agree on for relative_attention*.comp. Strides and offsets count elements and are multiples of 4. */
+#ifndef ESPL_RELATIVE_ATTENTION_H
+#define ESPL_RELATIVE_ATTENTION_H
+
+#define RELATIVE_BIND_X 0
+#define RELATIVE_BIND_RELATIVE 1
+#define RELATIVE_BIND_BUCKETS 2
+#define RELATIVE_BIND_LENGTHS 3 /* not bound without RELATIVE_SPEC_LENGTHS */
+#define RELATIVE_BIND_O 4       /* written forward, read backward */
+#define RELATIVE_BIND_LSE 5     /* likewise */
+#define RELATIVE_BIND_COUNT 6
+#define RELATIVE_BIND_DO 6
+#define RELATIVE_BIND_ROWSUM 7 /* written by _bwd_q */
+#define RELATIVE_BIND_GRAD 8   /* dX, of _bwd_r that of the relative rows */
+#define RELATIVE_BIND_BWD_COUNT 9
+
+/* Ids 0-2 local size. */
+#define RELATIVE_SPEC_HEAD 3
+#define RELATIVE_SPEC_LENGTHS 4
+#define RELATIVE_SPEC_X_TYPE 5 /* espl_dtype of x, and so on */
+#define RELATIVE_SPEC_R_TYPE 6
+#define RELATIVE_SPEC_O_TYPE 7
+#define RELATIVE_SPEC_ACCUMULATE 8 /* bwd: one bit for each part written, in their order */
+#define RELATIVE_SPEC_WANTED 9     /* bwd_q: 1: dQ is written, else the row sums alone */
+
+#ifdef VULKAN
+#define RELATIVE_U32 uint
+layout(push_constant) uniform relative_push {
+#else
+#include <stdint.h>
+#define RELATIVE_U32 uint32_t
+typedef struct relative_push {
+#endif
+    RELATIVE_U32 batch, tokens, rows;                  /* sequences, tokens of one, relative rows */
+    RELATIVE_U32 zero;                                 /* entry of buckets for distance 0 */
+    RELATIVE_U32 q_from, k_from, v_from, x_stride;     /* of x and its gradient */
+    RELATIVE_U32 rq_from, rk_from, r_stride;           /* of the relative rows and their gradient */
+    RELATIVE_U32 o_stride, lse_stride, do_stride, rowsum_stride, grad_stride;
+    float scale;
+#ifdef VULKAN
+} push;
+#else
+} relative_push;
+#endif
+
+#endif

@@ -1,0 +1,20 @@
+// What the backward kernels share beside relative_attention.glsl. With p_j = exp(s_j - lse):
+//   rowsum = dO . o,   ds_j = scale * p_j (dO . v_j - rowsum)
+layout(constant_id = RELATIVE_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
+layout(std430, binding = RELATIVE_BIND_LSE) restrict readonly buffer lse_buffer { float lse[]; };
+layout(std430, binding = RELATIVE_BIND_DO) restrict readonly buffer do_buffer { vec4 d_o[]; };
+layout(std430, binding = RELATIVE_BIND_GRAD) restrict buffer grad_buffer { vec4 grad[]; };
+
+uint do_head(uint row, uint head)
+{
+    return (row * push.do_stride + head * HEAD) / 4;
+}
+
+// Quad c of part `part` of the gradient, whose columns begin at from.
+void give(uint part, uint row, uint from, uint head, uint c, vec4 v)
+{
+    const uint at = (row * push.grad_stride + from + head * HEAD) / 4 + c;
+    if ((ACCUMULATE >> part & 1) != 0)
+        v += grad[at];
+    grad[at] = v;
+}

@@ -1,0 +1,89 @@
+#include "host/ops/op_relative_attention.h"
+#include "tests/ops/harness.h"
+#include <math.h>
+#include <stdio.h>
+
+typedef struct shape {
+    uint32_t batch, tokens, heads, head_size, rows, reach;
+    bool lengths, frozen_x, frozen_relative;
+} shape;
+
+enum { REACH_MAX = 40 };
+
+static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
+    const shape *s = args;
+    const uint32_t cols = s->heads * s->head_size;
+    return espl_graph_relative_attention(graph, &(espl_relative_attention){.x = leaves[0],
+                                                                           .relative = leaves[1],
+                                                                           .buckets = leaves[2],
+                                                                           .lengths = leaves[3],
+                                                                           .q_from = 0,
+                                                                           .k_from = cols,
+                                                                           .v_from = 2 * cols,
+                                                                           .batch = s->batch,
+                                                                           .heads = s->heads,
+                                                                           .head_size = s->head_size,
+                                                                           .scale = 0.4f});
+}
+
+static void reference(const double *const *leaves, const void *args, double *out) {
+    const shape *s = args;
+    const size_t cols = s->heads * s->head_size;
+    const ref_relative_args at = {.batch = s->batch, .tokens = s->tokens, .heads = s->heads, .head_size = s->head_size,
+                                  .x_cols = 3 * cols, .r_cols = 2 * cols, .k_from = cols, .v_from = 2 * cols,
+                                  .zero = s->reach, .scale = (double)0.4f};
+    ref_relative_attention(leaves[0], leaves[1], leaves[2], leaves[3], &at, out);
+}
+
+/* Distances up to rows / 2 have rows of their own, those beyond share the outermost. */
+static void shapes(void **state) {
+    (void)state;
+    const int32_t lengths[] = {3, 1, 7, 2};
+    const shape list[] = {{1, 1, 1, 4, 2, 0},
+                          {1, 5, 2, 8, 6, 4},
+                          {2, 7, 3, 12, 4, 9, true},
+                          {4, 7, 1, 4, 14, 6, true, true},
+                          {2, 17, 2, 16, 8, 16, true, false, true},
+                          {1, 9, 1, 64, 8, 8}};
+    for (size_t n = 0; n < ESPL_COUNT(list); n++) {
+        const shape *s = &list[n];
+        char name[96];
+        double buckets[2 * REACH_MAX + 1];
+        for (int32_t d = -(int32_t)s->reach; d <= (int32_t)s->reach; d++) {
+            const int32_t half = (int32_t)s->rows / 2;
+            buckets[d + (int32_t)s->reach] = fmin(fmax(d + half, 0), s->rows - 1);
+        }
+        snprintf(name, sizeof name, "relative attention %ux%u, %u heads of %u, %u rows", s->batch, s->tokens, s->heads,
+                 s->head_size, s->rows);
+        const uint32_t cols = s->heads * s->head_size;
+        op_check(&(op_case){
+            .name = name,
+            .leaf = {{.name = "x", .rows = s->batch * s->tokens, .cols = 3 * cols, .frozen = s->frozen_x},
+                     {.name = "relative", .rows = s->rows, .cols = 2 * cols, .frozen = s->frozen_relative},
+                     {.name = "buckets", .rows = 1, .cols = 2 * s->reach + 1, .role = ESPL_ROLE_WEIGHT, .values = buckets},
+                     {.name = "lengths", .rows = s->lengths, .cols = s->batch, .role = ESPL_ROLE_STEP,
+                      .dtype = ESPL_DTYPE_I32, .integers = lengths}},
+            .build = build,
+            .reference = reference,
+            .args = s,
+            .reads_output = true});
+    }
+}
+
+static void refused(void **state) {
+    (void)state;
+    espl_graph *graph;
+    op_ok(espl_graph_create(op_device(), "refused", &graph));
+    op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
+    espl_tensor *leaves[4] = {espl_graph_value(graph, "x", 7, 18, ESPL_DTYPE_F32),
+                              espl_graph_value(graph, "relative", 4, 18, ESPL_DTYPE_F32),
+                              espl_graph_value(graph, "buckets", 1, 13, ESPL_DTYPE_F32)};
+    assert_null(build(graph, leaves, &(shape){1, 7, 1, 6, 4, 6}));
+    op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "relative_attention: heads of 6");
+    espl_graph_destroy(&graph);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(refused)};
+    return op_main("relative_attention", tests, ESPL_COUNT(tests));
+}
