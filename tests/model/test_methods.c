@@ -101,7 +101,8 @@ static bool same(const float *a, const float *b) {
     return memcmp(a, b, VOCABULARY * sizeof *a) == 0;
 }
 
-static void train(espl_model *model, espl_adapter *adapter) {
+/* rounding: what of a fall of the loss the dtype of values may hide. */
+static void train(espl_model *model, espl_adapter *adapter, double rounding) {
     int32_t labels[TOKENS];
     espl_dataset *dataset;
     espl_trainer *trainer;
@@ -116,7 +117,7 @@ static void train(espl_model *model, espl_adapter *adapter) {
         test_ok(espl_trainer_step(trainer, &progress));
         if (progress.step == 1) first = progress.loss;
     }
-    if (!(progress.loss < first)) fail_msg("the loss went from %g to %g", first, progress.loss);
+    if (!(progress.loss < first * (1 + rounding))) fail_msg("the loss went from %g to %g", first, progress.loss);
     espl_trainer_destroy(&trainer);
     espl_dataset_destroy(&dataset);
 }
@@ -161,7 +162,7 @@ static void run(void **state) {
     logits(model, begin);
     if (l->changes_at_once ? off(begin, base) < 1e-4 : off(begin, base) > bound(p, 1e-6))
         fail_msg("%s: untrained it changes logits by %g", l->spec, off(begin, base));
-    train(model, adapter);
+    train(model, adapter, p->rounding);
     logits(model, trained);
     if (!(off(trained, begin) > 1e-4)) fail_msg("%s: training changes logits by %g", l->spec, off(trained, begin));
     test_ok(espl_model_activate(model, ""));
@@ -174,7 +175,7 @@ static void run(void **state) {
     if (!shrinks) assert_int_equal(espl_adapter_parameters(adapter), espl_adapter_parameters(loaded));
     test_ok(espl_model_activate(model, "b"));
     logits(model, now);
-    if (shrinks ? !(off(now, trained) < 1e-6) : !same(now, trained))
+    if (shrinks ? !(off(now, trained) < bound(p, 1e-6)) : !same(now, trained))
         fail_msg("%s: loaded again it is off by %g", l->spec, off(now, trained));
     espl_adapter_delete(&adapter);
     check_merge(model, loaded, l, p, base, trained);
@@ -214,7 +215,7 @@ static void rows_before(void **state) {
         test_ok(espl_model_load(test_device(), ESPL_GOLDEN "/llama_lora", NULL, &model));
         test_ok(espl_adapter_add(model, "a", specs[i], 7, &adapter));
         test_ok(espl_model_activate(model, "a"));
-        train(model, adapter);
+        train(model, adapter, 0);
         test_refused(espl_session_create(model, NULL, &session), ESPL_UNSUPPORTED, "generation with rows before the text");
         test_refused(espl_adapter_merge(adapter), ESPL_UNSUPPORTED, "cannot be merged");
         test_refused(espl_adapter_add(model, "b", "prompt:tokens=64", 7, &adapter), ESPL_ARGUMENT, "below the context of 64");
