@@ -114,7 +114,7 @@ static void put(unsigned char *data, size_t *count, const void *bytes, size_t si
 }
 
 static void put_number(unsigned char *data, size_t *count, uint64_t number, size_t size) {
-    for (size_t i = 0; i < size; i++) data[(*count)++] = (unsigned char)(number >> (8 * i));
+    for (size_t i = 0; i < size; i++) data[(*count)++] = (unsigned char)(i < 8 ? number >> (8 * i) : 0);
 }
 
 static void add_entry(archive *a, const char *name, const void *bytes, size_t size, unsigned method) {
