@@ -25,16 +25,18 @@ program=$build/bin/espalier
 "$program" devices --json > /dev/null 2>&1 || { echo "there is no Vulkan device" && exit 1; }
 for test in "$build"/tests/ops/test_op_*; do must "$test"; done
 
-# Every family and method that has goldens; the base in every dtype, and all weights trained.
+# Every family, head and method that has goldens; language models in every dtype, and with all weights trained.
 (cd "$work" && must "$build/tests/model/test_model_golden") || bad=1
-for model in "$source"/tests/golden/*/config.json; do
+ids='1,2,3,4,5;6,7,8,9,1'
+grep -lE 'CausalLM|LMHeadModel|MaskedLM' "$source"/tests/golden/*/config.json > "$work/models"
+while read -r model; do
     model=${model%/config.json}
     for dtype in f32 f16 bf16; do
-        must "$program" probe --model "$model" --dtype "$dtype" --ids '1,2,3,4,5;6,7,8,9,1' --out "$work/probe" \
+        must "$program" probe --model "$model" --dtype "$dtype" --ids "$ids" --labels "$ids" --out "$work/probe" \
             --method lora:r=4,alpha=8,targets=all-linear,dropout=0.1 --steps 1 --weight-decay 0.1
     done
-    must "$program" probe --model "$model" --ids '1,2,3,4,5;6,7,8,9,1' --out "$work/probe" --method full --steps 1 --recompute
-done
+    must "$program" probe --model "$model" --ids "$ids" --labels "$ids" --out "$work/probe" --method full --steps 1 --recompute
+done < "$work/models"
 
 # Rows as long as they are in use, and a cache that is read and written.
 bundled=$source/tools/base
