@@ -87,8 +87,11 @@ void main()
         for (; k < push.k; k += 4)
             add_terms(k, 4, true);
 
-    EACH(i, LANE_M) EACH(j, LANE_N / 4) {
-        const uint at = i * LANE_N + 4 * j;
-        finish(row(i), gl_WorkGroupID.y * TILE_N + 4 * j, vec4(sum[at], sum[at + 1], sum[at + 2], sum[at + 3]));
+    // Finishing is long, and to compile it once for each row would take most of a kernel's compilation. So this loop stays one,
+    // and the next row moves to the front: indexed at run time, the sums would live in memory.
+    [[dont_unroll]] for (uint i = 0; i < LANE_M; ++i) {
+        EACH(j, LANE_N / 4)
+            finish(row(i), gl_WorkGroupID.y * TILE_N + 4 * j, vec4(sum[4 * j], sum[4 * j + 1], sum[4 * j + 2], sum[4 * j + 3]));
+        EACH(s, (LANE_M - 1) * LANE_N) sum[s] = sum[s + LANE_N];
     }
 }

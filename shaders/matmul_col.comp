@@ -69,6 +69,9 @@ void main()
         for (; k < push.k; k += 4)
             add_terms(k, 4, true);
 
-    EACH(i, LANE_M) EACH(j, COL_QUADS)
-        finish(gl_WorkGroupID.x * TILE_M + i, col(j), sum[i * COL_QUADS + j]);
+    // As in matmul.comp: a loop that stays one, for the sake of compilation.
+    [[dont_unroll]] for (uint i = 0; i < LANE_M; ++i) {
+        EACH(j, COL_QUADS) finish(gl_WorkGroupID.x * TILE_M + i, col(j), sum[j]);
+        EACH(s, (LANE_M - 1) * COL_QUADS) sum[s] = sum[s + COL_QUADS];
+    }
 }
