@@ -53,7 +53,7 @@ static uint32_t power_of_two_from(uint32_t value) {
  * Columns: quads of a head up to, rows and block forward, backward. */
 static const struct {
     uint32_t quads, rows, block, backward_rows, backward_block;
-} cpu_tiles[] = {{4, 8, 2, 4, 2}, {8, 8, 2, 4, 1}, {16, 4, 2, 2, 1}, {32, 2, 1, 2, 1}, {UINT32_MAX, 1, 1, 1, 1}};
+} cpu_tiles[] = {{4, 4, 2, 2, 2}, {8, 8, 2, 4, 1}, {16, 4, 2, 2, 1}, {32, 2, 1, 2, 1}, {UINT32_MAX, 1, 1, 1, 1}};
 
 static variant cpu_variant(kernel_kind kind, uint32_t quads, uint32_t rows) {
     if (kind == FORWARD && rows <= FEW_ROWS)
