@@ -33,7 +33,7 @@ const espl_technique espl_techniques[] = {
      .properties = {.intra = ESPL_INTRA_DENSE},
      .notes = {"non-linear MLP", [8] = "attention + FFN"}, .tags = "SSRSSSSSS", .time = "O(kd)", .time_tag = "R",
      .formula = "2 (2 d_h d_m)", .formula_tag = "D", .parameters = of_two_pairs, .reduction = 16},
-    {.code = "TA", .title = "tiny-attention adapters",
+    {.code = "TA", .title = "tiny-attention adapters", .method = "tiny_attention", .spec = "tiny_attention",
      .properties = {.intra = ESPL_INTRA_DENSE, .inter = ESPL_INTER_DYNAMIC},
      .notes = {"self-attention", [8] = "attention (after it)"}, .tags = "SSRSSSSSS", .time = "O(T)", .time_tag = "R",
      .formula = "4 d_m", .formula_tag = "R", .parameters = of_attention, .rank = 1},

@@ -168,6 +168,8 @@ espl_status espl_adapter_replace_head(espl_adapter *adapter, const char *file_na
 /* A tensor of the step buffer that method->step fills; rows every 4 elements rounded up from cols. */
 espl_tensor *espl_build_step(espl_builder *builder, const espl_adapter *adapter, const char *name, uint32_t rows,
                              uint32_t cols, espl_dtype dtype);
+/* In a session (builder->caches): a cache of the adapter's own for a block, STATE F32 [rows of builder->caches, cols]. */
+espl_tensor *espl_build_cache(espl_builder *builder, const espl_adapter *adapter, uint32_t block, uint32_t cols);
 /* The base's norm at this place of a block, with what active adapters make of it. */
 espl_tensor *espl_build_norm(espl_builder *builder, uint32_t block, espl_norm_place place, espl_tensor *x);
 /* The memory of a matrix of the adapter's store, and of its gradient, for nodes of phase END. */

@@ -87,6 +87,20 @@ typedef struct espl_step_inputs {
     uint32_t count;
 } espl_step_inputs;
 
+/* Caches of adapters' own in a session (espl_build_cache), whose memory outlives the graphs. */
+typedef struct espl_own_caches {
+    espl_arena arena;
+    uint32_t rows; /* of each */
+    struct espl_own_cache {
+        const struct espl_adapter *adapter;
+        uint32_t block;
+        espl_span span;
+    } *item; /* owned */
+    size_t count, capacity;
+} espl_own_caches;
+/* Frees what was taken; the arena can be initialised again. */
+void espl_own_caches_finish(espl_own_caches *own, espl_context *ctx);
+
 /* One pass over batch rows of `tokens` tokens. Set the fields, then call espl_build_hidden. */
 typedef struct espl_builder {
     espl_model *model;
@@ -99,6 +113,7 @@ typedef struct espl_builder {
     espl_tensor *relative;  /* rows for distances, made by espl_build_hidden; NULL: the model has none */
     espl_tensor *types;     /* STEP [1, batch * tokens], token types; NULL: 0, or the model has none */
     espl_tensor **caches;   /* one per layer, STATE [batch * capacity, 2 * kv columns]; updated; or NULL */
+    espl_own_caches *own_caches; /* with caches; borrowed */
     /* What is trained: its matrices become parameters whose gradients lie in `gradients` as in the store's flat span. */
     const espl_store *trained;
     espl_span gradients;

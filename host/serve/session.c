@@ -32,7 +32,8 @@ static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
                             .tokens = tokens,
                             .ids = r->ids,
                             .positions = r->positions,
-                            .caches = caches};
+                            .caches = caches,
+                            .own_caches = &session->own_caches};
     espl_tensor *hidden = espl_build_hidden(&builder);
     if (tokens > 1) {
         /* Only the last token's row goes through the head. */
@@ -69,7 +70,7 @@ static espl_status create(espl_session *session, const espl_session_params *para
     if (session->context > c->context_max)
         return espl_fail(session->ctx, ESPL_LIMIT, "a context of %u tokens is beyond the model's %u", session->context,
                          c->context_max);
-    session->capacity = session->context + LENGTH_MAX;
+    session->capacity = session->own_caches.rows = session->context + LENGTH_MAX;
     session->kv_columns = (uint32_t)espl_round_up(c->kv_heads * c->head_size, 4);
     const uint64_t bytes = (uint64_t)session->capacity * 2 * session->kv_columns * espl_dtype_bytes(session->model->value_dtype);
     ESPL_TRY(espl_new(session->ctx, c->layers * sizeof *session->caches, &session->caches));
@@ -87,6 +88,7 @@ espl_status espl_session_create(espl_model *model, const espl_session_params *pa
     session->ctx = model->ctx;
     session->model = model;
     espl_arena_init(&session->arena, model->device, ESPL_ARENA_STATE, "key-value cache");
+    espl_arena_init(&session->own_caches.arena, model->device, ESPL_ARENA_STATE, "adapters' caches");
     espl_status status = create(session, params);
     if (status == ESPL_DEVICE_MEMORY)
         espl_fail_in(model->ctx, status, "a context of %u tokens (a shorter one needs less)", session->context);
@@ -104,6 +106,7 @@ void espl_session_destroy(espl_session **in_out_session) {
     espl_context *ctx = session->ctx;
     for (uint32_t i = 0; i < ESPL_RUNS; i++)
         espl_graph_destroy(&session->runs[i].graph);
+    espl_own_caches_finish(&session->own_caches, ctx);
     espl_arena_finish(&session->arena);
     espl_free(ctx, &session->caches);
     espl_free(ctx, &session->history);
@@ -114,6 +117,8 @@ espl_status espl_session_refresh(espl_session *session) {
     ESPL_TRY(espl_session_need_closed(session));
     for (uint32_t i = 0; i < ESPL_RUNS; i++)
         espl_graph_destroy(&session->runs[i].graph);
+    espl_own_caches_finish(&session->own_caches, session->ctx);
+    espl_arena_init(&session->own_caches.arena, session->model->device, ESPL_ARENA_STATE, "adapters' caches");
     espl_session_reset(session);
     return espl_session_ready(session, 0);
 }

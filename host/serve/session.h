@@ -22,6 +22,7 @@ struct espl_session {
     espl_model *model; /* borrowed */
     espl_arena arena;
     espl_span *caches; /* owned, one per layer */
+    espl_own_caches own_caches; /* owned; of the adapters that are active */
     uint32_t context, capacity, kv_columns;
     uint32_t position;
     uint32_t open; /* tokens of the pass that a host program has begun and not ended; 0: none */

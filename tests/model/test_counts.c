@@ -35,6 +35,7 @@ static const counted rows[] = {
     {base, "ia3:targets=key+value+intermediate.dense", 55296, 2 * 768 + 2}, /* those of the Adapters library: 6 d */
     {base, "bitfit", 101376 + 768 + 768, 2 * 768 + 2}, /* layers, norm of the embeddings, pooler */
     {base, "ln", 38400, 2 * 768 + 2},
+    {base, "tiny_attention", 36864, 2 * 768 + 2},
     {base, PASTA(2), 18432, 2 * 768 + 2},
     {base, PASTA(3), 27648, 2 * 768 + 2},
     {large, "bitfit", 272384, 2 * 1024 + 2},

@@ -74,6 +74,8 @@ static const life lives[] = {
     {"gpt2_lora", "compacter++:rf=5", false, false},
     {"gpt2_lora", "adalink:r=4,links=a+b,dropout=0", false, false},
     {"llama_lora", GATED, true, false},
+    {"llama_lora", "tiny_attention", false, false},
+    {"gpt2_lora", "tiny_attention:heads=3,dim=5,bias,norm", false, false},
 };
 
 static void logits(espl_model *model, float out[VOCABULARY]) {

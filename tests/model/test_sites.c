@@ -40,6 +40,8 @@ static const row rows[] = {
     {"llama_lora", {"adapterplus:rf=5"}, "adapterplus"},
     {"llama_lora", {"compacter:rf=3"}, "compacter"},
     {"gpt2_lora", {"compacter++:rf=5"}, "compacter++"},
+    {"llama_lora", {"tiny_attention"}, "tiny_attention"},
+    {"bert_classes_lora", {"tiny_attention:heads=2,dim=3"}, "tiny_attention"},
 };
 
 static const espl_method *real; /* whose join is being watched */

@@ -1,4 +1,5 @@
 """Methods on a BERT that classifies rows with padding: post-norm places, pairs with special tokens, the task's head trained."""
+import cases_tiny_attention
 import peft
 from cases_bottleneck import COMPACTER, HOULSBY, PARALLEL, PFEIFFER, PLUS, LibraryMethod
 from cases_vectors import adalink, pasta, replace, scaled
@@ -48,6 +49,7 @@ CASES = [
          ids=PAIRS),
     case("adalink", 2204, link("pre_sum")),
     case("adalink_post_ln", 2205, link("post_ln")),
+    case("tiny_attention", 2206, own(cases_tiny_attention.attach, **cases_tiny_attention.method(2, 3, layer_norm=True))),
     library("houlsby", 2210, HOULSBY),
     library("pfeiffer", 2211, PFEIFFER),
     library("parallel", 2212, PARALLEL),
