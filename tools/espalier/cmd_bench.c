@@ -1,5 +1,6 @@
 /* espalier bench: how fast this machine is at what the other commands do. Every benchmark fills rows of one table. */
 #include "tools/espalier/bench_frames.h"
+#include "tools/espalier/bench_methods.h"
 #include "tools/espalier/console.h"
 #include "tools/espalier/program.h"
 #include <stdio.h>
@@ -169,6 +170,14 @@ static espl_status bench_frames(bench *bench) {
     return status;
 }
 
+static espl_status bench_methods(bench *bench) {
+    program *program = bench->program;
+    if (!bench->dataset)
+        ESPL_TRY(espl_dataset_from_ids(program->context, bench->ids, bench->ids, bench->batch, bench->context,
+                                       &bench->dataset));
+    return bench_method_steps(program->model, bench->dataset, bench->batch, bench->repetitions, add_figures, bench);
+}
+
 /* In the order they run: the first step must be the first thing that happens. */
 static const struct {
     const char *name;
@@ -177,6 +186,7 @@ static const struct {
 } benches[] = {
     {"first-step", bench_first_step, false}, {"train", bench_train, false},  {"prompt", bench_prompt, false},
     {"generate", bench_generate, false},     {"matmul", bench_matmul, true}, {"frames", bench_frames, true},
+    {"methods", bench_methods, true},
 };
 
 static bool is_asked(const option_list *names, const char *name, bool if_named) {

@@ -69,6 +69,8 @@ static const command commands[] = {
      "  matmul      products alone, GFLOP/s, beside OpenBLAS where it is installed (only when named)\n"
      "  frames      training beside 300 frames of 16 ms of other work, --budget ms in each: how long a call takes, when the\n"
      "              device is done, and how far that is beyond the budget (only when named)\n"
+     "  methods     a training step of LoRA, (IA)3, PASTA and AdaLink beside the base's forward and backward down to its\n"
+     "              embeddings, of DyLoRA beside LoRA; ratios are taken round by round (only when named)\n"
      "Figures are medians. host%: share of the time in which the host worked instead of waiting for the\n"
      "device (processor time of the calling thread).\n",
      "espalier bench\nespalier bench frames --budget 4\nespalier bench train --model models/smol --context 512 --mode fast --json\n", cmd_bench},
