@@ -39,6 +39,12 @@ void ref_activation(const double *x, size_t rows, size_t x_cols, size_t from, si
                     size_t gate_from, double *y);
 
 /* The words of random numbers are philox(seed, stream, r * ceil(cols / 4) + c / 4)[c % 4]. */
+/* Gates of alpha [n]; what stays open when nothing is drawn; the penalty whose gradients the operator sparsity adds. */
+void ref_hard_concrete_drawn(const double *alpha, size_t n, double beta, double low, double high, uint64_t seed,
+                             uint64_t stream, double *z);
+void ref_hard_concrete_open(const double *alpha, size_t n, double beta, double low, double high, double soft, double *z);
+double ref_sparsity(const double *alpha, const double *share, size_t n, double beta, double low, double high, double target,
+                    const double lambda[2]);
 void ref_dropout(const double *x, size_t rows, size_t cols, double p, uint64_t seed, uint64_t stream, double *y);
 
 /* stats[word] += factor * sum of x */
