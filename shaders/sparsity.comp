@@ -1,6 +1,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// Gradients of the penalty lambda_1 (s - t) + lambda_2 (s - t)^2 for the share s of closed gates (op_hard_concrete.h), added.
+// Gradients of the penalty lambda_1 (s - t) + lambda_2 (s - t)^2 for the share s of closed gates (op_hard_concrete.h): added for
+// alpha, subtracted for lambda.
 // One workgroup.
 #include "hard_concrete.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
@@ -27,7 +28,7 @@ void main()
         dalpha[i] -= slope * share[i] * p * (1.0 - p);
     }
     if (lane == 0) {
-        dlambda[0] += off;
-        dlambda[1] += off * off;
+        dlambda[0] -= off;
+        dlambda[1] -= off * off;
     }
 }

@@ -12,7 +12,7 @@
  *
  * The penalty that drives the share of what is closed to a target (Wang et al. 2020, arXiv 1910.04732, equation 9),
  *   lambda_1 (s - t) + lambda_2 (s - t)^2,   s = 1 - sum of share_i sigmoid(alpha_i - shift):
- * its gradients are added to those of alpha and of lambda.
+ * its gradient is added to that of alpha, which makes it small, and subtracted from that of lambda, which makes it large.
  * alpha, share  [1, n]  f32         read
  * target        STEP [1, 1] F32     t
  * lambda        [1, 2]  f32         read

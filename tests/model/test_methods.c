@@ -75,6 +75,8 @@ static const life lives[] = {
     {"gpt2_lora", "adalink:r=4,links=a+b,dropout=0", false, false},
     {"llama_lora", GATED, true, false},
     {"llama_lora", "tiny_attention", false, false},
+    {"llama_lora", "flop", true, false},
+    {"gpt2_lora", "flop:targets=c_attn+c_fc,k=5,sparsity=0.3,lambda_rate=1", true, false},
     {"gpt2_lora", "tiny_attention:heads=3,dim=5,bias,norm", false, false},
 };
 

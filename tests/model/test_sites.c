@@ -41,6 +41,7 @@ static const row rows[] = {
     {"llama_lora", {"compacter:rf=3"}, "compacter"},
     {"gpt2_lora", {"compacter++:rf=5"}, "compacter++"},
     {"llama_lora", {"tiny_attention"}, "tiny_attention"},
+    {"llama_lora", {"flop:targets=down_proj"}, "flop"},
     {"bert_classes_lora", {"tiny_attention:heads=2,dim=3"}, "tiny_attention"},
 };
 

@@ -77,7 +77,7 @@ static void reference_sparsity(const double *const *leaves, const void *args, do
         moved[i] = kept - h;
         const double below = ref_sparsity(alpha, leaves[1], p->n, 1, low, high, leaves[3][0], lambda);
         moved[i] = kept;
-        out[i] = leaves[p->of_lambda ? 5 : 4][i] + (above - below) / (2 * h);
+        out[i] = leaves[p->of_lambda ? 5 : 4][i] + (p->of_lambda ? -1 : 1) * (above - below) / (2 * h);
     }
 }
 
