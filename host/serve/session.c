@@ -16,7 +16,7 @@ enum { CONTEXT_DEFAULT_MAX = 4096, LENGTH_MAX = 256 };
 
 /* ---- Making ---- */
 
-static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
+espl_status espl_session_builder(espl_session *session, uint32_t tokens, espl_run *r, espl_builder *out_builder) {
     espl_model *model = session->model;
     espl_graph *graph = r->graph;
     espl_tensor **caches;
@@ -26,14 +26,21 @@ static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
                                     model->value_dtype, session->caches[i]);
     r->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
     r->positions = espl_graph_step_leaf(graph, "positions", 1, 1, ESPL_DTYPE_I32);
-    espl_builder builder = {.model = model,
-                            .graph = graph,
-                            .batch = 1,
-                            .tokens = tokens,
-                            .ids = r->ids,
-                            .positions = r->positions,
-                            .caches = caches,
-                            .own_caches = &session->own_caches};
+    *out_builder = (espl_builder){.model = model,
+                                  .graph = graph,
+                                  .batch = 1,
+                                  .tokens = tokens,
+                                  .ids = r->ids,
+                                  .positions = r->positions,
+                                  .caches = caches,
+                                  .own_caches = &session->own_caches};
+    return espl_graph_status(graph);
+}
+
+static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
+    espl_graph *graph = r->graph;
+    espl_builder builder;
+    ESPL_TRY(espl_session_builder(session, tokens, r, &builder));
     espl_tensor *hidden = espl_build_hidden(&builder);
     if (tokens > 1) {
         /* Only the last token's row goes through the head. */
@@ -45,6 +52,7 @@ static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
     if (r->device_logits) r->device_logits->keep = true;
     r->logits = espl_graph_to_host(graph, r->device_logits);
     r->inputs = builder.inputs;
+    session->before = builder.before;
     return espl_graph_plan(graph);
 }
 
@@ -55,6 +63,7 @@ espl_status espl_session_ready(espl_session *session, uint32_t which) {
     snprintf(name, sizeof name, "run of %u", lengths[which]);
     ESPL_TRY(espl_graph_create(session->model->device, name, &r->graph));
     espl_status status = build(session, lengths[which], r);
+    if (status == ESPL_OK) status = espl_session_ready_prelude(session);
     if (status != ESPL_OK) espl_graph_destroy(&r->graph);
     return status;
 }
@@ -106,6 +115,7 @@ void espl_session_destroy(espl_session **in_out_session) {
     espl_context *ctx = session->ctx;
     for (uint32_t i = 0; i < ESPL_RUNS; i++)
         espl_graph_destroy(&session->runs[i].graph);
+    espl_graph_destroy(&session->prelude.graph);
     espl_own_caches_finish(&session->own_caches, ctx);
     espl_arena_finish(&session->arena);
     espl_free(ctx, &session->caches);
@@ -117,6 +127,7 @@ espl_status espl_session_refresh(espl_session *session) {
     ESPL_TRY(espl_session_need_closed(session));
     for (uint32_t i = 0; i < ESPL_RUNS; i++)
         espl_graph_destroy(&session->runs[i].graph);
+    espl_graph_destroy(&session->prelude.graph);
     espl_own_caches_finish(&session->own_caches, session->ctx);
     espl_arena_init(&session->own_caches.arena, session->model->device, ESPL_ARENA_STATE, "adapters' caches");
     espl_session_reset(session);
@@ -127,6 +138,7 @@ void espl_session_reset(espl_session *session) {
     session->position = session->open = 0;
     for (uint32_t i = 0; i < ESPL_RUNS; i++)
         session->runs[i].prepared = false;
+    session->prelude.prepared = false;
 }
 
 uint32_t espl_session_position(const espl_session *session) {
@@ -135,8 +147,7 @@ uint32_t espl_session_position(const espl_session *session) {
 
 /* ---- Running ---- */
 
-/* What adapters compute from weights and parameters alone. */
-static espl_status prepare(espl_session *session, espl_run *r) {
+espl_status espl_session_prepare(espl_session *session, espl_run *r) {
     espl_ticket ticket;
     if (r->prepared) return ESPL_OK;
     r->prepared = true;
@@ -153,11 +164,12 @@ uint32_t espl_session_choose(uint32_t count) {
 
 espl_status espl_session_set_ids(espl_session *session, uint32_t which, const int32_t *ids, uint32_t count) {
     espl_run *r = &session->runs[which];
-    ESPL_TRY(prepare(session, r));
+    ESPL_TRY(espl_session_run_prelude(session));
+    ESPL_TRY(espl_session_prepare(session, r));
     int32_t *step_ids = espl_graph_step_pointer(r->graph, r->ids);
     memset(step_ids, 0, lengths[which] * sizeof *step_ids);
     memcpy(step_ids, ids, count * sizeof *ids);
-    *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = (int32_t)session->position;
+    *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = (int32_t)(session->before + session->position);
     if (r->last) *(int32_t *)espl_graph_step_pointer(r->graph, r->last) = (int32_t)count - 1;
     /* Behind the position these count for nothing yet. */
     memcpy(session->history + session->position, ids, count * sizeof *ids);
@@ -167,9 +179,9 @@ espl_status espl_session_set_ids(espl_session *session, uint32_t which, const in
 
 espl_status espl_session_check(espl_session *session, const int32_t *ids, uint32_t count) {
     ESPL_TRY(espl_session_need_closed(session));
-    if (count > session->context - session->position)
+    if (count > espl_session_room(session))
         return espl_fail(session->ctx, ESPL_LIMIT, "%u tokens after %u do not fit a context of %u", count,
-                         session->position, session->context);
+                         session->before + session->position, session->context);
     for (uint32_t i = 0; i < count; i++) {
         if (ids[i] < 0 || (uint32_t)ids[i] >= session->model->config.vocabulary)
             return espl_fail(session->ctx, ESPL_ARGUMENT, "token %d is not in the vocabulary of %u", ids[i],
@@ -260,11 +272,11 @@ static espl_status prompt(espl_session *session, const char *text, espl_generate
     const uint32_t start = session->model->config.bos >= 0 ? (uint32_t)session->model->config.bos : 0;
     ESPL_TRY(espl_tokenizer_encode(session->model->tokenizer, text, strlen(text), true, &ids, &count));
     if (count == 0) ids = &start, count = 1;
-    if (count > session->context)
-        return espl_fail(session->ctx, ESPL_LIMIT, "a prompt of %zu tokens does not fit a context of %u", count,
-                         session->context);
-    const double begin = espl_os_seconds();
     espl_session_reset(session);
+    if (count > espl_session_room(session))
+        return espl_fail(session->ctx, ESPL_LIMIT, "a prompt of %zu tokens does not fit a context of %u", count,
+                         espl_session_room(session));
+    const double begin = espl_os_seconds();
     ESPL_TRY(espl_session_append(session, (const int32_t *)ids, (uint32_t)count));
     result->prompt_tokens = (uint32_t)count;
     result->prompt_seconds = espl_os_seconds() - begin;
@@ -287,7 +299,7 @@ static espl_status tokens(writer *w, espl_generate_result *result) {
         }
         result->tokens++;
         ESPL_TRY(write_token(w, id));
-        if (w->stopped || w->refused || i + 1 == most || session->position == session->context) break;
+        if (w->stopped || w->refused || i + 1 == most || espl_session_room(session) == 0) break;
         if (i == 0) begin = espl_os_seconds();
         ESPL_TRY(espl_session_append(session, &id, 1));
     }
