@@ -14,7 +14,6 @@
 #include <string.h>
 
 typedef struct prompt_state {
-    uint32_t rows;
     uint32_t table; /* matrix [rows, hidden], or [rows, blocks * 2 * key columns] */
     bool keys;      /* prefix tuning */
 } prompt_state;
@@ -70,11 +69,11 @@ static espl_status declare(espl_adapter *adapter, bool keys) {
     if (!(rows >= 1 && rows < c->context_max) || rows != floor(rows))
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: num_virtual_tokens %g is not a whole number from 1 to below the context of %u",
                          adapter->method->name, rows, c->context_max);
-    state->rows = (uint32_t)rows;
-    ESPL_TRY(espl_store_matrix(&adapter->store, "prompt_embeddings", state->rows,
+    adapter->before = (uint32_t)rows;
+    ESPL_TRY(espl_store_matrix(&adapter->store, "prompt_embeddings", adapter->before,
                                keys ? c->layers * 2 * key_columns(adapter) : c->embedding, ESPL_DTYPE_F32, true,
                                &state->table));
-    ESPL_TRY(espl_store_entry(&adapter->store, "prompt_embeddings", state->table, 0, state->rows, false));
+    ESPL_TRY(espl_store_entry(&adapter->store, "prompt_embeddings", state->table, 0, adapter->before, false));
     return espl_target_saved(adapter);
 }
 
@@ -98,16 +97,16 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
     if (b->before)
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is a second adapter with rows "
                                                    "before the text", adapter->method->name, adapter->name));
-    b->before = state->rows;
+    b->before = adapter->before;
     if (b->caches) return NULL; /* their first rows are the prelude's, and positions count them */
-    if (b->tokens > context_max - state->rows)
+    if (b->tokens > context_max - adapter->before)
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_LIMIT, "%s: %u tokens behind %u rows are beyond the "
-                                                   "model's context of %u", adapter->method->name, b->tokens, state->rows,
+                                                   "model's context of %u", adapter->method->name, b->tokens, adapter->before,
                                                    context_max));
     if (b->lengths) b->key_lengths = espl_build_step(b, adapter, "key lengths", 1, b->batch, ESPL_DTYPE_I32);
     if (!state->keys) {
-        b->prompt = state->rows;
-        b->row_ids = espl_build_step(b, adapter, "rows", 1, b->batch * (b->tokens + state->rows), ESPL_DTYPE_I32);
+        b->prompt = adapter->before;
+        b->row_ids = espl_build_step(b, adapter, "rows", 1, b->batch * (b->tokens + adapter->before), ESPL_DTYPE_I32);
         return NULL;
     }
     b->key_positions = espl_build_step(b, adapter, "first positions", 1, b->batch, ESPL_DTYPE_I32);
@@ -161,11 +160,11 @@ static espl_status step(const espl_adapter *adapter, const espl_step_info *info,
     uint32_t at = 0;
     if (info->lengths) {
         int32_t *lengths = values[at++];
-        for (uint32_t i = 0; i < info->batch; i++) lengths[i] = info->lengths[i] + (int32_t)state->rows;
+        for (uint32_t i = 0; i < info->batch; i++) lengths[i] = info->lengths[i] + (int32_t)adapter->before;
     }
     int32_t *numbers = values[at];
-    const uint32_t count = state->keys ? info->batch : info->batch * (info->tokens + state->rows);
-    for (uint32_t i = 0; i < count; i++) numbers[i] = state->keys ? (int32_t)state->rows : 0;
+    const uint32_t count = state->keys ? info->batch : info->batch * (info->tokens + adapter->before);
+    for (uint32_t i = 0; i < count; i++) numbers[i] = state->keys ? (int32_t)adapter->before : 0;
     return ESPL_OK;
 }
 

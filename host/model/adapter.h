@@ -150,6 +150,7 @@ struct espl_adapter {
     char *file_name; /* owned: its name in their tensors' names; NULL in PEFT's */
     espl_store store;
     void *state;    /* owned, by method->finish */
+    uint32_t before; /* rows that it puts before each sequence, set by declare; 0: none */
     bool active;
     /* Base matrix -> matrix of this store that stands in its place (biases, modules_to_save), or ESPL_NO_MATRIX. */
     uint32_t *replacement; /* owned, replacement_count */

@@ -6,7 +6,7 @@
 /* The adapter whose rows they are: a second one is refused where the passes over the text are built. */
 static const espl_adapter *adapter_of(const espl_session *session) {
     const espl_adapter *adapter = session->model->adapters;
-    while (!adapter->active || !adapter->method->prelude)
+    while (!adapter->active || !adapter->before)
         adapter = adapter->next;
     return adapter;
 }
