@@ -34,10 +34,9 @@ espl_status espl_session_ready_prelude(espl_session *session) {
     return status;
 }
 
-espl_status espl_session_run_prelude(espl_session *session) {
+static espl_status run(espl_session *session) {
     espl_run *r = &session->prelude;
     espl_ticket ticket;
-    if (!r->graph || r->prepared) return ESPL_OK;
     int32_t *ids = espl_graph_step_pointer(r->graph, r->ids);
     memset(ids, 0, session->before * sizeof *ids);
     *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = 0;
@@ -46,4 +45,12 @@ espl_status espl_session_run_prelude(espl_session *session) {
     ESPL_TRY(espl_session_prepare(session, r));
     ESPL_TRY(espl_graph_submit(r->graph, ESPL_PHASE_MICRO, &ticket));
     return espl_wait(session->model->device, ticket);
+}
+
+espl_status espl_session_run_prelude(espl_session *session) {
+    espl_run *r = &session->prelude;
+    if (!r->graph || r->prepared) return ESPL_OK;
+    const espl_status status = run(session);
+    r->prepared = status == ESPL_OK;
+    return status;
 }
