@@ -98,6 +98,7 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is a second adapter with rows "
                                                    "before the text", adapter->method->name, adapter->name));
     b->before = adapter->before;
+    if (!state->keys) b->prompt = adapter->before;
     if (b->caches) return NULL; /* their first rows are the prelude's, and positions count them */
     if (b->tokens > context_max - adapter->before)
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_LIMIT, "%s: %u tokens behind %u rows are beyond the "
@@ -105,7 +106,6 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
                                                    context_max));
     if (b->lengths) b->key_lengths = espl_build_step(b, adapter, "key lengths", 1, b->batch, ESPL_DTYPE_I32);
     if (!state->keys) {
-        b->prompt = adapter->before;
         b->row_ids = espl_build_step(b, adapter, "rows", 1, b->batch * (b->tokens + adapter->before), ESPL_DTYPE_I32);
         return NULL;
     }

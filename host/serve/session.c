@@ -23,6 +23,7 @@ espl_status espl_session_builder(espl_session *session, uint32_t tokens, espl_ru
                                     model->value_dtype, session->caches[i]);
     r->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
     r->positions = espl_graph_step_leaf(graph, "positions", 1, 1, ESPL_DTYPE_I32);
+    r->own_positions = espl_graph_step_leaf(graph, "positions in own caches", 1, 1, ESPL_DTYPE_I32);
     *out_builder = (espl_builder){.model = model,
                                   .graph = graph,
                                   .batch = 1,
@@ -30,7 +31,8 @@ espl_status espl_session_builder(espl_session *session, uint32_t tokens, espl_ru
                                   .ids = r->ids,
                                   .positions = r->positions,
                                   .caches = caches,
-                                  .own_caches = &session->own_caches};
+                                  .own_caches = &session->own_caches,
+                                  .own_positions = r->own_positions};
     return espl_graph_status(graph);
 }
 
@@ -49,7 +51,7 @@ static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
     if (r->device_logits) r->device_logits->keep = true;
     r->logits = espl_graph_to_host(graph, r->device_logits);
     r->inputs = builder.inputs;
-    session->before = builder.before;
+    session->before = builder.before, session->prompt = builder.prompt;
     return espl_graph_plan(graph);
 }
 
@@ -167,6 +169,7 @@ espl_status espl_session_set_ids(espl_session *session, uint32_t which, const in
     memset(step_ids, 0, lengths[which] * sizeof *step_ids);
     memcpy(step_ids, ids, count * sizeof *ids);
     *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = (int32_t)(session->before + session->position);
+    *(int32_t *)espl_graph_step_pointer(r->graph, r->own_positions) = (int32_t)(session->prompt + session->position);
     if (r->last) *(int32_t *)espl_graph_step_pointer(r->graph, r->last) = (int32_t)count - 1;
     /* Behind the position these count for nothing yet. */
     memcpy(session->history + session->position, ids, count * sizeof *ids);

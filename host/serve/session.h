@@ -11,7 +11,7 @@ enum { ESPL_RUNS = 4 };
 /* A recorded run over so many tokens. */
 typedef struct espl_run {
     espl_graph *graph; /* owned; NULL until first needed */
-    espl_tensor *ids, *positions, *last;
+    espl_tensor *ids, *positions, *own_positions, *last;
     espl_tensor *device_logits, *logits; /* logits: for the host, which may be the same */
     const espl_step_inputs *inputs; /* what adapters write before a run; owned by the graph */
     bool prepared; /* phase BEGIN has run since the session began */
@@ -25,6 +25,7 @@ struct espl_session {
     espl_own_caches own_caches; /* owned; of the adapters that are active */
     uint32_t context, capacity, kv_columns;
     uint32_t before;   /* rows that an adapter puts before the text: the first of the caches */
+    uint32_t prompt;   /* those of them that go through the blocks: the first of own caches, too */
     uint32_t position; /* tokens of text */
     uint32_t open; /* tokens of the pass that a host program has begun and not ended; 0: none */
     espl_run runs[ESPL_RUNS];

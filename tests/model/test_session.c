@@ -151,7 +151,8 @@ static void generates(void **state) {
 /* One session through prompts, prefixes, others and none: what a session of their own gives, to the bit. */
 static void switches(void **state) {
     static const char *const turns[] = {"prompt_llama", "", "prefix_llama", "l", "l+prompt_llama", "v2", "prefix_llama+l", "v2",
-                                        "prompt_llama"};
+                                        "tiny_attention_llama", "tiny_attention_llama+prompt_llama",
+                                        "tiny_attention_llama+prefix_llama", "prompt_llama"};
     (void)state;
     int32_t ids[LENGTH];
     espl_adapter *adapter;
@@ -160,6 +161,7 @@ static void switches(void **state) {
     espl_model *model = load_model("llama_lora", NULL);
     load_adapter(model, "prompt_llama");
     load_adapter(model, "prefix_llama");
+    load_adapter(model, "tiny_attention_llama");
     test_ok(espl_adapter_add(model, "l", "lora:r=3,targets=all-linear,init=random", 1, &adapter));
     test_ok(espl_adapter_add(model, "v2", "ptuning2:tokens=9", 7, &adapter));
     test_ok(espl_session_create(model, NULL, &session));
