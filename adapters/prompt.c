@@ -3,16 +3,17 @@
  * al. 2022): keys and values before those of every block, behind which the real tokens' positions begin. Files as Hugging
  * Face PEFT has them: one tensor, "prompt_embeddings".
  *
- * Rows of the prompt are taken away again behind the last norm, so that heads and labels see the real tokens alone. */
+ * Rows of the prompt are taken away again behind the last norm, so that heads and labels see the real tokens alone. In a
+ * session the rows are in the key-value cache before the text, and nothing joins the passes over the text. */
 #include "adapters/initial.h"
 #include "adapters/spec.h"
 #include "adapters/targets.h"
 #include "host/ops/op_concat.h"
+#include "host/ops/op_rotary.h"
 #include <math.h>
 #include <string.h>
 
 typedef struct prompt_state {
-    uint32_t rows;
     uint32_t table; /* matrix [rows, hidden], or [rows, blocks * 2 * key columns] */
     bool keys;      /* prefix tuning */
 } prompt_state;
@@ -68,11 +69,11 @@ static espl_status declare(espl_adapter *adapter, bool keys) {
     if (!(rows >= 1 && rows < c->context_max) || rows != floor(rows))
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: num_virtual_tokens %g is not a whole number from 1 to below the context of %u",
                          adapter->method->name, rows, c->context_max);
-    state->rows = (uint32_t)rows;
-    ESPL_TRY(espl_store_matrix(&adapter->store, "prompt_embeddings", state->rows,
+    adapter->before = (uint32_t)rows;
+    ESPL_TRY(espl_store_matrix(&adapter->store, "prompt_embeddings", adapter->before,
                                keys ? c->layers * 2 * key_columns(adapter) : c->embedding, ESPL_DTYPE_F32, true,
                                &state->table));
-    ESPL_TRY(espl_store_entry(&adapter->store, "prompt_embeddings", state->table, 0, state->rows, false));
+    ESPL_TRY(espl_store_entry(&adapter->store, "prompt_embeddings", state->table, 0, adapter->before, false));
     return espl_target_saved(adapter);
 }
 
@@ -92,18 +93,20 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
 /* Before anything else is built: what the model's own operators must know. */
 static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
     const prompt_state *state = adapter->state;
-    if (b->caches)
-        return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: generation with rows before the "
-                                                   "text is not supported; evaluation and prediction are",
-                                                   adapter->method->name));
+    const uint32_t context_max = adapter->model->config.context_max;
     if (b->before)
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is a second adapter with rows "
                                                    "before the text", adapter->method->name, adapter->name));
-    b->before = state->rows;
+    b->before = adapter->before;
+    if (!state->keys) b->prompt = adapter->before;
+    if (b->caches) return NULL; /* their first rows are the prelude's, and positions count them */
+    if (b->tokens > context_max - adapter->before)
+        return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_LIMIT, "%s: %u tokens behind %u rows are beyond the "
+                                                   "model's context of %u", adapter->method->name, b->tokens, adapter->before,
+                                                   context_max));
     if (b->lengths) b->key_lengths = espl_build_step(b, adapter, "key lengths", 1, b->batch, ESPL_DTYPE_I32);
     if (!state->keys) {
-        b->prompt = state->rows;
-        b->row_ids = espl_build_step(b, adapter, "rows", 1, b->batch * (b->tokens + state->rows), ESPL_DTYPE_I32);
+        b->row_ids = espl_build_step(b, adapter, "rows", 1, b->batch * (b->tokens + adapter->before), ESPL_DTYPE_I32);
         return NULL;
     }
     b->key_positions = espl_build_step(b, adapter, "first positions", 1, b->batch, ESPL_DTYPE_I32);
@@ -111,13 +114,45 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
     return NULL;
 }
 
+static espl_tensor *keys_of_block(espl_builder *b, const espl_adapter *adapter, uint32_t block) {
+    const prompt_state *state = adapter->state;
+    const uint32_t columns = 2 * key_columns(adapter);
+    espl_tensor *table = espl_build_leaf(b, &adapter->store, state->table);
+    return espl_graph_slice(b->graph, &(espl_slice){.x = table, .from = block * columns, .cols = columns});
+}
+
 static espl_tensor *join(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const prompt_state *state = adapter->state;
     if (joint->site == ESPL_SITE_BEGIN) return begin(b, adapter);
+    if (b->caches && !b->prelude) return y;
+    if (state->keys) return keys_of_block(b, adapter, joint->block);
     espl_tensor *table = espl_build_leaf(b, &adapter->store, state->table);
-    if (!state->keys) return espl_graph_concat(b->graph, &(espl_concat){.a = table, .x = y, .batch = b->batch});
-    const uint32_t columns = 2 * key_columns(adapter);
-    return espl_graph_slice(b->graph, &(espl_slice){.x = table, .from = joint->block * columns, .cols = columns});
+    if (b->prelude) return espl_graph_slice(b->graph, &(espl_slice){.x = table});
+    return espl_graph_concat(b->graph, &(espl_concat){.a = table, .x = y, .batch = b->batch});
+}
+
+/* A prompt goes through the blocks; keys and values of a prefix are stored as they are. */
+static espl_status prelude(espl_builder *b, const espl_adapter *adapter) {
+    const prompt_state *state = adapter->state;
+    const espl_config *c = &adapter->model->config;
+    if (!state->keys) {
+        espl_build_hidden(b);
+        return espl_graph_status(b->graph);
+    }
+    ESPL_TRY(espl_graph_layer(b->graph, "prefix", ESPL_PHASE_MICRO, false));
+    espl_graph_value_dtype(b->graph, adapter->model->value_dtype);
+    for (uint32_t block = 0; block < c->layers; block++) {
+        const espl_rotary stored = {.x = keys_of_block(b, adapter, block),
+                                    .v_from = key_columns(adapter),
+                                    .kv_heads = c->kv_heads,
+                                    .head_size = c->head_size,
+                                    .batch = b->batch,
+                                    .positions = b->positions,
+                                    .cache = b->caches[block],
+                                    .cache_v_from = key_columns(adapter)};
+        b->caches[block] = espl_graph_rotary(b->graph, &stored).cache;
+    }
+    return espl_graph_status(b->graph);
 }
 
 static espl_status step(const espl_adapter *adapter, const espl_step_info *info, void *const *values) {
@@ -125,11 +160,11 @@ static espl_status step(const espl_adapter *adapter, const espl_step_info *info,
     uint32_t at = 0;
     if (info->lengths) {
         int32_t *lengths = values[at++];
-        for (uint32_t i = 0; i < info->batch; i++) lengths[i] = info->lengths[i] + (int32_t)state->rows;
+        for (uint32_t i = 0; i < info->batch; i++) lengths[i] = info->lengths[i] + (int32_t)adapter->before;
     }
     int32_t *numbers = values[at];
-    const uint32_t count = state->keys ? info->batch : info->batch * (info->tokens + state->rows);
-    for (uint32_t i = 0; i < count; i++) numbers[i] = state->keys ? (int32_t)state->rows : 0;
+    const uint32_t count = state->keys ? info->batch : info->batch * (info->tokens + adapter->before);
+    for (uint32_t i = 0; i < count; i++) numbers[i] = state->keys ? (int32_t)adapter->before : 0;
     return ESPL_OK;
 }
 
@@ -151,6 +186,7 @@ static void finish(espl_adapter *adapter) {
                                           .declare = declared,                                     \
                                           .initialise = initialise,                                \
                                           .join = join,                                            \
+                                          .prelude = prelude,                                      \
                                           .step = step,                                            \
                                           .finish = finish};
 

@@ -111,6 +111,10 @@ typedef struct espl_method {
     /* Adds the method's operators at a joint and returns what takes y's place: y itself where it has nothing to do. NULL
      * for methods that only stand matrices in place of the base's. */
     espl_tensor *(*join)(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
+    /* Nodes of phase MICRO that store the keys and values of the rows which the method puts before each sequence
+     * (builder->before, as many as builder->tokens; builder->prelude is set) in builder->caches: run once, before a session's first
+     * tokens. NULL: the method has no such rows. */
+    espl_status (*prelude)(espl_builder *builder, const espl_adapter *adapter);
     /* Writes the tensors that join asked for with espl_build_step, in that order, before each submission. NULL: none. */
     espl_status (*step)(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
     /* How often a training step runs each micro-batch, and the weight of the loss of one of these passes. NULL: once, 1. */
@@ -146,6 +150,7 @@ struct espl_adapter {
     char *file_name; /* owned: its name in their tensors' names; NULL in PEFT's */
     espl_store store;
     void *state;    /* owned, by method->finish */
+    uint32_t before; /* rows that it puts before each sequence, set by declare; 0: none */
     bool active;
     /* Base matrix -> matrix of this store that stands in its place (biases, modules_to_save), or ESPL_NO_MATRIX. */
     uint32_t *replacement; /* owned, replacement_count */

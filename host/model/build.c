@@ -387,7 +387,7 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
     }
     espl_graph_layer(b->graph, "head", ESPL_PHASE_MICRO, false);
     if (model->config.family->final_norm) x = espl_build_norm(b, ESPL_NO_BLOCK, ESPL_NORM_FINAL, x);
-    if (b->prompt) x = espl_graph_slice(b->graph, &(espl_slice){.x = x, .batch = b->batch, .first = b->prompt});
+    if (b->prompt && !b->caches) x = espl_graph_slice(b->graph, &(espl_slice){.x = x, .batch = b->batch, .first = b->prompt});
     espl_graph_value_dtype(b->graph, ESPL_DTYPE_F32);
     return x;
 }

@@ -114,13 +114,16 @@ typedef struct espl_builder {
     espl_tensor *types;     /* STEP [1, batch * tokens], token types; NULL: 0, or the model has none */
     espl_tensor **caches;   /* one per layer, STATE [batch * capacity, 2 * kv columns]; updated; or NULL */
     espl_own_caches *own_caches; /* with caches; borrowed */
+    espl_tensor *own_positions;  /* as positions, of own caches: a prefix's rows are not in them */
     /* What is trained: its matrices become parameters whose gradients lie in `gradients` as in the store's flat span. */
     const espl_store *trained;
     espl_span gradients;
     /* Rows that an adapter puts before each sequence, set at ESPL_SITE_BEGIN: before its keys in every block; prompt: also before
      * its embeddings. Then the queries' first positions and the lengths of keys differ from positions and lengths, and
-     * positions are added to rows that have no ids. */
+     * positions are added to rows that have no ids. With caches these two alone are set: the caches' first rows
+     * are these, and positions count them. prelude: this pass stores them there (espl_method.prelude), its ids are no tokens. */
     uint32_t before, prompt;
+    bool prelude;
     espl_tensor *key_positions, *key_lengths, *row_ids;
     uint32_t dropouts;        /* made so far: each has random numbers of its own */
     espl_step_inputs *inputs; /* owned by the graph; NULL until espl_build_hidden */

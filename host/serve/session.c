@@ -2,12 +2,9 @@
  * pieces of a few fixed lengths, the last one padded. What a padded piece leaves in the cache lies behind the position
  * and is overwritten before any query can see it. */
 #include "host/serve/session.h"
-#include "host/base/os.h"
 #include "host/model/adapter.h"
 #include "host/ops/op_embedding.h"
 #include "host/ops/op_matmul.h"
-#include "host/serve/sample.h"
-#include "host/serve/stop.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -16,7 +13,7 @@ enum { CONTEXT_DEFAULT_MAX = 4096, LENGTH_MAX = 256 };
 
 /* ---- Making ---- */
 
-static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
+espl_status espl_session_builder(espl_session *session, uint32_t tokens, espl_run *r, espl_builder *out_builder) {
     espl_model *model = session->model;
     espl_graph *graph = r->graph;
     espl_tensor **caches;
@@ -26,14 +23,23 @@ static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
                                     model->value_dtype, session->caches[i]);
     r->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
     r->positions = espl_graph_step_leaf(graph, "positions", 1, 1, ESPL_DTYPE_I32);
-    espl_builder builder = {.model = model,
-                            .graph = graph,
-                            .batch = 1,
-                            .tokens = tokens,
-                            .ids = r->ids,
-                            .positions = r->positions,
-                            .caches = caches,
-                            .own_caches = &session->own_caches};
+    r->own_positions = espl_graph_step_leaf(graph, "positions in own caches", 1, 1, ESPL_DTYPE_I32);
+    *out_builder = (espl_builder){.model = model,
+                                  .graph = graph,
+                                  .batch = 1,
+                                  .tokens = tokens,
+                                  .ids = r->ids,
+                                  .positions = r->positions,
+                                  .caches = caches,
+                                  .own_caches = &session->own_caches,
+                                  .own_positions = r->own_positions};
+    return espl_graph_status(graph);
+}
+
+static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
+    espl_graph *graph = r->graph;
+    espl_builder builder;
+    ESPL_TRY(espl_session_builder(session, tokens, r, &builder));
     espl_tensor *hidden = espl_build_hidden(&builder);
     if (tokens > 1) {
         /* Only the last token's row goes through the head. */
@@ -45,6 +51,7 @@ static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
     if (r->device_logits) r->device_logits->keep = true;
     r->logits = espl_graph_to_host(graph, r->device_logits);
     r->inputs = builder.inputs;
+    session->before = builder.before, session->prompt = builder.prompt;
     return espl_graph_plan(graph);
 }
 
@@ -55,6 +62,7 @@ espl_status espl_session_ready(espl_session *session, uint32_t which) {
     snprintf(name, sizeof name, "run of %u", lengths[which]);
     ESPL_TRY(espl_graph_create(session->model->device, name, &r->graph));
     espl_status status = build(session, lengths[which], r);
+    if (status == ESPL_OK) status = espl_session_ready_prelude(session);
     if (status != ESPL_OK) espl_graph_destroy(&r->graph);
     return status;
 }
@@ -106,6 +114,7 @@ void espl_session_destroy(espl_session **in_out_session) {
     espl_context *ctx = session->ctx;
     for (uint32_t i = 0; i < ESPL_RUNS; i++)
         espl_graph_destroy(&session->runs[i].graph);
+    espl_graph_destroy(&session->prelude.graph);
     espl_own_caches_finish(&session->own_caches, ctx);
     espl_arena_finish(&session->arena);
     espl_free(ctx, &session->caches);
@@ -117,6 +126,7 @@ espl_status espl_session_refresh(espl_session *session) {
     ESPL_TRY(espl_session_need_closed(session));
     for (uint32_t i = 0; i < ESPL_RUNS; i++)
         espl_graph_destroy(&session->runs[i].graph);
+    espl_graph_destroy(&session->prelude.graph);
     espl_own_caches_finish(&session->own_caches, session->ctx);
     espl_arena_init(&session->own_caches.arena, session->model->device, ESPL_ARENA_STATE, "adapters' caches");
     espl_session_reset(session);
@@ -127,6 +137,7 @@ void espl_session_reset(espl_session *session) {
     session->position = session->open = 0;
     for (uint32_t i = 0; i < ESPL_RUNS; i++)
         session->runs[i].prepared = false;
+    session->prelude.prepared = false;
 }
 
 uint32_t espl_session_position(const espl_session *session) {
@@ -135,8 +146,7 @@ uint32_t espl_session_position(const espl_session *session) {
 
 /* ---- Running ---- */
 
-/* What adapters compute from weights and parameters alone. */
-static espl_status prepare(espl_session *session, espl_run *r) {
+espl_status espl_session_prepare(espl_session *session, espl_run *r) {
     espl_ticket ticket;
     if (r->prepared) return ESPL_OK;
     r->prepared = true;
@@ -153,11 +163,13 @@ uint32_t espl_session_choose(uint32_t count) {
 
 espl_status espl_session_set_ids(espl_session *session, uint32_t which, const int32_t *ids, uint32_t count) {
     espl_run *r = &session->runs[which];
-    ESPL_TRY(prepare(session, r));
+    ESPL_TRY(espl_session_run_prelude(session));
+    ESPL_TRY(espl_session_prepare(session, r));
     int32_t *step_ids = espl_graph_step_pointer(r->graph, r->ids);
     memset(step_ids, 0, lengths[which] * sizeof *step_ids);
     memcpy(step_ids, ids, count * sizeof *ids);
-    *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = (int32_t)session->position;
+    *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = (int32_t)(session->before + session->position);
+    *(int32_t *)espl_graph_step_pointer(r->graph, r->own_positions) = (int32_t)(session->prompt + session->position);
     if (r->last) *(int32_t *)espl_graph_step_pointer(r->graph, r->last) = (int32_t)count - 1;
     /* Behind the position these count for nothing yet. */
     memcpy(session->history + session->position, ids, count * sizeof *ids);
@@ -167,9 +179,9 @@ espl_status espl_session_set_ids(espl_session *session, uint32_t which, const in
 
 espl_status espl_session_check(espl_session *session, const int32_t *ids, uint32_t count) {
     ESPL_TRY(espl_session_need_closed(session));
-    if (count > session->context - session->position)
+    if (count > espl_session_room(session))
         return espl_fail(session->ctx, ESPL_LIMIT, "%u tokens after %u do not fit a context of %u", count,
-                         session->position, session->context);
+                         session->before + session->position, session->context);
     for (uint32_t i = 0; i < count; i++) {
         if (ids[i] < 0 || (uint32_t)ids[i] >= session->model->config.vocabulary)
             return espl_fail(session->ctx, ESPL_ARGUMENT, "token %d is not in the vocabulary of %u", ids[i],
@@ -209,116 +221,4 @@ espl_status espl_session_logits(espl_session *session, const float **out_logits,
     *out_logits = session->logits;
     *out_count = session->model->config.vocabulary;
     return ESPL_OK;
-}
-
-/* ---- Text ---- */
-
-typedef struct writer {
-    espl_session *session;
-    const espl_generate_params *params;
-    espl_sampler sampler;
-    espl_stop stop;
-    espl_detokenizer *detokenizer;
-    bool stopped, refused;
-} writer;
-
-static void give(writer *w, const char *text, size_t bytes) {
-    if (bytes && !w->refused && w->params->write && !w->params->write(w->params->write_user, text, bytes))
-        w->refused = true;
-}
-
-static espl_status write_token(writer *w, int32_t id) {
-    const char *text;
-    size_t bytes;
-    ESPL_TRY(espl_detokenizer_push(w->detokenizer, (uint32_t)id, &text, &bytes));
-    ESPL_TRY(espl_stop_push(&w->stop, text, bytes, &text, &bytes, &w->stopped));
-    give(w, text, bytes);
-    return ESPL_OK;
-}
-
-static espl_status write_rest(writer *w) {
-    const char *text;
-    size_t bytes;
-    if (w->stopped) return ESPL_OK;
-    ESPL_TRY(espl_detokenizer_end(w->detokenizer, &text, &bytes));
-    ESPL_TRY(espl_stop_push(&w->stop, text, bytes, &text, &bytes, &w->stopped));
-    give(w, text, bytes);
-    ESPL_TRY(espl_stop_flush(&w->stop, &text, &bytes));
-    give(w, text, bytes);
-    return ESPL_OK;
-}
-
-static bool is_end(const espl_session *session, int32_t id) {
-    const espl_tokenizer *tokenizer = session->model->tokenizer;
-    return (uint32_t)id == espl_tokenizer_eos(tokenizer) || id == session->model->config.eos;
-}
-
-static espl_status prompt(espl_session *session, const char *text, espl_generate_result *result) {
-    const uint32_t *ids;
-    size_t count;
-    /* An empty prompt without a begin token still needs one token to start from. */
-    const uint32_t start = session->model->config.bos >= 0 ? (uint32_t)session->model->config.bos : 0;
-    ESPL_TRY(espl_tokenizer_encode(session->model->tokenizer, text, strlen(text), true, &ids, &count));
-    if (count == 0) ids = &start, count = 1;
-    if (count > session->context)
-        return espl_fail(session->ctx, ESPL_LIMIT, "a prompt of %zu tokens does not fit a context of %u", count,
-                         session->context);
-    const double begin = espl_os_seconds();
-    espl_session_reset(session);
-    ESPL_TRY(espl_session_append(session, (const int32_t *)ids, (uint32_t)count));
-    result->prompt_tokens = (uint32_t)count;
-    result->prompt_seconds = espl_os_seconds() - begin;
-    return ESPL_OK;
-}
-
-static espl_status tokens(writer *w, espl_generate_result *result) {
-    espl_session *session = w->session;
-    const espl_generate_params *params = w->params;
-    const uint32_t most = params->max_tokens ? params->max_tokens : 128;
-    espl_random random = {.seed = params->sampling.seed};
-    double begin = 0;
-    result->reason = "length";
-    for (uint32_t i = 0; i < most; i++) {
-        int32_t id;
-        ESPL_TRY(espl_sample(&w->sampler, session->logits, session->history, session->position, &random, &id));
-        if (!params->ignore_end && is_end(session, id)) {
-            result->reason = "end";
-            break;
-        }
-        result->tokens++;
-        ESPL_TRY(write_token(w, id));
-        if (w->stopped || w->refused || i + 1 == most || session->position == session->context) break;
-        if (i == 0) begin = espl_os_seconds();
-        ESPL_TRY(espl_session_append(session, &id, 1));
-    }
-    if (begin > 0) result->seconds = espl_os_seconds() - begin;
-    ESPL_TRY(write_rest(w));
-    if (w->stopped) result->reason = "stop";
-    if (w->refused) result->reason = "caller";
-    return ESPL_OK;
-}
-
-espl_status espl_generate(espl_session *session, const espl_generate_params *params, espl_generate_result *out_result) {
-    *out_result = (espl_generate_result){.reason = ""};
-    espl_model *model = session->model;
-    if (!model->tokenizer)
-        return espl_fail(session->ctx, ESPL_ARGUMENT, "%s has no tokenizer: text cannot be generated", model->folder);
-    ESPL_TRY(espl_session_need_closed(session));
-    writer w = {.session = session, .params = params};
-    espl_status status = ESPL_OK;
-    ESPL_GOTO(espl_sampler_init(session->ctx, &params->sampling, model->config.vocabulary, &w.sampler));
-    ESPL_GOTO(espl_stop_init(session->ctx, params->stop, params->stop_count, &w.stop));
-    ESPL_GOTO(espl_detokenizer_create(model->tokenizer, false, &w.detokenizer));
-    ESPL_GOTO(prompt(session, params->prompt ? params->prompt : "", out_result));
-    /* What follows is text behind the prompt, not the beginning of one: a first space stays. */
-    const int32_t *last = &session->history[session->position - 1];
-    const char *ignored;
-    size_t ignored_bytes;
-    ESPL_GOTO(espl_detokenizer_push(w.detokenizer, (uint32_t)*last, &ignored, &ignored_bytes));
-    ESPL_GOTO(tokens(&w, out_result));
-fail:
-    espl_detokenizer_destroy(&w.detokenizer);
-    if (w.stop.ctx) espl_stop_finish(&w.stop);
-    if (w.sampler.ctx) espl_sampler_finish(&w.sampler);
-    return status;
 }

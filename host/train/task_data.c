@@ -18,17 +18,18 @@ static espl_status fail_task(espl_context *ctx, const char *name) {
 
 static espl_status find_task(espl_context *ctx, const char *name, const espl_task **out_task) {
     *out_task = espl_task_find(name);
-    if (!*out_task) return fail_task(ctx, name);
-    if ((*out_task)->kind != ESPL_TASK_GENERATION) return ESPL_OK;
-    return espl_fail(ctx, ESPL_UNSUPPORTED,
-                     "%s is a task of generation: no head is trained for it; a language model learns it from JSON lines "
-                     "of prompts and completions", name);
+    return *out_task ? ESPL_OK : fail_task(ctx, name);
+}
+
+static bool has_labels(const espl_task *task) {
+    return task->kind == ESPL_TASK_CLASSIFICATION || task->kind == ESPL_TASK_TAGGING;
 }
 
 static espl_head_params head_of(espl_task_kind kind, const espl_labels *labels) {
     static const espl_head_kind heads[] = {[ESPL_TASK_CLASSIFICATION] = ESPL_HEAD_CLASSIFICATION,
                                            [ESPL_TASK_REGRESSION] = ESPL_HEAD_REGRESSION,
-                                           [ESPL_TASK_TAGGING] = ESPL_HEAD_TAGGING};
+                                           [ESPL_TASK_TAGGING] = ESPL_HEAD_TAGGING,
+                                           [ESPL_TASK_GENERATION] = ESPL_HEAD_LANGUAGE};
     if (kind == ESPL_TASK_REGRESSION) return (espl_head_params){.kind = ESPL_HEAD_REGRESSION, .labels = 1};
     return (espl_head_params){.kind = heads[kind], .labels = labels->count, .label_names = labels->names};
 }
@@ -57,10 +58,10 @@ espl_status espl_task_data_load(espl_context *ctx, const char *name, const char 
     if (params) {
         read.columns = params->columns;
         read.bio2 = params->bio2;
-        if (params->labels_of_model && task->kind != ESPL_TASK_REGRESSION) {
+        if (params->labels_of_model && has_labels(task)) {
             labels = model_labels(params->labels_of_model);
             read.labels = &labels;
-        } else if (params->labels_of) {
+        } else if (params->labels_of && has_labels(task)) {
             read.labels = &params->labels_of->set.labels;
         }
     }
@@ -181,7 +182,7 @@ static espl_status encode_row(encoder *e, uint32_t row) {
     case ESPL_TASK_CLASSIFICATION: e->labels[row] = (int32_t)example->label; break;
     case ESPL_TASK_REGRESSION: e->values[row] = (float)example->value; break;
     case ESPL_TASK_TAGGING: set_tags(example, &encoding, e->labels + at, e->context); break;
-    case ESPL_TASK_GENERATION: break;
+    case ESPL_TASK_GENERATION: break; /* its rows are made by task_generate.c */
     }
     return encoding.count == e->context ? count_cut(e, example) : ESPL_OK;
 }
@@ -208,6 +209,21 @@ static espl_status encode_all(encoder *e, espl_dataset **out_dataset) {
     return espl_dataset_from_rows(data->ctx, &rows, 0, 0, out_dataset);
 }
 
+static espl_status encode_texts(const espl_task_data *data, espl_model *model, uint32_t context, espl_dataset **out_dataset,
+                                uint32_t *out_cut) {
+    espl_tokenizer *tokenizer = espl_model_tokenizer(model);
+    const uint32_t pad = espl_tokenizer_pad(tokenizer);
+    encoder e = {.data = data,
+                 .tokenizer = tokenizer,
+                 .context = context,
+                 .has_types = model->config.types > 1,
+                 .pad = pad == ESPL_NO_TOKEN ? 0 : (int32_t)pad};
+    const espl_status status = encode_all(&e, out_dataset);
+    free_arrays(&e);
+    *out_cut = e.cut;
+    return status;
+}
+
 static espl_status check_head(const espl_task_data *data, const espl_model *model) {
     static const char *const heads[] = {"none", "none", "next tokens", "masked tokens", "classes", "numbers", "tags"};
     const espl_head_params wanted = espl_task_data_head(data);
@@ -223,27 +239,20 @@ static espl_status check_head(const espl_task_data *data, const espl_model *mode
 espl_status espl_task_data_encode(espl_task_data *data, espl_model *model, uint32_t context) {
     const espl_config *config = &model->config;
     ESPL_TRY(check_head(data, model));
-    espl_tokenizer *tokenizer = espl_model_tokenizer(model);
-    if (!tokenizer)
+    if (!espl_model_tokenizer(model))
         return espl_fail(data->ctx, ESPL_ARGUMENT, "%s: there is no tokenizer, so text cannot be read",
                          espl_model_folder(model));
     if (context == 0) context = config->context_max < 128 ? config->context_max : 128;
     if (context > config->context_max)
         return espl_fail(data->ctx, ESPL_ARGUMENT, "a context of %u is more than the model's %u positions", context,
                          config->context_max);
-    const uint32_t pad = espl_tokenizer_pad(tokenizer);
-    encoder e = {.data = data,
-                 .tokenizer = tokenizer,
-                 .context = context,
-                 .has_types = config->types > 1,
-                 .pad = pad == ESPL_NO_TOKEN ? 0 : (int32_t)pad};
     espl_dataset *dataset = NULL;
-    const espl_status status = encode_all(&e, &dataset);
-    free_arrays(&e);
-    if (status) return status;
+    uint32_t cut = 0;
+    ESPL_TRY(data->set.task->kind == ESPL_TASK_GENERATION ? espl_task_generation_rows(data, model, context, &dataset, &cut)
+                                                          : encode_texts(data, model, context, &dataset, &cut));
     espl_dataset_destroy(&data->dataset);
     data->dataset = dataset;
-    data->cut = e.cut;
+    data->cut = cut;
     return ESPL_OK;
 }
 

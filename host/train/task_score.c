@@ -26,7 +26,7 @@ espl_task_metric espl_task_data_goal(const espl_task_data *data) {
     return metric_without_value(data->set.task->metrics[0]);
 }
 
-static uint32_t largest(const float *logits, uint32_t count) {
+uint32_t espl_task_largest(const float *logits, uint32_t count) {
     uint32_t best = 0;
     for (uint32_t i = 1; i < count; i++)
         if (logits[i] > logits[best]) best = i;
@@ -34,7 +34,7 @@ static uint32_t largest(const float *logits, uint32_t count) {
 }
 
 static double cross_entropy(const float *logits, uint32_t count, uint32_t label) {
-    const double top = (double)logits[largest(logits, count)];
+    const double top = (double)logits[espl_task_largest(logits, count)];
     double sum = 0;
     for (uint32_t i = 0; i < count; i++)
         sum += exp((double)logits[i] - top);
@@ -43,7 +43,7 @@ static double cross_entropy(const float *logits, uint32_t count, uint32_t label)
 
 static void add_label(scored *s, const float *logits, uint32_t label) {
     s->right[s->count] = label;
-    s->guess[s->count] = largest(logits, s->labels);
+    s->guess[s->count] = espl_task_largest(logits, s->labels);
     s->loss += cross_entropy(logits, s->labels, label);
     s->count++;
 }
@@ -101,9 +101,6 @@ static espl_status score(scored *s, size_t most, espl_task_result *result) {
                                         [ESPL_TASK_REGRESSION] = score_values,
                                         [ESPL_TASK_TAGGING] = score_tags};
     const espl_task *task = s->data->set.task;
-    result->metric_count = task->metric_count;
-    for (uint32_t m = 0; m < task->metric_count; m++)
-        result->metrics[m] = metric_without_value(task->metrics[m]);
     if (task->kind == ESPL_TASK_REGRESSION) {
         ESPL_TRY(espl_new(s->ctx, most * sizeof *s->right_value, &s->right_value));
         ESPL_TRY(espl_new(s->ctx, most * sizeof *s->guess_value, &s->guess_value));
@@ -125,6 +122,11 @@ espl_status espl_task_evaluate(espl_model *model, const espl_task_data *data, ui
     const espl_head_params head = espl_task_data_head(data);
     if (model->task.kind != head.kind || model->task.labels != head.labels)
         return espl_fail(data->ctx, ESPL_ARGUMENT, "%s was not encoded for a head like this model's", data->path);
+    const espl_task *task = data->set.task;
+    out_result->metric_count = task->metric_count;
+    for (uint32_t m = 0; m < task->metric_count; m++)
+        out_result->metrics[m] = metric_without_value(task->metrics[m]);
+    if (task->kind == ESPL_TASK_GENERATION) return espl_task_generation_score(model, data, batch, out_result);
     const size_t rows = data->set.count,
                  places = head.kind == ESPL_HEAD_TAGGING ? rows * espl_dataset_context(data->dataset) : rows;
     scored s = {.data = data, .ctx = data->ctx, .labels = head.labels};

@@ -69,7 +69,9 @@ check "six words in two rows" near "$(number count)" 6 0
 
 # Sentences.
 refuses 1 "no such task" 'no task "colour"; tasks are cola' train --model "$work/random" --task colour --data x --out "$work/no"
-refuses 1 "generation" 'e2e is a task of generation' train --model "$work/random" --task e2e --data x --out "$work/no"
+printf 'mr,ref\n"name[The Cat]",The Cat.\n' > "$work/e2e.csv"
+refuses 1 "generation by an encoder" 'bert model has no head for the next token' train --model "$work/random" --task e2e \
+    --data "$work/e2e.csv" --out "$work/no"
 printf 'text\tlabel\nthe cat\tmaybe\n' > "$work/maybe.tsv"
 refuses 1 "a label that training has not" 'maybe.tsv:2: label "maybe" is none of no, yes' train "${base[@]}" \
     --data "$work/train.tsv" --valid "$work/maybe.tsv" --out "$work/no"

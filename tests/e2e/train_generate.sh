@@ -48,6 +48,19 @@ must "stop before a text" "${write[@]}" --model "$base" --adapter "$adapter" --s
 check "nothing before the first character" test -z "$(tr -d '\n' < "$work/out")"
 refuses 1 "a prompt longer than the cache" '.' generate --model "$base" --context 8 --prompt "$prompt $prompt"
 
+# Rows before the text.
+draw=("${write[@]}" --temperature 1 --seed 3)
+must "sampled, base" "${draw[@]}" --model "$base"
+cp "$work/out" "$work/base.drawn"
+for method in prompt:tokens=4 prefix:tokens=4; do
+    must "train ${method%:*}" train --model "$base" --data "$work/text.txt" --context 24 --batch 4 --steps 40 --lr 1e-1 \
+        --method $method --out "$work/${method%:*}"
+    must "sampled, ${method%:*}" "${draw[@]}" --model "$base" --adapter "$work/${method%:*}"
+    check "it changes the text" test "$(cat "$work/base.drawn")" != "$(cat "$work/out")"
+    refuses 1 "a ${method%:*} cannot be merged" 'cannot be merged' merge --model "$base" --adapter "$work/${method%:*}" \
+        --out "$work/merged-${method%:*}"
+done
+
 must "merge" merge --model "$base" --adapter "$adapter" --out "$work/merged"
 must "generate, merged" "${write[@]}" --model "$work/merged"
 check "the merged model writes the same text" cmp "$work/adapter.text" "$work/out"

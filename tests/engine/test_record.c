@@ -32,7 +32,8 @@ static void stage_open(stage *s, bool timeline, const char *limits) {
     engine_ok(&s->e, espl_model_load(s->device, ESPL_GOLDEN "/llama_lora", NULL, &s->model));
     espl_adapter *adapter;
     engine_ok(&s->e, espl_adapter_add(s->model, "a", "lora:r=3,targets=all-linear,init=random", 1, &adapter));
-    engine_ok(&s->e, espl_model_activate(s->model, "a"));
+    engine_ok(&s->e, espl_adapter_add(s->model, "p", "prompt:tokens=2", 2, &adapter)); /* its rows are in the cache */
+    engine_ok(&s->e, espl_model_activate(s->model, "a+p"));
     for (int i = 0; i < LENGTH; i++) s->ids[i] = (i * 31 + 7) % VOCABULARY;
     espl_session *ordinary;
     engine_ok(&s->e, espl_session_create(s->model, NULL, &ordinary));

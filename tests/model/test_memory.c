@@ -40,7 +40,7 @@ static espl_status everything(memory *m, bool *out_named) {
     espl_context *ctx = NULL;
     espl_device *device = NULL;
     espl_model *model = NULL;
-    espl_adapter *adapter = NULL;
+    espl_adapter *adapter = NULL, *before = NULL;
     espl_dataset *dataset = NULL;
     espl_trainer *trainer = NULL;
     espl_session *session = NULL;
@@ -51,7 +51,8 @@ static espl_status everything(memory *m, bool *out_named) {
     TRY(espl_device_create(ctx, &(espl_device_params){.select = getenv("ESPL_TEST_DEVICE"), .cache_folder = ""}, &device));
     TRY(espl_model_load(device, ESPL_GOLDEN "/llama_tied_rope_scaling", NULL, &model));
     TRY(espl_adapter_load(model, "a", ESPL_GOLDEN "/llama_tied_rope_scaling/adapter", &adapter));
-    TRY(espl_model_activate(model, "a"));
+    TRY(espl_adapter_load(model, "p", ESPL_GOLDEN "/ptuning_llama/adapter", &before));
+    TRY(espl_model_activate(model, "a+p"));
     TRY(espl_dataset_from_ids(ctx, ids, ids, 2, 4, &dataset));
     TRY(espl_trainer_create(model, adapter, dataset, &(espl_trainer_params){.steps = 2, .recompute = true}, &trainer));
     TRY(espl_trainer_step(trainer, &progress));

@@ -56,12 +56,12 @@ static const option_row rows[] = {
      "tokens in a row (256; with a task 128, in eval as the adapter was trained)"},
     {ON_TASK | FOR_BENCH, 0, "Data", "batch", "N", U32, AT(batch), COUNTING, "rows at a time (1)"},
     {ON_TASK, FOR_SWEEP, "Data", "task", "NAME", TEXT, AT(task), ANY_TEXT,
-     "what the data is: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, conll2003, wikigold, wnut17, or for files of one's "
-     "own classification, regression, tagging"},
+     "what the data is: cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, conll2003, wikigold, wnut17, e2e, dart, webnlg, or "
+     "for files of one's own classification, regression, tagging, generation"},
     {ON_TRAINING, FOR_SWEEP, "Data", "valid", "FILE", TEXT, AT(valid), ANY_TEXT,
      "of the same task: measured after each epoch; the best adapter by the task's first metric is kept"},
     {ON_TASK, 0, "Data", "columns", "LIST", TEXT, AT(columns), ANY_TEXT,
-     "text=NAME,pair=NAME,label=NAME: columns or keys of the files, numbers where there is no header (the task's)"},
+     "text=NAME,pair=NAME,label=NAME,target=NAME: columns or keys of the files, numbers where there is no header (the task's)"},
     {ON_TASK, 0, "Data", "bio2", NULL, SWITCH, AT(bio2), ANY_TEXT, "tags in IOB1 become BIO2"},
     {FOR_TRAIN, 0, "Data", "validation-share", "X", REAL, AT(validation_share), 0, 0.9, "a number from 0 to 0.9",
      "share of the rows kept out of training to measure perplexity (0.05); 0: none"},

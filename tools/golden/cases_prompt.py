@@ -45,7 +45,7 @@ def prefix(model, config):
 
 
 def case(name, base, seed, attach, peft_type, rows):
-    return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, skip_first=True,
+    return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, skip_first=True, generate=8,
                 method=OwnMethod(attach, peft_type=peft_type, num_virtual_tokens=rows))
 
 

@@ -19,7 +19,7 @@ import cases
 import cases_encoder_methods
 import cases_encoders
 from methods import PeftMethod
-from oracle import auto_class, forward, load_model
+from oracle import auto_class, exact, forward, load_model
 import peft
 import torch
 import transformers
@@ -157,6 +157,20 @@ def check_gradients(model, named, inputs, case):
             sys.exit(f"make_goldens: {case['name']}: d loss / d {name} is {ours:.12g}, differences say {diff:.12g}")
 
 
+def generate(folder, case, prompt):
+    """What peft's own generate makes of the case's adapter, greedily and past any end of text; and the logits before each id."""
+    model = load_model(base_folder(folder, case))
+    model.generation_config.eos_token_id = model.generation_config.pad_token_id = None
+    config = peft.PeftConfig.from_pretrained(folder / "adapter")
+    config.task_type = "CAUSAL_LM"
+    model = peft.PeftModelForCausalLM.from_pretrained(model, folder / "adapter", config=config,
+                                                      autocast_adapter_dtype=False).double().eval()
+    with exact():
+        result = model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=case["generate"],
+                                do_sample=False, output_logits=True, return_dict_in_generate=True)
+    return dict(prompt=prompt, generated=result.sequences[:, prompt.shape[1]:], generated_logits=torch.stack(result.logits, 1))
+
+
 def write_golden(folder, case, method, seed):
     model = load_model(base_folder(folder, case))
     config = model.config
@@ -182,6 +196,8 @@ def write_golden(folder, case, method, seed):
             check_gradients(model, named, inputs, case)
         optimiser.step()
     out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
+    if "generate" in case:
+        out.update(generate(folder, case, inputs[0][:1, :4].clone()))
     if any(t.is_floating_point() and t.dtype != torch.float64 for n, t in out.items() if n != "values"):
         sys.exit(f"make_goldens: {case['name']}: a result is not float64")
     meta = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__,

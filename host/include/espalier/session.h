@@ -11,15 +11,19 @@ extern "C" {
 typedef struct espl_session espl_session;
 
 typedef struct espl_session_params {
-    uint32_t context; /* tokens the cache holds; 0: the model's maximum, at most 4096 */
+    /* Tokens the cache holds, rows that adapters put before the text (prompts, prefixes) among them; 0: the model's
+     * maximum, at most 4096. */
+    uint32_t context;
 } espl_session_params;
 
-/* Uses the model's adapters as they are active now. params may be NULL. */
+/* Uses the model's adapters as they are active now. params may be NULL.
+ * Fails: LIMIT for a context beyond the model's, or one that rows before the text leave no room in. */
 espl_status espl_session_create(espl_model *model, const espl_session_params *params, espl_session **out_session);
 void espl_session_destroy(espl_session **session);
 /* Follows a changed activation; the cache is emptied. */
 espl_status espl_session_refresh(espl_session *session);
-/* Empties the cache. */
+/* Empties the cache. What adapters compute from their weights alone, rows before the text too, is computed anew with the
+ * next tokens. */
 void espl_session_reset(espl_session *session);
 
 /* Runs ids through the model; their keys and values join the cache. Afterwards the logits of the last one are ready.
@@ -27,6 +31,7 @@ void espl_session_reset(espl_session *session);
 espl_status espl_session_append(espl_session *session, const int32_t *ids, uint32_t count);
 /* Logits after the last append: as many values as the vocabulary; borrowed until the next append. */
 espl_status espl_session_logits(espl_session *session, const float **out_logits, uint32_t *out_count);
+/* Tokens of text so far: rows of adapters before it are not among them. */
 uint32_t espl_session_position(const espl_session *session);
 
 /* ---- In the host program's own command buffers ----

@@ -19,8 +19,7 @@ extern "C" {
 typedef struct espl_task_data espl_task_data;
 
 /* The head of a task: its kind, and its labels where the task itself names them (0 where files do); names are static.
- * Fails: ARGUMENT for a name that is no task, with all that are; UNSUPPORTED for tasks of generation, whose rows are a
- * dataset of prompts and completions. */
+ * Tasks of generation have ESPL_HEAD_LANGUAGE. Fails: ARGUMENT for a name that is no task, with all that are. */
 espl_status espl_task_head_of(espl_context *context, const char *task, espl_head_params *out_head);
 
 typedef struct espl_task_data_params {
@@ -48,29 +47,33 @@ typedef struct espl_task_metric {
 } espl_task_metric;
 /* The metric that decides which checkpoint is best; its value is NaN. */
 espl_task_metric espl_task_data_goal(const espl_task_data *data);
+/* Rows of the file; of generation different sources. */
 uint32_t espl_task_data_count(const espl_task_data *data);
 
 /* Makes the rows: each text (and its pair) becomes `context` tokens at most, special ones included; longer ones are cut
  * as espl_texts.max_tokens says, and counted. In tagging the first token of each word carries its tag. context 0: 128,
- * or what the model has positions for.
+ * or what the model has positions for. Tasks of generation have a row for each reference of each source: source,
+ * begin-of-text id (or that of the end), reference, end-of-text id, with labels for the last two; a session continues the first
+ * two alike.
  * Time and memory: one encode and 12 * context bytes per row (tagging 16).
  * Fails: ARGUMENT if the model's head is of another kind or has another number of labels (both are named), has no
  * tokenizer, or fewer positions than context; what espl_tokenizer_encode_texts fails with, naming the row. */
 espl_status espl_task_data_encode(espl_task_data *data, espl_model *model, uint32_t context);
 /* After encode; borrowed. All rows are training rows. */
 const espl_dataset *espl_task_data_rows(const espl_task_data *data);
-/* Rows that were longer than the context. */
+/* Rows that were longer than the context; of generation sources. */
 uint32_t espl_task_data_cut(const espl_task_data *data);
 
 enum { ESPL_TASK_RESULT_METRICS = 2 };
 typedef struct espl_task_result {
-    double loss;    /* mean, per row or in tagging per word */
-    uint64_t count; /* rows or words that the loss is the mean of */
+    double loss;    /* mean, per row, in tagging per word, in generation per token of the references */
+    uint64_t count; /* rows, words or tokens that the loss is the mean of */
     uint32_t metric_count;
     espl_task_metric metrics[ESPL_TASK_RESULT_METRICS]; /* the first decides which checkpoint is best */
 } espl_task_result;
 /* What the model with its active adapters gives for the encoded rows, `batch` at a time (0: 1). Words of which no token
- * is left are not scored, as in transformers. The same bits for the same model, device and batch.
+ * is left are not scored, as in transformers. Tasks of generation write an answer to each source, greedily, one token at a
+ * time until the end or until it fills the row. The same bits for the same model, device and batch.
  * Fails: ARGUMENT if the data was not encoded or not for such a head; as espl_predict. */
 espl_status espl_task_evaluate(espl_model *model, const espl_task_data *data, uint32_t batch,
                                espl_task_result *out_result);
