@@ -56,16 +56,25 @@ espl_status espl_store_load(espl_store *store, const espl_tensors *set, const ch
 static espl_status read_source(void *user, const espl_tensor_entry *entry, size_t offset, void *out, size_t bytes) {
     espl_store_source *source = user;
     espl_store *store = source->store;
-    const size_t all = (size_t)espl_entry_values(store, source->entry) * sizeof(float);
+    const size_t all = (size_t)espl_entry_values(store, &source->entry) * sizeof(float);
     (void)entry;
     if (!source->values) {
         ESPL_TRY(espl_new(store->ctx, all, &source->values));
-        ESPL_TRY(source->flat.block ? espl_store_read_like(store, source->entry, source->flat, source->values)
-                                    : espl_store_read(store, source->entry, source->values));
+        ESPL_TRY(source->flat.block ? espl_store_read_like(store, &source->entry, source->flat, source->values)
+                                    : espl_store_read(store, &source->entry, source->values));
     }
     memcpy(out, (unsigned char *)source->values + offset, bytes);
     if (offset + bytes == all) espl_free(store->ctx, &source->values);
     return ESPL_OK;
+}
+
+/* Takes name. */
+static void describe(espl_store *store, const espl_entry *entry, espl_span flat, const char *name, espl_tensor_entry *out_tensor,
+                     espl_store_source *out_source) {
+    *out_source = (espl_store_source){.store = store, .entry = *entry, .flat = flat};
+    *out_tensor = (espl_tensor_entry){.name = name, .dtype = ESPL_DTYPE_F32, .rank = entry->rank, .read = read_source,
+                                      .user = out_source};
+    for (uint32_t i = 0; i < entry->rank; i++) out_tensor->shape[i] = entry->shape[i];
 }
 
 espl_status espl_store_entries(espl_store *store, const char *name_format, espl_span flat, espl_tensor_entry *entries,
@@ -76,13 +85,42 @@ espl_status espl_store_entries(espl_store *store, const char *name_format, espl_
         const espl_entry *entry = &store->entries[i];
         char *name = NULL;
         ESPL_TRY(espl_format(store->ctx, &name, "%.*s%s%s", (int)(mark - name_format), name_format, entry->name, mark + 2));
-        sources[i] = (espl_store_source){.store = store, .entry = entry, .flat = flat};
-        entries[i] = (espl_tensor_entry){.name = name,
-                                         .dtype = ESPL_DTYPE_F32,
-                                         .rank = entry->rank,
-                                         .shape = {entry->shape[0], entry->shape[1], entry->shape[2], entry->shape[3]},
-                                         .read = read_source,
-                                         .user = &sources[i]};
+        describe(store, entry, flat, name, &entries[i], &sources[i]);
+    }
+    return ESPL_OK;
+}
+
+size_t espl_store_carried_count(const espl_store *store) {
+    size_t count = 0;
+    for (size_t i = 0; i < store->matrix_count; i++) count += store->matrices[i].carried;
+    return count;
+}
+
+static espl_entry whole_matrix(const espl_store *store, size_t index) {
+    const espl_matrix *m = &store->matrices[index];
+    return (espl_entry){.matrix = (uint32_t)index, .count = m->rows, .rank = 2, .shape = {m->rows, m->cols}};
+}
+
+espl_status espl_store_carried(espl_store *store, espl_tensor_entry *entries, espl_store_source *sources) {
+    for (size_t i = 0, n = 0; i < store->matrix_count; i++) {
+        if (!store->matrices[i].carried) continue;
+        const espl_entry entry = whole_matrix(store, i);
+        char *name = NULL;
+        ESPL_TRY(espl_format(store->ctx, &name, "carried.%zu", i));
+        describe(store, &entry, (espl_span){0}, name, &entries[n], &sources[n]);
+        n++;
+    }
+    return ESPL_OK;
+}
+
+espl_status espl_store_load_carried(espl_store *store, const espl_tensors *set) {
+    for (size_t i = 0; i < store->matrix_count; i++) {
+        if (!store->matrices[i].carried) continue;
+        char name[32];
+        espl_entry entry = whole_matrix(store, i);
+        snprintf(name, sizeof name, "carried.%zu", i);
+        entry.name = name;
+        ESPL_TRY(load_entry(store, &entry, set, ""));
     }
     return ESPL_OK;
 }

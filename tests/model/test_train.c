@@ -89,6 +89,36 @@ static void same_bits(void **state) {
     free(first);
 }
 
+/* What a method carries from step to step is in a checkpoint: AdaLoRA's importance and what it dropped; wherever it stops. */
+static void resume_carried(void **state) {
+    (void)state;
+    static const char adalora[] = "adalora:init_r=6,target_r=2,tinit=1,tfinal=2,targets=q_proj+v_proj+o_proj";
+    espl_trainer_params params = usual;
+    params.steps = 8;
+    size_t count;
+    char *folder = test_path("carried");
+    setup s = begin("llama_lora", adalora, &params);
+    steps(&s, 8);
+    float *whole = parameters(&s, &count);
+    end(&s);
+    for (uint32_t stop = 1; stop < 8; stop += 2) {
+        s = begin("llama_lora", adalora, &params);
+        steps(&s, stop);
+        test_ok(espl_trainer_save(s.trainer, folder));
+        end(&s);
+        s = begin("llama_lora", adalora, &params);
+        test_ok(espl_trainer_resume(s.trainer, folder));
+        steps(&s, 8 - stop);
+        float *resumed = parameters(&s, &count);
+        if (memcmp(whole, resumed, count * sizeof *whole) != 0) fail_msg("stopped after step %u it has other bits", stop);
+        free(resumed);
+        end(&s);
+    }
+    free(whole);
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+}
+
 static void resume_same_bits(void **state) {
     (void)state;
     size_t count;
@@ -289,6 +319,7 @@ static void sessions_agree(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits),
                                        cmocka_unit_test(resume_same_bits),
+                                       cmocka_unit_test(resume_carried),
                                        cmocka_unit_test(nothing_per_step),
                                        cmocka_unit_test(frozen_base_costs_nothing),
                                        cmocka_unit_test(not_finite),
