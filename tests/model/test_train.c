@@ -30,10 +30,7 @@ typedef struct setup {
 static const char spec[] = "lora:r=3,alpha=5,targets=all-linear,dropout=0.2";
 
 static setup begin(const char *model_name, const char *method, const espl_trainer_params *params) {
-    char path[512];
-    setup s = {.dataset = data()};
-    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, model_name);
-    test_ok(espl_model_load(test_device(), path, &(espl_model_params){.trainable = !method}, &s.model));
+    setup s = {.model = test_model(model_name, &(espl_model_params){.trainable = !method}), .dataset = data()};
     if (method) {
         test_ok(espl_adapter_add(s.model, "a", method, 1, &s.adapter));
         test_ok(espl_model_activate(s.model, "a"));
@@ -282,14 +279,11 @@ static void sessions_agree(void **state) {
     espl_random random = {.seed = 8};
     for (int i = 0; i < LENGTH; i++) ids[i] = (int32_t)espl_random_below(&random, VOCABULARY);
     for (size_t m = 0; m < ESPL_COUNT(models); m++) {
-        char path[512];
-        espl_model *model;
+        espl_model *model = test_model(models[m], NULL);
         espl_session *session;
         espl_tensors *probe;
         const float *logits;
         uint32_t count;
-        snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, models[m]);
-        test_ok(espl_model_load(test_device(), path, NULL, &model));
         char *out = test_path("session.safetensors");
         test_ok(espl_probe(model, NULL, &(espl_probe_params){.ids = ids, .rows = 1, .tokens = LENGTH}, out));
         test_ok(espl_tensors_open(test_context(), out, &probe));
