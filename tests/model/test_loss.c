@@ -2,9 +2,7 @@
  * hands over - the device lost, no memory on the device, none on the host. Each time the library returns the status that
  * says so (or does without, where it can), everything is freed, the process lives; and a new device goes on from the last
  * checkpoint to the same bits. */
-#define VK_NO_PROTOTYPES
-#include <vulkan/vulkan_core.h>
-
+#include "tests/gpu/vulkan_host.h"
 #include "tests/model/model_test.h"
 #include "host/base/os.h"
 #include <stdio.h>
@@ -131,62 +129,34 @@ static PFN_vkVoidFunction VKAPI_PTR get_function(VkInstance instance, const char
 
 /* ---- The host program ---- */
 
-static struct {
-    void *library;
-    VkInstance instance;
-    VkPhysicalDevice physical;
-    VkDevice device;
-    VkQueue queue;
-    bool timeline;
-} host;
+static vulkan_host host;
+static bool has_timeline;
 
 static VkDevice host_device(void) {
     return host.device;
 }
 
 static void host_open(void) {
-    host.library = espl_os_library_open("libvulkan.so.1");
-    assert_non_null(host.library);
-    void *symbol = espl_os_library_symbol(host.library, "vkGetInstanceProcAddr");
-    memcpy(&vk.get, &symbol, sizeof symbol);
-    PFN_vkCreateInstance create = (PFN_vkCreateInstance)vk.get(NULL, "vkCreateInstance");
-    const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = VK_API_VERSION_1_2};
-    const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
-    assert_int_equal(create(&info, NULL, &host.instance), VK_SUCCESS);
-#define GET(name) PFN_vk##name name = (PFN_vk##name)vk.get(host.instance, "vk" #name)
-    GET(EnumeratePhysicalDevices);
-    GET(GetPhysicalDeviceFeatures2);
-    GET(CreateDevice);
-    GET(GetDeviceQueue);
-    uint32_t count = 1;
-    assert_true(EnumeratePhysicalDevices(host.instance, &count, &host.physical) >= 0 && count == 1);
+    const char *wrong = vulkan_host_open(&host, VK_API_VERSION_1_2, true);
     VkPhysicalDeviceVulkan12Features supported = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
     VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &supported};
-    GetPhysicalDeviceFeatures2(host.physical, &all);
-    host.timeline = supported.timelineSemaphore;
+    if (!wrong) VULKAN_HOST_FUNCTION(&host, GetPhysicalDeviceFeatures2)(host.physical, &all);
+    has_timeline = supported.timelineSemaphore;
     const VkPhysicalDeviceVulkan12Features wanted = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-                                                     .timelineSemaphore = host.timeline};
-    const float priority = 1;
-    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueCount = 1,
-                                           .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo device = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = &wanted,
-                                       .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue};
-    assert_int_equal(CreateDevice(host.physical, &device, NULL, &host.device), VK_SUCCESS);
-    GetDeviceQueue(host.device, 0, 0, &host.queue);
-    vk.DeviceWaitIdle = (PFN_vkDeviceWaitIdle)vk.get(host.instance, "vkDeviceWaitIdle");
-}
-
-static void host_close(void) {
-    GET(DestroyDevice);
-    GET(DestroyInstance);
-    DestroyDevice(host.device, NULL);
-    DestroyInstance(host.instance, NULL);
-    espl_os_library_close(host.library);
+                                                     .timelineSemaphore = has_timeline};
+    if (!wrong) wrong = vulkan_host_make_device(&host, VK_QUEUE_COMPUTE_BIT, &wanted, NULL);
+    if (wrong) {
+        printf("%s\n", wrong);
+        exit(1);
+    }
+    vk.get = host.get;
+    vk.DeviceWaitIdle = VULKAN_HOST_FUNCTION(&host, DeviceWaitIdle);
 }
 
 static espl_status import(espl_context *ctx, bool timeline, espl_device **out_device) {
     espl_device_import_params params = {.instance = host.instance, .physical_device = host.physical, .device = host.device,
-                                        .queue = host.queue, .timeline_semaphore = timeline && host.timeline,
+                                        .queue = host.queue, .queue_family = host.family,
+                                        .timeline_semaphore = timeline && has_timeline,
                                         .slice_ms = 50, .cache_folder = "loss_cache"};
     PFN_vkGetInstanceProcAddr get = get_function;
     memcpy(&params.get_instance_proc_addr, &get, sizeof get);
@@ -361,7 +331,7 @@ static void sweep(bool timeline) {
 
 static void with_a_timeline(void **state) {
     (void)state;
-    if (host.timeline) sweep(true);
+    if (has_timeline) sweep(true);
 }
 
 static void with_fences(void **state) {
@@ -374,6 +344,6 @@ int main(void) {
     test_device();
     host_open();
     const int failed = test_main("a device that fails", tests, ESPL_COUNT(tests));
-    host_close();
+    vulkan_host_close(&host);
     return failed;
 }
