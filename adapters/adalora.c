@@ -111,9 +111,11 @@ static void count_ranks(espl_adapter *adapter, adalora_state *state) {
     }
 }
 
-static espl_status frozen_matrix(espl_store *store, const char *label, uint32_t rows, uint32_t cols, uint32_t *out_index) {
+static espl_status frozen_matrix(espl_store *store, const char *label, uint32_t rows, uint32_t cols, bool carried,
+                                 uint32_t *out_index) {
     ESPL_TRY(espl_store_matrix(store, label, rows, cols, ESPL_DTYPE_F32, false, out_index));
     store->matrices[*out_index].frozen = true;
+    store->matrices[*out_index].carried = carried;
     return ESPL_OK;
 }
 
@@ -126,14 +128,14 @@ static espl_status declare(espl_adapter *adapter) {
     ((lora_state *)adapter->state)->own = state;
     ESPL_TRY(read_schedule(adapter, state));
     count_ranks(adapter, state);
-    ESPL_TRY(frozen_matrix(store, "score", 1, state->ranks, &state->score));
-    ESPL_TRY(frozen_matrix(store, "dropped", 1, state->ranks, &state->dropped));
+    ESPL_TRY(frozen_matrix(store, "score", 1, state->ranks, false, &state->score)); /* made anew in each step */
+    ESPL_TRY(frozen_matrix(store, "dropped", 1, state->ranks, true, &state->dropped));
     /* A, B and E are the first of the store. */
     state->copies = (uint32_t)store->matrix_count;
     for (size_t i = 0; strncmp(store->matrices[i].label, "lora_", 5) == 0; i++) {
         uint32_t index;
         for (int copy = 0; copy < 2; copy++)
-            ESPL_TRY(frozen_matrix(store, "importance", store->matrices[i].rows, store->matrices[i].cols, &index));
+            ESPL_TRY(frozen_matrix(store, "importance", store->matrices[i].rows, store->matrices[i].cols, true, &index));
     }
     return ESPL_OK;
 }

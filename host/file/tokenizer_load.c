@@ -38,30 +38,37 @@ static espl_status finish_loading(espl_tokenizer *t) {
     return espl_decoder_create(t->ctx, &t->decoders, false, &t->decoder);
 }
 
+/* status: of reading from memory; name: what the bytes are called in sentences. */
+static espl_status finish_creating(espl_status status, const char *name, espl_tokenizer **in_out_tokenizer) {
+    espl_context *ctx = (*in_out_tokenizer)->ctx;
+    if (status == ESPL_OK) status = finish_loading(*in_out_tokenizer);
+    if (status == ESPL_OK) return ESPL_OK;
+    espl_fail_in(ctx, status, "%s", name);
+    espl_tokenizer_destroy(in_out_tokenizer);
+    return status;
+}
+
 espl_status espl_tokenizer_create_json(espl_context *ctx, const void *text, size_t bytes, const char *name,
                                        espl_tokenizer **out_tokenizer) {
     json_t *root = NULL;
-    espl_status status;
-    ESPL_TRY(create(ctx, out_tokenizer));
-    ESPL_GOTO(espl_json_parse(ctx, text, bytes, name, &root));
-    status = espl_tokenizer_read_json(*out_tokenizer, root);
-    if (status == ESPL_OK) status = finish_loading(*out_tokenizer);
-    if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", name);
-fail:
+    *out_tokenizer = NULL;
+    ESPL_TRY(espl_json_parse(ctx, text, bytes, name, &root)); /* names it itself */
+    espl_status status = create(ctx, out_tokenizer);
+    if (status == ESPL_OK) status = finish_creating(espl_tokenizer_read_json(*out_tokenizer, root), name, out_tokenizer);
     espl_json_destroy(&root);
-    if (status != ESPL_OK) espl_tokenizer_destroy(out_tokenizer);
     return status;
 }
 
 espl_status espl_tokenizer_create_vocabulary(espl_context *ctx, const void *lines, size_t bytes, const char *name,
                                              espl_tokenizer **out_tokenizer) {
     ESPL_TRY(create(ctx, out_tokenizer));
-    espl_status status = espl_tokenizer_read_wordpiece(*out_tokenizer, lines, bytes, NULL);
-    if (status == ESPL_OK) status = finish_loading(*out_tokenizer);
-    if (status == ESPL_OK) return ESPL_OK;
-    espl_fail_in(ctx, status, "%s", name);
-    espl_tokenizer_destroy(out_tokenizer);
-    return status;
+    return finish_creating(espl_tokenizer_read_wordpiece(*out_tokenizer, lines, bytes, NULL), name, out_tokenizer);
+}
+
+espl_status espl_tokenizer_create_sentencepiece(espl_context *ctx, const void *model, size_t bytes, const char *name,
+                                                espl_tokenizer **out_tokenizer) {
+    ESPL_TRY(create(ctx, out_tokenizer));
+    return finish_creating(espl_tokenizer_read_sentencepiece(*out_tokenizer, model, bytes, NULL), name, out_tokenizer);
 }
 
 typedef espl_status load_function(espl_tokenizer *t, const char *path, const json_t *config);

@@ -287,6 +287,8 @@ espl_status espl_tokenizer_read_gpt2(espl_tokenizer *tokenizer, json_t *vocabula
                                      const json_t *config);
 espl_status espl_tokenizer_read_sentencepiece(espl_tokenizer *tokenizer, const void *model, size_t bytes,
                                               const json_t *config);
+/* Refuses with FORMAT what the library would read beyond its memory with. Time and memory: those of the model's normalizers. */
+espl_status espl_sentencepiece_check(espl_context *ctx, const void *model, size_t bytes);
 /* The lines of a vocab.txt. */
 espl_status espl_tokenizer_read_wordpiece(espl_tokenizer *tokenizer, const char *lines, size_t bytes,
                                           const json_t *config);
@@ -303,5 +305,8 @@ espl_status espl_tokenizer_create_json(espl_context *ctx, const void *text, size
 /* And from those of a vocab.txt. */
 espl_status espl_tokenizer_create_vocabulary(espl_context *ctx, const void *lines, size_t bytes, const char *name,
                                              espl_tokenizer **out_tokenizer);
+/* And from those of a .model. */
+espl_status espl_tokenizer_create_sentencepiece(espl_context *ctx, const void *model, size_t bytes, const char *name,
+                                                espl_tokenizer **out_tokenizer);
 
 #endif

@@ -62,6 +62,7 @@ static espl_status read_pieces(espl_tokenizer *tokenizer) {
         enum espl_spm_kind kind;
         size_t bytes;
         const char *piece = espl_spm_piece(state->spm, id, &bytes, &kind);
+        if (!espl_utf8_is_valid(piece, bytes)) return espl_fail(ctx, ESPL_FORMAT, "piece %d of the model is not UTF-8", id);
         ESPL_TRY(espl_vocabulary_add(ctx, &tokenizer->vocabulary, piece, bytes, token_of(state, id), false));
         if (kind == ESPL_SPM_CONTROL) tokenizer->vocabulary.tokens[token_of(state, id)].special = true;
     }
@@ -123,6 +124,8 @@ espl_status espl_tokenizer_read_sentencepiece(espl_tokenizer *tokenizer, const v
     ESPL_TRY(espl_new(ctx, sizeof *state, &state));
     tokenizer->model = &espl_model_sentencepiece;
     tokenizer->state = state;
+    espl_status status = espl_sentencepiece_check(ctx, model, bytes);
+    if (status != ESPL_OK) return espl_fail_in(ctx, status, "not a SentencePiece model");
     state->spm = espl_spm_create(model, bytes, message, sizeof message);
     if (!state->spm) return espl_fail(ctx, ESPL_FORMAT, "not a SentencePiece model: %s", message);
     state->fairseq = tokenizer->family && tokenizer->family->fairseq;

@@ -14,6 +14,7 @@ typedef struct espl_matrix {
     espl_dtype dtype;
     bool decay;    /* weight decay applies when trained */
     bool frozen;   /* never trained: outside of the flat span */
+    bool carried;  /* frozen, but changed by one step for the next: in checkpoints */
     float rate;    /* factor of the learning rate; 1 unless changed before place */
     uint64_t flat; /* first element of a flat store */
     espl_span span;
@@ -83,7 +84,7 @@ espl_status espl_store_save(espl_store *store, const char *path);
 /* For files of more than one group of tensors: one source per entry, which reads the device while it is written. */
 typedef struct espl_store_source {
     espl_store *store;
-    const espl_entry *entry;
+    espl_entry entry; /* its name is borrowed */
     espl_span flat; /* block NULL: the store's own memory */
     float *values;  /* owned: the tensor being written */
 } espl_store_source;
@@ -91,6 +92,10 @@ typedef struct espl_store_source {
  * freed by espl_store_entries_finish. */
 espl_status espl_store_entries(espl_store *store, const char *name_format, espl_span flat, espl_tensor_entry *entries,
                                espl_store_source *sources);
+/* Matrices that steps carry on, as tensors carried.<number of the matrix>; how many there are; and back from a file. */
+size_t espl_store_carried_count(const espl_store *store);
+espl_status espl_store_carried(espl_store *store, espl_tensor_entry *entries, espl_store_source *sources);
+espl_status espl_store_load_carried(espl_store *store, const espl_tensors *set);
 void espl_store_entries_finish(espl_context *ctx, espl_tensor_entry *entries, espl_store_source *sources, size_t count);
 
 #endif

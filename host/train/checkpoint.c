@@ -1,5 +1,6 @@
 /* A checkpoint is one safetensors file, so that it is there whole or not at all: the trained tensors, AdamW's moments
- * (param.<name>, exp_avg.<name>, exp_avg_sq.<name>), the statistics, and a description that resume is held against. */
+ * (param.<name>, exp_avg.<name>, exp_avg_sq.<name>), what the method carries from step to step (carried.<number>), the
+ * statistics, and a description that resume is held against. */
 #include "host/train/trainer.h"
 #include "host/model/adapter.h"
 #include "host/base/os.h"
@@ -53,7 +54,7 @@ static espl_status description_text(espl_trainer *t, char **out_text) {
 
 espl_status espl_trainer_save(espl_trainer *t, const char *folder) {
     espl_store *store = espl_trainer_store(t);
-    const size_t n = store->entry_count;
+    const size_t n = store->entry_count, count = 3 * n + espl_store_carried_count(store);
     espl_tensor_entry *entries = NULL;
     espl_store_source *sources = NULL;
     char *text = NULL, *path = NULL;
@@ -65,19 +66,20 @@ espl_status espl_trainer_save(espl_trainer *t, const char *folder) {
     } groups[] = {{"param.%s", store->flat}, {"exp_avg.%s", t->optimiser.m}, {"exp_avg_sq.%s", t->optimiser.v}};
     ESPL_GOTO(espl_trainer_need_whole_step(t, "saved"));
     ESPL_GOTO(espl_os_make_folder(t->ctx, folder));
-    ESPL_GOTO(espl_new(t->ctx, (3 * n + 1) * sizeof *entries, &entries));
-    ESPL_GOTO(espl_new(t->ctx, 3 * n * sizeof *sources, &sources));
+    ESPL_GOTO(espl_new(t->ctx, (count + 1) * sizeof *entries, &entries));
+    ESPL_GOTO(espl_new(t->ctx, count * sizeof *sources, &sources));
     for (size_t g = 0; g < 3; g++)
         ESPL_GOTO(espl_store_entries(store, groups[g].format, groups[g].flat, entries + g * n, sources + g * n));
+    ESPL_GOTO(espl_store_carried(store, entries + 3 * n, sources + 3 * n));
     ESPL_GOTO(espl_optimiser_stats(&t->optimiser, stats));
-    entries[3 * n] = (espl_tensor_entry){.name = "statistics", .dtype = ESPL_DTYPE_F32, .rank = 1,
+    entries[count] = (espl_tensor_entry){.name = "statistics", .dtype = ESPL_DTYPE_F32, .rank = 1,
                                          .shape = {ESPL_STATS_WORDS}, .data = stats};
     ESPL_GOTO(description_text(t, &text));
     ESPL_GOTO(path_of(t, folder, &path));
     const espl_tensors_metadata_pair pairs[] = {{"format", "pt"}, {description_key, text}};
-    ESPL_GOTO(espl_tensors_write(t->ctx, path, entries, 3 * n + 1, pairs, ESPL_COUNT(pairs)));
+    ESPL_GOTO(espl_tensors_write(t->ctx, path, entries, count + 1, pairs, ESPL_COUNT(pairs)));
 fail:
-    if (entries && sources) espl_store_entries_finish(t->ctx, entries, sources, 3 * n);
+    if (entries && sources) espl_store_entries_finish(t->ctx, entries, sources, count);
     espl_free(t->ctx, &entries);
     espl_free(t->ctx, &sources);
     espl_free(t->ctx, &text);
@@ -155,6 +157,7 @@ static espl_status resume(espl_trainer *t, const espl_tensors *set, const json_t
     ESPL_TRY(load_group(t, set, "param", espl_trainer_store(t)->flat));
     ESPL_TRY(load_group(t, set, "exp_avg", t->optimiser.m));
     ESPL_TRY(load_group(t, set, "exp_avg_sq", t->optimiser.v));
+    ESPL_TRY(espl_store_load_carried(espl_trainer_store(t), set));
     float words[ESPL_STATS_WORDS];
     memcpy(words, stats.data, sizeof words);
     ESPL_TRY(espl_upload(t->model->device, t->optimiser.stats, words, sizeof words));

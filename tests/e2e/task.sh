@@ -91,6 +91,18 @@ check "one cell was run" test "$(grep -c '^cell' "$work/err")" -eq 1
 check "the same scores" test "$(cut -d'|' -f2-9 "$work/table")" = "$(cut -d'|' -f2-9 "$work/out")"
 must "as CSV" "${sweep[@]}" --table csv
 check "five lines" test "$(wc -l < "$work/out")" -eq 5
+# CoLA's first metric comes behind its second in the alphabet.
+sed 's/no$/0/; s/yes$/1/' "$work/train.tsv" > "$work/cola.tsv"
+cola=(sweep --model "$work/random" --task cola --columns text=text,label=label --data "$work/cola.tsv"
+    --valid "$work/cola.tsv" --batch 6 --methods head --out "$work/cola" --table csv)
+must "sweep of CoLA" "${cola[@]}"
+check "its goal is the first metric" grep -q '^method,lr,epochs,trained,share %,matthews,accuracy,step,seconds$' "$work/out"
+cp "$work/out" "$work/table"
+must "read back" "${cola[@]}"
+check "the same table" cmp "$work/table" "$work/out"
+run sweep --model "$work/random" --task colour --data x --valid x --methods head --out "$work/no"
+check "no such task, in every cell" grep -q 'no task "colour"' "$work/err"
+check "which fails in a table" test $status -eq 1 -a "$(tail -n 1 "$work/out" | grep -c failed)" -eq 1
 refuses 1 "another batch in that folder" 'holds a sweep with another --batch' "${sweep[@]}" --batch 5
 refuses 2 "a rate that is none" 'lrs takes numbers' "${sweep[@]}" --lrs fast
 finish

@@ -1,7 +1,7 @@
 # The command line: help of every command, and what is not understood.
 . "$SOURCE/tests/e2e/lib.sh"
 
-commands="devices train eval generate merge convert inspect methods bench probe"
+commands="devices train sweep eval generate merge convert inspect methods bench probe"
 must "overview" help
 for command in $commands; do
     check "the overview names $command" grep -q "^  $command " "$work/out"
@@ -23,6 +23,10 @@ refuses 2 "unknown command" 'no command "paint"' paint
 refuses 2 "help of an unknown command" 'no command "paint"' help paint
 refuses 2 "unknown flag" '\-\-colour' train --colour red
 refuses 2 "flag of another command" '\-\-prompt' train --prompt x
+refuses 2 "flag of another command that begins one of its own" '\-\-mode is not one' merge --model m --mode exact --adapter a --out o
+refuses 2 "the same with =" '\-\-mode=exact is not one' merge --mode=exact --model m --adapter a --out o
+refuses 2 "the same without a value" '\-\-mode is not one' merge --model m --adapter a --out o --mode
+refuses 2 "beginning of a flag" '\-\-repet is not one' bench --repet 3
 refuses 2 "short flag" 'flag -q' eval -q
 refuses 2 "missing value" '\-\-model needs a value' eval --model
 refuses 2 "missing flag" '\-\-data FILE is missing' eval --model m

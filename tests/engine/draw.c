@@ -17,7 +17,7 @@ typedef struct push_block {
 VkDeviceMemory engine_allocate(engine *e, const VkMemoryRequirements *needs, VkMemoryPropertyFlags flags) {
     VkPhysicalDeviceMemoryProperties memory;
     VkDeviceMemory made = VK_NULL_HANDLE;
-    e->GetPhysicalDeviceMemoryProperties(e->physical, &memory);
+    e->GetPhysicalDeviceMemoryProperties(e->own.physical, &memory);
     uint32_t type = 0;
     while (type < memory.memoryTypeCount && !(needs->memoryTypeBits >> type & 1 &&
                                               (memory.memoryTypes[type].propertyFlags & flags) == flags))
@@ -26,7 +26,7 @@ VkDeviceMemory engine_allocate(engine *e, const VkMemoryRequirements *needs, VkM
     const VkMemoryAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
                                        .allocationSize = needs->size,
                                        .memoryTypeIndex = type};
-    must(e->AllocateMemory(e->device, &info, NULL, &made));
+    must(e->AllocateMemory(e->own.device, &info, NULL, &made));
     return made;
 }
 
@@ -37,18 +37,18 @@ engine_buffer engine_make_buffer(engine *e, VkDeviceSize bytes) {
     const VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
                                      .size = bytes,
                                      .usage = VK_BUFFER_USAGE_TRANSFER_DST_BIT};
-    must(e->CreateBuffer(e->device, &info, NULL, &buffer.handle));
-    e->GetBufferMemoryRequirements(e->device, buffer.handle, &needs);
+    must(e->CreateBuffer(e->own.device, &info, NULL, &buffer.handle));
+    e->GetBufferMemoryRequirements(e->own.device, buffer.handle, &needs);
     buffer.memory = engine_allocate(e, &needs, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT);
-    must(e->BindBufferMemory(e->device, buffer.handle, buffer.memory, 0));
-    must(e->MapMemory(e->device, buffer.memory, 0, VK_WHOLE_SIZE, 0, &host));
+    must(e->BindBufferMemory(e->own.device, buffer.handle, buffer.memory, 0));
+    must(e->MapMemory(e->own.device, buffer.memory, 0, VK_WHOLE_SIZE, 0, &host));
     buffer.host = host;
     return buffer;
 }
 
 void engine_free_buffer(engine *e, engine_buffer *buffer) {
-    e->DestroyBuffer(e->device, buffer->handle, NULL);
-    e->FreeMemory(e->device, buffer->memory, NULL);
+    e->DestroyBuffer(e->own.device, buffer->handle, NULL);
+    e->FreeMemory(e->own.device, buffer->memory, NULL);
     *buffer = (engine_buffer){0};
 }
 
@@ -64,16 +64,16 @@ static void make_image(engine *e, engine_draw *d) {
                                      .arrayLayers = 1,
                                      .samples = VK_SAMPLE_COUNT_1_BIT,
                                      .usage = VK_IMAGE_USAGE_COLOR_ATTACHMENT_BIT | VK_IMAGE_USAGE_TRANSFER_SRC_BIT};
-    must(e->CreateImage(e->device, &image, NULL, &d->image));
-    e->GetImageMemoryRequirements(e->device, d->image, &needs);
+    must(e->CreateImage(e->own.device, &image, NULL, &d->image));
+    e->GetImageMemoryRequirements(e->own.device, d->image, &needs);
     d->memory = engine_allocate(e, &needs, 0);
-    must(e->BindImageMemory(e->device, d->image, d->memory, 0));
+    must(e->BindImageMemory(e->own.device, d->image, d->memory, 0));
     const VkImageViewCreateInfo view = {.sType = VK_STRUCTURE_TYPE_IMAGE_VIEW_CREATE_INFO,
                                         .image = d->image,
                                         .viewType = VK_IMAGE_VIEW_TYPE_2D,
                                         .format = format,
                                         .subresourceRange = {VK_IMAGE_ASPECT_COLOR_BIT, 0, 1, 0, 1}};
-    must(e->CreateImageView(e->device, &view, NULL, &d->view));
+    must(e->CreateImageView(e->own.device, &view, NULL, &d->view));
 }
 
 static void make_pass(engine *e, engine_draw *d) {
@@ -101,7 +101,7 @@ static void make_pass(engine *e, engine_draw *d) {
                                          .pSubpasses = &subpass,
                                          .dependencyCount = ESPL_COUNT(around),
                                          .pDependencies = around};
-    must(e->CreateRenderPass(e->device, &pass, NULL, &d->pass));
+    must(e->CreateRenderPass(e->own.device, &pass, NULL, &d->pass));
     const VkFramebufferCreateInfo framebuffer = {.sType = VK_STRUCTURE_TYPE_FRAMEBUFFER_CREATE_INFO,
                                                  .renderPass = d->pass,
                                                  .attachmentCount = 1,
@@ -109,7 +109,7 @@ static void make_pass(engine *e, engine_draw *d) {
                                                  .width = ENGINE_SIZE,
                                                  .height = ENGINE_SIZE,
                                                  .layers = 1};
-    must(e->CreateFramebuffer(e->device, &framebuffer, NULL, &d->framebuffer));
+    must(e->CreateFramebuffer(e->own.device, &framebuffer, NULL, &d->framebuffer));
 }
 
 static VkPipelineShaderStageCreateInfo make_stage(engine *e, const espl_shader *shader, VkShaderStageFlagBits stage) {
@@ -117,7 +117,7 @@ static VkPipelineShaderStageCreateInfo make_stage(engine *e, const espl_shader *
                                            .codeSize = shader->bytes,
                                            .pCode = shader->words};
     VkShaderModule module;
-    must(e->CreateShaderModule(e->device, &info, NULL, &module));
+    must(e->CreateShaderModule(e->own.device, &info, NULL, &module));
     return (VkPipelineShaderStageCreateInfo){.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                                              .stage = stage,
                                              .module = module,
@@ -129,7 +129,7 @@ static void make_pipeline(engine *e, engine_draw *d) {
     const VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
                                                .pushConstantRangeCount = 1,
                                                .pPushConstantRanges = &push};
-    must(e->CreatePipelineLayout(e->device, &layout, NULL, &d->layout));
+    must(e->CreatePipelineLayout(e->own.device, &layout, NULL, &d->layout));
     const VkPipelineShaderStageCreateInfo stages[] = {
         make_stage(e, &espl_shader_draw_vertex, VK_SHADER_STAGE_VERTEX_BIT),
         make_stage(e, &espl_shader_draw_fragment, VK_SHADER_STAGE_FRAGMENT_BIT)};
@@ -165,8 +165,8 @@ static void make_pipeline(engine *e, engine_draw *d) {
                                                .pColorBlendState = &blend,
                                                .layout = d->layout,
                                                .renderPass = d->pass};
-    must(e->CreateGraphicsPipelines(e->device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipeline));
-    for (size_t i = 0; i < ESPL_COUNT(stages); i++) e->DestroyShaderModule(e->device, stages[i].module, NULL);
+    must(e->CreateGraphicsPipelines(e->own.device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipeline));
+    for (size_t i = 0; i < ESPL_COUNT(stages); i++) e->DestroyShaderModule(e->own.device, stages[i].module, NULL);
 }
 
 void engine_make_draw(engine *e) {
@@ -179,13 +179,13 @@ void engine_make_draw(engine *e) {
 void engine_free_draw(engine *e) {
     engine_draw *d = &e->draw;
     engine_free_buffer(e, &d->pixels);
-    e->DestroyPipeline(e->device, d->pipeline, NULL);
-    e->DestroyPipelineLayout(e->device, d->layout, NULL);
-    e->DestroyFramebuffer(e->device, d->framebuffer, NULL);
-    e->DestroyRenderPass(e->device, d->pass, NULL);
-    e->DestroyImageView(e->device, d->view, NULL);
-    e->DestroyImage(e->device, d->image, NULL);
-    e->FreeMemory(e->device, d->memory, NULL);
+    e->DestroyPipeline(e->own.device, d->pipeline, NULL);
+    e->DestroyPipelineLayout(e->own.device, d->layout, NULL);
+    e->DestroyFramebuffer(e->own.device, d->framebuffer, NULL);
+    e->DestroyRenderPass(e->own.device, d->pass, NULL);
+    e->DestroyImageView(e->own.device, d->view, NULL);
+    e->DestroyImage(e->own.device, d->image, NULL);
+    e->FreeMemory(e->own.device, d->memory, NULL);
 }
 
 /* ---- A frame ---- */

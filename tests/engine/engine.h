@@ -1,4 +1,4 @@
-/* A small host program: its own instance, device and queue, an image that it draws a triangle into, and a lock around the
+/* A small host program: its own device and queue, an image that it draws a triangle into, and a lock around the
  * queue. The validation layer listens to everything on the device, synchronisation included. */
 #ifndef ESPL_ENGINE_H
 #define ESPL_ENGINE_H
@@ -12,7 +12,7 @@
 #include <pthread.h>
 
 #include "host/gpu/gpu.h"
-#include "host/gpu/vk.h"
+#include "tests/gpu/vulkan_host.h"
 #include <espalier/espalier.h>
 
 enum { ENGINE_SIZE = 61, ENGINE_PIXELS = ENGINE_SIZE * ENGINE_SIZE }; /* of the image, each way */
@@ -20,14 +20,14 @@ enum { ENGINE_SIZE = 61, ENGINE_PIXELS = ENGINE_SIZE * ENGINE_SIZE }; /* of the 
 #define ENGINE_FUNCTIONS(X)                                                                                             \
     X(AllocateCommandBuffers) X(AllocateMemory) X(BeginCommandBuffer) X(BindBufferMemory) X(BindImageMemory)            \
     X(CmdBeginRenderPass) X(CmdBindPipeline) X(CmdCopyBuffer) X(CmdCopyImageToBuffer) X(CmdDraw) X(CmdEndRenderPass)    \
-    X(CmdPipelineBarrier) X(CmdPushConstants) X(CreateBuffer) X(CreateCommandPool) X(CreateDebugUtilsMessengerEXT)      \
-    X(CreateDevice) X(CreateFence) X(CreateFramebuffer) X(CreateGraphicsPipelines) X(CreateImage) X(CreateImageView)    \
+    X(CmdPipelineBarrier) X(CmdPushConstants) X(CreateBuffer) X(CreateCommandPool)      \
+    X(CreateFence) X(CreateFramebuffer) X(CreateGraphicsPipelines) X(CreateImage) X(CreateImageView)    \
     X(CreatePipelineLayout) X(CreateRenderPass) X(CreateShaderModule) X(DestroyBuffer) X(DestroyCommandPool)            \
-    X(DestroyDebugUtilsMessengerEXT) X(DestroyDevice) X(DestroyFence) X(DestroyFramebuffer) X(DestroyImage)             \
-    X(DestroyImageView) X(DestroyInstance) X(DestroyPipeline) X(DestroyPipelineLayout) X(DestroyRenderPass)             \
-    X(DestroyShaderModule) X(EndCommandBuffer) X(EnumerateDeviceExtensionProperties) X(EnumeratePhysicalDevices)        \
-    X(FreeMemory) X(GetBufferMemoryRequirements) X(GetDeviceQueue) X(GetImageMemoryRequirements)                        \
-    X(GetPhysicalDeviceMemoryProperties) X(GetPhysicalDeviceProperties) X(GetPhysicalDeviceQueueFamilyProperties)       \
+    X(DestroyFence) X(DestroyFramebuffer) X(DestroyImage)             \
+    X(DestroyImageView) X(DestroyPipeline) X(DestroyPipelineLayout) X(DestroyRenderPass)             \
+    X(DestroyShaderModule) X(EndCommandBuffer)        \
+    X(FreeMemory) X(GetBufferMemoryRequirements) X(GetImageMemoryRequirements)                        \
+    X(GetPhysicalDeviceMemoryProperties)       \
     X(MapMemory) X(QueueSubmit) X(ResetCommandBuffer) X(ResetFences) X(WaitForFences)
 
 typedef struct engine_buffer {
@@ -50,17 +50,10 @@ typedef struct engine_draw {
 
 typedef struct engine {
     espl_context *ctx;
-    void *library;
-    PFN_vkGetInstanceProcAddr get;
+    vulkan_host own;
 #define ENGINE_MEMBER(name) PFN_vk##name name;
     ENGINE_FUNCTIONS(ENGINE_MEMBER)
 #undef ENGINE_MEMBER
-    VkInstance instance;
-    VkDebugUtilsMessengerEXT messenger;
-    VkPhysicalDevice physical;
-    VkDevice device;
-    VkQueue queue;
-    uint32_t family;
     bool timeline; /* enabled */
     VkCommandPool pool;
     VkCommandBuffer commands;
@@ -69,7 +62,6 @@ typedef struct engine {
     pthread_mutex_t lock;
     bool drawer_last;     /* who used the queue last */
     int locks, turns;     /* uses of the queue by the library; how often the queue went from one to the other */
-    int messages;         /* of the validation layer */
 } engine;
 
 /* Ends the program with 77 when there is no device that draws and computes. timeline: with that one feature, if there. */

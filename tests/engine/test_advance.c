@@ -62,7 +62,7 @@ static engine_training begin(engine *e, uint32_t steps, uint32_t piece_ops) {
     PFN_vkGetInstanceProcAddr get = get_function;
     espl_device *device;
     memset(&calls, 0, sizeof calls);
-    calls.get = e->get;
+    calls.get = e->own.get;
     memcpy(&params.get_instance_proc_addr, &get, sizeof get);
     engine_ok(e, espl_device_import(e->ctx, &params, &device));
     return engine_training_open(e, device, steps, piece_ops);

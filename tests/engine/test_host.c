@@ -131,7 +131,7 @@ static void refused_by_name(void **state) {
     espl_device_import_params params = engine_import_params(&e, NULL);
     PFN_vkGetInstanceProcAddr get = get_function;
     memset(&host, 0, sizeof host);
-    host.get = e.get;
+    host.get = e.own.get;
     memcpy(&params.get_instance_proc_addr, &get, sizeof get);
     host.no_compute = true;
     engine_refused(&e, espl_device_import(e.ctx, &params, &device), ESPL_UNSUPPORTED, "queue family 0 cannot compute");

@@ -1,53 +1,17 @@
 /* A host program with a VkDevice of its own hands it over: the library works on it, locks the queue, and leaves it as
  * it was. The host's validation layer listens all the while, to its end. Because the host also hands over the loader,
  * it can let single Vulkan calls fail: so the loss of a device and a full heap are tested here too. */
-#define VK_NO_PROTOTYPES
-#include <vulkan/vulkan_core.h>
-
 #include "gpu_test.h"
-#include "host/base/os.h"
+#include "tests/gpu/vulkan_host.h"
 #include <string.h>
-
-#define FUNCTIONS(X)              \
-    X(DestroyInstance)            \
-    X(EnumeratePhysicalDevices)   \
-    X(GetPhysicalDeviceFeatures2) \
-    X(GetPhysicalDeviceQueueFamilyProperties) \
-    X(CreateDevice)               \
-    X(DestroyDevice)              \
-    X(GetDeviceQueue)             \
-    X(QueueSubmit)                \
-    X(QueueWaitIdle)              \
-    X(CreateDebugUtilsMessengerEXT) \
-    X(DestroyDebugUtilsMessengerEXT)
 
 typedef struct host {
     espl_context *ctx;
-    void *library;
-    PFN_vkGetInstanceProcAddr get;
-#define MEMBER(name) PFN_vk##name name;
-    FUNCTIONS(MEMBER)
-#undef MEMBER
-    VkInstance instance;
-    VkDebugUtilsMessengerEXT messenger;
-    VkPhysicalDevice physical;
-    VkDevice device;
-    VkQueue queue;
-    uint32_t family;
+    vulkan_host own;
     VkPhysicalDeviceVulkan12Features features12;
     VkPhysicalDeviceFeatures2 features;
-    int locks, unlocks, messages;
+    int locks, unlocks;
 } host;
-
-static VkBool32 VKAPI_PTR hear(VkDebugUtilsMessageSeverityFlagBitsEXT severity, VkDebugUtilsMessageTypeFlagsEXT types,
-                               const VkDebugUtilsMessengerCallbackDataEXT *data, void *user) {
-    (void)severity;
-    (void)types;
-    host *h = user;
-    h->messages++;
-    print_error("  host's validation: %s\n", data->pMessage);
-    return VK_FALSE;
-}
 
 static void lock(void *user) {
     host *h = user;
@@ -59,96 +23,44 @@ static void unlock(void *user) {
     assert_int_equal(++h->unlocks, h->locks);
 }
 
-static VkResult make_instance(host *h, bool with_layer) {
-    PFN_vkCreateInstance create = (PFN_vkCreateInstance)h->get(VK_NULL_HANDLE, "vkCreateInstance");
-    const char *const layers[] = {"VK_LAYER_KHRONOS_validation"}, *const extensions[] = {"VK_EXT_debug_utils"};
-    const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
-                                           .apiVersion = VK_API_VERSION_1_2};
-    const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-                                       .pApplicationInfo = &application,
-                                       .enabledLayerCount = with_layer,
-                                       .ppEnabledLayerNames = layers,
-                                       .enabledExtensionCount = 1,
-                                       .ppEnabledExtensionNames = extensions};
-    return create(&info, NULL, &h->instance);
-}
-
 /* The device with or without what Vulkan 1.2 can add. */
-static void make_device(host *h, bool plain) {
-    const float priority = 0.5f;
-    VkQueueFamilyProperties families[8];
-    uint32_t count = 8;
-    h->GetPhysicalDeviceQueueFamilyProperties(h->physical, &count, families);
-    while (!(families[h->family].queueFlags & VK_QUEUE_COMPUTE_BIT)) h->family++;
+static void host_open(host *h, bool plain) {
+    *h = (host){.ctx = test_context_open()};
+    const char *wrong = vulkan_host_open(&h->own, VK_API_VERSION_1_2, false);
+    if (wrong) fail_msg("%s", wrong);
     VkPhysicalDeviceVulkan12Features supported = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
     VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &supported};
-    h->GetPhysicalDeviceFeatures2(h->physical, &all);
+    VULKAN_HOST_FUNCTION(&h->own, GetPhysicalDeviceFeatures2)(h->own.physical, &all);
     h->features12 = (VkPhysicalDeviceVulkan12Features){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
                                                        .shaderFloat16 = !plain && supported.shaderFloat16,
                                                        .timelineSemaphore = !plain && supported.timelineSemaphore};
     h->features = (VkPhysicalDeviceFeatures2){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                               .pNext = &h->features12};
-    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                           .queueFamilyIndex = h->family,
-                                           .queueCount = 1,
-                                           .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                                     .pNext = &h->features,
-                                     .queueCreateInfoCount = 1,
-                                     .pQueueCreateInfos = &queue};
-    assert_int_equal(h->CreateDevice(h->physical, &info, NULL, &h->device), VK_SUCCESS);
-    h->GetDeviceQueue(h->device, h->family, 0, &h->queue);
-}
-
-static void host_open(host *h, bool plain) {
-    *h = (host){.ctx = test_context_open()};
-    h->library = espl_os_library_open("libvulkan.so.1");
-    assert_non_null(h->library);
-    void *symbol = espl_os_library_symbol(h->library, "vkGetInstanceProcAddr");
-    memcpy(&h->get, &symbol, sizeof symbol);
-    VkResult result = make_instance(h, true);
-    if (result == VK_ERROR_LAYER_NOT_PRESENT) result = make_instance(h, false);
-    assert_int_equal(result, VK_SUCCESS);
-#define LOAD(name) h->name = (PFN_vk##name)h->get(h->instance, "vk" #name);
-    FUNCTIONS(LOAD)
-#undef LOAD
-    const VkDebugUtilsMessengerCreateInfoEXT messenger = {
-        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-        .messageSeverity =
-            VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
-        .pfnUserCallback = hear,
-        .pUserData = h};
-    assert_int_equal(h->CreateDebugUtilsMessengerEXT(h->instance, &messenger, NULL, &h->messenger), VK_SUCCESS);
-    uint32_t count = 1;
-    assert_true(h->EnumeratePhysicalDevices(h->instance, &count, &h->physical) >= 0 && count == 1);
-    make_device(h, plain);
+    wrong = vulkan_host_make_device(&h->own, VK_QUEUE_COMPUTE_BIT, &h->features, NULL);
+    if (wrong) fail_msg("%s", wrong);
 }
 
 /* The host's own objects still work, and nothing of the library's is left on the device. */
 static void host_close(host *h) {
     const VkSubmitInfo nothing = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO};
-    assert_int_equal(h->QueueSubmit(h->queue, 1, &nothing, VK_NULL_HANDLE), VK_SUCCESS);
-    assert_int_equal(h->QueueWaitIdle(h->queue), VK_SUCCESS);
-    h->DestroyDevice(h->device, NULL);
-    assert_int_equal(h->messages, 0);
-    h->DestroyDebugUtilsMessengerEXT(h->instance, h->messenger, NULL);
-    h->DestroyInstance(h->instance, NULL);
-    espl_os_library_close(h->library);
+    assert_int_equal(VULKAN_HOST_FUNCTION(&h->own, QueueSubmit)(h->own.queue, 1, &nothing, VK_NULL_HANDLE), VK_SUCCESS);
+    assert_int_equal(VULKAN_HOST_FUNCTION(&h->own, QueueWaitIdle)(h->own.queue), VK_SUCCESS);
+    vulkan_host_close(&h->own);
+    assert_int_equal(h->own.messages, 0);
     test_context_close(&h->ctx);
 }
 
 static espl_device_import_params import_params(host *h) {
-    espl_device_import_params params = {.instance = h->instance,
-                                        .physical_device = h->physical,
-                                        .device = h->device,
-                                        .queue = h->queue,
-                                        .queue_family = h->family,
+    espl_device_import_params params = {.instance = h->own.instance,
+                                        .physical_device = h->own.physical,
+                                        .device = h->own.device,
+                                        .queue = h->own.queue,
+                                        .queue_family = h->own.family,
                                         .lock_queue = lock,
                                         .unlock_queue = unlock,
                                         .lock_user = h,
                                         .cache_folder = ""};
-    memcpy(&params.get_instance_proc_addr, &h->get, sizeof h->get);
+    memcpy(&params.get_instance_proc_addr, &h->own.get, sizeof h->own.get);
     return params;
 }
 
@@ -282,7 +194,7 @@ static PFN_vkVoidFunction VKAPI_PTR get_function(VkInstance instance, const char
 
 static espl_device *open_faulty(host *h, bool plain) {
     host_open(h, plain);
-    fault.get = h->get;
+    fault.get = h->own.get;
     fault.submits_left = -1;
     fault.allocations_full = 0;
     espl_device_import_params params = import_params(h);

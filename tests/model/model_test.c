@@ -77,6 +77,46 @@ double test_relative(const double *a, const double *b, size_t count) {
     return sqrt(difference / norm);
 }
 
+espl_model *test_model(const char *name, const espl_model_params *params) {
+    char path[512];
+    espl_model *model;
+    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
+    test_ok(espl_model_load(test_device(), path, params, &model));
+    return model;
+}
+
+const int32_t test_ids[TEST_TOKENS] = {1, 80, 14, 33, 7, 96, 2, 55, 41};
+
+espl_dataset *test_row(void) {
+    int32_t labels[TEST_TOKENS];
+    espl_dataset *dataset;
+    for (int i = 0; i < TEST_TOKENS; i++) labels[i] = i + 1 < TEST_TOKENS ? test_ids[i + 1] : -100;
+    test_ok(espl_dataset_from_ids(test_context(), test_ids, labels, 1, TEST_TOKENS, &dataset));
+    return dataset;
+}
+
+void test_logits(espl_model *model, float out[TEST_VOCABULARY]) {
+    espl_session *session;
+    const float *logits;
+    uint32_t count;
+    test_ok(espl_session_create(model, NULL, &session));
+    test_ok(espl_session_append(session, test_ids, TEST_TOKENS));
+    test_ok(espl_session_logits(session, &logits, &count));
+    assert_int_equal(count, TEST_VOCABULARY);
+    memcpy(out, logits, TEST_VOCABULARY * sizeof *out);
+    espl_session_destroy(&session);
+}
+
+double test_off(const float a[TEST_VOCABULARY], const float b[TEST_VOCABULARY]) {
+    double wide_a[TEST_VOCABULARY], wide_b[TEST_VOCABULARY];
+    for (int i = 0; i < TEST_VOCABULARY; i++) wide_a[i] = a[i], wide_b[i] = b[i];
+    return test_relative(wide_a, wide_b, TEST_VOCABULARY);
+}
+
+bool test_same(const float a[TEST_VOCABULARY], const float b[TEST_VOCABULARY]) {
+    return memcmp(a, b, TEST_VOCABULARY * sizeof *a) == 0;
+}
+
 char *test_path(const char *name) {
     const size_t bytes = strlen(name) + 64;
     char *path = malloc(bytes);

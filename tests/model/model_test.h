@@ -1,9 +1,10 @@
-/* What the tests of whole models share: a device, and comparing tensors of two safetensors files. */
+/* What the tests of whole models share: a device, comparing tensors of two safetensors files, and a row for small decoders. */
 #ifndef ESPL_MODEL_TEST_H
 #define ESPL_MODEL_TEST_H
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
@@ -24,6 +25,19 @@ int test_main(const char *name, const struct CMUnitTest *tests, size_t count);
 double *test_values(espl_tensors *set, const char *name, size_t *out_count);
 /* Norm of a - b over norm of b; 0 if both are 0. */
 double test_relative(const double *a, const double *b, size_t count);
+
+/* A model of tests/golden. params may be NULL. */
+espl_model *test_model(const char *name, const espl_model_params *params);
+
+/* What a small decoder of tests/golden is asked and taught: one row, to say the next token. */
+enum { TEST_TOKENS = 9, TEST_VOCABULARY = 97 };
+extern const int32_t test_ids[TEST_TOKENS];
+espl_dataset *test_row(void);
+/* Logits after the last token, with adapters as they are active. */
+void test_logits(espl_model *model, float out[TEST_VOCABULARY]);
+/* Norm of a - b over norm of b, and whether they have the same bits. */
+double test_off(const float a[TEST_VOCABULARY], const float b[TEST_VOCABULARY]);
+bool test_same(const float a[TEST_VOCABULARY], const float b[TEST_VOCABULARY]);
 
 /* A path in the build folder, made unique by name; from malloc. */
 char *test_path(const char *name);

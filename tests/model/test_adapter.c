@@ -2,71 +2,33 @@
 #include "host/model/adapter.h"
 #include "host/base/os.h"
 #include "tests/model/model_test.h"
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const int32_t ids[] = {1, 80, 14, 33, 7, 96, 2, 55, 41};
-enum { TOKENS = ESPL_COUNT(ids), VOCABULARY = 97 };
-
-static espl_model *load(const char *name, const char *dtype) {
-    char path[512];
-    espl_model *model;
-    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
-    test_ok(espl_model_load(test_device(), path, &(espl_model_params){.dtype = dtype}, &model));
-    return model;
-}
-
-/* Logits after the last token with the adapters as they are active. */
-static void run(espl_model *model, float out[VOCABULARY]) {
-    espl_session *session;
-    const float *logits;
-    uint32_t count;
-    test_ok(espl_session_create(model, NULL, &session));
-    test_ok(espl_session_append(session, ids, TOKENS));
-    test_ok(espl_session_logits(session, &logits, &count));
-    assert_int_equal(count, VOCABULARY);
-    memcpy(out, logits, VOCABULARY * sizeof *out);
-    espl_session_destroy(&session);
-}
-
-static double off(const float *a, const float *b) {
-    double difference = 0, norm = 0;
-    for (int i = 0; i < VOCABULARY; i++) {
-        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-        norm += (double)b[i] * b[i];
-    }
-    return sqrt(difference / norm);
-}
-
-static bool same(const float *a, const float *b) {
-    return memcmp(a, b, VOCABULARY * sizeof *a) == 0;
-}
-
 static void save_and_load(void **state) {
     (void)state;
-    float base[VOCABULARY], first[VOCABULARY], second[VOCABULARY];
-    espl_model *model = load("qwen2_bias_all", NULL);
+    float base[TEST_VOCABULARY], first[TEST_VOCABULARY], second[TEST_VOCABULARY];
+    espl_model *model = test_model("qwen2_bias_all", NULL);
     espl_adapter *a, *b;
-    run(model, base);
+    test_logits(model, base);
     test_ok(espl_adapter_add(model, "a", "lora:r=3,alpha=6,targets=q_proj+down_proj,init=random,bias=lora_only,save=lm_head", 5,
                              &a));
-    run(model, first);
-    assert_true(same(first, base)); /* not active yet */
+    test_logits(model, first);
+    assert_true(test_same(first, base)); /* not active yet */
     test_ok(espl_model_activate(model, "a"));
-    run(model, first);
-    assert_true(off(first, base) > 1e-3);
+    test_logits(model, first);
+    assert_true(test_off(first, base) > 1e-3);
     char *folder = test_path("adapter");
     test_ok(espl_adapter_save(a, folder));
     test_ok(espl_adapter_load(model, "b", folder, &b));
     assert_int_equal(espl_adapter_parameters(a), espl_adapter_parameters(b));
     test_ok(espl_model_activate(model, "b"));
-    run(model, second);
-    assert_true(same(first, second));
+    test_logits(model, second);
+    assert_true(test_same(first, second));
     test_ok(espl_model_activate(model, ""));
-    run(model, second);
-    assert_true(same(base, second));
+    test_logits(model, second);
+    assert_true(test_same(base, second));
     espl_os_remove_folder(test_context(), folder);
     free(folder);
     espl_model_destroy(&model);
@@ -75,28 +37,28 @@ static void save_and_load(void **state) {
 /* Two active adapters add their changes: the same as one of both ranks stacked, which merging gives. */
 static void several(void **state) {
     (void)state;
-    float both[VOCABULARY], merged[VOCABULARY], base[VOCABULARY], after[VOCABULARY], one[VOCABULARY];
-    espl_model *model = load("llama_lora", NULL);
+    float both[TEST_VOCABULARY], merged[TEST_VOCABULARY], base[TEST_VOCABULARY], after[TEST_VOCABULARY], one[TEST_VOCABULARY];
+    espl_model *model = test_model("llama_lora", NULL);
     espl_adapter *a, *b;
-    run(model, base);
+    test_logits(model, base);
     test_ok(espl_adapter_add(model, "a", "lora:r=2,alpha=3,targets=all-linear,init=random", 1, &a));
     test_ok(espl_adapter_add(model, "b", "lora:r=5,alpha=4,targets=q_proj+o_proj,init=random,rslora", 2, &b));
     test_ok(espl_model_activate(model, "a"));
-    run(model, one);
+    test_logits(model, one);
     test_ok(espl_model_activate(model, "b+a"));
-    run(model, both);
-    assert_true(off(one, both) > 1e-3);
+    test_logits(model, both);
+    assert_true(test_off(one, both) > 1e-3);
     test_ok(espl_adapter_merge(a));
     test_ok(espl_adapter_merge(b));
-    run(model, merged);
-    assert_true(off(merged, both) < 1e-5);
+    test_logits(model, merged);
+    assert_true(test_off(merged, both) < 1e-5);
     test_refused(espl_adapter_merge(a), ESPL_ARGUMENT, "\"a\" is merged already");
     test_refused(espl_model_activate(model, "a"), ESPL_ARGUMENT, "merged into the base");
     test_refused(espl_adapter_unmerge(a), ESPL_ARGUMENT, "must be taken out first");
     test_ok(espl_adapter_unmerge(b));
     test_ok(espl_adapter_unmerge(a));
-    run(model, after);
-    assert_true(same(base, after));
+    test_logits(model, after);
+    assert_true(test_same(base, after));
     espl_model_destroy(&model);
 }
 
@@ -110,47 +72,47 @@ static void merge_exactly(void **state) {
                  {"gpt2_lora", NULL, "lora:r=3,targets=c_attn+c_proj+c_fc,init=random,bias=all"},
                  {"qwen2_bias_all", NULL, "lora:r=3,targets=v_proj,init=random,bias=all"}};
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
-        float base[VOCABULARY], active[VOCABULARY], merged[VOCABULARY], after[VOCABULARY];
-        espl_model *model = load(cases[i].model, cases[i].dtype);
+        float base[TEST_VOCABULARY], active[TEST_VOCABULARY], merged[TEST_VOCABULARY], after[TEST_VOCABULARY];
+        espl_model *model = test_model(cases[i].model, &(espl_model_params){.dtype = cases[i].dtype});
         espl_adapter *a;
-        run(model, base);
+        test_logits(model, base);
         test_ok(espl_adapter_add(model, "a", cases[i].spec, 3, &a));
         test_ok(espl_model_activate(model, "a"));
-        run(model, active);
+        test_logits(model, active);
         test_ok(espl_adapter_merge(a));
-        run(model, merged);
+        test_logits(model, merged);
         test_ok(espl_adapter_unmerge(a));
-        run(model, after);
+        test_logits(model, after);
         const double bound = !cases[i].dtype ? 1e-5 : cases[i].dtype[0] == 'f' ? 2e-2 : 1e-1; /* weights are rounded again */
         printf("  %s %s: merged is off by %.1e, base by %.1e\n", cases[i].model, cases[i].dtype ? cases[i].dtype : "f32",
-               off(merged, active), off(base, active));
-        assert_true(off(merged, active) < bound && off(base, active) > off(merged, active));
-        assert_true(same(base, after));
+               test_off(merged, active), test_off(base, active));
+        assert_true(test_off(merged, active) < bound && test_off(base, active) > test_off(merged, active));
+        assert_true(test_same(base, after));
         espl_model_destroy(&model);
     }
 }
 
 static void swap_while_loaded(void **state) {
     (void)state;
-    espl_model *model = load("llama_lora", NULL);
+    espl_model *model = test_model("llama_lora", NULL);
     espl_adapter *a;
     espl_session *session;
     const float *logits;
     uint32_t count;
-    float base[VOCABULARY], active[VOCABULARY], swapped[VOCABULARY];
-    run(model, base);
+    float base[TEST_VOCABULARY], active[TEST_VOCABULARY], swapped[TEST_VOCABULARY];
+    test_logits(model, base);
     test_ok(espl_adapter_add(model, "a", "lora:r=4,init=random", 3, &a));
     test_ok(espl_model_activate(model, "a"));
-    run(model, active);
+    test_logits(model, active);
     test_ok(espl_model_activate(model, ""));
     test_ok(espl_session_create(model, NULL, &session));
     for (int round = 0; round < 3; round++) {
         test_ok(espl_model_activate(model, round % 2 ? "a" : ""));
         test_ok(espl_session_refresh(session));
-        test_ok(espl_session_append(session, ids, TOKENS));
+        test_ok(espl_session_append(session, test_ids, TEST_TOKENS));
         test_ok(espl_session_logits(session, &logits, &count));
         memcpy(swapped, logits, sizeof swapped);
-        assert_true(same(swapped, round % 2 ? active : base));
+        assert_true(test_same(swapped, round % 2 ? active : base));
     }
     espl_session_destroy(&session);
     espl_adapter_delete(&a);
@@ -178,7 +140,7 @@ static void refused(void **state) {
         {"{\"peft_type\":\"LORA\",\"target_modules\":\"[\"}", ESPL_UNSUPPORTED, ""},
         {"{\"peft_type\":\"LORA\",\"r\":\"8\"}", ESPL_FORMAT, "\"r\" is a string"},
     };
-    espl_model *model = load("llama_lora", NULL);
+    espl_model *model = test_model("llama_lora", NULL);
     espl_adapter *a, *b;
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
         test_refused(espl_adapter_add(model, "a", cases[i].spec, 0, &a), cases[i].status, cases[i].part);

@@ -7,14 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static espl_model *load(const char *name) {
-    espl_model *model;
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
-    test_ok(espl_model_load(test_device(), path, NULL, &model));
-    return model;
-}
-
 /* Layers of the pass that run the backward of block `block`. */
 static uint32_t backward_layers(const espl_graph *graph, uint32_t block) {
     char name[32];
@@ -36,7 +28,7 @@ static void adapter_drop(void **state) {
     static const char *const specs[] = {"houlsby:rf=4", "houlsby:rf=4,leave_out=0", "houlsby:rf=4,leave_out=0+1"};
     uint64_t before = 0;
     for (uint32_t dropped = 0; dropped < ESPL_COUNT(specs); dropped++) {
-        espl_model *model = load("qwen3_patterns");
+        espl_model *model = test_model("qwen3_patterns", NULL);
         espl_adapter *adapter;
         espl_optimiser optimiser;
         espl_pass pass;
@@ -62,7 +54,7 @@ static void adapter_drop(void **state) {
 static void pasta_rows(void **state) {
     (void)state;
     static const int32_t ids[] = {5, 9, 41, 8, 8, 5, 41, 5, 41, 41}, labels[] = {0, 1}, lengths[][2] = {{5, 4}, {5, 2}};
-    espl_model *model = load("bert_classes_lora");
+    espl_model *model = test_model("bert_classes_lora", NULL);
     espl_adapter *adapter;
     espl_probe_params probe = {.ids = ids, .labels = labels, .lengths = lengths[0], .rows = 2, .tokens = 5};
     char *out = test_path("conformance.safetensors");

@@ -34,14 +34,6 @@ static espl_rows rows_for(espl_head_kind kind) {
     return rows;
 }
 
-static espl_model *load(const char *name, espl_model_params params) {
-    char path[512];
-    espl_model *model;
-    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
-    test_ok(espl_model_load(test_device(), path, &params, &model));
-    return model;
-}
-
 /* Loss before and after some steps; with dropout, as the configuration says. */
 static void train(espl_model *model, espl_adapter *adapter, espl_head_kind kind, double *before, double *after) {
     const espl_rows rows = rows_for(kind);
@@ -72,7 +64,7 @@ static void made(void **state) {
         const bool value = kinds[i] == ESPL_HEAD_REGRESSION;
         espl_model_params params = {.seed = 3, .head = {.kind = kinds[i], .labels = value ? 0 : LABELS,
                                                         .label_names = value ? NULL : names}};
-        espl_model *model = load("bert_masked_full", params);
+        espl_model *model = test_model("bert_masked_full", &params);
         const espl_model_info info = espl_model_describe(model);
         assert_int_equal(info.head, kinds[i]);
         assert_int_equal(info.outputs, value ? 1 : LABELS);
@@ -97,7 +89,7 @@ static void saved(void **state) {
     float first[ROWS * LABELS], second[ROWS * LABELS];
     espl_dataset *data;
     espl_model_params params = {.trainable = true, .head = {.kind = ESPL_HEAD_CLASSIFICATION, .labels = LABELS}};
-    espl_model *model = load("roberta_masked_lora", params);
+    espl_model *model = test_model("roberta_masked_lora", &params);
     espl_rows plain = rows;
     plain.types = NULL;
     test_ok(espl_dataset_from_rows(test_context(), &plain, 0, 0, &data));
@@ -130,7 +122,7 @@ static void padding(void **state) {
     float first[ROWS * LABELS], second[ROWS * LABELS];
     int32_t other[ROWS * TOKENS];
     espl_dataset *data;
-    espl_model *model = load("bert_classes_lora", (espl_model_params){0});
+    espl_model *model = test_model("bert_classes_lora", NULL);
     espl_rows rows = rows_for(ESPL_HEAD_CLASSIFICATION);
     test_ok(espl_dataset_from_rows(test_context(), &rows, 0, 0, &data));
     test_ok(espl_predict(model, data, 8, 0, first));
@@ -155,7 +147,7 @@ static void adapters(void **state) {
     espl_dataset *data;
     espl_adapter *adapter;
     espl_model_params params = {.seed = 3, .head = {.kind = ESPL_HEAD_CLASSIFICATION, .labels = LABELS}};
-    espl_model *model = load("bert_masked_full", params);
+    espl_model *model = test_model("bert_masked_full", &params);
     test_ok(espl_adapter_add(model, "a", "lora:r=2,alpha=4,targets=query,save=pooler.dense", 1, &adapter));
     test_ok(espl_model_activate(model, "a"));
     train(model, adapter, ESPL_HEAD_CLASSIFICATION, &before, &after);
@@ -166,7 +158,7 @@ static void adapters(void **state) {
     test_ok(espl_adapter_save(adapter, folder));
     espl_model_destroy(&model);
     params.seed = 4;
-    model = load("bert_masked_full", params);
+    model = test_model("bert_masked_full", &params);
     test_ok(espl_adapter_load(model, "b", folder, &adapter));
     test_ok(espl_model_activate(model, "b"));
     test_ok(espl_predict(model, data, 8, 0, second));
@@ -197,7 +189,7 @@ static void refused(void **state) {
     snprintf(path, sizeof path, "%s/llama_lora", ESPL_GOLDEN);
     params.head.kind = ESPL_HEAD_MASKED;
     test_refused(espl_model_load(test_device(), path, &params, &model), ESPL_UNSUPPORTED, "no head for masked tokens");
-    model = load("bert_classes_lora", (espl_model_params){0});
+    model = test_model("bert_classes_lora", NULL);
     test_refused(espl_session_create(model, NULL, &session), ESPL_ARGUMENT, "no head for the next token");
     test_refused(espl_adapter_add(model, "t", "{\"peft_type\": \"LORA\", \"task_type\": \"TOKEN_CLS\"}", 0, &adapter),
                  ESPL_ARGUMENT, "task_type is TOKEN_CLS");
@@ -219,7 +211,7 @@ static void refused(void **state) {
     lengths[2] = 0;
     test_refused(espl_dataset_from_rows(test_context(), &rows, 0, 0, &data), ESPL_ARGUMENT, "row 2 has a length of 0");
     fill();
-    none = load("bert_masked_full", (espl_model_params){.head = {.kind = ESPL_HEAD_NONE}});
+    none = test_model("bert_masked_full", &(espl_model_params){.head = {.kind = ESPL_HEAD_NONE}});
     test_ok(espl_dataset_from_rows(test_context(), &rows, 0, 0, &data));
     assert_int_equal(espl_model_describe(none).outputs, 24);
     test_ok(espl_predict(none, data, 4, 0, outputs));

@@ -3,48 +3,8 @@
 #include "host/model/adapter.h"
 #include "tests/model/model_test.h"
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { TOKENS = 9, VOCABULARY = 97 };
-static const int32_t ids[TOKENS] = {1, 80, 14, 33, 7, 96, 2, 55, 41};
-
-static espl_model *load(const char *name) {
-    char path[512];
-    espl_model *model;
-    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
-    test_ok(espl_model_load(test_device(), path, NULL, &model));
-    return model;
-}
-
-static void logits(espl_model *model, float out[VOCABULARY]) {
-    espl_session *session;
-    const float *values;
-    uint32_t count;
-    test_ok(espl_session_create(model, NULL, &session));
-    test_ok(espl_session_append(session, ids, TOKENS));
-    test_ok(espl_session_logits(session, &values, &count));
-    memcpy(out, values, VOCABULARY * sizeof *out);
-    espl_session_destroy(&session);
-}
-
-static double off(const float *a, const float *b) {
-    double difference = 0, norm = 0;
-    for (int i = 0; i < VOCABULARY; i++) {
-        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-        norm += (double)b[i] * b[i];
-    }
-    return sqrt(difference / norm);
-}
-
-static espl_dataset *dataset(void) {
-    int32_t labels[TOKENS];
-    espl_dataset *data;
-    for (int i = 0; i < TOKENS; i++) labels[i] = i + 1 < TOKENS ? ids[i + 1] : -100;
-    test_ok(espl_dataset_from_ids(test_context(), ids, labels, 1, TOKENS, &data));
-    return data;
-}
 
 /* Every value of every tensor, in the order of the store. */
 static float *values_of(const espl_adapter *adapter, size_t *out_count) {
@@ -61,7 +21,7 @@ static float *values_of(const espl_adapter *adapter, size_t *out_count) {
 }
 
 static double train(espl_model *model, espl_adapter *adapter, uint32_t steps, double decay) {
-    espl_dataset *data = dataset();
+    espl_dataset *data = test_row();
     espl_trainer *trainer;
     espl_progress progress = {0};
     double first = 0;
@@ -86,27 +46,27 @@ static void exported_ranks(void **state) {
     } cases[] = {{"llama_lora", "dylora:r=6,alpha=5,targets=q_proj+v_proj+down_proj,init=random,save=lm_head"},
                  {"gpt2_lora", "dylora:r=5,targets=c_attn+c_proj,init=random,rslora,bias=all"}};
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
-        espl_model *model = load(cases[i].model);
+        espl_model *model = test_model(cases[i].model, NULL);
         espl_adapter *adapter, *lora;
-        float at_rank[VOCABULARY], exported[VOCABULARY], merged[VOCABULARY], last[VOCABULARY] = {0};
+        float at_rank[TEST_VOCABULARY], exported[TEST_VOCABULARY], merged[TEST_VOCABULARY], last[TEST_VOCABULARY] = {0};
         test_ok(espl_adapter_add(model, "a", cases[i].spec, 3, &adapter));
         for (uint32_t rank = 1; rank <= 5; rank++) {
             char *folder = test_path("rank");
             test_ok(espl_model_activate(model, "a"));
             test_ok(espl_adapter_set_rank(adapter, rank));
-            logits(model, at_rank);
+            test_logits(model, at_rank);
             test_ok(espl_adapter_export_rank(adapter, rank, folder));
             test_ok(espl_adapter_load(model, "lora", folder, &lora));
             assert_string_equal(lora->method->name, "lora");
             test_ok(espl_model_activate(model, "lora"));
-            logits(model, exported);
-            if (!(off(at_rank, exported) < 1e-6)) fail_msg("rank %u: off by %g", rank, off(at_rank, exported));
-            if (!(off(at_rank, last) > 1e-3)) fail_msg("rank %u is as rank %u", rank, rank - 1);
+            test_logits(model, exported);
+            if (!(test_off(at_rank, exported) < 1e-6)) fail_msg("rank %u: off by %g", rank, test_off(at_rank, exported));
+            if (!(test_off(at_rank, last) > 1e-3)) fail_msg("rank %u is as rank %u", rank, rank - 1);
             memcpy(last, at_rank, sizeof last);
             test_ok(espl_model_activate(model, ""));
             test_ok(espl_adapter_merge(adapter));
-            logits(model, merged);
-            if (!(off(merged, exported) < 1e-5)) fail_msg("rank %u merged: off by %g", rank, off(merged, exported));
+            test_logits(model, merged);
+            if (!(test_off(merged, exported) < 1e-5)) fail_msg("rank %u merged: off by %g", rank, test_off(merged, exported));
             test_ok(espl_adapter_unmerge(adapter));
             espl_adapter_delete(&lora);
             espl_os_remove_folder(test_context(), folder);
@@ -119,8 +79,8 @@ static void exported_ranks(void **state) {
 /* The loss of a nested step is the sum of the ranks' losses by their shares. */
 static void nested_sum(void **state) {
     (void)state;
-    espl_model *model = load("llama_lora");
-    espl_dataset *data = dataset();
+    espl_model *model = test_model("llama_lora", NULL);
+    espl_dataset *data = test_row();
     espl_adapter *adapter;
     const double share[] = {0.5, 0.2, 0.3};
     double sum = 0;
@@ -143,7 +103,7 @@ static void nested_sum(void **state) {
 /* Three steps at rank 2: row and column 2 move, the others keep their bits although weight decay acts. */
 static void frozen(void **state) {
     const bool decay = *state != NULL;
-    espl_model *model = load("llama_lora");
+    espl_model *model = test_model("llama_lora", NULL);
     espl_adapter *adapter;
     size_t count, at = 0;
     test_ok(espl_adapter_add(model, "a", decay ? "dylora:r=3,pb=fixed,p=2,update=frozen,init=random,frozen_decay"
@@ -173,9 +133,9 @@ static void frozen(void **state) {
  * folder with dropped ranks trains on. */
 static void pruned(void **state) {
     (void)state;
-    espl_model *model = load("llama_lora");
+    espl_model *model = test_model("llama_lora", NULL);
     espl_adapter *adapter, *loaded;
-    float trained[VOCABULARY], now[VOCABULARY];
+    float trained[TEST_VOCABULARY], now[TEST_VOCABULARY];
     size_t kept = 0;
     test_ok(espl_adapter_add(model, "a", "adalora:init_r=6,target_r=2,tinit=1,tfinal=2,orth=0.1,targets=q_proj+v_proj+o_proj", 3,
                              &adapter));
@@ -189,7 +149,7 @@ static void pruned(void **state) {
         for (int r = 0; r < 6; r++) kept += values[r] != 0;
     }
     assert_int_equal(kept, 2 * 6); /* target_r times the targets */
-    logits(model, trained);
+    test_logits(model, trained);
     char *folder = test_path("pruned");
     test_ok(espl_adapter_save(adapter, folder));
     const uint64_t before = espl_adapter_parameters(adapter);
@@ -198,11 +158,11 @@ static void pruned(void **state) {
     assert_true(espl_adapter_parameters(loaded) < before / 2);
     assert_int_equal(json_integer_value(json_object_get(loaded->config, "total_step")), 8);
     test_ok(espl_model_activate(model, "b"));
-    logits(model, now);
-    if (!(off(now, trained) < 1e-6)) fail_msg("without its dropped ranks it is off by %g", off(now, trained));
+    test_logits(model, now);
+    if (!(test_off(now, trained) < 1e-6)) fail_msg("without its dropped ranks it is off by %g", test_off(now, trained));
     train(model, loaded, 3, 0);
-    logits(model, now);
-    assert_true(off(now, trained) > 1e-5);
+    test_logits(model, now);
+    assert_true(test_off(now, trained) > 1e-5);
     test_ok(espl_adapter_save(loaded, folder));
     espl_os_remove_folder(test_context(), folder);
     free(folder);
@@ -213,9 +173,9 @@ static void pruned(void **state) {
 
 static void averages(void **state) {
     (void)state;
-    espl_model *model = load("llama_lora");
+    espl_model *model = test_model("llama_lora", NULL);
     espl_adapter *a, *b, *made;
-    float both[VOCABULARY], now[VOCABULARY];
+    float both[TEST_VOCABULARY], now[TEST_VOCABULARY];
     const char *const names[] = {"a", "b"}, *const other[] = {"a", "c"};
     test_ok(espl_adapter_add(model, "a", "lora:r=3,alpha=5,init=random,targets=q_proj+down_proj", 1, &a));
     test_ok(espl_adapter_add(model, "b", "lora:r=3,alpha=5,init=random,targets=q_proj+down_proj,dropout=0.1", 2, &b));
@@ -237,17 +197,17 @@ static void averages(void **state) {
     espl_adapter_delete(&made);
     /* Stacked ranks add what both add. */
     test_ok(espl_model_activate(model, "a+b"));
-    logits(model, both);
+    test_logits(model, both);
     test_ok(espl_adapter_average(model, "m", names, (const double[]){1, 1}, 2, ESPL_AVERAGE_CAT, &made));
     assert_true(espl_adapter_parameters(made) == 2 * espl_adapter_parameters(a));
     test_ok(espl_model_activate(model, "m"));
-    logits(model, now);
-    if (!(off(now, both) < 1e-6)) fail_msg("stacked it is off by %g", off(now, both));
+    test_logits(model, now);
+    if (!(test_off(now, both) < 1e-6)) fail_msg("stacked it is off by %g", test_off(now, both));
     espl_adapter_delete(&made);
     test_ok(espl_adapter_average(model, "m", names, (const double[]){0.5, -2}, 2, ESPL_AVERAGE_CAT, &made));
     test_ok(espl_model_activate(model, "m"));
-    logits(model, now);
-    assert_true(off(now, both) > 1e-3);
+    test_logits(model, now);
+    assert_true(test_off(now, both) > 1e-3);
     espl_model_destroy(&model);
 }
 
@@ -275,7 +235,7 @@ static void refused(void **state) {
         {"{\"peft_type\":\"VERA\",\"bias\":\"all\"}", ESPL_UNSUPPORTED, "only \"bias\": \"none\""},
         {"{\"peft_type\":\"DYLORA\",\"rank_pattern\":{\"q_proj\":2}}", ESPL_UNSUPPORTED, "\"rank_pattern\" is not supported"},
     };
-    espl_model *model = load("llama_lora");
+    espl_model *model = test_model("llama_lora", NULL);
     espl_adapter *adapter;
     for (size_t i = 0; i < ESPL_COUNT(cases); i++)
         test_refused(espl_adapter_add(model, "a", cases[i].spec, 0, &adapter), cases[i].status, cases[i].part);

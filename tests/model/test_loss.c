@@ -2,9 +2,7 @@
  * hands over - the device lost, no memory on the device, none on the host. Each time the library returns the status that
  * says so (or does without, where it can), everything is freed, the process lives; and a new device goes on from the last
  * checkpoint to the same bits. */
-#define VK_NO_PROTOTYPES
-#include <vulkan/vulkan_core.h>
-
+#include "tests/gpu/vulkan_host.h"
 #include "tests/model/model_test.h"
 #include "host/base/os.h"
 #include <stdio.h>
@@ -131,62 +129,34 @@ static PFN_vkVoidFunction VKAPI_PTR get_function(VkInstance instance, const char
 
 /* ---- The host program ---- */
 
-static struct {
-    void *library;
-    VkInstance instance;
-    VkPhysicalDevice physical;
-    VkDevice device;
-    VkQueue queue;
-    bool timeline;
-} host;
+static vulkan_host host;
+static bool has_timeline;
 
 static VkDevice host_device(void) {
     return host.device;
 }
 
 static void host_open(void) {
-    host.library = espl_os_library_open("libvulkan.so.1");
-    assert_non_null(host.library);
-    void *symbol = espl_os_library_symbol(host.library, "vkGetInstanceProcAddr");
-    memcpy(&vk.get, &symbol, sizeof symbol);
-    PFN_vkCreateInstance create = (PFN_vkCreateInstance)vk.get(NULL, "vkCreateInstance");
-    const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = VK_API_VERSION_1_2};
-    const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
-    assert_int_equal(create(&info, NULL, &host.instance), VK_SUCCESS);
-#define GET(name) PFN_vk##name name = (PFN_vk##name)vk.get(host.instance, "vk" #name)
-    GET(EnumeratePhysicalDevices);
-    GET(GetPhysicalDeviceFeatures2);
-    GET(CreateDevice);
-    GET(GetDeviceQueue);
-    uint32_t count = 1;
-    assert_true(EnumeratePhysicalDevices(host.instance, &count, &host.physical) >= 0 && count == 1);
+    const char *wrong = vulkan_host_open(&host, VK_API_VERSION_1_2, true);
     VkPhysicalDeviceVulkan12Features supported = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
     VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &supported};
-    GetPhysicalDeviceFeatures2(host.physical, &all);
-    host.timeline = supported.timelineSemaphore;
+    if (!wrong) VULKAN_HOST_FUNCTION(&host, GetPhysicalDeviceFeatures2)(host.physical, &all);
+    has_timeline = supported.timelineSemaphore;
     const VkPhysicalDeviceVulkan12Features wanted = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-                                                     .timelineSemaphore = host.timeline};
-    const float priority = 1;
-    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueCount = 1,
-                                           .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo device = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = &wanted,
-                                       .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue};
-    assert_int_equal(CreateDevice(host.physical, &device, NULL, &host.device), VK_SUCCESS);
-    GetDeviceQueue(host.device, 0, 0, &host.queue);
-    vk.DeviceWaitIdle = (PFN_vkDeviceWaitIdle)vk.get(host.instance, "vkDeviceWaitIdle");
-}
-
-static void host_close(void) {
-    GET(DestroyDevice);
-    GET(DestroyInstance);
-    DestroyDevice(host.device, NULL);
-    DestroyInstance(host.instance, NULL);
-    espl_os_library_close(host.library);
+                                                     .timelineSemaphore = has_timeline};
+    if (!wrong) wrong = vulkan_host_make_device(&host, VK_QUEUE_COMPUTE_BIT, &wanted, NULL);
+    if (wrong) {
+        printf("%s\n", wrong);
+        exit(1);
+    }
+    vk.get = host.get;
+    vk.DeviceWaitIdle = VULKAN_HOST_FUNCTION(&host, DeviceWaitIdle);
 }
 
 static espl_status import(espl_context *ctx, bool timeline, espl_device **out_device) {
     espl_device_import_params params = {.instance = host.instance, .physical_device = host.physical, .device = host.device,
-                                        .queue = host.queue, .timeline_semaphore = timeline && host.timeline,
+                                        .queue = host.queue, .queue_family = host.family,
+                                        .timeline_semaphore = timeline && has_timeline,
                                         .slice_ms = 50, .cache_folder = "loss_cache"};
     PFN_vkGetInstanceProcAddr get = get_function;
     memcpy(&params.get_instance_proc_addr, &get, sizeof get);
@@ -282,9 +252,25 @@ static const struct {
              {VK_ERROR_OUT_OF_DEVICE_MEMORY, ESPL_DEVICE_MEMORY},
              {VK_ERROR_OUT_OF_HOST_MEMORY, ESPL_HOST_MEMORY}};
 
-static void fail_one(bool timeline, uint64_t call, size_t kind, double expected, uint32_t *in_out_survived,
-                     uint32_t *in_out_resumed) {
+typedef struct counts {
+    uint32_t tried, survived, saved, resumed;
+} counts;
+
+static const char *function_name(int function) {
+    static const char *const names[] = {
+#define NAME(name, ...) [CALL_##name] = "vk" #name,
+        CALLS(NAME)
+#undef NAME
+    };
+    return names[function];
+}
+
+/* Said before, so that a process that is ended from outside has told what it was at. */
+static void fail_one(bool timeline, uint64_t call, int function, size_t kind, double expected, counts *in_out) {
     outcome out;
+    printf("  call %llu, %s: result %d\n", (unsigned long long)call, function_name(function), (int)kinds[kind].result);
+    fflush(stdout);
+    in_out->tried++;
     vk.calls = 0;
     vk.fail_at = call;
     vk.result = kinds[kind].result;
@@ -294,17 +280,15 @@ static void fail_one(bool timeline, uint64_t call, size_t kind, double expected,
     vk.fail_at = 0;
     if (!reached) return; /* polls are as many as there is time for */
     if ((status != ESPL_OK && status != kinds[kind].status) || !out.named)
-        fail_msg("call %llu, result %d: the status is %s", (unsigned long long)call, (int)kinds[kind].result,
-                 espl_status_name(status));
+        fail_msg("the status is %s, with%s a sentence", espl_status_name(status), out.named ? "" : "out");
     if (vk.living || blocks)
-        fail_msg("call %llu, result %d: %lld Vulkan objects and %lld blocks of memory are left", (unsigned long long)call,
-                 (int)kinds[kind].result, (long long)vk.living, (long long)blocks);
-    *in_out_survived += status == ESPL_OK;
-    if (status == ESPL_OK && out.loss != expected) fail_msg("call %llu: another loss", (unsigned long long)call);
-    if (status == ESPL_OK || !out.saved || call % 2) return; /* half of them, for time */
+        fail_msg("%lld Vulkan objects and %lld blocks of memory are left", (long long)vk.living, (long long)blocks);
+    in_out->survived += status == ESPL_OK;
+    if (status == ESPL_OK && out.loss != expected) fail_msg("loss %.9g, not %.9g", out.loss, expected);
+    if (status == ESPL_OK || !out.saved || in_out->saved++ % 2) return; /* half of them, for time */
     const double loss = resumed_loss();
-    if (loss != expected) fail_msg("resumed after call %llu: loss %.9g, not %.9g", (unsigned long long)call, loss, expected);
-    ++*in_out_resumed;
+    if (loss != expected) fail_msg("resumed: loss %.9g, not %.9g", loss, expected);
+    in_out->resumed++;
 }
 
 static bool of_fences(int function) {
@@ -316,7 +300,7 @@ static bool of_fences(int function) {
  * moments between its first and its last call. With fences: those that a timeline does without. */
 static void sweep(bool timeline) {
     outcome whole;
-    uint32_t survived = 0, resumed = 0, tried = 0;
+    counts done = {0};
     memset(vk.of_function, 0, sizeof vk.of_function);
     test_ok(everything(timeline, &whole)); /* once to warm the cache of kernels, once to count */
     vk.capacity = 4096;
@@ -336,19 +320,18 @@ static void sweep(bool timeline) {
         if (!timeline && !of_fences(function)) continue;
         for (size_t kind = 0; kind < ESPL_COUNT(kinds); kind++) {
             if (all > RARE && kind != turn % ESPL_COUNT(kinds)) continue;
-            fail_one(timeline, call, kind, whole.loss, &survived, &resumed);
-            tried++;
+            fail_one(timeline, call, function, kind, whole.loss, &done);
         }
     }
     free(functions);
     printf("  %s: %llu calls, %u failures, %u survived, %u resumed from the checkpoint\n",
-           timeline ? "timeline" : "fences", (unsigned long long)calls, tried, survived, resumed);
-    assert_true(resumed > 0);
+           timeline ? "timeline" : "fences", (unsigned long long)calls, done.tried, done.survived, done.resumed);
+    if (!done.resumed) fail_msg("no failure came behind the checkpoint, so none was resumed from it");
 }
 
 static void with_a_timeline(void **state) {
     (void)state;
-    if (host.timeline) sweep(true);
+    if (has_timeline) sweep(true);
 }
 
 static void with_fences(void **state) {
@@ -361,6 +344,6 @@ int main(void) {
     test_device();
     host_open();
     const int failed = test_main("a device that fails", tests, ESPL_COUNT(tests));
-    host_close();
+    vulkan_host_close(&host);
     return failed;
 }

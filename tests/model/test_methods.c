@@ -3,13 +3,9 @@
 #include "host/base/os.h"
 #include "host/model/adapter.h"
 #include "tests/model/model_test.h"
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { TOKENS = 9, VOCABULARY = 97 };
-static const int32_t ids[TOKENS] = {1, 80, 14, 33, 7, 96, 2, 55, 41};
 
 /* Half a unit in the last place of the values a model makes; 0: of f32, whose bounds are written out. In 16 bits a joined
  * adapter stands between operators that were one, so values are rounded that were not, and merged weights are rounded once
@@ -80,39 +76,11 @@ static const life lives[] = {
     {"gpt2_lora", "tiny_attention:heads=3,dim=5,bias,norm", false, false},
 };
 
-static void logits(espl_model *model, float out[VOCABULARY]) {
-    espl_session *session;
-    const float *values;
-    uint32_t count;
-    test_ok(espl_session_create(model, NULL, &session));
-    test_ok(espl_session_append(session, ids, TOKENS));
-    test_ok(espl_session_logits(session, &values, &count));
-    assert_int_equal(count, VOCABULARY);
-    memcpy(out, values, VOCABULARY * sizeof *out);
-    espl_session_destroy(&session);
-}
-
-static double off(const float *a, const float *b) {
-    double difference = 0, norm = 0;
-    for (int i = 0; i < VOCABULARY; i++) {
-        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-        norm += (double)b[i] * b[i];
-    }
-    return sqrt(difference / norm);
-}
-
-static bool same(const float *a, const float *b) {
-    return memcmp(a, b, VOCABULARY * sizeof *a) == 0;
-}
-
 /* rounding: what of a fall of the loss the dtype of values may hide. */
 static void train(espl_model *model, espl_adapter *adapter, double rounding) {
-    int32_t labels[TOKENS];
-    espl_dataset *dataset;
+    espl_dataset *dataset = test_row();
     espl_trainer *trainer;
     espl_progress progress;
-    for (int i = 0; i < TOKENS; i++) labels[i] = i + 1 < TOKENS ? ids[i + 1] : -100;
-    test_ok(espl_dataset_from_ids(test_context(), ids, labels, 1, TOKENS, &dataset));
     test_ok(espl_trainer_create(model, adapter, dataset,
                                 &(espl_trainer_params){.steps = 3, .learning_rate = 1e-2,
                                                        .schedule = ESPL_SCHEDULE_CONSTANT}, &trainer));
@@ -128,18 +96,18 @@ static void train(espl_model *model, espl_adapter *adapter, double rounding) {
 
 static void check_merge(espl_model *model, espl_adapter *adapter, const life *l, const precision *p, const float *base,
                         const float *trained) {
-    float now[VOCABULARY];
+    float now[TEST_VOCABULARY];
     if (!l->merges) {
         espl_status status = espl_adapter_merge(adapter);
         if (status != ESPL_UNSUPPORTED) fail_msg("%s: merging gives %s", l->spec, espl_status_name(status));
         return;
     }
     test_ok(espl_adapter_merge(adapter));
-    logits(model, now);
-    if (!(off(now, trained) < bound(p, 1e-5))) fail_msg("%s: merged is off by %g", l->spec, off(now, trained));
+    test_logits(model, now);
+    if (!(test_off(now, trained) < bound(p, 1e-5))) fail_msg("%s: merged is off by %g", l->spec, test_off(now, trained));
     test_ok(espl_adapter_unmerge(adapter));
-    logits(model, now);
-    if (!same(now, base)) fail_msg("%s: taken out, the base is off by %g", l->spec, off(now, base));
+    test_logits(model, now);
+    if (!test_same(now, base)) fail_msg("%s: taken out, the base is off by %g", l->spec, test_off(now, base));
 }
 
 typedef struct test_case {
@@ -153,39 +121,36 @@ static void run(void **state) {
     const life *l = c->life;
     const precision *p = c->precision;
     const espl_model_params params = {.mode = p->dtype ? ESPL_MODE_FAST : ESPL_MODE_EXACT, .dtype = p->dtype};
-    char path[512];
-    float base[VOCABULARY], begin[VOCABULARY], trained[VOCABULARY], now[VOCABULARY];
-    espl_model *model;
+    float base[TEST_VOCABULARY], begin[TEST_VOCABULARY], trained[TEST_VOCABULARY], now[TEST_VOCABULARY];
+    espl_model *model = test_model(l->model, &params);
     espl_adapter *adapter, *loaded;
-    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, l->model);
-    test_ok(espl_model_load(test_device(), path, &params, &model));
-    logits(model, base);
+    test_logits(model, base);
     test_ok(espl_adapter_add(model, "a", l->spec, 7, &adapter));
     assert_true(espl_adapter_parameters(adapter) > 0);
     test_ok(espl_model_activate(model, "a"));
-    logits(model, begin);
-    if (l->changes_at_once ? off(begin, base) < 1e-4 : off(begin, base) > bound(p, 1e-6))
-        fail_msg("%s: untrained it changes logits by %g", l->spec, off(begin, base));
+    test_logits(model, begin);
+    if (l->changes_at_once ? test_off(begin, base) < 1e-4 : test_off(begin, base) > bound(p, 1e-6))
+        fail_msg("%s: untrained it changes logits by %g", l->spec, test_off(begin, base));
     train(model, adapter, p->rounding);
-    logits(model, trained);
-    if (!(off(trained, begin) > 1e-4)) fail_msg("%s: training changes logits by %g", l->spec, off(trained, begin));
+    test_logits(model, trained);
+    if (!(test_off(trained, begin) > 1e-4)) fail_msg("%s: training changes logits by %g", l->spec, test_off(trained, begin));
     test_ok(espl_model_activate(model, ""));
-    logits(model, now);
-    assert_true(same(now, base));
+    test_logits(model, now);
+    assert_true(test_same(now, base));
     char *folder = test_path("adapter");
     test_ok(espl_adapter_save(adapter, folder));
     test_ok(espl_adapter_load(model, "b", folder, &loaded));
     const bool shrinks = adapter->method->save; /* what it dropped is not in the folder, so sums have another order */
     if (!shrinks) assert_int_equal(espl_adapter_parameters(adapter), espl_adapter_parameters(loaded));
     test_ok(espl_model_activate(model, "b"));
-    logits(model, now);
-    if (shrinks ? !(off(now, trained) < bound(p, 1e-6)) : !same(now, trained))
-        fail_msg("%s: loaded again it is off by %g", l->spec, off(now, trained));
+    test_logits(model, now);
+    if (shrinks ? !(test_off(now, trained) < bound(p, 1e-6)) : !test_same(now, trained))
+        fail_msg("%s: loaded again it is off by %g", l->spec, test_off(now, trained));
     espl_adapter_delete(&adapter);
     check_merge(model, loaded, l, p, base, trained);
     espl_adapter_delete(&loaded);
-    logits(model, now);
-    assert_true(same(now, base));
+    test_logits(model, now);
+    assert_true(test_same(now, base));
     espl_os_remove_folder(test_context(), folder);
     free(folder);
     espl_model_destroy(&model);
@@ -194,17 +159,16 @@ static void run(void **state) {
 /* A LoRA whose B is 0 makes DoRA take the way of those that are not alone: the same result. */
 static void dora_beside_another(void **state) {
     (void)state;
-    float alone[VOCABULARY], beside[VOCABULARY];
-    espl_model *model;
+    float alone[TEST_VOCABULARY], beside[TEST_VOCABULARY];
+    espl_model *model = test_model("qwen2_bias_all", NULL);
     espl_adapter *adapter;
-    test_ok(espl_model_load(test_device(), ESPL_GOLDEN "/qwen2_bias_all", NULL, &model));
     test_ok(espl_adapter_add(model, "l", "lora:r=2", 1, &adapter));
     test_ok(espl_adapter_load(model, "d", ESPL_GOLDEN "/dora_qwen2/adapter", &adapter));
     test_ok(espl_model_activate(model, "d"));
-    logits(model, alone);
+    test_logits(model, alone);
     test_ok(espl_model_activate(model, "l+d"));
-    logits(model, beside);
-    if (!(off(beside, alone) < 1e-6)) fail_msg("beside another it is off by %g", off(beside, alone));
+    test_logits(model, beside);
+    if (!(test_off(beside, alone) < 1e-6)) fail_msg("beside another it is off by %g", test_off(beside, alone));
     espl_model_destroy(&model);
 }
 
@@ -214,9 +178,8 @@ static void rows_before(void **state) {
     static const char *const specs[] = {"prompt:tokens=4", "ptuning:tokens=1", "prefix:tokens=3", "ptuning2:tokens=5"};
     (void)state;
     for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
-        espl_model *model;
+        espl_model *model = test_model("llama_lora", NULL);
         espl_adapter *adapter;
-        test_ok(espl_model_load(test_device(), ESPL_GOLDEN "/llama_lora", NULL, &model));
         test_ok(espl_adapter_add(model, "a", specs[i], 7, &adapter));
         test_ok(espl_model_activate(model, "a"));
         train(model, adapter, 0);

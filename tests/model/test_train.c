@@ -30,10 +30,7 @@ typedef struct setup {
 static const char spec[] = "lora:r=3,alpha=5,targets=all-linear,dropout=0.2";
 
 static setup begin(const char *model_name, const char *method, const espl_trainer_params *params) {
-    char path[512];
-    setup s = {.dataset = data()};
-    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, model_name);
-    test_ok(espl_model_load(test_device(), path, &(espl_model_params){.trainable = !method}, &s.model));
+    setup s = {.model = test_model(model_name, &(espl_model_params){.trainable = !method}), .dataset = data()};
     if (method) {
         test_ok(espl_adapter_add(s.model, "a", method, 1, &s.adapter));
         test_ok(espl_model_activate(s.model, "a"));
@@ -87,6 +84,36 @@ static void same_bits(void **state) {
         end(&s);
     }
     free(first);
+}
+
+/* What a method carries from step to step is in a checkpoint: AdaLoRA's importance and what it dropped; wherever it stops. */
+static void resume_carried(void **state) {
+    (void)state;
+    static const char adalora[] = "adalora:init_r=6,target_r=2,tinit=1,tfinal=2,targets=q_proj+v_proj+o_proj";
+    espl_trainer_params params = usual;
+    params.steps = 8;
+    size_t count;
+    char *folder = test_path("carried");
+    setup s = begin("llama_lora", adalora, &params);
+    steps(&s, 8);
+    float *whole = parameters(&s, &count);
+    end(&s);
+    for (uint32_t stop = 1; stop < 8; stop += 2) {
+        s = begin("llama_lora", adalora, &params);
+        steps(&s, stop);
+        test_ok(espl_trainer_save(s.trainer, folder));
+        end(&s);
+        s = begin("llama_lora", adalora, &params);
+        test_ok(espl_trainer_resume(s.trainer, folder));
+        steps(&s, 8 - stop);
+        float *resumed = parameters(&s, &count);
+        if (memcmp(whole, resumed, count * sizeof *whole) != 0) fail_msg("stopped after step %u it has other bits", stop);
+        free(resumed);
+        end(&s);
+    }
+    free(whole);
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
 }
 
 static void resume_same_bits(void **state) {
@@ -252,14 +279,11 @@ static void sessions_agree(void **state) {
     espl_random random = {.seed = 8};
     for (int i = 0; i < LENGTH; i++) ids[i] = (int32_t)espl_random_below(&random, VOCABULARY);
     for (size_t m = 0; m < ESPL_COUNT(models); m++) {
-        char path[512];
-        espl_model *model;
+        espl_model *model = test_model(models[m], NULL);
         espl_session *session;
         espl_tensors *probe;
         const float *logits;
         uint32_t count;
-        snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, models[m]);
-        test_ok(espl_model_load(test_device(), path, NULL, &model));
         char *out = test_path("session.safetensors");
         test_ok(espl_probe(model, NULL, &(espl_probe_params){.ids = ids, .rows = 1, .tokens = LENGTH}, out));
         test_ok(espl_tensors_open(test_context(), out, &probe));
@@ -289,6 +313,7 @@ static void sessions_agree(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits),
                                        cmocka_unit_test(resume_same_bits),
+                                       cmocka_unit_test(resume_carried),
                                        cmocka_unit_test(nothing_per_step),
                                        cmocka_unit_test(frozen_base_costs_nothing),
                                        cmocka_unit_test(not_finite),

@@ -244,6 +244,12 @@ static bool is_given(const option_row *row, const options *opts) {
     return *(const char *const *)field != NULL; /* only TEXT and LIST are ever required */
 }
 
+/* getopt_long also takes the beginning of a name, by which --mode would be --model where a command has no --mode. */
+static bool is_whole_name(const char *word, const option_row *row) {
+    const size_t length = strlen(row->name);
+    return !strncmp(word, "--", 2) && !strncmp(word + 2, row->name, length) && (!word[2 + length] || word[2 + length] == '=');
+}
+
 /* What the flags mean when they are not there and zero would mean something else. */
 static void set_defaults(options *opts) {
     *opts = (options){.validation_share = 0.05, .max_norm = 1, .repetitions = 5, .budget = 4, .piece_ops = 1};
@@ -261,17 +267,17 @@ int options_parse(const command *command, int word_count, char **words, options 
     opterr = 0;
     optind = 1;
     for (int found; (found = getopt_long(word_count, words, ":h", known, NULL)) != -1;) {
-        if (found == ':') return fail_usage(command->name, "%s needs a value after it", words[optind - 1]);
         if (found == 'h') {
             out_options->help = true;
             return 0;
         }
-        if (found < 256) {
-            /* optopt is the letter of a short flag; long ones are the word just passed. */
-            if (optopt > 0 && optopt < 256) return fail_usage(command->name, "there is no flag -%c", optopt);
-            return fail_usage(command->name, "%s is not one of its flags", words[optind - 1]);
-        }
-        const option_row *row = &rows[found - 256];
+        /* optopt is the letter of a short flag, or the number of a long one without its value. */
+        if (found == '?' && optopt > 0 && optopt < 256) return fail_usage(command->name, "there is no flag -%c", optopt);
+        const option_row *row = found == '?' ? NULL : &rows[(found == ':' ? optopt : found) - 256];
+        const bool value_apart = found != ':' && optarg == words[optind - 1];
+        const char *word = words[optind - (value_apart ? 2 : 1)];
+        if (!row || !is_whole_name(word, row)) return fail_usage(command->name, "%s is not one of its flags", word);
+        if (found == ':') return fail_usage(command->name, "%s needs a value after it", word);
         if (!set_value(row, optarg, out_options)) return refuse_value(command, row, optarg);
     }
     if (out_options->help) return 0;

@@ -1,7 +1,7 @@
 /* The table of a sweep: a row for each cell, its columns as text first, then in one of three forms. */
 #include "tools/espalier/sweep.h"
+#include "host/task/task.h"
 #include "tools/espalier/console.h"
-#include <espalier/task.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,20 +18,13 @@ static const form forms[] = {{"text", "", "  ", "\n", true, false, false},
                              {"markdown", "| ", " | ", " |\n", true, true, false},
                              {"csv", "", ",", "\n", false, false, true}};
 
-/* The keys of a best line that are metrics stand behind its loss, in the task's order. */
-static size_t metric_names(const sweep *sweep, const char *names[ESPL_TASK_RESULT_METRICS]) {
-    for (size_t c = 0; c < sweep->count; c++) {
-        const char *key;
-        json_t *value, *best = json_object_get(sweep->cells[c].result, "best");
-        size_t count = 0;
-        json_object_foreach(best, key, value) {
-            (void)value;
-            if (strcmp(key, "step") && strcmp(key, "validation_loss") && count < ESPL_TASK_RESULT_METRICS)
-                names[count++] = key;
-        }
-        if (count) return count;
-    }
-    return 0;
+/* In the task's order: the members of a result that was read back are in that of the alphabet. */
+static size_t metric_names(const sweep *sweep, const char *names[ESPL_TASK_METRICS]) {
+    const espl_task *task = espl_task_find(sweep->program->options->task);
+    if (!task) return 0;
+    for (uint32_t m = 0; m < task->metric_count; m++)
+        names[m] = espl_metric_name(task->metrics[m]);
+    return task->metric_count;
 }
 
 static size_t fill_head(table_row row, const char *const *metrics, size_t metric_count) {
@@ -106,7 +99,7 @@ static int print_as_json(const sweep *sweep) {
 int print_sweep(const sweep *sweep) {
     if (sweep->program->options->json) return print_as_json(sweep);
     const form *form = form_of(sweep->program->options->table);
-    const char *metrics[ESPL_TASK_RESULT_METRICS];
+    const char *metrics[ESPL_TASK_METRICS];
     const size_t metric_count = metric_names(sweep, metrics);
     table_row *rows = calloc(sweep->count + 1, sizeof *rows);
     if (!rows) return fail("no host memory for the table");
