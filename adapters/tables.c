@@ -12,8 +12,21 @@ static espl_status add_row(espl_table *table, const char *const *texts, size_t c
 /* ---- Methods ---- */
 
 static void sites_text(uint32_t sites, char *text, size_t bytes) {
-    static const char *const names[ESPL_SITE_COUNT] = {"embed", "embedded", "block in", "norm", "weight", "bias", "linear in",
-                                                       "linear", "attention out", "mlp out", "block out"};
+    static const char *const names[] = {
+        [ESPL_SITE_BEGIN] = "begin",
+        [ESPL_SITE_EMBED] = "embed",
+        [ESPL_SITE_EMBEDDED] = "embedded",
+        [ESPL_SITE_BLOCK_IN] = "block in",
+        [ESPL_SITE_NORM] = "norm",
+        [ESPL_SITE_WEIGHT] = "weight",
+        [ESPL_SITE_BIAS] = "bias",
+        [ESPL_SITE_LINEAR_IN] = "linear in",
+        [ESPL_SITE_LINEAR] = "linear",
+        [ESPL_SITE_KEYS] = "keys",
+        [ESPL_SITE_ATTENTION_OUT] = "attention out",
+        [ESPL_SITE_MLP_OUT] = "mlp out",
+        [ESPL_SITE_BLOCK_OUT] = "block out"};
+    _Static_assert(ESPL_COUNT(names) == ESPL_SITE_COUNT, "a name for each site");
     size_t at = 0;
     snprintf(text, bytes, "in place");
     for (uint32_t s = 0; s < ESPL_SITE_COUNT && at < bytes; s++) {

@@ -46,6 +46,9 @@ refuses 2 "ragged rows" 'row 2 has 1' probe --model m --out o --ids '1,2;3'
 refuses 2 "letters among ids" 'character 3' probe --model m --out o --ids '1,a'
 refuses 2 "no such benchmark" 'no benchmark "jump"' bench jump
 refuses 2 "nothing to inspect" 'one PATH' inspect
+must "methods" methods --format csv
+check "a method's workspace has its own name" grep -q '^lora,.*,linear,yes' "$work/out"
+check "every workspace has one" sh -c "! grep -q null $work/out"
 "$ESPALIER" help > /dev/full 2> "$work/err"
 [ $? -eq 1 ] && ok "a full disk behind stdout" || not_ok "a full disk behind stdout"
 finish
