@@ -12,8 +12,9 @@ static espl_status add_row(espl_table *table, const char *const *texts, size_t c
 /* ---- Methods ---- */
 
 static void sites_text(uint32_t sites, char *text, size_t bytes) {
-    static const char *const names[ESPL_SITE_COUNT] = {"embed", "embedded", "block in", "norm", "weight", "bias", "linear in",
-                                                       "linear", "attention out", "mlp out", "block out"};
+    static const char *const names[ESPL_SITE_COUNT] = {"begin", "embed", "embedded", "block in", "norm", "weight", "bias",
+                                                       "linear in", "linear", "keys", "attention out", "mlp out", "block out",
+                                                       "head in"};
     size_t at = 0;
     snprintf(text, bytes, "in place");
     for (uint32_t s = 0; s < ESPL_SITE_COUNT && at < bytes; s++) {
