@@ -1,19 +1,40 @@
 /* Every method there is. Of rows with the same peft_type the first that recognises a configuration reads it. */
 #include "host/model/adapter.h"
 
-extern const espl_method espl_method_head, espl_method_bitfit, espl_method_ln, espl_method_dora, espl_method_dylora,
-    espl_method_vera, espl_method_adalora, espl_method_lora, espl_method_ia3, espl_method_pasta, espl_method_adalink,
-    espl_method_houlsby, espl_method_pfeiffer, espl_method_parallel, espl_method_scaled_parallel,
-    espl_method_adapterplus, espl_method_compacter, espl_method_compacter_pp,
-    espl_method_prompt, espl_method_ptuning, espl_method_prefix, espl_method_ptuning2, espl_method_tiny_attention, espl_method_flop;
+#define METHODS(X) \
+    X(head) \
+    X(bitfit) \
+    X(ln) \
+    X(dora) \
+    X(dylora) \
+    X(vera) \
+    X(adalora) \
+    X(lora) \
+    X(ia3) \
+    X(pasta) \
+    X(adalink) \
+    X(invertible) \
+    X(houlsby) \
+    X(pfeiffer) \
+    X(parallel) \
+    X(scaled_parallel) \
+    X(adapterplus) \
+    X(compacter) \
+    X(compacter_pp) \
+    X(union) \
+    X(loreft) \
+    X(direft) \
+    X(noreft) \
+    X(prompt) \
+    X(ptuning) \
+    X(prefix) \
+    X(ptuning2) \
+    X(tiny_attention) \
+    X(flop)
 
-const espl_method *const espl_methods[] = {&espl_method_head, &espl_method_bitfit, &espl_method_ln, &espl_method_dora,
-                                           &espl_method_dylora, &espl_method_vera, &espl_method_adalora,
-                                           &espl_method_lora, &espl_method_ia3, &espl_method_pasta,
-                                           &espl_method_adalink, &espl_method_houlsby, &espl_method_pfeiffer,
-                                           &espl_method_parallel, &espl_method_scaled_parallel,
-                                           &espl_method_adapterplus, &espl_method_compacter, &espl_method_compacter_pp,
-                                           &espl_method_prompt, &espl_method_ptuning, &espl_method_prefix,
-                                           &espl_method_ptuning2, &espl_method_tiny_attention,
-                                           &espl_method_flop};
+#define DECLARE(name) extern const espl_method espl_method_##name;
+#define POINT(name) &espl_method_##name,
+METHODS(DECLARE)
+
+const espl_method *const espl_methods[] = {METHODS(POINT)};
 const size_t espl_method_count = ESPL_COUNT(espl_methods);

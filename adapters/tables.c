@@ -25,7 +25,8 @@ static void sites_text(uint32_t sites, char *text, size_t bytes) {
         [ESPL_SITE_KEYS] = "keys",
         [ESPL_SITE_ATTENTION_OUT] = "attention out",
         [ESPL_SITE_MLP_OUT] = "mlp out",
-        [ESPL_SITE_BLOCK_OUT] = "block out"};
+        [ESPL_SITE_BLOCK_OUT] = "block out",
+        [ESPL_SITE_HEAD_IN] = "head in"};
     _Static_assert(ESPL_COUNT(names) == ESPL_SITE_COUNT, "a name for each site");
     size_t at = 0;
     snprintf(text, bytes, "in place");
@@ -44,7 +45,7 @@ static espl_status add_method(espl_table *table, const espl_method *m) {
         ESPL_TRY(espl_table_add(table, "%s", espl_property_text(&m->properties, i)));
     ESPL_TRY(espl_table_add(table, "%s", sites));
     /* What only stands in place of the base's goes into it by copying. */
-    return espl_table_add(table, "%s", m->merge || !m->join ? "yes" : "no");
+    return espl_table_add(table, "%s", m->merge || (!m->join && !m->parts) ? "yes" : "no");
 }
 
 espl_status espl_methods_list(espl_context *ctx, espl_table_format format, char **out_text) {

@@ -22,6 +22,7 @@ typedef enum espl_site {
     ESPL_SITE_ATTENTION_OUT, /* output of a sub-layer, before residual and norm */
     ESPL_SITE_MLP_OUT,
     ESPL_SITE_BLOCK_OUT,     /* hidden state leaving a block */
+    ESPL_SITE_HEAD_IN,       /* what the output projection of a language head takes */
     ESPL_SITE_COUNT
 } espl_site;
 
@@ -78,6 +79,7 @@ typedef struct espl_step_info {
     uint32_t step, steps;   /* of the optimiser: done, in all; 0, 0 outside of training */
     uint64_t seed;
     bool training;
+    uint32_t position; /* sessions: of the first token; else 0 */
     uint32_t pass; /* of this micro-batch, below what method->passes gives */
 } espl_step_info;
 
@@ -97,6 +99,7 @@ typedef struct espl_method {
      * configuration reads it. NULL: not in that library. */
     const char *architecture;
     bool (*recognise)(const json_t *config); /* NULL: all of the architecture, or of peft_type */
+    bool parts; /* made of other methods, which join in its place */
     espl_properties properties;
     /* key=value of a spec into the configuration; value is NULL for a key alone. */
     espl_status (*set)(espl_adapter *adapter, const char *key, const char *value);
@@ -160,6 +163,8 @@ struct espl_adapter {
     espl_original *originals; /* owned; not NULL: merged */
     size_t original_count, original_capacity;
     uint32_t merge_order; /* 1 for the first merged, 0 not merged */
+    struct espl_adapter *members; /* owned list: the parts of a union, active with it; their matrices are those of its store */
+    struct espl_adapter *owner;   /* borrowed: of a part, its union */
     struct espl_adapter *next;
 };
 
@@ -175,6 +180,10 @@ espl_tensor *espl_build_step(espl_builder *builder, const espl_adapter *adapter,
                              uint32_t cols, espl_dtype dtype);
 /* In a session (builder->caches): a cache of the adapter's own for a block, STATE F32 [rows of builder->caches, cols]. */
 espl_tensor *espl_build_cache(espl_builder *builder, const espl_adapter *adapter, uint32_t block, uint32_t cols);
+/* The one that the adapter asked for as its which-th (from 0), for methods that read it at several joints; NULL: not yet. */
+espl_tensor *espl_build_step_made(const espl_builder *builder, const espl_adapter *adapter, uint32_t which);
+/* What the active adapters make of a hidden state at a site outside of products. */
+espl_tensor *espl_build_join(espl_builder *builder, espl_site site, uint32_t block, espl_tensor *x);
 /* The base's norm at this place of a block, with what active adapters make of it. */
 espl_tensor *espl_build_norm(espl_builder *builder, uint32_t block, espl_norm_place place, espl_tensor *x);
 /* The memory of a matrix of the adapter's store, and of its gradient, for nodes of phase END. */
