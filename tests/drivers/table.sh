@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154
 
 tab=$(printf '\t')
-results='' build='' write='' validation='' instrumented='' only=.
+results='' build='' write='' validation='' instrumented='' kept='' only=.
 
 # Where the programs and tests are that were built last, unless --build says it.
 find_build() {
@@ -191,11 +191,12 @@ write_between() {
         mv "$root/README.md.tmp" "$root/README.md"
 }
 
-# arguments WORD...: --build FOLDER, --only TESTS, --write, --validation, --instrumented
+# arguments WORD...: --build FOLDER, --only TESTS, --write, --kept, --validation, --instrumented
 arguments() {
     while [ $# -gt 0 ]; do
         case $1 in
         --write) write=yes ;;
+        --kept) kept=yes ;;
         --validation) validation=yes ;;
         --instrumented) validation=yes instrumented=instrumented ;;
         --only) only=${2:?tests} && shift ;;
@@ -235,11 +236,14 @@ table() {
     case $does in runs) header=$runs_header ;; compiles) header=$compiles_header ;; *) die "table runs or compiles" ;; esac
     read -r -a list < <(names "$does" | paste -sd ' ')
     for name in "${list[@]}"; do
+        [ -z "$kept" ] || break
         test_one "$name" >&2
         case $? in 0 | 77) ;; *) failed=1 ;; esac
     done
     [ "$does" != compiles ] || write_matrix "${list[@]}"
     {
+        # shellcheck disable=SC2016 # not for the shell
+        [ "$does" != runs ] || [ "$only" = . ] || printf 'Of the suite, the tests that `%s` names:\n\n' "$only"
         echo "$header"
         for name in "${list[@]}"; do cat "$results/$name.row" 2> /dev/null; done
     } | if [ -n "$write" ]; then write_between "drivers:$does"; else cat; fi

@@ -41,7 +41,7 @@ messages=$(grep -c 'MessageID = ' "$out.messages")
 [ "$messages" -gt 0 ] || [ ! -s "$out.messages" ] || messages=some
 if [ "$messages" != 0 ]; then
     echo "FAILED $test: $messages messages"
-    grep -o '\[ *[A-Za-z0-9_-]* *\] .*MessageID' "$out.messages" | sort | uniq -c | sort -rn | head -n 5
+    grep -oE '\[ [A-Za-z0-9_-]{8,} \]' "$out.messages" | sort | uniq -c | sort -rn | head -n 5
     exit 1
 fi
 [ $status -eq 0 ] || { echo "FAILED $test, without a message of the layer" && exit 1; }
