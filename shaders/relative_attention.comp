@@ -1,6 +1,6 @@
 // Attention with keys and queries for distances, streaming: for query i, with r the row of distance i - j,
 //   s_j = scale * (q_i . (k_j + rk_r) + k_j . rq_r),   o_i = softmax(s) v,   lse = log of the sum of exp(s_j)
-// One lane per query and head, which walks through the keys.
+// A query and head has DIM_SPLIT lanes, which walk through the keys. Workgroup x: tile of queries; y: head; z: sequence.
 #version 450
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
@@ -11,13 +11,12 @@ layout(std430, binding = RELATIVE_BIND_LSE) restrict writeonly buffer lse_buffer
 
 void main()
 {
-    const uint i = gl_GlobalInvocationID.x, head = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
-    if (i >= push.tokens)
-        return;
+    const uint own = gl_WorkGroupID.x * ROW_LANES + row_lane(), head = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
+    const uint i = min(own, push.tokens - 1); // lanes without a row take part in sums
     const uint row = b * push.tokens + i, count = key_count(b);
-    vec4 query[QUADS], sum[QUADS];
-    EACH(c, QUADS) {
-        query[c] = x_quad(x_head(row, push.q_from, head) + c);
+    vec4 query[PART_QUADS], sum[PART_QUADS];
+    EACH(c, PART_QUADS) {
+        query[c] = x_part(x_head(row, push.q_from, head), c);
         sum[c] = vec4(0);
     }
     float most = -3.0e38, total = 0.0;
@@ -26,24 +25,29 @@ void main()
         const uint k_at = x_head(other, push.k_from, head), v_at = x_head(other, push.v_from, head);
         const uint rk_at = r_head(r, push.rk_from, head), rq_at = r_head(r, push.rq_from, head);
         vec4 dots = vec4(0);
-        EACH(c, QUADS) {
-            const vec4 key = x_quad(k_at + c);
-            dots += query[c] * (key + r_quad(rk_at + c)) + key * r_quad(rq_at + c);
+        EACH(c, PART_QUADS) {
+            const vec4 key = x_part(k_at, c);
+            dots += query[c] * (key + r_part(rk_at, c)) + key * r_part(rq_at, c);
         }
-        const float s = push.scale * sum4(dots), highest = max(most, s);
+        const float s = push.scale * over_parts(vec2(sum4(dots), 0), j).x, highest = max(most, s);
         const float shrink = espl_exp_bounded(most - highest), p = espl_exp_bounded(s - highest);
         most = highest;
         total = total * shrink + p;
-        EACH(c, QUADS)
-            sum[c] = sum[c] * shrink + p * x_quad(v_at + c);
+        EACH(c, PART_QUADS)
+            sum[c] = sum[c] * shrink + p * x_part(v_at, c);
     }
+    if (own >= push.tokens)
+        return;
     const float share = total != 0.0 ? 1.0 / total : 0.0;
     const uint to = (row * push.o_stride + head * HEAD) / 4;
-    EACH(c, QUADS) {
+    EACH(c, PART_QUADS) {
+        if (!part_exists(c))
+            continue;
         if (O_TYPE == TYPED_F32)
-            o[to + c] = share * sum[c];
+            o[to + part_quad(c)] = share * sum[c];
         else
-            o_16[to + c] = value_pack(O_TYPE, share * sum[c]);
+            o_16[to + part_quad(c)] = value_pack(O_TYPE, share * sum[c]);
     }
-    lse[row * push.lse_stride + head] = total != 0.0 ? most + espl_log(total) : 0.0;
+    if (part_quad(0) == 0)
+        lse[row * push.lse_stride + head] = total != 0.0 ? most + espl_log(total) : 0.0;
 }

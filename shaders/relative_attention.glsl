@@ -1,5 +1,5 @@
-// What the kernels of relative attention share: parts of a head and the row that a distance has. A lane holds whole heads,
-// whose size is a multiple of 4.
+// What the kernels of relative attention share: parts of a head, sums over the lanes that share one, and the row that a
+// distance has. Heads are QUADS quads; a lane has every DIM_SPLIT-th of them, PART_QUADS in all.
 #include "lib/exp.glsl"
 #include "lib/value.glsl"
 #include "relative_attention.h"
@@ -8,6 +8,8 @@
 
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = RELATIVE_SPEC_HEAD) const uint HEAD = 64;
+layout(constant_id = RELATIVE_SPEC_ROW_LANES) const uint ROW_LANES = 8;
+layout(constant_id = RELATIVE_SPEC_DIM_SPLIT) const uint DIM_SPLIT = 1;
 layout(constant_id = RELATIVE_SPEC_LENGTHS) const uint LENGTHS = 0;
 layout(constant_id = RELATIVE_SPEC_X_TYPE) const uint X_TYPE = 0;
 layout(constant_id = RELATIVE_SPEC_R_TYPE) const uint R_TYPE = 0;
@@ -19,6 +21,27 @@ layout(std430, binding = RELATIVE_BIND_BUCKETS) restrict readonly buffer buckets
 layout(std430, binding = RELATIVE_BIND_LENGTHS) restrict readonly buffer lengths_buffer { int lengths[]; };
 
 const uint QUADS = HEAD / 4;
+const uint PART_QUADS = (QUADS + DIM_SPLIT - 1) / DIM_SPLIT;
+const uint LANES = ROW_LANES * DIM_SPLIT;
+
+shared vec2 parts[DIM_SPLIT > 1 ? 2 * LANES : 1];
+
+// Which of the workgroup's rows this lane has a part of.
+uint row_lane()
+{
+    return gl_LocalInvocationIndex / DIM_SPLIT;
+}
+
+// The lane's quad c of a head; the last may not exist.
+uint part_quad(uint c)
+{
+    return c * DIM_SPLIT + gl_LocalInvocationIndex % DIM_SPLIT;
+}
+
+bool part_exists(uint c)
+{
+    return QUADS % DIM_SPLIT == 0 || part_quad(c) < QUADS;
+}
 
 // The first quad of a head in a row of x, of the relative rows, of o.
 uint x_head(uint row, uint from, uint head)
@@ -31,14 +54,18 @@ uint r_head(uint row, uint from, uint head)
     return (row * push.r_stride + from + head * HEAD) / 4;
 }
 
-vec4 x_quad(uint quad)
+// The lane's quad c of the head that begins at quad `at`; zeros where there is none.
+#define PART(value, c) (part_exists(c) ? (value) : vec4(0))
+#define PART_AT(at, c) ((at) + min(part_quad(c), QUADS - 1))
+
+vec4 x_part(uint at, uint c)
 {
-    return VALUE_LOAD(x, X_TYPE, quad);
+    return PART(VALUE_LOAD(x, X_TYPE, PART_AT(at, c)), c);
 }
 
-vec4 r_quad(uint quad)
+vec4 r_part(uint at, uint c)
 {
-    return VALUE_LOAD(relative, R_TYPE, quad);
+    return PART(VALUE_LOAD(relative, R_TYPE, PART_AT(at, c)), c);
 }
 
 // Keys from it on do not exist for this sequence.
@@ -56,4 +83,19 @@ uint bucket(uint i, uint j)
 float sum4(vec4 v)
 {
     return (v.x + v.y) + (v.z + v.w);
+}
+
+// The sum over the lanes that share a head, for all lanes of the workgroup at once. With turns that alternate one barrier
+// is enough: nobody writes a side again before all have read it.
+vec2 over_parts(vec2 value, uint turn)
+{
+    if (DIM_SPLIT == 1)
+        return value;
+    const uint lane = gl_LocalInvocationIndex, side = (turn & 1) * LANES;
+    parts[side + lane] = value;
+    barrier();
+    vec2 sum = vec2(0);
+    EACH(p, DIM_SPLIT)
+        sum += parts[side + lane - lane % DIM_SPLIT + p];
+    return sum;
 }

@@ -16,12 +16,14 @@
 
 /* Ids 0-2 local size. */
 #define RELATIVE_SPEC_HEAD 3
-#define RELATIVE_SPEC_LENGTHS 4
-#define RELATIVE_SPEC_X_TYPE 5 /* espl_dtype of x, and so on */
-#define RELATIVE_SPEC_R_TYPE 6
-#define RELATIVE_SPEC_O_TYPE 7
-#define RELATIVE_SPEC_ACCUMULATE 8 /* bwd: one bit for each part written, in their order */
-#define RELATIVE_SPEC_WANTED 9     /* bwd_q: 1: dQ is written, else the row sums alone */
+#define RELATIVE_SPEC_ROW_LANES 4 /* rows of a workgroup; _bwd_r: queries that it takes at once */
+#define RELATIVE_SPEC_DIM_SPLIT 5 /* lanes that share a head */
+#define RELATIVE_SPEC_LENGTHS 6
+#define RELATIVE_SPEC_X_TYPE 7 /* espl_dtype of x, and so on */
+#define RELATIVE_SPEC_R_TYPE 8
+#define RELATIVE_SPEC_O_TYPE 9
+#define RELATIVE_SPEC_ACCUMULATE 10 /* bwd: one bit for each part written, in their order */
+#define RELATIVE_SPEC_WANTED 11     /* bwd_q: 1: dQ is written, else the row sums alone */
 
 #ifdef VULKAN
 #define RELATIVE_U32 uint

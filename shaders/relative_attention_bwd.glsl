@@ -10,11 +10,18 @@ uint do_head(uint row, uint head)
     return (row * push.do_stride + head * HEAD) / 4;
 }
 
-// Quad c of part `part` of the gradient, whose columns begin at from.
-void give(uint part, uint row, uint from, uint head, uint c, vec4 v)
+vec4 do_part(uint at, uint c)
 {
-    const uint at = (row * push.grad_stride + from + head * HEAD) / 4 + c;
-    if ((ACCUMULATE >> part & 1) != 0)
+    return PART(d_o[PART_AT(at, c)], c);
+}
+
+// The lane's quad c of the n-th tensor that the kernel writes, whose columns begin at from.
+void give(uint n, uint row, uint from, uint head, uint c, vec4 v)
+{
+    const uint at = (row * push.grad_stride + from + head * HEAD) / 4 + part_quad(c);
+    if (!part_exists(c))
+        return;
+    if ((ACCUMULATE >> n & 1) != 0)
         v += grad[at];
     grad[at] = v;
 }

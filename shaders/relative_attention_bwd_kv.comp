@@ -1,6 +1,6 @@
 // Gradients of the keys and values of relative_attention.comp:
 //   dk_j = sum over i of ds_j (q_i + rq_r),   dv_j = sum over i of p_j dO_i
-// One lane per key and head, which walks through the queries. Keys that do not exist get zeros.
+// A key and head has DIM_SPLIT lanes, which walk through the queries. Keys that do not exist get zeros.
 #version 450
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
@@ -11,34 +11,35 @@ layout(std430, binding = RELATIVE_BIND_ROWSUM) restrict readonly buffer rowsum_b
 
 void main()
 {
-    const uint j = gl_GlobalInvocationID.x, head = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
-    if (j >= push.tokens)
-        return;
-    const uint row = b * push.tokens + j;
-    vec4 key[QUADS], value[QUADS], sum_k[QUADS], sum_v[QUADS];
-    EACH(c, QUADS) {
-        key[c] = x_quad(x_head(row, push.k_from, head) + c);
-        value[c] = x_quad(x_head(row, push.v_from, head) + c);
+    const uint tile = gl_WorkGroupID.x * ROW_LANES, head = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
+    const uint own = tile + row_lane(), j = min(own, push.tokens - 1), row = b * push.tokens + j, count = key_count(b);
+    vec4 key[PART_QUADS], value[PART_QUADS], sum_k[PART_QUADS], sum_v[PART_QUADS];
+    EACH(c, PART_QUADS) {
+        key[c] = x_part(x_head(row, push.k_from, head), c);
+        value[c] = x_part(x_head(row, push.v_from, head), c);
         sum_k[c] = sum_v[c] = vec4(0);
     }
-    const uint end = j < key_count(b) ? push.tokens : 0;
+    const uint end = tile < count ? push.tokens : 0;
     for (uint i = 0; i < end; ++i) {
         const uint r = bucket(i, j), other = b * push.tokens + i;
         const uint q_at = x_head(other, push.q_from, head), do_at = do_head(other, head);
         const uint rk_at = r_head(r, push.rk_from, head), rq_at = r_head(r, push.rq_from, head);
         vec4 s = vec4(0), dv = vec4(0);
-        EACH(c, QUADS) {
-            s += x_quad(q_at + c) * (key[c] + r_quad(rk_at + c)) + key[c] * r_quad(rq_at + c);
-            dv += d_o[do_at + c] * value[c];
+        EACH(c, PART_QUADS) {
+            s += x_part(q_at, c) * (key[c] + r_part(rk_at, c)) + key[c] * r_part(rq_at, c);
+            dv += do_part(do_at, c) * value[c];
         }
-        const float p = espl_exp_bounded(push.scale * sum4(s) - lse[other * push.lse_stride + head]);
-        const float ds = push.scale * p * (sum4(dv) - rowsum[other * push.rowsum_stride + head]);
-        EACH(c, QUADS) {
-            sum_k[c] += ds * (x_quad(q_at + c) + r_quad(rq_at + c));
-            sum_v[c] += p * d_o[do_at + c];
+        const vec2 score = over_parts(vec2(sum4(s), sum4(dv)), i);
+        const float p = j < count ? espl_exp_bounded(push.scale * score.x - lse[other * push.lse_stride + head]) : 0.0;
+        const float ds = push.scale * p * (score.y - rowsum[other * push.rowsum_stride + head]);
+        EACH(c, PART_QUADS) {
+            sum_k[c] += ds * (x_part(q_at, c) + r_part(rq_at, c));
+            sum_v[c] += p * do_part(do_at, c);
         }
     }
-    EACH(c, QUADS) {
+    if (own >= push.tokens)
+        return;
+    EACH(c, PART_QUADS) {
         give(0, row, push.k_from, head, c, sum_k[c]);
         give(1, row, push.v_from, head, c, sum_v[c]);
     }

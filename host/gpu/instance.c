@@ -77,9 +77,6 @@ static VkBool32 VKAPI_PTR hear_validation(VkDebugUtilsMessageSeverityFlagBitsEXT
     (void)severity;
     (void)types;
     espl_instance *instance = user;
-    /* What the layer turns on and off for its own checks on the device says nothing about us. */
-    const char *id = data->pMessageIdName ? data->pMessageIdName : "";
-    if (strcmp(id, "VALIDATION-SETTINGS") == 0 || strcmp(id, "WARNING-Setting-Limit-Adjusted") == 0) return VK_FALSE;
     instance->validation_count++;
     espl_log(instance->ctx, ESPL_LOG_ERROR, "validation: %s", data->pMessage);
     return VK_FALSE;

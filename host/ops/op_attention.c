@@ -81,13 +81,14 @@ static const struct {
  * BLOCK * 128 bytes = 12 KiB. */
 static variant gpu_variant(kernel_kind kind, uint32_t head_size, uint32_t rows) {
     const uint32_t quads = espl_ceil_div(head_size, 4);
+    const uint32_t block = head_size % 4 ? gpu_tiles[kind].block_unaligned : gpu_tiles[kind].block;
     if (kind == FORWARD && rows <= FEW_ROWS) {
         const uint32_t split = dim_split_of(quads, 4), row_lanes = power_of_two_from(rows);
         const uint32_t used = split * row_lanes;
-        return used <= 64 ? (variant){row_lanes, 1, split, 128 / used, 8} : (variant){128 / split, 1, split, 1, 8};
+        return used <= 64 ? (variant){row_lanes, 1, split, 128 / used, block} : (variant){128 / split, 1, split, 1, block};
     }
     const uint32_t split = dim_split_of(quads, gpu_tiles[kind].quads);
-    return (variant){64 / split, 1, split, 1, head_size % 4 ? gpu_tiles[kind].block_unaligned : gpu_tiles[kind].block};
+    return (variant){64 / split, 1, split, 1, block};
 }
 
 /* Fills the dispatch but for the bindings from 5 on. in: q, k, v, positions, lengths. rows: what lanes have, queries times

@@ -1,5 +1,5 @@
 /* One kernel forward; backward one for queries (and row sums), one for keys and values, one for the relative rows. Every
- * pair of query and key reads a relative row of its own, so lanes share little and each has one row. */
+ * pair of query and key reads a relative row of its own, so lanes have one row each, or a part of one. */
 #include "host/ops/op_relative_attention.h"
 #include "shaders/relative_attention.h"
 #include "shaders/shaders.h"
@@ -42,29 +42,46 @@ static relative_push push_of(const attribute *at, espl_tensor *const *in, const 
                            .scale = at->scale};
 }
 
+/* Lanes of a workgroup, powers of two, and quads of a head that one may have, forward and backward. On GPUs registers are
+ * short: all kept values in memory with heads of 64, Honeykrisp of Mesa 26.1 also with 4 quads backward (tests/drivers). A
+ * software driver's lanes sum up over shared memory slowly. */
+typedef struct tile {
+    uint32_t lanes, quads[2];
+} tile;
+
+static const tile cpu_tile = {8, {HEAD_SIZE_MAX / 4, HEAD_SIZE_MAX / 4}}, gpu_tile = {64, {4, 2}};
+
 /* rows: what lanes have. accumulate: of the parts that the kernel writes, in their order. */
 static espl_status dispatch_one(espl_graph *graph, espl_commands *commands, const espl_shader *shader, const attribute *at,
                                 espl_tensor *const *in, const espl_tensor *o, uint32_t rows, uint32_t sequences,
                                 uint32_t accumulate, espl_dispatch *dispatch) {
     espl_device *device = espl_graph_device(graph);
-    const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 64;
-    const uint32_t spec[SPEC_COUNT] = {[0] = local,
+    const bool backward = dispatch->bind_count == RELATIVE_BIND_BWD_COUNT;
+    const tile *tile = espl_device_capabilities(device)->cpu ? &cpu_tile : &gpu_tile;
+    uint32_t split = 1;
+    while (espl_ceil_div(at->head_size / 4, split) > tile->quads[backward])
+        split *= 2;
+    const uint32_t row_lanes = tile->lanes / split;
+    const uint32_t spec[SPEC_COUNT] = {[0] = tile->lanes,
                                        [1] = 1,
                                        [2] = 1,
                                        [RELATIVE_SPEC_HEAD] = at->head_size,
+                                       [RELATIVE_SPEC_ROW_LANES] = row_lanes,
+                                       [RELATIVE_SPEC_DIM_SPLIT] = split,
                                        [RELATIVE_SPEC_LENGTHS] = in[IN_LENGTHS] != NULL,
                                        [RELATIVE_SPEC_X_TYPE] = in[IN_X]->dtype,
                                        [RELATIVE_SPEC_R_TYPE] = in[IN_RELATIVE]->dtype,
                                        [RELATIVE_SPEC_O_TYPE] = o->dtype,
                                        [RELATIVE_SPEC_ACCUMULATE] = accumulate,
                                        [RELATIVE_SPEC_WANTED] = at->wanted >> Q & 1};
-    const bool backward = dispatch->bind_count == RELATIVE_BIND_BWD_COUNT;
     dispatch->label = shader->name;
     dispatch->bind[RELATIVE_BIND_X] = in[IN_X]->span;
     dispatch->bind[RELATIVE_BIND_RELATIVE] = in[IN_RELATIVE]->span;
     dispatch->bind[RELATIVE_BIND_BUCKETS] = in[IN_BUCKETS]->span;
     if (in[IN_LENGTHS]) dispatch->bind[RELATIVE_BIND_LENGTHS] = in[IN_LENGTHS]->span;
-    dispatch->groups[0] = espl_ceil_div(rows, local);
+    dispatch->groups[0] = shader == &espl_shader_relative_attention_bwd_r ? rows : espl_ceil_div(rows, row_lanes);
+    /* Scores of three products, and one or two sums over them. */
+    dispatch->operations = (backward ? 12.0 : 8.0) * in[IN_X]->rows * (in[IN_X]->rows / at->batch) * at->heads * at->head_size;
     dispatch->groups[1] = at->heads;
     dispatch->groups[2] = sequences;
     ESPL_TRY(espl_device_kernel(device, shader, spec, backward ? SPEC_COUNT : RELATIVE_SPEC_ACCUMULATE, &dispatch->kernel));
@@ -164,9 +181,10 @@ static espl_status check(espl_context *ctx, const espl_relative_attention *args)
     if (lengths && (lengths->dtype != ESPL_DTYPE_I32 || lengths->rows != 1 || lengths->cols != args->batch))
         return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: lengths are %u x %u %s, must be one row of %u I32",
                          lengths->rows, lengths->cols, espl_dtype_name(lengths->dtype), args->batch);
-    if (args->heads > GROUPS_MAX || args->batch > GROUPS_MAX || (uint64_t)x->rows * x->stride > UINT32_MAX)
-        return espl_fail(ctx, ESPL_LIMIT, "relative_attention: %u heads, %u sequences, x of %u rows of %u", args->heads,
-                         args->batch, x->rows, x->stride);
+    if (args->heads > GROUPS_MAX || args->batch > GROUPS_MAX || r->rows > GROUPS_MAX ||
+        (uint64_t)x->rows * x->stride > UINT32_MAX)
+        return espl_fail(ctx, ESPL_LIMIT, "relative_attention: %u heads, %u sequences, %u relative rows, x of %u rows of %u",
+                         args->heads, args->batch, r->rows, x->rows, x->stride);
     return ESPL_OK;
 }
 

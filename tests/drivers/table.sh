@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154
 
 tab=$(printf '\t')
-results='' build='' write='' validation=''
+results='' build='' write='' validation='' instrumented='' kept='' only=.
 
 # Where the programs and tests are that were built last, unless --build says it.
 find_build() {
@@ -49,13 +49,15 @@ speed() { # NAME
 # Installing; and host memory that runs out, which makes all kernels again a thousand times.
 not_of_a_driver='^(e2e/install_and_link|model/memory)$'
 
-# run_suite NAME REPORT [NAME=VALUE...]: status of ctest, REPORT and REPORT.log; $all, $bad and $left count
+# The tests that a driver has a part in: words for ctest; those of --only.
+suite=(-L '^(gpu|ops|model|train|engine|e2e)$' -E "$not_of_a_driver")
+
+# run_suite NAME REPORT: status of ctest, REPORT and REPORT.log; $all, $bad and $left count
 run_suite() {
     local name=$1 report=$2 status
-    shift 2
     rm -f "$report"
-    "$0" run "$name" -- env "$@" ctest --test-dir "$build" -L '^(gpu|ops|model|train|engine|e2e)$' -E "$not_of_a_driver" \
-        --parallel "${CTEST_PARALLEL_LEVEL:-$jobs}" --timeout 900 --output-on-failure --test-output-size-passed 100000 \
+    "$0" run "$name" -- ctest --test-dir "$build" "${suite[@]}" -R "$only" --parallel "${CTEST_PARALLEL_LEVEL:-$jobs}" \
+        --timeout 900 --output-on-failure --test-output-size-passed 100000 \
         --output-junit "$report" > "$report.log" 2>&1 < /dev/null
     status=$?
     [ -s "$report" ] || { tail -n 3 "$report.log" && return 1; }
@@ -64,14 +66,20 @@ run_suite() {
     return $status
 }
 
-# With the validation layer: synchronisation and shaders are watched, and any message fails the test it came from. With
-# the kernels of GPUs: instrumented, those of software drivers take a minute each to compile.
+# With the validation layer forced upon each test from outside; any message fails it. Instrumented: with the kernels of
+# GPUs, because those of software drivers take minutes to compile.
 test_validation() { # NAME
-    local all=0 bad=0 left=0 failed=0
-    run_suite "$1" "$results/$1.validation.xml" ESPL_TEST_VALIDATION=1 ESPALIER_VALIDATION=1 \
-        ESPALIER_LIMITS=cpu=0 VK_LAYER_SETTINGS_PATH="$drivers/vk_layer_settings.txt" || failed=1
-    echo "$1 with validation: $((all - bad - left)) tests passed, $bad failed, $left skipped"
-    return $failed
+    local folder=$results/validation/$1 with=() watch=(bash "$drivers/validate.sh" "$build") status
+    [ -z "$instrumented" ] || with=(env ESPALIER_LIMITS=cpu=0)
+    mkdir -p "$folder"
+    "$0" run "$1" -- "${watch[@]}" "$folder" layer "$instrumented" || return 1
+    ctest --test-dir "$build" "${suite[@]}" -R "$only" -N | sed -n 's/^ *Test *#[0-9]*: //p' |
+        "$0" run "$1" -- "${with[@]}" xargs -P "${CTEST_PARALLEL_LEVEL:-$jobs}" -I '{}' \
+            "${watch[@]}" "$folder" '{}' "$instrumented" | tee "$folder/report"
+    status=$(awk '{ n[$1]++ } END { printf "%d passed, %d failed, %d skipped", n["passed"], n["FAILED"], n["skipped"] }' \
+        "$folder/report")
+    echo "$1 with validation${instrumented:+, shaders instrumented}: $status"
+    [[ $status != 0\ passed* && $status == *\ 0\ failed* ]]
 }
 
 test_runs() { # NAME
@@ -183,12 +191,15 @@ write_between() {
         mv "$root/README.md.tmp" "$root/README.md"
 }
 
-# arguments WORD...: --build FOLDER, --write, --validation
+# arguments WORD...: --build FOLDER, --only TESTS, --write, --kept, --validation, --instrumented
 arguments() {
     while [ $# -gt 0 ]; do
         case $1 in
         --write) write=yes ;;
+        --kept) kept=yes ;;
         --validation) validation=yes ;;
+        --instrumented) validation=yes instrumented=instrumented ;;
+        --only) only=${2:?tests} && shift ;;
         --build) build=${2:?a folder} && shift ;;
         *) die "what is $1?" ;;
         esac
@@ -225,11 +236,14 @@ table() {
     case $does in runs) header=$runs_header ;; compiles) header=$compiles_header ;; *) die "table runs or compiles" ;; esac
     read -r -a list < <(names "$does" | paste -sd ' ')
     for name in "${list[@]}"; do
+        [ -z "$kept" ] || break
         test_one "$name" >&2
         case $? in 0 | 77) ;; *) failed=1 ;; esac
     done
     [ "$does" != compiles ] || write_matrix "${list[@]}"
     {
+        # shellcheck disable=SC2016 # not for the shell
+        [ "$does" != runs ] || [ "$only" = . ] || printf 'Of the suite, the tests that `%s` names:\n\n' "$only"
         echo "$header"
         for name in "${list[@]}"; do cat "$results/$name.row" 2> /dev/null; done
     } | if [ -n "$write" ]; then write_between "drivers:$does"; else cat; fi

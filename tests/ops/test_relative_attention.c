@@ -44,7 +44,9 @@ static void shapes(void **state) {
                           {2, 7, 3, 12, 4, 9, true},
                           {4, 7, 1, 4, 14, 6, true, true},
                           {2, 17, 2, 16, 8, 16, true, false, true},
-                          {1, 9, 1, 64, 8, 8}};
+                          {2, 5, 2, 20, 6, 4, true},
+                          {1, 9, 1, 64, 8, 8},
+                          {1, 9, 1, 68, 8, 8}};
     for (size_t n = 0; n < ESPL_COUNT(list); n++) {
         const shape *s = &list[n];
         char name[96];
