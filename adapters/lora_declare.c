@@ -31,7 +31,9 @@ espl_status espl_lora_set(espl_adapter *adapter, const char *key, const char *va
 espl_status espl_lora_entry(espl_adapter *adapter, const char *path, const char *suffix, uint32_t matrix, uint32_t from,
                             uint32_t count, bool vector) {
     char *name;
-    ESPL_TRY(espl_format(context(adapter), &name, "base_model.model.%s.%s", path, suffix));
+    /* The Adapters library's names have no ".weight". */
+    ESPL_TRY(adapter->library ? espl_format(context(adapter), &name, "%s.loras.%s.%.6s", path, adapter->file_name, suffix)
+                              : espl_format(context(adapter), &name, "base_model.model.%s.%s", path, suffix));
     espl_status status = espl_store_entry(&adapter->store, name, matrix, from, count, vector);
     espl_free(context(adapter), &name);
     return status;
