@@ -1,0 +1,200 @@
+/* Folders of the Adapters library, for methods that PEFT has too: read, written and refused. The library's own numbers are
+ * in tests/golden/library_*, see test_golden.c. */
+#include "host/base/os.h"
+#include "host/file/json.h"
+#include "host/model/adapter.h"
+#include "tests/model/model_test.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static espl_model *load(const char *name) {
+    char path[512];
+    espl_model *model;
+    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
+    test_ok(espl_model_load(test_device(), path, NULL, &model));
+    return model;
+}
+
+static void write(const char *folder, const char *name, const char *text, size_t bytes) {
+    char path[512];
+    test_ok(espl_os_make_folder(test_context(), folder));
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    test_ok(espl_os_write_file(test_context(), path, text, bytes));
+}
+
+static void compare_tensors(const char *a_path, const char *b_path) {
+    espl_tensors *a, *b;
+    test_ok(espl_tensors_open(test_context(), a_path, &a));
+    test_ok(espl_tensors_open(test_context(), b_path, &b));
+    for (size_t i = 0; i < espl_tensors_count(b); i++) {
+        espl_tensor_view x, y;
+        test_ok(espl_tensors_at(b, i, &y));
+        test_ok(espl_tensors_find(a, y.name, &x));
+        assert_int_equal(x.bytes, y.bytes);
+        assert_memory_equal(x.shape, y.shape, sizeof x.shape);
+        assert_memory_equal(x.data, y.data, x.bytes);
+    }
+    /* The library writes a prefix once more for each layer; nothing else is left out. */
+    for (size_t i = 0; i < espl_tensors_count(a); i++)
+        assert_true(strstr(espl_tensors_name(a, i), ".pool.") || espl_tensors_has(b, espl_tensors_name(a, i)));
+    espl_tensors_destroy(&a);
+    espl_tensors_destroy(&b);
+}
+
+static void compare_configs(const char *a_path, const char *b_path) {
+    json_t *a, *b;
+    const char *key;
+    json_t *value;
+    test_ok(espl_json_load(test_context(), a_path, &a));
+    test_ok(espl_json_load(test_context(), b_path, &b));
+    json_object_foreach(a, key, value) {
+        if (strncmp(key, "model_", 6) == 0) assert_non_null(json_object_get(b, key)); /* the folder that was loaded here */
+        else if (!json_equal(value, json_object_get(b, key))) fail_msg("%s: \"%s\" differs", b_path, key);
+    }
+    assert_int_equal(json_object_size(a), json_object_size(b));
+    json_decref(a);
+    json_decref(b);
+}
+
+/* What the library wrote, read and written again: the same keys and bits, and nothing old beside it. */
+static void round_trip(void **state) {
+    static const char *const models[] = {"bert_classes_lora", "llama_lora", "gpt2_lora"};
+    const char *name = *state;
+    espl_model *model = load(models[strstr(name, "llama") ? 1 : strstr(name, "gpt2") ? 2 : 0]);
+    espl_adapter *adapter;
+    char from[512], to[512], weights[640];
+    char *folder = test_path(name);
+    snprintf(from, sizeof from, "%s/%s/adapter", ESPL_GOLDEN, name);
+    test_ok(espl_adapter_load(model, "x", from, &adapter));
+    write(folder, "pytorch_adapter.bin", "old", 3);
+    test_ok(espl_adapter_save(adapter, folder));
+    snprintf(to, sizeof to, "%s/pytorch_adapter.bin", folder);
+    assert_false(espl_os_is_file(to));
+    snprintf(to, sizeof to, "%s/adapter.safetensors", folder);
+    snprintf(weights, sizeof weights, "%s/adapter.safetensors", from);
+    if (!espl_os_is_file(weights)) snprintf(weights, sizeof weights, "%s/pytorch_adapter.bin", from);
+    compare_tensors(weights, to);
+    snprintf(from, sizeof from, "%s/%s/adapter/adapter_config.json", ESPL_GOLDEN, name);
+    snprintf(to, sizeof to, "%s/adapter_config.json", folder);
+    compare_configs(from, to);
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+    espl_model_destroy(&model);
+}
+
+/* A new adapter in the library's form: keys that are left out are written, a second load gives the same. */
+static void new_ones(void **state) {
+    (void)state;
+    static const char *const configs[] = {
+        "{\"config\": {\"architecture\": \"lora\", \"r\": 2, \"attn_matrices\": [\"k\"]}}",
+        "{\"config\": {\"architecture\": \"lora\", \"composition_mode\": \"scale\", \"init_weights\": \"ia3\"}}",
+    };
+    espl_model *model = load("bert_classes_lora");
+    for (size_t i = 0; i < ESPL_COUNT(configs); i++) {
+        espl_adapter *adapter;
+        json_t *config;
+        char path[512];
+        char *folder = test_path("new");
+        test_ok(espl_adapter_add(model, "task", configs[i], 3, &adapter));
+        test_ok(espl_adapter_save(adapter, folder));
+        snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+        test_ok(espl_json_load(test_context(), path, &config));
+        assert_string_equal(json_string_value(json_object_get(config, "name")), "task");
+        assert_int_equal(json_object_size(json_object_get(config, "config")), 16);
+        json_decref(config);
+        espl_adapter_delete(&adapter);
+        test_ok(espl_adapter_load(model, "again", folder, &adapter));
+        espl_adapter_delete(&adapter);
+        espl_os_remove_folder(test_context(), folder);
+        free(folder);
+    }
+    espl_model_destroy(&model);
+}
+
+static void refused_configs(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *message;
+        espl_status status;
+    } cases[] = {
+        {"{\"architecture\": \"lora\", \"use_gating\": true}", "\"use_gating\" is not supported", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"vera_d\": 0.1}", "\"vera_d\" is not supported", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"wings\": 2}", "\"wings\" is not a key", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"composition_mode\": \"mul\"}", "composition_mode \"mul\"", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"init_weights\": \"bert\"}", "init_weights \"bert\" is not offered", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"composition_mode\": \"scale\", \"r\": 4}", "(IA)3 has 1, 1, 0", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"attn_matrices\": [\"o\"]}", "not one of q, k, v", ESPL_FORMAT},
+        {"{\"architecture\": \"lora\", \"leave_out\": [\"a\"]}", "\"leave_out\" must hold integers", ESPL_FORMAT},
+        {"{\"architecture\": \"lora\", \"leave_out\": [0, 1]}", "selects no module", ESPL_ARGUMENT},
+        {"{\"architecture\": \"lora\", \"r\": \"8\"}", "\"r\" is a string", ESPL_FORMAT},
+        {"{\"architecture\": \"lora\", \"r\": 0}", "rank 0", ESPL_ARGUMENT},
+        {"{\"architecture\": \"mtl_lora\"}", "architecture \"mtl_lora\" is not one of", ESPL_UNSUPPORTED},
+        {"\"lora[r=16]\"", "\"config\" is a string: name the options themselves", ESPL_UNSUPPORTED},
+    };
+    espl_model *model = load("bert_classes_lora");
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_adapter *adapter;
+        char text[512];
+        snprintf(text, sizeof text, "{\"config\": %s, \"name\": \"a\"}", cases[i].config);
+        test_refused(espl_adapter_add(model, "a", text, 0, &adapter), cases[i].status, cases[i].message);
+        assert_null(adapter);
+    }
+    espl_model_destroy(&model);
+}
+
+/* Folders whose parts do not fit each other. */
+static void refused_files(void **state) {
+    (void)state;
+    static const char rank_4[] = "{\"config\": {\"architecture\": \"lora\", \"r\": 4, \"attn_matrices\": [\"q\", \"k\"], "
+                                 "\"output_lora\": true}, \"name\": \"a\"}";
+    static const char other_name[] = "{\"config\": {\"architecture\": \"lora\", \"r\": 3, \"attn_matrices\": [\"q\", \"k\"], "
+                                     "\"output_lora\": true}, \"name\": \"b\"}";
+    static const char fewer[] = "{\"config\": {\"architecture\": \"lora\", \"r\": 3, \"attn_matrices\": [\"q\", \"k\"]}, "
+                                "\"name\": \"a\"}";
+    static const char code[] = "\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." "\x80\2cos\nsystem\n(U\2lst" "R.";
+    espl_model *model = load("bert_classes_lora");
+    espl_adapter *adapter;
+    espl_mapping file;
+    char path[512];
+    char *folder = test_path("refused");
+    snprintf(path, sizeof path, "%s/library_lora_bert/adapter/pytorch_adapter.bin", ESPL_GOLDEN);
+    test_ok(espl_os_map(test_context(), path, &file));
+    write(folder, "pytorch_adapter.bin", (const char *)file.data, file.bytes);
+    espl_os_unmap(&file);
+    write(folder, "adapter_config.json", rank_4, sizeof rank_4 - 1);
+    test_refused(espl_adapter_load(model, "a", folder, &adapter), ESPL_FORMAT, "[3, 45]");
+    write(folder, "adapter_config.json", other_name, sizeof other_name - 1);
+    test_refused(espl_adapter_load(model, "a", folder, &adapter), ESPL_FORMAT, "query.loras.b.lora_A");
+    write(folder, "adapter_config.json", fewer, sizeof fewer - 1);
+    test_refused(espl_adapter_load(model, "a", folder, &adapter), ESPL_FORMAT, "output.dense.loras.a.lora_A is not a tensor");
+    write(folder, "pytorch_adapter.bin", code, sizeof code - 1);
+    test_refused(espl_adapter_load(model, "a", folder, &adapter), ESPL_UNSUPPORTED, "calls os.system; only tensors are read");
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+    espl_model_destroy(&model);
+}
+
+/* Before 1.1.0 LoRA was trained with an alpha of r whatever the file says. */
+static void older(void **state) {
+    (void)state;
+    static const char *const versions[] = {"adapters.1.0.1", "adapters.0.2.2", "adapters.1.1.0", "4.30.2"};
+    espl_model *model = load("bert_classes_lora");
+    for (size_t i = 0; i < ESPL_COUNT(versions); i++) {
+        espl_adapter *adapter;
+        char text[256];
+        snprintf(text, sizeof text, "{\"config\": {\"architecture\": \"lora\", \"r\": 2, \"alpha\": 16}, \"version\": \"%s\"}", versions[i]);
+        test_ok(espl_adapter_add(model, "a", text, 0, &adapter));
+        assert_int_equal(json_number_value(json_object_get(adapter->config, "lora_alpha")), i < 2 ? 2 : 16);
+        espl_adapter_delete(&adapter);
+    }
+    espl_model_destroy(&model);
+}
+
+#define TRIP(name) {"round_trip " #name, round_trip, NULL, NULL, #name}
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
+        cmocka_unit_test(new_ones), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older)};
+    return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));
+}
