@@ -3,9 +3,6 @@
 #include "host/base/os.h"
 #include <string.h>
 
-/* The version whose files these are; the library reads its own older ones and newer ones alike. */
-static const char library_version[] = "adapters.1.2.0";
-
 espl_status espl_folder_unknown(espl_context *ctx, const char *what, const char *name, size_t bytes) {
     const bool types = strcmp(what, "peft_type") == 0, method = strcmp(what, "method") == 0;
     espl_bytes known = {0};
@@ -94,19 +91,14 @@ espl_status espl_folder_read_config(espl_adapter *adapter, json_t *config) {
 /* What the file holds, a new reference. */
 static espl_status written_config(espl_adapter *adapter, json_t **out_config) {
     espl_context *ctx = adapter->model->ctx;
-    const espl_config *c = &adapter->model->config;
     *out_config = NULL;
     if (!adapter->library) {
         ESPL_TRY(espl_json_set(ctx, adapter->config, "inference_mode", json_true()));
         *out_config = json_incref(adapter->config);
         return ESPL_OK;
     }
-    const json_t *classes = json_object_get(adapter->model->json, "architectures");
-    const char *model_class = json_string_value(json_array_get(classes, 0));
-    *out_config = json_pack("{s:O, s:i, s:s?, s:s, s:s, s:s, s:s}", "config", adapter->form ? adapter->form : adapter->config, "hidden_size", (int)c->hidden,
-                            "model_class", model_class, "model_name", adapter->model->folder, "model_type",
-                            c->family->model_type, "name", adapter->file_name, "version", library_version);
-    return *out_config ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of an adapter needs memory");
+    return espl_library_file(ctx, adapter->form ? adapter->form : adapter->config, &adapter->model->config, adapter->model->json,
+                             adapter->model->folder, adapter->file_name, out_config);
 }
 
 /* ---- Tensors ---- */

@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The version whose files these are; the library reads its own older ones and newer ones alike. */
+static const char version[] = "adapters.1.2.0";
+
 /* ---- Modules ---- */
 
 const char *espl_library_module(const espl_family *family, espl_library_place place) {
@@ -116,6 +119,25 @@ static espl_status check_lists(espl_context *ctx, const json_t *config) {
     return ESPL_OK;
 }
 
+uint32_t espl_library_fused_parts(const json_t *config) {
+    return (uint32_t)(has_letter(config, "q") + has_letter(config, "k") + has_letter(config, "v"));
+}
+
+bool espl_library_has_part(const json_t *config, uint32_t part) {
+    static const char *const letters[] = {"q", "k", "v"};
+    return has_letter(config, letters[part]);
+}
+
+/* Parts of one map for q, k and v have ranks of their own: together they are one LoRA of all of them. */
+static espl_status set_fused(espl_context *ctx, const espl_config *base, const json_t *config, json_t *peft) {
+    const double parts = espl_library_fused_parts(config);
+    const char *module = espl_library_module(base->family, ESPL_LIBRARY_Q);
+    if (!espl_library_fused(base->family) || !is_true(config, "selfattn_lora") || parts < 2) return ESPL_OK;
+    const double r = json_number_value(json_object_get(config, "r")), alpha = json_number_value(json_object_get(config, "alpha"));
+    ESPL_TRY(espl_json_set(ctx, peft, "rank_pattern", json_pack("{s:i}", module, (int)(parts * r))));
+    return espl_json_set(ctx, peft, "alpha_pattern", json_pack("{s:f}", module, parts * alpha));
+}
+
 static bool scales(const json_t *config) {
     const char *mode = json_string_value(json_object_get(config, "composition_mode"));
     return mode && strcmp(mode, "scale") == 0;
@@ -136,11 +158,11 @@ static espl_status lora_to_peft(espl_context *ctx, const espl_config *base, cons
     ESPL_TRY(espl_json_f64(ctx, config, "alpha", 8, &alpha));
     ESPL_TRY(espl_json_f64(ctx, config, "dropout", 0, &dropout));
     ESPL_TRY(set_targets(ctx, base, config, peft));
+    ESPL_TRY(set_fused(ctx, base, config, peft));
     ESPL_TRY(espl_json_set(ctx, peft, "r", json_integer(r)));
-    ESPL_TRY(espl_json_set(ctx, peft, "lora_alpha", json_real(alpha)));
-    ESPL_TRY(espl_json_set(ctx, peft, "lora_dropout", json_real(dropout)));
-    ESPL_TRY(espl_json_set(ctx, peft, "init_lora_weights", json_boolean(strcmp(init, "lora") == 0)));
-    return ESPL_OK;
+    ESPL_TRY(espl_json_set(ctx, peft, "lora_alpha", json_incref(json_object_get(config, "alpha"))));
+    ESPL_TRY(espl_json_set(ctx, peft, "lora_dropout", json_incref(json_object_get(config, "dropout"))));
+    return espl_json_set(ctx, peft, "init_lora_weights", json_boolean(strcmp(init, "lora") == 0));
 }
 
 /* The output of each map is scaled, its bias too, also where PEFT's own default scales an input. */
@@ -184,6 +206,13 @@ const espl_library_form *espl_library_find(const json_t *config) {
     return NULL;
 }
 
+const espl_library_form *espl_library_find_type(const char *peft_type) {
+    for (size_t i = 0; i < ESPL_COUNT(forms); i++) {
+        if (strcmp(forms[i].peft_type, peft_type) == 0) return &forms[i];
+    }
+    return NULL;
+}
+
 /* ---- Files ---- */
 
 static espl_status check_keys(espl_context *ctx, const espl_library_form *form, json_t *config) {
@@ -196,7 +225,12 @@ static espl_status check_keys(espl_context *ctx, const espl_library_form *form, 
             return espl_fail(ctx, ESPL_UNSUPPORTED, "\"%s\" is not a key of the Adapters library's %s that is known here", key,
                              form->architecture);
     }
+    return ESPL_OK;
+}
+
+espl_status espl_library_complete(espl_context *ctx, const espl_library_form *form, json_t *config) {
     for (size_t i = 0; form->keys[i].key; i++) {
+        json_t *value;
         if (json_object_get(config, form->keys[i].key)) continue;
         ESPL_TRY(espl_json_parse(ctx, form->keys[i].value, strlen(form->keys[i].value), form->keys[i].key, &value));
         ESPL_TRY(espl_json_set(ctx, config, form->keys[i].key, value));
@@ -204,13 +238,22 @@ static espl_status check_keys(espl_context *ctx, const espl_library_form *form, 
     return ESPL_OK;
 }
 
+espl_status espl_library_file(espl_context *ctx, json_t *config, const espl_config *base, const json_t *base_json,
+                              const char *base_name, const char *name, json_t **out_file) {
+    const json_t *classes = json_object_get(base_json, "architectures");
+    *out_file = json_pack("{s:O, s:i, s:s?, s:s, s:s, s:s, s:s}", "config", config, "hidden_size", (int)base->hidden, "model_class",
+                          json_string_value(json_array_get(classes, 0)), "model_name", base_name, "model_type",
+                          base->family->model_type, "name", name, "version", version);
+    return *out_file ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of an adapter needs memory");
+}
+
 /* Before 1.1.0 the library divided by r only what it merged: it trained LoRA with an alpha of r. */
 static bool before_1_1(const json_t *file) {
     static const char mark[] = "adapters.";
-    const char *version = json_string_value(json_object_get(file, "version"));
+    const char *own = json_string_value(json_object_get(file, "version"));
     char *end;
-    if (!version || strncmp(version, mark, sizeof mark - 1) != 0) return false;
-    const long major = strtol(version + sizeof mark - 1, &end, 10);
+    if (!own || strncmp(own, mark, sizeof mark - 1) != 0) return false;
+    const long major = strtol(own + sizeof mark - 1, &end, 10);
     return major < 1 || (major == 1 && *end == '.' && strtol(end + 1, NULL, 10) < 1);
 }
 
@@ -219,6 +262,7 @@ espl_status espl_library_to_peft(espl_context *ctx, const espl_library_form *for
     json_t *config = json_object_get(file, "config"), *peft = json_object();
     espl_status status = peft ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of an adapter needs memory");
     if (status == ESPL_OK) status = check_keys(ctx, form, config);
+    if (status == ESPL_OK) status = espl_library_complete(ctx, form, config);
     if (status == ESPL_OK) status = espl_json_set(ctx, peft, "peft_type", json_string(form->peft_type));
     if (status == ESPL_OK) status = form->to_peft(ctx, base, config, peft);
     if (status == ESPL_OK && before_1_1(file) && json_object_get(peft, "lora_alpha"))

@@ -37,11 +37,22 @@ typedef struct espl_library_form {
     espl_status (*to_peft)(espl_context *ctx, const espl_config *base, const json_t *config, json_t *out_peft);
 } espl_library_form;
 
+/* Of a fused map: how many of q, k and v it adapts, and whether one (0, 1, 2) is among them. */
+uint32_t espl_library_fused_parts(const json_t *config);
+bool espl_library_has_part(const json_t *config, uint32_t part);
+
 /* NULL: the architecture is not PEFT's too. */
 const espl_library_form *espl_library_find(const json_t *config);
+/* NULL: the library has no form of it. */
+const espl_library_form *espl_library_find_type(const char *peft_type);
 /* The object under "config" of adapter_config.json (file) as PEFT would write it, with what older versions of the
  * library meant by it; keys that it leaves out are put in. A new reference. Fails: UNSUPPORTED for a key that is not known or says what is not offered. */
 espl_status espl_library_to_peft(espl_context *ctx, const espl_library_form *form, const espl_config *base,
                                  const json_t *file, json_t **out_peft);
+/* Puts in the keys that config leaves out. */
+espl_status espl_library_complete(espl_context *ctx, const espl_library_form *form, json_t *config);
+/* adapter_config.json around a configuration, a new reference. base_json: the model's config.json. */
+espl_status espl_library_file(espl_context *ctx, json_t *config, const espl_config *base, const json_t *base_json,
+                              const char *base_name, const char *name, json_t **out_file);
 
 #endif

@@ -46,8 +46,8 @@ static espl_status read_rank(espl_adapter *adapter, const char *path, lora_targe
     ESPL_TRY(espl_json_f64(ctx, adapter->config, "r", 8, &rank));
     ESPL_TRY(espl_json_f64(ctx, adapter->config, "lora_alpha", 8, &alpha));
     ESPL_TRY(espl_json_bool(ctx, adapter->config, "use_rslora", false, &rslora));
-    ESPL_TRY(espl_target_pattern(adapter, "rank_pattern", path, &rank));
-    ESPL_TRY(espl_target_pattern(adapter, "alpha_pattern", path, &alpha));
+    ESPL_TRY(espl_target_pattern(ctx, adapter->config, "rank_pattern", path, &rank));
+    ESPL_TRY(espl_target_pattern(ctx, adapter->config, "alpha_pattern", path, &alpha));
     if (!(rank >= 1 && rank <= 65536) || rank != floor(rank))
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: rank %g of %s is not a whole number from 1 to 65536", adapter->method->name,
                          rank, path);

@@ -16,6 +16,11 @@ static espl_model *load(const char *name) {
     return model;
 }
 
+/* The model that a case of tests/golden stands on. */
+static const char *model_of(const char *name) {
+    return strstr(name, "llama") ? "llama_lora" : strstr(name, "gpt2") ? "gpt2_lora" : "bert_classes_lora";
+}
+
 static void write(const char *folder, const char *name, const char *text, size_t bytes) {
     char path[512];
     test_ok(espl_os_make_folder(test_context(), folder));
@@ -59,9 +64,8 @@ static void compare_configs(const char *a_path, const char *b_path) {
 
 /* What the library wrote, read and written again: the same keys and bits, and nothing old beside it. */
 static void round_trip(void **state) {
-    static const char *const models[] = {"bert_classes_lora", "llama_lora", "gpt2_lora"};
     const char *name = *state;
-    espl_model *model = load(models[strstr(name, "llama") ? 1 : strstr(name, "gpt2") ? 2 : 0]);
+    espl_model *model = load(model_of(name));
     espl_adapter *adapter;
     char from[512], to[512], weights[640];
     char *folder = test_path(name);
@@ -191,10 +195,67 @@ static void older(void **state) {
     espl_model_destroy(&model);
 }
 
+/* Logits of what the library was asked, with this folder as the adapter, beside the library's own. */
+static void compare_logits(espl_model *model, const char *folder, const char *golden_name) {
+    char path[512];
+    espl_adapter *adapter;
+    espl_tensors *golden, *got;
+    size_t count;
+    test_ok(espl_adapter_load(model, "a", folder, &adapter));
+    test_ok(espl_model_activate(model, "a"));
+    snprintf(path, sizeof path, "%s/%s/golden.safetensors", ESPL_GOLDEN, golden_name);
+    test_ok(espl_tensors_open(test_context(), path, &golden));
+    int32_t *inputs[4];
+    static const char *const names[] = {"ids", "labels", "types", "lengths"};
+    espl_tensor_view view;
+    test_ok(espl_tensors_find(golden, "ids", &view));
+    for (int i = 0; i < 4; i++) {
+        double *values = espl_tensors_has(golden, names[i]) ? test_values(golden, names[i], &count) : NULL;
+        inputs[i] = values ? malloc(count * sizeof **inputs) : NULL;
+        for (size_t k = 0; values && k < count; k++) inputs[i][k] = (int32_t)values[k];
+        free(values);
+    }
+    char *out = test_path("probe.safetensors");
+    test_ok(espl_probe(model, adapter, &(espl_probe_params){.ids = inputs[0], .labels = inputs[1], .types = inputs[2], .lengths = inputs[3],
+                                                            .rows = view.shape[0], .tokens = view.shape[1], .steps = 1}, out));
+    test_ok(espl_tensors_open(test_context(), out, &got));
+    double *expected = test_values(golden, "logits", &count), *values = test_values(got, "logits", NULL);
+    const double off = test_relative(values, expected, count);
+    if (!(off < 2e-5)) fail_msg("%s: logits are off by %.3g", folder, off);
+    free(expected), free(values);
+    espl_tensors_destroy(&got);
+    espl_tensors_destroy(&golden);
+    for (int i = 0; i < 4; i++) free(inputs[i]);
+    espl_os_remove_file(out);
+    free(out);
+    espl_adapter_delete(&adapter);
+}
+
+/* To PEFT and back again: the library's own logits, and the library's configuration. */
+static void converted(void **state) {
+    const char *name = *state;
+    char from[512], base[512];
+    espl_model *model = load(model_of(name));
+    char *peft = test_path("peft"), *back = test_path("back");
+    snprintf(from, sizeof from, "%s/%s/adapter", ESPL_GOLDEN, name);
+    snprintf(base, sizeof base, "%s/%s", ESPL_GOLDEN, model_of(name));
+    test_ok(espl_adapter_convert(test_context(), &(espl_convert_params){.adapter = from, .model = base, .to = "peft", .out = peft}));
+    compare_logits(model, peft, name);
+    test_ok(espl_adapter_convert(test_context(), &(espl_convert_params){.adapter = peft, .model = base, .to = "adapters", .out = back}));
+    compare_logits(model, back, name);
+    espl_os_remove_folder(test_context(), peft);
+    espl_os_remove_folder(test_context(), back);
+    free(peft), free(back);
+    espl_model_destroy(&model);
+}
+
+#define CONVERTED(name) {"converted " #name, converted, NULL, NULL, #name}
 #define TRIP(name) {"round_trip " #name, round_trip, NULL, NULL, #name}
 int main(void) {
     const struct CMUnitTest tests[] = {
         TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
+        CONVERTED(library_lora_bert), CONVERTED(library_lora_left_out), CONVERTED(library_lora_llama), CONVERTED(library_ia3_bert),
+        CONVERTED(library_ia3_llama),
         cmocka_unit_test(new_ones), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older)};
     return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));
 }
