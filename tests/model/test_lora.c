@@ -220,16 +220,16 @@ static void averages(void **state) {
     test_ok(espl_adapter_add(model, "a", "lora:r=3,alpha=5,init=random,targets=q_proj+down_proj", 1, &a));
     test_ok(espl_adapter_add(model, "b", "lora:r=3,alpha=5,init=random,targets=q_proj+down_proj,dropout=0.1", 2, &b));
     test_ok(espl_adapter_add(model, "c", "lora:r=4,targets=q_proj+down_proj", 2, &made));
-    test_refused(espl_adapter_average(model, "m", other, (const double[]){1, 1}, 2, ESPL_AVERAGE_LINEAR, &made), ESPL_ARGUMENT,
+    test_refused(espl_adapter_average(model, "m", other, (const double[]){1, 1}, 2, ESPL_AVERAGE_LINEAR, 0, &made), ESPL_ARGUMENT,
                  "differ in");
-    test_refused(espl_adapter_average(model, "m", (const char *const[]){"z"}, (const double[]){1}, 1, ESPL_AVERAGE_LINEAR, &made),
+    test_refused(espl_adapter_average(model, "m", (const char *const[]){"z"}, (const double[]){1}, 1, ESPL_AVERAGE_LINEAR, 0, &made),
                  ESPL_ARGUMENT, "there is no adapter \"z\"");
     test_ok(espl_adapter_add(model, "v", "vera:r=4", 1, &made));
     test_ok(espl_adapter_add(model, "w", "vera:r=4,key=1", 1, &made));
-    test_refused(espl_adapter_average(model, "m", (const char *const[]){"v", "w"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_LINEAR,
+    test_refused(espl_adapter_average(model, "m", (const char *const[]){"v", "w"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_LINEAR, 0,
                                       &made), ESPL_ARGUMENT, "have different base_model.vera_A");
     /* One of weight 1 is itself, and one of weight 0 nothing. */
-    test_ok(espl_adapter_average(model, "m", names, (const double[]){1, 0}, 2, ESPL_AVERAGE_LINEAR, &made));
+    test_ok(espl_adapter_average(model, "m", names, (const double[]){1, 0}, 2, ESPL_AVERAGE_LINEAR, 0, &made));
     size_t count;
     float *own = values_of(a, &count), *mean = values_of(made, &count);
     assert_memory_equal(own, mean, count * sizeof *own);
@@ -238,13 +238,13 @@ static void averages(void **state) {
     /* Stacked ranks add what both add. */
     test_ok(espl_model_activate(model, "a+b"));
     logits(model, both);
-    test_ok(espl_adapter_average(model, "m", names, (const double[]){1, 1}, 2, ESPL_AVERAGE_CAT, &made));
+    test_ok(espl_adapter_average(model, "m", names, (const double[]){1, 1}, 2, ESPL_AVERAGE_CAT, 0, &made));
     assert_true(espl_adapter_parameters(made) == 2 * espl_adapter_parameters(a));
     test_ok(espl_model_activate(model, "m"));
     logits(model, now);
     if (!(off(now, both) < 1e-6)) fail_msg("stacked it is off by %g", off(now, both));
     espl_adapter_delete(&made);
-    test_ok(espl_adapter_average(model, "m", names, (const double[]){0.5, -2}, 2, ESPL_AVERAGE_CAT, &made));
+    test_ok(espl_adapter_average(model, "m", names, (const double[]){0.5, -2}, 2, ESPL_AVERAGE_CAT, 0, &made));
     test_ok(espl_model_activate(model, "m"));
     logits(model, now);
     assert_true(off(now, both) > 1e-3);
