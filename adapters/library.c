@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The version whose files these are; the library reads its own older ones and newer ones alike. */
-static const char version[] = "adapters.1.2.0";
+const char espl_library_version[] = "adapters.1.2.0";
 
 /* ---- Modules ---- */
 
@@ -243,7 +242,7 @@ espl_status espl_library_file(espl_context *ctx, json_t *config, const espl_conf
     const json_t *classes = json_object_get(base_json, "architectures");
     *out_file = json_pack("{s:O, s:i, s:s?, s:s, s:s, s:s, s:s}", "config", config, "hidden_size", (int)base->hidden, "model_class",
                           json_string_value(json_array_get(classes, 0)), "model_name", base_name, "model_type",
-                          base->family->model_type, "name", name, "version", version);
+                          base->family->model_type, "name", name, "version", espl_library_version);
     return *out_file ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of an adapter needs memory");
 }
 

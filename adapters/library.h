@@ -7,6 +7,9 @@
 
 #include "host/model/config.h"
 
+/* The version whose files these are; the library reads its own older ones and newer ones alike. */
+extern const char espl_library_version[];
+
 /* Where the library puts LoRA and (IA)3. */
 typedef enum espl_library_place {
     ESPL_LIBRARY_Q,

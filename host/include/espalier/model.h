@@ -124,6 +124,15 @@ typedef enum espl_average { ESPL_AVERAGE_LINEAR, ESPL_AVERAGE_CAT, ESPL_AVERAGE_
 espl_status espl_adapter_average(espl_model *model, const char *name, const char *const *names, const double *weights,
                                  size_t count, espl_average strategy, uint32_t rank, espl_adapter **out_adapter);
 
+/* Heads in the Adapters library's folders (head_config.json; model_head.safetensors, read also pytorch_model_head.bin), for
+ * classes and numbers of rows and classes of tokens. Reading takes flexible heads whose layers are those of the model's
+ * head, and static ones of its class, into the model itself; a head of two layers on BERT takes the pooler's place. Nothing is
+ * changed unless all fits. Graphs made after it use it.
+ * Writing: what is active (an adapter may have trained the head); name NULL: a static head, else a flexible one of that
+ * name. Fails: IO, FORMAT; UNSUPPORTED naming the head_type, class or option that the model's head is not of. */
+espl_status espl_model_load_head(espl_model *model, const char *folder);
+espl_status espl_model_save_head(const espl_model *model, const char *folder, const char *name);
+
 /* Which adapters take part: names joined by '+' ("a+b" adds their changes), "" for the base alone. Graphs made after it
  * use it; espl_session_refresh follows. Fails: ARGUMENT naming what is not there. */
 espl_status espl_model_activate(espl_model *model, const char *names);
