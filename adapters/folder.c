@@ -58,6 +58,10 @@ static espl_status read_library(espl_adapter *adapter, json_t *file) {
     if (form) {
         adapter->form = json_incref(config);
         ESPL_TRY(espl_library_to_peft(ctx, form, &adapter->model->config, file, &adapter->config));
+        if (espl_library_fused(adapter->model->config.family) && json_is_true(json_object_get(config, "selfattn_lora")))
+            return espl_fail(ctx, ESPL_UNSUPPORTED, "\"selfattn_lora\": q, k and v are one map of a %s model, whose parts have LoRAs of "
+                             "their own in the Adapters library: convert the folder to PEFT's format",
+                             adapter->model->config.family->model_type);
         adapter->method = method_of_type(form->peft_type, adapter->config);
         return ESPL_OK;
     }

@@ -249,6 +249,60 @@ static void converted(void **state) {
     espl_model_destroy(&model);
 }
 
+/* GPT-2's q, k and v are one map: read by converting, on the feed-forward as they are. */
+static void fused(void **state) {
+    (void)state;
+    espl_model *model = load("gpt2_lora");
+    espl_adapter *adapter;
+    static const char *const cases[] = {"library_lora_gpt2", "library_ia3_gpt2"};
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        char from[512];
+        char *peft = test_path("peft");
+        snprintf(from, sizeof from, "%s/fused/%s/adapter", ESPL_GOLDEN, cases[i]);
+        test_refused(espl_adapter_load(model, "a", from, &adapter), ESPL_UNSUPPORTED, "convert the folder to PEFT's format");
+        test_ok(espl_adapter_convert(test_context(), &(espl_convert_params){.adapter = from, .model = ESPL_GOLDEN "/gpt2_lora",
+                                                                            .to = "peft", .out = peft}));
+        snprintf(from, sizeof from, "fused/%s", cases[i]);
+        compare_logits(model, peft, from);
+        espl_os_remove_folder(test_context(), peft);
+        free(peft);
+    }
+    test_ok(espl_adapter_add(model, "a", "{\"config\": {\"architecture\": \"lora\", \"selfattn_lora\": false, \"output_lora\": true}}", 0,
+                             &adapter));
+    espl_model_destroy(&model);
+}
+
+/* Adapters whose names are in their tensors' names: with weights 2 and -1 twice the first less the second. */
+static void averaged(void **state) {
+    (void)state;
+    static const char *const specs[] = {"pfeiffer", "{\"config\": {\"architecture\": \"lora\", \"r\": 2}}"};
+    espl_model *model = load("bert_classes_lora");
+    for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
+        espl_adapter *a, *b, *made;
+        test_ok(espl_adapter_add(model, "a", specs[i], 1, &a));
+        test_ok(espl_adapter_add(model, "b", specs[i], 2, &b));
+        test_ok(espl_adapter_average(model, "m", (const char *const[]){"a", "b"}, (const double[]){2, -1}, 2, ESPL_AVERAGE_LINEAR, 0, &made));
+        assert_int_equal(made->store.entry_count, a->store.entry_count);
+        for (size_t e = 0; e < made->store.entry_count; e++) {
+            espl_adapter *const all[] = {a, b, made};
+            float *values[3];
+            const size_t count = (size_t)espl_entry_values(&made->store, &made->store.entries[e]);
+            for (int k = 0; k < 3; k++) {
+                values[k] = malloc(count * sizeof **values);
+                assert_non_null(values[k]);
+                test_ok(espl_store_read(&all[k]->store, &all[k]->store.entries[e], values[k]));
+            }
+            for (size_t v = 0; v < count; v++) assert_true(values[2][v] == (float)(2.0 * values[0][v] - values[1][v]));
+            for (int k = 0; k < 3; k++) free(values[k]);
+        }
+        if (i == 1)
+            test_refused(espl_adapter_average(model, "n", (const char *const[]){"a", "b"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_SVD, 0, &made),
+                         ESPL_UNSUPPORTED, "in PEFT's format");
+        for (espl_adapter *next = model->adapters; next; next = model->adapters) espl_adapter_delete(&next);
+    }
+    espl_model_destroy(&model);
+}
+
 #define CONVERTED(name) {"converted " #name, converted, NULL, NULL, #name}
 #define TRIP(name) {"round_trip " #name, round_trip, NULL, NULL, #name}
 int main(void) {
@@ -256,6 +310,6 @@ int main(void) {
         TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
         CONVERTED(library_lora_bert), CONVERTED(library_lora_left_out), CONVERTED(library_lora_llama), CONVERTED(library_ia3_bert),
         CONVERTED(library_ia3_llama),
-        cmocka_unit_test(new_ones), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older)};
+        cmocka_unit_test(new_ones), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older), cmocka_unit_test(fused), cmocka_unit_test(averaged)};
     return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));
 }

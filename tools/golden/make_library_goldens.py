@@ -1,4 +1,5 @@
-"""Writes the cases of tests/golden that the Adapters library itself made: its folders, and what it makes of them in float64.
+"""Writes the cases of tests/golden that the Adapters library itself made: its folders, and what it makes of them in float64;
+in heads/ its head folders with logits.
 
     python3 tools/golden/make_library_goldens.py [--out DIR] [--only CASE ...]
 
@@ -32,13 +33,10 @@ CASES = [
          selfattn_lora=False, **LORA),
     case("library_lora_llama", "llama_lora", 2402, adapters.LoRAConfig, safe=True, attn_matrices=["q", "k", "v"],
          intermediate_lora=True, **LORA),
-    case("library_lora_gpt2", "gpt2_lora", 2403, adapters.LoRAConfig, output_lora=True, **LORA),
+    case("fused/library_lora_gpt2", "gpt2_lora", 2403, adapters.LoRAConfig, output_lora=True, **LORA),
     case("library_ia3_bert", "bert_classes_lora", 2410, adapters.IA3Config),
     case("library_ia3_llama", "llama_lora", 2411, adapters.IA3Config, safe=True, output_lora=True),
-    case("library_ia3_gpt2", "gpt2_lora", 2412, adapters.IA3Config),
-    case("library_prefix_bert", "bert_classes_lora", 2420, adapters.PrefixTuningConfig, prefix_length=3, bottleneck_size=6),
-    case("library_prefix_gpt2", "gpt2_lora", 2421, adapters.PrefixTuningConfig, flat=True, prefix_length=4),
-    case("library_prompt_bert", "bert_classes_lora", 2430, adapters.PromptTuningConfig, prompt_length=3),
+    case("fused/library_ia3_gpt2", "gpt2_lora", 2412, adapters.IA3Config),
 ]
 
 
@@ -102,7 +100,7 @@ def trainable(model):
 def write(root, case):
     folder = root / case["name"]
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     torch.manual_seed(case["seed"])
     model = load(root / case["base"])
     model.add_adapter("a", config=case["config"](**case["change"]))
@@ -135,6 +133,44 @@ def write(root, case):
     print(f"{case['name']:28} loss {out['loss'].item():.6f}  {len(named):3} trainable tensors, {count} values")
 
 
+# Heads: (name, base, class, head); None: the static head of the class, else how a flexible one is added.
+HEADS = [
+    ("bert_static", "bert_classes_lora", transformers.BertForSequenceClassification, None),
+    ("bert_pooler", "bert_classes_lora", adapters.BertAdapterModel, dict(layers=1, use_pooler=True)),
+    ("bert_two", "bert_classes_lora", adapters.BertAdapterModel, dict(layers=2)),
+    ("roberta_two", "roberta_classes_lora", adapters.RobertaAdapterModel, dict(layers=2)),
+    ("bert_tags", "bert_tags_lora", adapters.BertAdapterModel, dict(tags=True, layers=1)),
+]
+
+
+def write_head(root, name, base, kind, head):
+    folder = root / "heads" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    torch.manual_seed(2600 + [h[0] for h in HEADS].index(name))
+    model = kind.from_pretrained(root / base, torch_dtype=torch.float64, attn_implementation="eager", local_files_only=True)
+    labels = {i: f"name {i}" for i in range(model.config.num_labels)}
+    if head is None:
+        adapters.init(model)
+        model.config.id2label, model.config.label2id = labels, {v: k for k, v in labels.items()}
+    elif head.pop("tags", False):
+        model.add_tagging_head("h", num_labels=len(labels), id2label=labels, **head)
+    else:
+        model.add_classification_head("h", num_labels=len(labels), id2label=labels, **head)
+    model.config.name_or_path = base
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if n.startswith("heads.") or n.startswith("classifier."):
+                p.data = (0.5 * torch.randn(p.shape)).float()
+    model.save_head(str(folder), "h")
+    model.double().eval()
+    ids = torch.randint(3, model.config.vocab_size, (2, 6))
+    with exact():
+        logits = model(input_ids=ids).logits
+    save_file(dict(ids=ids, logits=logits.detach().contiguous()), folder / "golden.safetensors")
+    print(f"heads/{name:22} {tuple(logits.shape)} logits")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[2] / "tests" / "golden")
@@ -143,6 +179,9 @@ def main():
     for one in CASES:
         if not arguments.only or one["name"] in arguments.only:
             write(arguments.out, one)
+    for head in HEADS:
+        if not arguments.only or head[0] in arguments.only:
+            write_head(arguments.out, *head)
 
 
 if __name__ == "__main__":
