@@ -133,6 +133,7 @@ void espl_adapter_destroy(espl_adapter *adapter) {
     for (size_t i = 0; i < adapter->original_count; i++) espl_free(ctx, &adapter->originals[i].values);
     espl_free(ctx, &adapter->originals);
     espl_json_destroy(&adapter->config);
+    espl_json_destroy(&adapter->form);
     espl_free(ctx, &adapter->replacement);
     espl_free(ctx, &adapter->file_name);
     espl_free(ctx, &adapter->name);
@@ -197,6 +198,7 @@ espl_status espl_adapter_add(espl_model *model, const char *name, const char *sp
         json_t *config = NULL;
         status = espl_json_parse(model->ctx, spec, strlen(spec), "adapter configuration", &config);
         if (status == ESPL_OK) status = espl_folder_read_config(adapter, config);
+        if (status == ESPL_OK) status = espl_folder_check_new(adapter);
     } else if (status == ESPL_OK) {
         status = espl_adapter_parse(adapter, spec);
     }

@@ -1,5 +1,6 @@
-/* Adapters of equal configuration added in parameter space: task arithmetic where weights do not sum to 1. */
-#include "adapters/lora.h"
+/* Adapters of equal configuration added in parameter space: task arithmetic where weights do not sum to 1. They have
+ * the same tensors in the same order, also where their names are in the tensors' names. */
+#include "adapters/average.h"
 #include <string.h>
 
 static espl_adapter *find(espl_model *model, const char *name) {
@@ -19,14 +20,15 @@ static bool is_training_key(const char *key) {
     return strstr(key, "dropout") != NULL;
 }
 
-static espl_status check_equal(const espl_adapter *first, const espl_adapter *other) {
+static espl_status check_equal(const espl_adapter *first, const espl_adapter *other, bool ranks) {
     const char *key;
     json_t *value;
     if (first->method != other->method)
         return espl_fail(first->model->ctx, ESPL_ARGUMENT, "\"%s\" is of method %s, \"%s\" of %s: they cannot be averaged",
                          first->name, first->method->name, other->name, other->method->name);
     json_object_foreach(first->config, key, value) {
-        if (!is_training_key(key) && !json_equal(value, json_object_get(other->config, key)))
+        if (is_training_key(key) || (ranks && espl_average_lora_key(key))) continue;
+        if (!json_equal(value, json_object_get(other->config, key)))
             return espl_fail(first->model->ctx, ESPL_ARGUMENT, "\"%s\" and \"%s\" differ in \"%s\": they cannot be averaged",
                              first->name, other->name, key);
     }
@@ -44,58 +46,19 @@ static espl_status add_entry(espl_adapter *adapter, const espl_entry *entry, dou
     return status;
 }
 
-static double scale_of(const espl_adapter *adapter, const espl_entry *a) {
-    const lora_state *state = adapter->state;
-    for (uint32_t block = 0; block < adapter->model->config.layers; block++) {
-        for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) {
-            const lora_group *group = &state->groups[block][l];
-            for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && a->matrix == group->a; p++) {
-                if (group->target[p].rank && group->target[p].from == a->from) return group->target[p].scale;
-            }
-        }
-    }
-    return 1;
-}
-
-/* A: the rows of all under each other, times weight and scale; B: the columns of all beside each other. */
-static espl_status stack_entry(espl_adapter *adapter, const espl_entry *entry, double weight, uint32_t rank, uint32_t from,
-                               uint32_t all, double *sum) {
-    const bool a = strstr(entry->name, ".lora_A.");
-    const uint32_t cols = a ? adapter->store.matrices[entry->matrix].cols : rank;
-    const double factor = a ? weight * scale_of(adapter, entry) : 1;
-    float *values;
-    ESPL_TRY(espl_new(adapter->model->ctx, (size_t)espl_entry_values(&adapter->store, entry) * sizeof *values, &values));
-    espl_status status = espl_store_read(&adapter->store, entry, values);
-    for (size_t r = 0; status == ESPL_OK && r < entry->count; r++) {
-        double *to = a ? sum + (from + r) * cols : sum + r * all + from;
-        for (size_t c = 0; c < cols; c++) to[c] = factor * values[r * cols + c];
-    }
-    espl_free(adapter->model->ctx, &values);
-    return status;
-}
-
-typedef struct inputs {
-    espl_adapter **adapters; /* owned array */
-    const double *weights;
-    size_t count;
-    uint32_t rank; /* of each; 0: not stacked */
-} inputs;
-
-static espl_status fill_entry(espl_adapter *result, const espl_entry *entry, const inputs *in) {
+static espl_status fill_entry(espl_adapter *result, size_t index, const average_inputs *in) {
     espl_context *ctx = result->model->ctx;
+    const espl_entry *entry = &result->store.entries[index];
     const size_t count = (size_t)espl_entry_values(&result->store, entry);
-    const bool stacked = in->rank && (strstr(entry->name, ".lora_A.") || strstr(entry->name, ".lora_B."));
     double *sum = NULL;
     float *values = NULL;
-    espl_status status = ESPL_OK;
+    bool done;
+    espl_status status = espl_average_lora_fill(result, index, in, &done);
+    if (status != ESPL_OK || done) return status;
     ESPL_GOTO(espl_new(ctx, count * sizeof *sum, &sum));
     ESPL_GOTO(espl_new(ctx, count * sizeof *values, &values));
-    for (size_t i = 0; i < in->count; i++) {
-        const espl_entry *source = espl_store_find(&in->adapters[i]->store, entry->name);
-        ESPL_GOTO(stacked ? stack_entry(in->adapters[i], source, in->weights[i], in->rank, (uint32_t)i * in->rank,
-                                        (uint32_t)in->count * in->rank, sum)
-                          : add_entry(in->adapters[i], source, in->weights[i], sum));
-    }
+    for (size_t i = 0; i < in->count; i++)
+        ESPL_GOTO(add_entry(in->adapters[i], &in->adapters[i]->store.entries[index], in->weights[i], sum));
     for (size_t i = 0; i < count; i++) values[i] = (float)sum[i];
     ESPL_GOTO(espl_store_write(&result->store, entry, values, ESPL_DTYPE_F32));
 fail:
@@ -105,8 +68,9 @@ fail:
 }
 
 /* A frozen matrix is no sum: all must have the same. */
-static espl_status copy_frozen(espl_adapter *result, const espl_entry *entry, const inputs *in) {
+static espl_status copy_frozen(espl_adapter *result, size_t index, const average_inputs *in) {
     espl_context *ctx = result->model->ctx;
+    const espl_entry *entry = &result->store.entries[index];
     const size_t bytes = (size_t)espl_entry_values(&result->store, entry) * sizeof(float);
     float *first = NULL, *other = NULL;
     espl_status status = ESPL_OK;
@@ -114,7 +78,7 @@ static espl_status copy_frozen(espl_adapter *result, const espl_entry *entry, co
     ESPL_GOTO(espl_new(ctx, bytes, &other));
     for (size_t i = 0; i < in->count; i++) {
         espl_store *store = &in->adapters[i]->store;
-        ESPL_GOTO(espl_store_read(store, espl_store_find(store, entry->name), i ? other : first));
+        ESPL_GOTO(espl_store_read(store, &store->entries[index], i ? other : first));
         if (i && memcmp(first, other, bytes) != 0)
             ESPL_GOTO(espl_fail(ctx, ESPL_ARGUMENT, "\"%s\" and \"%s\" have different %s: they cannot be averaged",
                                 in->adapters[0]->name, in->adapters[i]->name, entry->name));
@@ -126,37 +90,31 @@ fail:
     return status;
 }
 
-/* CAT: scales are in A, so that alpha is the rank. */
-static espl_status stacked_config(const espl_adapter *first, inputs *in, json_t *config) {
-    espl_context *ctx = first->model->ctx;
-    if (strcmp(first->method->name, "lora") != 0 || json_object_size(json_object_get(config, "rank_pattern")))
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "ranks are stacked for adapters of method lora without \"rank_pattern\", not for "
-                         "\"%s\"", first->name);
-    ESPL_TRY(espl_json_u32(ctx, config, "r", 8, &in->rank));
-    const json_int_t all = (json_int_t)(in->rank * in->count);
-    ESPL_TRY(espl_json_set(ctx, config, "r", json_integer(all)));
-    ESPL_TRY(espl_json_set(ctx, config, "lora_alpha", json_integer(all)));
-    ESPL_TRY(espl_json_set(ctx, config, "use_rslora", json_false()));
-    return espl_json_set(ctx, config, "alpha_pattern", json_object());
+/* As adapter_config.json has it, for a new adapter of this name. */
+static espl_status print_config(const espl_adapter *first, const char *name, json_t *config, espl_bytes *out_text) {
+    json_t *file = first->library ? json_pack("{s:O, s:s}", "config", first->form ? first->form : config, "name", name)
+                                  : json_incref(config);
+    espl_status status = file ? espl_json_print(first->model->ctx, file, out_text)
+                              : espl_fail(first->model->ctx, ESPL_HOST_MEMORY, "a configuration needs memory");
+    espl_json_destroy(&file);
+    return status;
 }
 
-static espl_status average(espl_model *model, const char *name, inputs *in, espl_average strategy, espl_adapter **out_adapter) {
+static espl_status average(espl_model *model, const char *name, average_inputs *in, uint32_t rank, espl_adapter **out_adapter) {
     espl_context *ctx = model->ctx;
     espl_adapter *first = in->adapters[0];
     espl_bytes text = {0};
     json_t *config = json_deep_copy(first->config);
     espl_status status = config ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "a configuration needs memory");
+    const bool ranks = in->strategy != ESPL_AVERAGE_LINEAR;
     if (status != ESPL_OK) return status;
-    if (first->library)
-        ESPL_GOTO(espl_fail(ctx, ESPL_UNSUPPORTED, "\"%s\" has the Adapters library's format, which is not averaged", first->name));
-    for (size_t i = 1; i < in->count; i++) ESPL_GOTO(check_equal(first, in->adapters[i]));
-    if (strategy == ESPL_AVERAGE_CAT) ESPL_GOTO(stacked_config(first, in, config));
-    ESPL_GOTO(espl_json_print(ctx, config, &text));
+    for (size_t i = 1; i < in->count; i++) ESPL_GOTO(check_equal(first, in->adapters[i], ranks));
+    if (ranks) ESPL_GOTO(espl_average_lora_config(in, rank, config));
+    ESPL_GOTO(print_config(first, name, config, &text));
     ESPL_GOTO(espl_adapter_add(model, name, text.data, 0, out_adapter));
     for (size_t i = 0; i < (*out_adapter)->store.entry_count; i++) {
-        const espl_entry *entry = &(*out_adapter)->store.entries[i];
-        const bool frozen = (*out_adapter)->store.matrices[entry->matrix].frozen;
-        ESPL_GOTO(frozen ? copy_frozen(*out_adapter, entry, in) : fill_entry(*out_adapter, entry, in));
+        const bool frozen = (*out_adapter)->store.matrices[(*out_adapter)->store.entries[i].matrix].frozen;
+        ESPL_GOTO(frozen ? copy_frozen(*out_adapter, i, in) : fill_entry(*out_adapter, i, in));
     }
 fail:
     if (status != ESPL_OK) espl_adapter_delete(out_adapter);
@@ -166,8 +124,8 @@ fail:
 }
 
 espl_status espl_adapter_average(espl_model *model, const char *name, const char *const *names, const double *weights,
-                                 size_t count, espl_average strategy, espl_adapter **out_adapter) {
-    inputs in = {.weights = weights, .count = count};
+                                 size_t count, espl_average strategy, uint32_t rank, espl_adapter **out_adapter) {
+    average_inputs in = {.weights = weights, .count = count, .strategy = strategy};
     espl_status status = ESPL_OK;
     *out_adapter = NULL;
     if (count == 0) return espl_fail(model->ctx, ESPL_ARGUMENT, "no adapters were named to be averaged");
@@ -176,7 +134,7 @@ espl_status espl_adapter_average(espl_model *model, const char *name, const char
         in.adapters[i] = find(model, names[i]);
         if (!in.adapters[i]) ESPL_GOTO(espl_fail(model->ctx, ESPL_ARGUMENT, "there is no adapter \"%s\"", names[i]));
     }
-    status = average(model, name, &in, strategy, out_adapter);
+    status = average(model, name, &in, rank, out_adapter);
 fail:
     espl_free(model->ctx, &in.adapters);
     return status;

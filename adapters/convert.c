@@ -35,23 +35,39 @@ static espl_status permute_rows(espl_context *ctx, const espl_tensor_view *view,
     return ESPL_OK;
 }
 
-espl_status espl_loose_add(espl_context *ctx, espl_loose_adapter *adapter, char *name, const espl_tensor_view *view,
-                           uint32_t heads, bool back) {
-    void *owned = NULL;
+static espl_status add_entry(espl_context *ctx, espl_loose_adapter *adapter, const espl_tensor_entry *entry, void *owned) {
     espl_status status = espl_grow(ctx, &adapter->entries, &adapter->capacity, adapter->count + 1, sizeof *adapter->entries);
     if (status == ESPL_OK)
         status = espl_grow(ctx, &adapter->owned, &adapter->owned_capacity, adapter->count + 1, sizeof *adapter->owned);
-    if (status == ESPL_OK && heads) status = permute_rows(ctx, view, heads, back, &owned);
+    if (status != ESPL_OK) {
+        char *name = (char *)(uintptr_t)entry->name;
+        espl_free(ctx, &name);
+        espl_free(ctx, &owned);
+        return status;
+    }
+    adapter->entries[adapter->count] = *entry;
+    adapter->owned[adapter->count++] = owned;
+    return ESPL_OK;
+}
+
+espl_status espl_loose_add(espl_context *ctx, espl_loose_adapter *adapter, char *name, const espl_tensor_view *view,
+                           uint32_t heads, bool back) {
+    void *owned = NULL;
+    espl_status status = heads ? permute_rows(ctx, view, heads, back, &owned) : ESPL_OK;
     if (status != ESPL_OK) {
         espl_free(ctx, &name);
         return status;
     }
-    espl_tensor_entry *entry = &adapter->entries[adapter->count];
-    *entry = (espl_tensor_entry){.name = name, .dtype = view->dtype, .rank = view->rank,
-                                 .data = owned ? owned : (const void *)view->data};
-    memcpy(entry->shape, view->shape, sizeof entry->shape);
-    adapter->owned[adapter->count++] = owned;
-    return ESPL_OK;
+    espl_tensor_entry entry = {.name = name, .dtype = view->dtype, .rank = view->rank,
+                               .data = owned ? owned : (const void *)view->data};
+    memcpy(entry.shape, view->shape, sizeof entry.shape);
+    return add_entry(ctx, adapter, &entry, owned);
+}
+
+espl_status espl_loose_own(espl_context *ctx, espl_loose_adapter *adapter, char *name, uint32_t rows, uint32_t cols,
+                           float *values) {
+    return add_entry(ctx, adapter, &(espl_tensor_entry){.name = name, .dtype = ESPL_DTYPE_F32, .rank = cols ? 2 : 1,
+                                                        .shape = {rows, cols ? cols : 1, 1, 1, 1, 1, 1, 1}, .data = values}, values);
 }
 
 /* ---- PEFT ---- */
@@ -96,23 +112,28 @@ fail:
 
 /* ---- formats ---- */
 
-static bool is_peft(const char *path) {
-    return espl_os_is_folder(path);
+static espl_status is_folder(espl_context *ctx, const char *path, bool *out_is) {
+    (void)ctx;
+    *out_is = espl_os_is_folder(path);
+    return ESPL_OK;
 }
 
-static bool is_gguf(const char *path) {
-    return espl_os_is_file(path);
+static espl_status is_file(espl_context *ctx, const char *path, bool *out_is) {
+    (void)ctx;
+    *out_is = espl_os_is_file(path);
+    return ESPL_OK;
 }
 
 static const struct {
     const char *name;
-    bool (*is)(const char *path);
+    espl_status (*is)(espl_context *ctx, const char *path, bool *out_is); /* the first that it is */
     espl_status (*read)(espl_context *ctx, const char *path, const espl_convert_base *base, espl_loose_adapter *out);
     espl_status (*write)(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
                          const char *path);
 } formats[] = {
-    {"peft", is_peft, read_peft, write_peft},
-    {"gguf", is_gguf, espl_gguf_adapter_read, espl_gguf_adapter_write},
+    {"adapters", espl_library_adapter_is, espl_library_adapter_read, espl_library_adapter_write},
+    {"peft", is_folder, read_peft, write_peft},
+    {"gguf", is_file, espl_gguf_adapter_read, espl_gguf_adapter_write},
 };
 
 static espl_status read_base(espl_context *ctx, const char *folder, espl_convert_base *out) {
@@ -135,17 +156,26 @@ static espl_status read_base(espl_context *ctx, const char *folder, espl_convert
     return status;
 }
 
+static espl_status find_format(espl_context *ctx, const char *path, size_t *out_format) {
+    bool is = false;
+    for (*out_format = 0; *out_format < ESPL_COUNT(formats); ++*out_format) {
+        ESPL_TRY(formats[*out_format].is(ctx, path, &is));
+        if (is) break;
+    }
+    return ESPL_OK;
+}
+
 espl_status espl_adapter_convert(espl_context *ctx, const espl_convert_params *params) {
     espl_convert_base base = {0};
     espl_loose_adapter adapter = {0};
     size_t from = 0, to = 0;
     espl_status status;
     while (to < ESPL_COUNT(formats) && strcmp(formats[to].name, params->to)) to++;
-    while (from < ESPL_COUNT(formats) && !formats[from].is(params->adapter)) from++;
     if (to == ESPL_COUNT(formats))
-        return espl_fail(ctx, ESPL_ARGUMENT, "\"%s\" is not a format that adapters are written in (peft, gguf)", params->to);
+        return espl_fail(ctx, ESPL_ARGUMENT, "\"%s\" is not a format that adapters are written in (peft, adapters, gguf)", params->to);
+    ESPL_TRY(find_format(ctx, params->adapter, &from));
     if (from == ESPL_COUNT(formats))
-        return espl_fail(ctx, ESPL_IO, "%s: is neither a PEFT folder nor a GGUF file", params->adapter);
+        return espl_fail(ctx, ESPL_IO, "%s: is neither a folder of PEFT or the Adapters library nor a GGUF file", params->adapter);
     ESPL_GOTO(read_base(ctx, params->model, &base));
     ESPL_GOTO(formats[from].read(ctx, params->adapter, &base, &adapter));
     status = formats[to].write(ctx, &adapter, &base, params->out);

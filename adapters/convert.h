@@ -27,6 +27,10 @@ typedef struct espl_loose_adapter {
 espl_status espl_loose_add(espl_context *ctx, espl_loose_adapter *adapter, char *name, const espl_tensor_view *view,
                            uint32_t heads, bool back);
 
+/* A tensor [rows, cols], or [rows] if cols is 0; name and values are taken, also on failure. */
+espl_status espl_loose_own(espl_context *ctx, espl_loose_adapter *adapter, char *name, uint32_t rows, uint32_t cols,
+                           float *values);
+
 void espl_loose_finish(espl_context *ctx, espl_loose_adapter *adapter);
 
 /* ---- formats ---- */
@@ -35,6 +39,13 @@ espl_status espl_gguf_adapter_read(espl_context *ctx, const char *path, const es
                                    espl_loose_adapter *out);
 espl_status espl_gguf_adapter_write(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
                                     const char *path);
+
+/* Folders of the Adapters library: LoRA and (IA)3, and prefixes where positions are rotations. */
+espl_status espl_library_adapter_is(espl_context *ctx, const char *path, bool *out_is);
+espl_status espl_library_adapter_read(espl_context *ctx, const char *path, const espl_convert_base *base,
+                                      espl_loose_adapter *out);
+espl_status espl_library_adapter_write(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
+                                       const char *path);
 
 /* ---- names of llama.cpp ---- */
 

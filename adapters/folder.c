@@ -1,9 +1,7 @@
 #include "adapters/folder.h"
+#include "adapters/library.h"
 #include "host/base/os.h"
 #include <string.h>
-
-/* The version whose files these are; the library reads its own older ones and newer ones alike. */
-static const char library_version[] = "adapters.1.2.0";
 
 espl_status espl_folder_unknown(espl_context *ctx, const char *what, const char *name, size_t bytes) {
     const bool types = strcmp(what, "peft_type") == 0, method = strcmp(what, "method") == 0;
@@ -30,28 +28,44 @@ espl_status espl_folder_begin(espl_adapter *adapter) {
     return espl_copy_string(ctx, adapter->name, strlen(adapter->name), &adapter->file_name);
 }
 
+static const espl_method *method_of_type(const char *peft_type, const json_t *config) {
+    for (size_t i = 0; i < espl_method_count; i++) {
+        const espl_method *m = espl_methods[i];
+        if (m->peft_type && strcmp(m->peft_type, peft_type) == 0 && (!m->recognise || m->recognise(config))) return m;
+    }
+    return NULL;
+}
+
 static espl_status read_peft(espl_adapter *adapter, json_t *config) {
     espl_context *ctx = adapter->model->ctx;
     const char *type;
     adapter->config = config;
     ESPL_TRY(espl_json_need(ctx, config, "peft_type"));
     ESPL_TRY(espl_json_string(ctx, config, "peft_type", NULL, &type));
-    for (size_t i = 0; i < espl_method_count && !adapter->method; i++) {
-        const espl_method *m = espl_methods[i];
-        if (m->peft_type && strcmp(m->peft_type, type) == 0 && (!m->recognise || m->recognise(config))) adapter->method = m;
-    }
+    adapter->method = method_of_type(type, config);
     return adapter->method ? ESPL_OK : espl_folder_unknown(ctx, "peft_type", type, strlen(type));
 }
 
 static espl_status read_library(espl_adapter *adapter, json_t *file) {
     espl_context *ctx = adapter->model->ctx;
     json_t *config = json_object_get(file, "config");
+    const espl_library_form *form = espl_library_find(config);
     const char *name, *architecture;
     adapter->library = true;
-    adapter->config = json_incref(config);
     ESPL_TRY(espl_json_string(ctx, file, "name", adapter->name, &name));
     ESPL_TRY(espl_copy_string(ctx, name, strlen(name), &adapter->file_name));
     ESPL_TRY(espl_json_string(ctx, config, "architecture", "bottleneck", &architecture));
+    if (form) {
+        adapter->form = json_incref(config);
+        ESPL_TRY(espl_library_to_peft(ctx, form, &adapter->model->config, file, &adapter->config));
+        if (espl_library_fused(adapter->model->config.family) && json_is_true(json_object_get(config, "selfattn_lora")))
+            return espl_fail(ctx, ESPL_UNSUPPORTED, "\"selfattn_lora\": q, k and v are one map of a %s model, whose parts have LoRAs of "
+                             "their own in the Adapters library: convert the folder to PEFT's format",
+                             adapter->model->config.family->model_type);
+        adapter->method = method_of_type(form->peft_type, adapter->config);
+        return ESPL_OK;
+    }
+    adapter->config = json_incref(config);
     for (size_t i = 0; i < espl_method_count && !adapter->method; i++) {
         const espl_method *m = espl_methods[i];
         if (m->architecture && strcmp(m->architecture, architecture) == 0 && (!m->recognise || m->recognise(config)))
@@ -60,10 +74,20 @@ static espl_status read_library(espl_adapter *adapter, json_t *file) {
     return adapter->method ? ESPL_OK : espl_folder_unknown(ctx, "architecture", architecture, strlen(architecture));
 }
 
+espl_status espl_folder_check_new(const espl_adapter *adapter) {
+    const char *init = json_string_value(json_object_get(adapter->form, "init_weights"));
+    const bool scales = json_object_get(adapter->config, "init_ia3_weights") != NULL;
+    if (!init || strcmp(init, scales ? "ia3" : "lora") == 0) return ESPL_OK;
+    return espl_fail(adapter->model->ctx, ESPL_UNSUPPORTED, "init_weights \"%s\" is not offered", init);
+}
+
 espl_status espl_folder_read_config(espl_adapter *adapter, json_t *config) {
-    if (json_object_get(config, "peft_type") || !json_is_object(json_object_get(config, "config")))
-        return read_peft(adapter, config);
-    espl_status status = read_library(adapter, config);
+    const json_t *own = json_object_get(config, "config");
+    if (json_object_get(config, "peft_type") || !own) return read_peft(adapter, config);
+    espl_status status = json_is_object(own)
+                             ? read_library(adapter, config)
+                             : espl_fail(adapter->model->ctx, ESPL_UNSUPPORTED, "\"config\" is %s: name the options themselves",
+                                         espl_json_type_name(own));
     json_decref(config);
     return status;
 }
@@ -71,26 +95,26 @@ espl_status espl_folder_read_config(espl_adapter *adapter, json_t *config) {
 /* What the file holds, a new reference. */
 static espl_status written_config(espl_adapter *adapter, json_t **out_config) {
     espl_context *ctx = adapter->model->ctx;
-    const espl_config *c = &adapter->model->config;
     *out_config = NULL;
     if (!adapter->library) {
         ESPL_TRY(espl_json_set(ctx, adapter->config, "inference_mode", json_true()));
         *out_config = json_incref(adapter->config);
         return ESPL_OK;
     }
-    const json_t *classes = json_object_get(adapter->model->json, "architectures");
-    const char *model_class = json_string_value(json_array_get(classes, 0));
-    *out_config = json_pack("{s:O, s:i, s:s?, s:s, s:s, s:s, s:s}", "config", adapter->config, "hidden_size", (int)c->hidden,
-                            "model_class", model_class, "model_name", adapter->model->folder, "model_type",
-                            c->family->model_type, "name", adapter->file_name, "version", library_version);
-    return *out_config ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of an adapter needs memory");
+    return espl_library_file(ctx, adapter->form ? adapter->form : adapter->config, &adapter->model->config, adapter->model->json,
+                             adapter->model->folder, adapter->file_name, out_config);
 }
 
 /* ---- Tensors ---- */
 
-/* Without suffix: .safetensors is written, that or .bin read. */
-static const char *weights_stem(const espl_adapter *adapter) {
-    return adapter->library ? "adapter" : "adapter_model";
+/* Of the library's two files safetensors comes first; the library itself reads pytorch_adapter.bin unless told otherwise. */
+static espl_status weights_path(const espl_adapter *adapter, const char *folder, char **out_path) {
+    espl_context *ctx = adapter->model->ctx;
+    if (!adapter->library) return espl_format(ctx, out_path, "%s/adapter_model", folder);
+    ESPL_TRY(espl_format(ctx, out_path, "%s/adapter.safetensors", folder));
+    if (espl_os_is_file(*out_path)) return ESPL_OK;
+    espl_free(ctx, out_path);
+    return espl_format(ctx, out_path, "%s/pytorch_adapter", folder);
 }
 
 /* Other names of an entry: files of before PEFT 0.15 lack ".base_layer"; the Adapters library writes some without the
@@ -114,7 +138,7 @@ espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder) 
     espl_context *ctx = adapter->model->ctx;
     char *path;
     espl_tensors *set = NULL;
-    ESPL_TRY(espl_format(ctx, &path, "%s/%s", folder, weights_stem(adapter)));
+    ESPL_TRY(weights_path(adapter, folder, &path));
     espl_status status = espl_tensors_open(ctx, path, &set); /* names the path itself */
     if (status != ESPL_OK) {
         espl_free(ctx, &path);
@@ -137,6 +161,15 @@ espl_status espl_adapter_save(espl_adapter *adapter, const char *folder) {
     return adapter->method->save ? adapter->method->save(adapter, folder) : espl_folder_write(adapter, folder);
 }
 
+/* The library would read it rather than what was written now. */
+static espl_status remove_old(espl_context *ctx, const char *folder) {
+    char *path;
+    ESPL_TRY(espl_format(ctx, &path, "%s/pytorch_adapter.bin", folder));
+    if (espl_os_is_file(path)) espl_os_remove_file(path);
+    espl_free(ctx, &path);
+    return ESPL_OK;
+}
+
 espl_status espl_folder_write(espl_adapter *adapter, const char *folder) {
     espl_context *ctx = adapter->model->ctx;
     espl_replace file = {0};
@@ -147,9 +180,10 @@ espl_status espl_folder_write(espl_adapter *adapter, const char *folder) {
     ESPL_GOTO(written_config(adapter, &config));
     /* Both are on the disk before either takes its place: where they do not fit, the folder stays as it was. */
     ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", config, &file));
-    ESPL_GOTO(espl_format(ctx, &weights, "%s/%s.safetensors", folder, weights_stem(adapter)));
+    ESPL_GOTO(espl_format(ctx, &weights, "%s/%s.safetensors", folder, adapter->library ? "adapter" : "adapter_model"));
     ESPL_GOTO(espl_store_save(&adapter->store, weights));
     ESPL_GOTO(espl_os_replace_commit(ctx, &file));
+    if (adapter->library) status = remove_old(ctx, folder);
 fail:
     espl_os_replace_finish(ctx, &file);
     espl_json_destroy(&config);

@@ -1,7 +1,7 @@
 /* Folders that adapters are read from and written to. Two kinds, told apart by adapter_config.json:
  *   PEFT's             {"peft_type": ...}; the object is the adapter's configuration. adapter_model.safetensors
  *   Adapters library's {"config": {...}, "name", "model_type", ...}; "config" is. adapter.safetensors, whose tensors' names
- *                      contain the adapter's name
+ *                      contain the adapter's name; pytorch_adapter.bin is read too
  * A method belongs to the kind that its row names; types of our own are in PEFT's kind of folder. */
 #ifndef ESPL_FOLDER_H
 #define ESPL_FOLDER_H
@@ -12,6 +12,8 @@
 espl_status espl_folder_begin(espl_adapter *adapter);
 /* Finds the method and takes config (also on failure). Fails: UNSUPPORTED naming the types there are. */
 espl_status espl_folder_read_config(espl_adapter *adapter, json_t *config);
+/* For an adapter that has no tensors yet. Fails: UNSUPPORTED for an "init_weights" of a library's form but its default. */
+espl_status espl_folder_check_new(const espl_adapter *adapter);
 /* Into the placed store. Fails: FORMAT naming a tensor that is missing, has another shape, or is one too many. */
 espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder);
 /* what: "method", "peft_type" or "architecture". */

@@ -33,7 +33,8 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
 
 static espl_status entry(espl_adapter *adapter, const char *path, uint32_t matrix, uint32_t from, uint32_t count, bool in) {
     char *name;
-    ESPL_TRY(espl_format(context(adapter), &name, "base_model.model.%s.ia3_l", path));
+    ESPL_TRY(adapter->library ? espl_format(context(adapter), &name, "%s.loras.%s.lora_B", path, adapter->file_name)
+                              : espl_format(context(adapter), &name, "base_model.model.%s.ia3_l", path));
     espl_status status = espl_store_entry(&adapter->store, name, matrix, from, count, true);
     espl_free(context(adapter), &name);
     if (status == ESPL_OK) espl_store_shape(&adapter->store, 2, in ? (uint32_t[]){1, count} : (uint32_t[]){count, 1});
@@ -128,7 +129,7 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     const ia3_state *state = adapter->state;
     for (size_t i = 0; i < adapter->store.entry_count; i++) {
         const espl_entry *e = &adapter->store.entries[i];
-        if (!strstr(e->name, ".ia3_l")) continue;
+        if (!strstr(e->name, adapter->library ? ".loras." : ".ia3_l")) continue;
         ESPL_TRY(state->ones ? espl_initial_constant(&adapter->store, e, 1) : espl_initial_normal(&adapter->store, e, seed, 1));
     }
     return ESPL_OK;

@@ -20,7 +20,7 @@ espl_status espl_lora_initialise(espl_adapter *adapter, uint64_t seed) {
     espl_store *store = &adapter->store;
     for (size_t i = 0; i < store->entry_count; i++) {
         const espl_entry *entry = &store->entries[i];
-        const bool a = strstr(entry->name, ".lora_A.") != NULL, b = strstr(entry->name, ".lora_B.") != NULL;
+        const bool a = strstr(entry->name, ".lora_A") != NULL, b = strstr(entry->name, ".lora_B") != NULL;
         if (!a && !(b && !state->zero_b)) continue;
         ESPL_TRY(state->gaussian ? espl_initial_normal(store, entry, seed, 1.0f / (float)entry->count)
                                  : espl_initial_uniform(store, entry, seed,

@@ -31,7 +31,9 @@ espl_status espl_lora_set(espl_adapter *adapter, const char *key, const char *va
 espl_status espl_lora_entry(espl_adapter *adapter, const char *path, const char *suffix, uint32_t matrix, uint32_t from,
                             uint32_t count, bool vector) {
     char *name;
-    ESPL_TRY(espl_format(context(adapter), &name, "base_model.model.%s.%s", path, suffix));
+    /* The Adapters library's names have no ".weight". */
+    ESPL_TRY(adapter->library ? espl_format(context(adapter), &name, "%s.loras.%s.%.6s", path, adapter->file_name, suffix)
+                              : espl_format(context(adapter), &name, "base_model.model.%s.%s", path, suffix));
     espl_status status = espl_store_entry(&adapter->store, name, matrix, from, count, vector);
     espl_free(context(adapter), &name);
     return status;
@@ -44,8 +46,8 @@ static espl_status read_rank(espl_adapter *adapter, const char *path, lora_targe
     ESPL_TRY(espl_json_f64(ctx, adapter->config, "r", 8, &rank));
     ESPL_TRY(espl_json_f64(ctx, adapter->config, "lora_alpha", 8, &alpha));
     ESPL_TRY(espl_json_bool(ctx, adapter->config, "use_rslora", false, &rslora));
-    ESPL_TRY(espl_target_pattern(adapter, "rank_pattern", path, &rank));
-    ESPL_TRY(espl_target_pattern(adapter, "alpha_pattern", path, &alpha));
+    ESPL_TRY(espl_target_pattern(ctx, adapter->config, "rank_pattern", path, &rank));
+    ESPL_TRY(espl_target_pattern(ctx, adapter->config, "alpha_pattern", path, &alpha));
     if (!(rank >= 1 && rank <= 65536) || rank != floor(rank))
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: rank %g of %s is not a whole number from 1 to 65536", adapter->method->name,
                          rank, path);

@@ -89,16 +89,17 @@ espl_status espl_target_selected(espl_adapter *adapter, uint32_t block, const ch
     return ESPL_OK;
 }
 
-espl_status espl_target_pattern(espl_adapter *adapter, const char *key, const char *path, double *in_out_value) {
+espl_status espl_target_pattern(espl_context *ctx, const json_t *config, const char *key, const char *path,
+                                double *in_out_value) {
     json_t *map, *value;
     const char *pattern;
-    ESPL_TRY(espl_json_object(adapter->model->ctx, adapter->config, key, &map));
+    ESPL_TRY(espl_json_object(ctx, config, key, &map));
     json_object_foreach(map, pattern, value) {
         bool match;
-        ESPL_TRY(matches(adapter->model->ctx, pattern, "(?:.*\\.)?", path, &match));
+        ESPL_TRY(matches(ctx, pattern, "(?:.*\\.)?", path, &match));
         if (!match) continue;
         if (!json_is_number(value))
-            return espl_fail(adapter->model->ctx, ESPL_FORMAT, "\"%s\" holds %s, numbers were expected", key,
+            return espl_fail(ctx, ESPL_FORMAT, "\"%s\" holds %s, numbers were expected", key,
                              espl_json_type_name(value));
         *in_out_value = json_number_value(value);
         return ESPL_OK;

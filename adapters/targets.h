@@ -10,7 +10,8 @@ espl_status espl_target_selected(espl_adapter *adapter, uint32_t block, const ch
 /* The list (or expression) under key alone. */
 espl_status espl_target_listed(espl_adapter *adapter, const char *key, const char *path, bool *out_listed);
 /* The value of the first key of a map (an expression for the end of a path) that fits; unchanged if none does. */
-espl_status espl_target_pattern(espl_adapter *adapter, const char *key, const char *path, double *in_out_value);
+espl_status espl_target_pattern(espl_context *ctx, const json_t *config, const char *key, const char *path,
+                                double *in_out_value);
 /* Where the configuration has no list under key ("target_modules", "feedforward_modules"), the one that PEFT gives the method
  * for this model type; for types that it does not know those of the family they are like.
  * Fails: ARGUMENT if the method has no default for the model. */

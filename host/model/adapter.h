@@ -150,6 +150,7 @@ struct espl_adapter {
     const espl_method *method;
     json_t *config; /* owned */
     bool library;   /* its folders are the Adapters library's */
+    json_t *form;   /* owned or NULL: the library's own configuration, of which config is PEFT's form (adapters/library.h) */
     char *file_name; /* owned: its name in their tensors' names; NULL in PEFT's */
     espl_store store;
     void *state;    /* owned, by method->finish */

@@ -180,16 +180,16 @@ static void averages(void **state) {
     test_ok(espl_adapter_add(model, "a", "lora:r=3,alpha=5,init=random,targets=q_proj+down_proj", 1, &a));
     test_ok(espl_adapter_add(model, "b", "lora:r=3,alpha=5,init=random,targets=q_proj+down_proj,dropout=0.1", 2, &b));
     test_ok(espl_adapter_add(model, "c", "lora:r=4,targets=q_proj+down_proj", 2, &made));
-    test_refused(espl_adapter_average(model, "m", other, (const double[]){1, 1}, 2, ESPL_AVERAGE_LINEAR, &made), ESPL_ARGUMENT,
+    test_refused(espl_adapter_average(model, "m", other, (const double[]){1, 1}, 2, ESPL_AVERAGE_LINEAR, 0, &made), ESPL_ARGUMENT,
                  "differ in");
-    test_refused(espl_adapter_average(model, "m", (const char *const[]){"z"}, (const double[]){1}, 1, ESPL_AVERAGE_LINEAR, &made),
+    test_refused(espl_adapter_average(model, "m", (const char *const[]){"z"}, (const double[]){1}, 1, ESPL_AVERAGE_LINEAR, 0, &made),
                  ESPL_ARGUMENT, "there is no adapter \"z\"");
     test_ok(espl_adapter_add(model, "v", "vera:r=4", 1, &made));
     test_ok(espl_adapter_add(model, "w", "vera:r=4,key=1", 1, &made));
-    test_refused(espl_adapter_average(model, "m", (const char *const[]){"v", "w"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_LINEAR,
+    test_refused(espl_adapter_average(model, "m", (const char *const[]){"v", "w"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_LINEAR, 0,
                                       &made), ESPL_ARGUMENT, "have different base_model.vera_A");
     /* One of weight 1 is itself, and one of weight 0 nothing. */
-    test_ok(espl_adapter_average(model, "m", names, (const double[]){1, 0}, 2, ESPL_AVERAGE_LINEAR, &made));
+    test_ok(espl_adapter_average(model, "m", names, (const double[]){1, 0}, 2, ESPL_AVERAGE_LINEAR, 0, &made));
     size_t count;
     float *own = values_of(a, &count), *mean = values_of(made, &count);
     assert_memory_equal(own, mean, count * sizeof *own);
@@ -198,16 +198,75 @@ static void averages(void **state) {
     /* Stacked ranks add what both add. */
     test_ok(espl_model_activate(model, "a+b"));
     test_logits(model, both);
-    test_ok(espl_adapter_average(model, "m", names, (const double[]){1, 1}, 2, ESPL_AVERAGE_CAT, &made));
+    test_ok(espl_adapter_average(model, "m", names, (const double[]){1, 1}, 2, ESPL_AVERAGE_CAT, 0, &made));
     assert_true(espl_adapter_parameters(made) == 2 * espl_adapter_parameters(a));
     test_ok(espl_model_activate(model, "m"));
     test_logits(model, now);
     if (!(test_off(now, both) < 1e-6)) fail_msg("stacked it is off by %g", test_off(now, both));
     espl_adapter_delete(&made);
-    test_ok(espl_adapter_average(model, "m", names, (const double[]){0.5, -2}, 2, ESPL_AVERAGE_CAT, &made));
+    test_ok(espl_adapter_average(model, "m", names, (const double[]){0.5, -2}, 2, ESPL_AVERAGE_CAT, 0, &made));
     test_ok(espl_model_activate(model, "m"));
     test_logits(model, now);
     assert_true(test_off(now, both) > 1e-3);
+    espl_model_destroy(&model);
+}
+
+/* What an adapter of one target adds to its weight. */
+static double *change_of(espl_adapter *adapter, size_t *out_count) {
+    const espl_entry *a = &adapter->store.entries[0], *b = a + 1;
+    const uint32_t rank = a->count, in = adapter->store.matrices[a->matrix].cols, out = b->count;
+    float *av = malloc((size_t)rank * in * sizeof *av), *bv = malloc((size_t)rank * out * sizeof *bv);
+    double *change = calloc((size_t)in * out, sizeof *change);
+    assert_true(av && bv && change);
+    test_ok(espl_store_read(&adapter->store, a, av));
+    test_ok(espl_store_read(&adapter->store, b, bv));
+    for (size_t o = 0; o < out; o++) {
+        for (size_t r = 0; r < rank; r++) {
+            for (size_t i = 0; i < in; i++) change[o * in + i] += (double)bv[o * rank + r] * av[r * in + i];
+        }
+    }
+    free(av), free(bv);
+    *out_count = (size_t)in * out;
+    return change;
+}
+
+/* tests/golden/average: PEFT's add_weighted_adapter in float64. */
+static void averages_as_peft(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *adapters[3];
+        double weights[3];
+        size_t count;
+        espl_average strategy;
+        uint32_t rank, made;
+    } cases[] = {{"cat", {"a", "b"}, {0.5, -2}, 2, ESPL_AVERAGE_CAT, 0, 5},
+                 {"svd", {"a", "b"}, {0.7, -1.2}, 2, ESPL_AVERAGE_SVD, 0, 3},
+                 {"svd_1", {"a", "b", "c"}, {0.7, 1.2, -0.3}, 3, ESPL_AVERAGE_SVD, 1, 1},
+                 {"linear", {"a", "c"}, {0.6, -1.5}, 2, ESPL_AVERAGE_ROOTS, 0, 2}};
+    espl_model *model = test_model("llama_lora", NULL);
+    espl_adapter *made;
+    espl_tensors *golden;
+    static const char *const names[] = {"a", "b", "c"};
+    for (size_t i = 0; i < ESPL_COUNT(names); i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/average/%s", ESPL_GOLDEN, names[i]);
+        test_ok(espl_adapter_load(model, names[i], path, &made));
+    }
+    test_ok(espl_tensors_open(test_context(), ESPL_GOLDEN "/average/deltas.safetensors", &golden));
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        size_t count;
+        test_ok(espl_adapter_average(model, "m", cases[i].adapters, cases[i].weights, cases[i].count, cases[i].strategy, cases[i].rank,
+                                     &made));
+        assert_int_equal(made->store.entries[0].count, cases[i].made);
+        double *now = change_of(made, &count), *expected = test_values(golden, cases[i].name, NULL);
+        const double difference = test_relative(now, expected, count);
+        if (!(difference < 2e-7)) fail_msg("%s is off by %g", cases[i].name, difference);
+        free(now), free(expected);
+        espl_adapter_delete(&made);
+    }
+    test_refused(espl_adapter_average(model, "m", (const char *const[]){"a", "b"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_ROOTS, 0, &made),
+                 ESPL_ARGUMENT, "only cat and svd combine these");
+    espl_tensors_destroy(&golden);
     espl_model_destroy(&model);
 }
 
@@ -250,7 +309,7 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(exported_ranks), cmocka_unit_test(nested_sum),
-                                       {"frozen", frozen, NULL, NULL, NULL}, {"frozen, decay", frozen, NULL, NULL, ""}, cmocka_unit_test(pruned), cmocka_unit_test(averages),
+                                       {"frozen", frozen, NULL, NULL, NULL}, {"frozen, decay", frozen, NULL, NULL, ""}, cmocka_unit_test(pruned), cmocka_unit_test(averages), cmocka_unit_test(averages_as_peft),
                                        cmocka_unit_test(refused)};
     return test_main("lora's relatives", tests, ESPL_COUNT(tests));
 }

@@ -114,11 +114,24 @@ espl_status espl_adapter_export_rank(espl_adapter *adapter, uint32_t rank, const
 
 /* A new adapter from others of the same method and configuration (what says only how they were trained may differ).
  * LINEAR: each tensor is the sum of theirs times the weights, which may be negative and need not sum to 1; of LoRAs this is not
- * the sum of what they add to the weights. CAT, for LoRAs: exactly that sum, with all their ranks.
+ * the sum of what they add to the weights. For LoRAs in PEFT's format, whose ranks and scales may differ (PEFT's
+ * add_weighted_adapter, combination_type in parentheses; the result's scale is 1):
+ *   CAT (cat)       exactly the sum of what they add, with all their ranks
+ *   SVD (svd)       the closest to it of `rank` ranks, 0 for as many as the largest has; each scale counts once
+ *   ROOTS (linear)  A and B summed each with the root of weight and scale: of equal ranks; has products of one's A and another's B
  * names, weights: count of each. VeRAs must share their projections. Fails: ARGUMENT naming what differs, UNSUPPORTED. */
-typedef enum espl_average { ESPL_AVERAGE_LINEAR, ESPL_AVERAGE_CAT } espl_average;
+typedef enum espl_average { ESPL_AVERAGE_LINEAR, ESPL_AVERAGE_CAT, ESPL_AVERAGE_SVD, ESPL_AVERAGE_ROOTS } espl_average;
 espl_status espl_adapter_average(espl_model *model, const char *name, const char *const *names, const double *weights,
-                                 size_t count, espl_average strategy, espl_adapter **out_adapter);
+                                 size_t count, espl_average strategy, uint32_t rank, espl_adapter **out_adapter);
+
+/* Heads in the Adapters library's folders (head_config.json; model_head.safetensors, read also pytorch_model_head.bin), for
+ * classes and numbers of rows and classes of tokens. Reading takes flexible heads whose layers are those of the model's
+ * head, and static ones of its class, into the model itself; a head of two layers on BERT takes the pooler's place. Nothing is
+ * changed unless all fits. Graphs made after it use it.
+ * Writing: what is active (an adapter may have trained the head); name NULL: a static head, else a flexible one of that
+ * name. Fails: IO, FORMAT; UNSUPPORTED naming the head_type, class or option that the model's head is not of. */
+espl_status espl_model_load_head(espl_model *model, const char *folder);
+espl_status espl_model_save_head(const espl_model *model, const char *folder, const char *name);
 
 /* Which adapters take part: names joined by '+' ("a+b" adds their changes), "" for the base alone. Graphs made after it
  * use it; espl_session_refresh follows. Fails: ARGUMENT naming what is not there. */

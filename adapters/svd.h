@@ -1,0 +1,16 @@
+/* The best approximation of a product by one of less rank. */
+#ifndef ESPL_SVD_H
+#define ESPL_SVD_H
+
+#include "host/base/base.h"
+
+/* a [k, in], b [out, k], row by row. Sets the rows of out_a [rank, in] to the first right singular vectors of b a, and the
+ * columns of out_b [out, rank] to the left ones times their singular values, largest first: out_b out_a is the closest to b a
+ * of all matrices of that rank. Ranks beyond the product's are zeros. In double; b a itself is not made: of each factor
+ * a QR decomposition by Householder's reflections, of the k x k matrix between them one-sided Jacobi rotations.
+ * Cost: (in + out) k^2 and some k^3 operations, (in + out + 3k) k values of memory. Fails: HOST_MEMORY.
+ * Source: Golub & Van Loan, Matrix Computations, 5.2 and 8.6. */
+espl_status espl_svd_product(espl_context *ctx, const double *a, const double *b, uint32_t in, uint32_t out, uint32_t k,
+                             uint32_t rank, double *out_a, double *out_b);
+
+#endif

@@ -1,0 +1,307 @@
+/* Folders of the Adapters library, for methods that PEFT has too: read, written and refused. The library's own numbers are
+ * in tests/golden/library_*, see test_golden.c. */
+#include "host/base/os.h"
+#include "host/file/json.h"
+#include "host/model/adapter.h"
+#include "tests/model/model_test.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The model that a case of tests/golden stands on. */
+static const char *model_of(const char *name) {
+    return strstr(name, "llama") ? "llama_lora" : strstr(name, "gpt2") ? "gpt2_lora" : "bert_classes_lora";
+}
+
+static void write(const char *folder, const char *name, const char *text, size_t bytes) {
+    char path[512];
+    test_ok(espl_os_make_folder(test_context(), folder));
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    test_ok(espl_os_write_file(test_context(), path, text, bytes));
+}
+
+static void compare_tensors(const char *a_path, const char *b_path) {
+    espl_tensors *a, *b;
+    test_ok(espl_tensors_open(test_context(), a_path, &a));
+    test_ok(espl_tensors_open(test_context(), b_path, &b));
+    for (size_t i = 0; i < espl_tensors_count(b); i++) {
+        espl_tensor_view x, y;
+        test_ok(espl_tensors_at(b, i, &y));
+        test_ok(espl_tensors_find(a, y.name, &x));
+        assert_int_equal(x.bytes, y.bytes);
+        assert_memory_equal(x.shape, y.shape, sizeof x.shape);
+        assert_memory_equal(x.data, y.data, x.bytes);
+    }
+    /* The library writes a prefix once more for each layer; nothing else is left out. */
+    for (size_t i = 0; i < espl_tensors_count(a); i++)
+        assert_true(strstr(espl_tensors_name(a, i), ".pool.") || espl_tensors_has(b, espl_tensors_name(a, i)));
+    espl_tensors_destroy(&a);
+    espl_tensors_destroy(&b);
+}
+
+static void compare_configs(const char *a_path, const char *b_path) {
+    json_t *a, *b;
+    const char *key;
+    json_t *value;
+    test_ok(espl_json_load(test_context(), a_path, &a));
+    test_ok(espl_json_load(test_context(), b_path, &b));
+    json_object_foreach(a, key, value) {
+        if (strncmp(key, "model_", 6) == 0) assert_non_null(json_object_get(b, key)); /* the folder that was loaded here */
+        else if (!json_equal(value, json_object_get(b, key))) fail_msg("%s: \"%s\" differs", b_path, key);
+    }
+    assert_int_equal(json_object_size(a), json_object_size(b));
+    json_decref(a);
+    json_decref(b);
+}
+
+/* What the library wrote, read and written again: the same keys and bits, and nothing old beside it. */
+static void round_trip(void **state) {
+    const char *name = *state;
+    espl_model *model = test_model(model_of(name), NULL);
+    espl_adapter *adapter;
+    char from[512], to[512], weights[640];
+    char *folder = test_path(name);
+    snprintf(from, sizeof from, "%s/%s/adapter", ESPL_GOLDEN, name);
+    test_ok(espl_adapter_load(model, "x", from, &adapter));
+    write(folder, "pytorch_adapter.bin", "old", 3);
+    test_ok(espl_adapter_save(adapter, folder));
+    snprintf(to, sizeof to, "%s/pytorch_adapter.bin", folder);
+    assert_false(espl_os_is_file(to));
+    snprintf(to, sizeof to, "%s/adapter.safetensors", folder);
+    snprintf(weights, sizeof weights, "%s/adapter.safetensors", from);
+    if (!espl_os_is_file(weights)) snprintf(weights, sizeof weights, "%s/pytorch_adapter.bin", from);
+    compare_tensors(weights, to);
+    snprintf(from, sizeof from, "%s/%s/adapter/adapter_config.json", ESPL_GOLDEN, name);
+    snprintf(to, sizeof to, "%s/adapter_config.json", folder);
+    compare_configs(from, to);
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+    espl_model_destroy(&model);
+}
+
+/* A new adapter in the library's form: keys that are left out are written, a second load gives the same. */
+static void new_ones(void **state) {
+    (void)state;
+    static const char *const configs[] = {
+        "{\"config\": {\"architecture\": \"lora\", \"r\": 2, \"attn_matrices\": [\"k\"]}}",
+        "{\"config\": {\"architecture\": \"lora\", \"composition_mode\": \"scale\", \"init_weights\": \"ia3\"}}",
+    };
+    espl_model *model = test_model("bert_classes_lora", NULL);
+    for (size_t i = 0; i < ESPL_COUNT(configs); i++) {
+        espl_adapter *adapter;
+        json_t *config;
+        char path[512];
+        char *folder = test_path("new");
+        test_ok(espl_adapter_add(model, "task", configs[i], 3, &adapter));
+        test_ok(espl_adapter_save(adapter, folder));
+        snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+        test_ok(espl_json_load(test_context(), path, &config));
+        assert_string_equal(json_string_value(json_object_get(config, "name")), "task");
+        assert_int_equal(json_object_size(json_object_get(config, "config")), 16);
+        json_decref(config);
+        espl_adapter_delete(&adapter);
+        test_ok(espl_adapter_load(model, "again", folder, &adapter));
+        espl_adapter_delete(&adapter);
+        espl_os_remove_folder(test_context(), folder);
+        free(folder);
+    }
+    espl_model_destroy(&model);
+}
+
+static void refused_configs(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *message;
+        espl_status status;
+    } cases[] = {
+        {"{\"architecture\": \"lora\", \"use_gating\": true}", "\"use_gating\" is not supported", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"vera_d\": 0.1}", "\"vera_d\" is not supported", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"wings\": 2}", "\"wings\" is not a key", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"composition_mode\": \"mul\"}", "composition_mode \"mul\"", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"init_weights\": \"bert\"}", "init_weights \"bert\" is not offered", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"composition_mode\": \"scale\", \"r\": 4}", "(IA)3 has 1, 1, 0", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"attn_matrices\": [\"o\"]}", "not one of q, k, v", ESPL_FORMAT},
+        {"{\"architecture\": \"lora\", \"leave_out\": [\"a\"]}", "\"leave_out\" must hold integers", ESPL_FORMAT},
+        {"{\"architecture\": \"lora\", \"leave_out\": [0, 1]}", "selects no module", ESPL_ARGUMENT},
+        {"{\"architecture\": \"lora\", \"r\": \"8\"}", "\"r\" is a string", ESPL_FORMAT},
+        {"{\"architecture\": \"lora\", \"r\": 0}", "rank 0", ESPL_ARGUMENT},
+        {"{\"architecture\": \"mtl_lora\"}", "architecture \"mtl_lora\" is not one of", ESPL_UNSUPPORTED},
+        {"\"lora[r=16]\"", "\"config\" is a string: name the options themselves", ESPL_UNSUPPORTED},
+    };
+    espl_model *model = test_model("bert_classes_lora", NULL);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_adapter *adapter;
+        char text[512];
+        snprintf(text, sizeof text, "{\"config\": %s, \"name\": \"a\"}", cases[i].config);
+        test_refused(espl_adapter_add(model, "a", text, 0, &adapter), cases[i].status, cases[i].message);
+        assert_null(adapter);
+    }
+    espl_model_destroy(&model);
+}
+
+/* Folders whose parts do not fit each other. */
+static void refused_files(void **state) {
+    (void)state;
+    static const char rank_4[] = "{\"config\": {\"architecture\": \"lora\", \"r\": 4, \"attn_matrices\": [\"q\", \"k\"], "
+                                 "\"output_lora\": true}, \"name\": \"a\"}";
+    static const char other_name[] = "{\"config\": {\"architecture\": \"lora\", \"r\": 3, \"attn_matrices\": [\"q\", \"k\"], "
+                                     "\"output_lora\": true}, \"name\": \"b\"}";
+    static const char fewer[] = "{\"config\": {\"architecture\": \"lora\", \"r\": 3, \"attn_matrices\": [\"q\", \"k\"]}, "
+                                "\"name\": \"a\"}";
+    static const char code[] = "\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." "\x80\2cos\nsystem\n(U\2lst" "R.";
+    espl_model *model = test_model("bert_classes_lora", NULL);
+    espl_adapter *adapter;
+    espl_mapping file;
+    char path[512];
+    char *folder = test_path("refused");
+    snprintf(path, sizeof path, "%s/library_lora_bert/adapter/pytorch_adapter.bin", ESPL_GOLDEN);
+    test_ok(espl_os_map(test_context(), path, &file));
+    write(folder, "pytorch_adapter.bin", (const char *)file.data, file.bytes);
+    espl_os_unmap(&file);
+    write(folder, "adapter_config.json", rank_4, sizeof rank_4 - 1);
+    test_refused(espl_adapter_load(model, "a", folder, &adapter), ESPL_FORMAT, "[3, 45]");
+    write(folder, "adapter_config.json", other_name, sizeof other_name - 1);
+    test_refused(espl_adapter_load(model, "a", folder, &adapter), ESPL_FORMAT, "query.loras.b.lora_A");
+    write(folder, "adapter_config.json", fewer, sizeof fewer - 1);
+    test_refused(espl_adapter_load(model, "a", folder, &adapter), ESPL_FORMAT, "output.dense.loras.a.lora_A is not a tensor");
+    write(folder, "pytorch_adapter.bin", code, sizeof code - 1);
+    test_refused(espl_adapter_load(model, "a", folder, &adapter), ESPL_UNSUPPORTED, "calls os.system; only tensors are read");
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+    espl_model_destroy(&model);
+}
+
+/* Before 1.1.0 LoRA was trained with an alpha of r whatever the file says. */
+static void older(void **state) {
+    (void)state;
+    static const char *const versions[] = {"adapters.1.0.1", "adapters.0.2.2", "adapters.1.1.0", "4.30.2"};
+    espl_model *model = test_model("bert_classes_lora", NULL);
+    for (size_t i = 0; i < ESPL_COUNT(versions); i++) {
+        espl_adapter *adapter;
+        char text[256];
+        snprintf(text, sizeof text, "{\"config\": {\"architecture\": \"lora\", \"r\": 2, \"alpha\": 16}, \"version\": \"%s\"}", versions[i]);
+        test_ok(espl_adapter_add(model, "a", text, 0, &adapter));
+        assert_int_equal(json_number_value(json_object_get(adapter->config, "lora_alpha")), i < 2 ? 2 : 16);
+        espl_adapter_delete(&adapter);
+    }
+    espl_model_destroy(&model);
+}
+
+/* Logits of what the library was asked, with this folder as the adapter, beside the library's own. */
+static void compare_logits(espl_model *model, const char *folder, const char *golden_name) {
+    char path[512];
+    espl_adapter *adapter;
+    espl_tensors *golden, *got;
+    size_t count;
+    test_ok(espl_adapter_load(model, "a", folder, &adapter));
+    test_ok(espl_model_activate(model, "a"));
+    snprintf(path, sizeof path, "%s/%s/golden.safetensors", ESPL_GOLDEN, golden_name);
+    test_ok(espl_tensors_open(test_context(), path, &golden));
+    int32_t *inputs[4];
+    static const char *const names[] = {"ids", "labels", "types", "lengths"};
+    espl_tensor_view view;
+    test_ok(espl_tensors_find(golden, "ids", &view));
+    for (int i = 0; i < 4; i++) {
+        double *values = espl_tensors_has(golden, names[i]) ? test_values(golden, names[i], &count) : NULL;
+        inputs[i] = values ? malloc(count * sizeof **inputs) : NULL;
+        for (size_t k = 0; values && k < count; k++) inputs[i][k] = (int32_t)values[k];
+        free(values);
+    }
+    char *out = test_path("probe.safetensors");
+    test_ok(espl_probe(model, adapter, &(espl_probe_params){.ids = inputs[0], .labels = inputs[1], .types = inputs[2], .lengths = inputs[3],
+                                                            .rows = view.shape[0], .tokens = view.shape[1], .steps = 1}, out));
+    test_ok(espl_tensors_open(test_context(), out, &got));
+    double *expected = test_values(golden, "logits", &count), *values = test_values(got, "logits", NULL);
+    const double off = test_relative(values, expected, count);
+    if (!(off < 2e-5)) fail_msg("%s: logits are off by %.3g", folder, off);
+    free(expected), free(values);
+    espl_tensors_destroy(&got);
+    espl_tensors_destroy(&golden);
+    for (int i = 0; i < 4; i++) free(inputs[i]);
+    espl_os_remove_file(out);
+    free(out);
+    espl_adapter_delete(&adapter);
+}
+
+/* To PEFT and back again: the library's own logits, and the library's configuration. */
+static void converted(void **state) {
+    const char *name = *state;
+    char from[512], base[512];
+    espl_model *model = test_model(model_of(name), NULL);
+    char *peft = test_path("peft"), *back = test_path("back");
+    snprintf(from, sizeof from, "%s/%s/adapter", ESPL_GOLDEN, name);
+    snprintf(base, sizeof base, "%s/%s", ESPL_GOLDEN, model_of(name));
+    test_ok(espl_adapter_convert(test_context(), &(espl_convert_params){.adapter = from, .model = base, .to = "peft", .out = peft}));
+    compare_logits(model, peft, name);
+    test_ok(espl_adapter_convert(test_context(), &(espl_convert_params){.adapter = peft, .model = base, .to = "adapters", .out = back}));
+    compare_logits(model, back, name);
+    espl_os_remove_folder(test_context(), peft);
+    espl_os_remove_folder(test_context(), back);
+    free(peft), free(back);
+    espl_model_destroy(&model);
+}
+
+/* GPT-2's q, k and v are one map: read by converting, on the feed-forward as they are. */
+static void fused(void **state) {
+    (void)state;
+    espl_model *model = test_model("gpt2_lora", NULL);
+    espl_adapter *adapter;
+    static const char *const cases[] = {"library_lora_gpt2", "library_ia3_gpt2"};
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        char from[512];
+        char *peft = test_path("peft");
+        snprintf(from, sizeof from, "%s/fused/%s/adapter", ESPL_GOLDEN, cases[i]);
+        test_refused(espl_adapter_load(model, "a", from, &adapter), ESPL_UNSUPPORTED, "convert the folder to PEFT's format");
+        test_ok(espl_adapter_convert(test_context(), &(espl_convert_params){.adapter = from, .model = ESPL_GOLDEN "/gpt2_lora",
+                                                                            .to = "peft", .out = peft}));
+        snprintf(from, sizeof from, "fused/%s", cases[i]);
+        compare_logits(model, peft, from);
+        espl_os_remove_folder(test_context(), peft);
+        free(peft);
+    }
+    test_ok(espl_adapter_add(model, "a", "{\"config\": {\"architecture\": \"lora\", \"selfattn_lora\": false, \"output_lora\": true}}", 0,
+                             &adapter));
+    espl_model_destroy(&model);
+}
+
+/* Adapters whose names are in their tensors' names: with weights 2 and -1 twice the first less the second. */
+static void averaged(void **state) {
+    (void)state;
+    static const char *const specs[] = {"pfeiffer", "{\"config\": {\"architecture\": \"lora\", \"r\": 2}}"};
+    espl_model *model = test_model("bert_classes_lora", NULL);
+    for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
+        espl_adapter *a, *b, *made;
+        test_ok(espl_adapter_add(model, "a", specs[i], 1, &a));
+        test_ok(espl_adapter_add(model, "b", specs[i], 2, &b));
+        test_ok(espl_adapter_average(model, "m", (const char *const[]){"a", "b"}, (const double[]){2, -1}, 2, ESPL_AVERAGE_LINEAR, 0, &made));
+        assert_int_equal(made->store.entry_count, a->store.entry_count);
+        for (size_t e = 0; e < made->store.entry_count; e++) {
+            espl_adapter *const all[] = {a, b, made};
+            float *values[3];
+            const size_t count = (size_t)espl_entry_values(&made->store, &made->store.entries[e]);
+            for (int k = 0; k < 3; k++) {
+                values[k] = malloc(count * sizeof **values);
+                assert_non_null(values[k]);
+                test_ok(espl_store_read(&all[k]->store, &all[k]->store.entries[e], values[k]));
+            }
+            for (size_t v = 0; v < count; v++) assert_true(values[2][v] == (float)(2.0 * values[0][v] - values[1][v]));
+            for (int k = 0; k < 3; k++) free(values[k]);
+        }
+        if (i == 1)
+            test_refused(espl_adapter_average(model, "n", (const char *const[]){"a", "b"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_SVD, 0, &made),
+                         ESPL_UNSUPPORTED, "in PEFT's format");
+        for (espl_adapter *next = model->adapters; next; next = model->adapters) espl_adapter_delete(&next);
+    }
+    espl_model_destroy(&model);
+}
+
+#define CONVERTED(name) {"converted " #name, converted, NULL, NULL, #name}
+#define TRIP(name) {"round_trip " #name, round_trip, NULL, NULL, #name}
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
+        CONVERTED(library_lora_bert), CONVERTED(library_lora_left_out), CONVERTED(library_lora_llama), CONVERTED(library_ia3_bert),
+        CONVERTED(library_ia3_llama),
+        cmocka_unit_test(new_ones), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older), cmocka_unit_test(fused), cmocka_unit_test(averaged)};
+    return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));
+}

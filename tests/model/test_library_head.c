@@ -1,0 +1,169 @@
+/* Head folders that the Adapters library wrote (tests/golden/heads), with its logits in float64: read, written, refused. */
+#include "host/base/os.h"
+#include "host/file/json.h"
+#include "host/model/model.h"
+#include "tests/model/model_test.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct head_case {
+    const char *name, *model, *flexible; /* flexible: the head's name, or NULL */
+    bool differs; /* what is written is the same head, said otherwise */
+} head_case;
+
+static const head_case cases[] = {{"bert_static", "bert_classes_lora", NULL, false}, {"bert_pooler", "bert_classes_lora", "h", false},
+                                  {"bert_two", "bert_classes_lora", "h", true},      {"roberta_two", "roberta_classes_lora", "h", false},
+                                  {"bert_tags", "bert_tags_lora", "h", false}};
+
+static espl_model *load(const char *name) {
+    char path[512];
+    espl_model *model;
+    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
+    test_ok(espl_model_load(test_device(), path, NULL, &model));
+    return model;
+}
+
+/* Distance of the model's logits from the library's. */
+static double off(espl_model *model, const char *name) {
+    char path[512];
+    espl_tensors *golden, *got;
+    espl_tensor_view view;
+    size_t count;
+    snprintf(path, sizeof path, "%s/heads/%s/golden.safetensors", ESPL_GOLDEN, name);
+    test_ok(espl_tensors_open(test_context(), path, &golden));
+    test_ok(espl_tensors_find(golden, "ids", &view));
+    double *values = test_values(golden, "ids", &count);
+    int32_t *ids = malloc(count * sizeof *ids), *labels = calloc(count, sizeof *labels);
+    assert_true(ids && labels);
+    for (size_t i = 0; i < count; i++) ids[i] = (int32_t)values[i];
+    free(values);
+    espl_adapter *adapter;
+    char *out = test_path("probe.safetensors");
+    test_ok(espl_adapter_add(model, "probe", "{\"peft_type\": \"LORA\", \"task_type\": null}", 0, &adapter)); /* a no-op */
+    test_ok(espl_model_activate(model, "probe"));
+    test_ok(espl_probe(model, adapter, &(espl_probe_params){.ids = ids, .labels = labels, .rows = view.shape[0], .tokens = view.shape[1],
+                                                            .steps = 1}, out));
+    test_ok(espl_tensors_open(test_context(), out, &got));
+    double *expected = test_values(golden, "logits", &count);
+    values = test_values(got, "logits", NULL);
+    const double difference = test_relative(values, expected, count);
+    free(values), free(expected), free(ids), free(labels);
+    espl_tensors_destroy(&got);
+    espl_tensors_destroy(&golden);
+    espl_adapter_delete(&adapter);
+    espl_os_remove_file(out);
+    free(out);
+    return difference;
+}
+
+static void compare_files(const head_case *c, const char *folder) {
+    char path[512];
+    espl_tensors *a, *b;
+    json_t *x, *y;
+    snprintf(path, sizeof path, "%s/heads/%s/pytorch_model_head.bin", ESPL_GOLDEN, c->name);
+    test_ok(espl_tensors_open(test_context(), path, &a));
+    snprintf(path, sizeof path, "%s/model_head.safetensors", folder);
+    test_ok(espl_tensors_open(test_context(), path, &b));
+    assert_int_equal(espl_tensors_count(a), espl_tensors_count(b));
+    for (size_t i = 0; i < espl_tensors_count(a); i++) {
+        espl_tensor_view from, to;
+        test_ok(espl_tensors_at(a, i, &from));
+        test_ok(espl_tensors_find(b, from.name, &to));
+        assert_int_equal(from.bytes, to.bytes);
+        assert_memory_equal(from.data, to.data, from.bytes);
+    }
+    espl_tensors_destroy(&a);
+    espl_tensors_destroy(&b);
+    snprintf(path, sizeof path, "%s/heads/%s/head_config.json", ESPL_GOLDEN, c->name);
+    test_ok(espl_json_load(test_context(), path, &x));
+    snprintf(path, sizeof path, "%s/head_config.json", folder);
+    test_ok(espl_json_load(test_context(), path, &y));
+    json_object_del(x, "model_name"), json_object_del(y, "model_name"); /* the folder that was loaded here */
+    /* Without a second layer the activation says nothing. */
+    if (json_integer_value(json_object_get(json_object_get(x, "config"), "layers")) == 1) {
+        json_object_del(json_object_get(x, "config"), "activation_function");
+        json_object_del(json_object_get(y, "config"), "activation_function");
+    }
+    if (!json_equal(x, y)) fail_msg("%s: the configuration differs", c->name);
+    json_decref(x), json_decref(y);
+}
+
+static void read_and_written(void **state) {
+    (void)state;
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_model *model = load(cases[i].model);
+        char from[512];
+        char *folder = test_path("head");
+        if (!(off(model, cases[i].name) > 1e-2)) fail_msg("%s: the model has this head already", cases[i].name);
+        snprintf(from, sizeof from, "%s/heads/%s", ESPL_GOLDEN, cases[i].name);
+        test_ok(espl_model_load_head(model, from));
+        assert_string_equal(espl_model_label(model, 1), "name 1");
+        const double difference = off(model, cases[i].name);
+        if (!(difference < 2e-5)) fail_msg("%s: logits are off by %.3g", cases[i].name, difference);
+        if (!cases[i].differs) {
+            test_ok(espl_model_save_head(model, folder, cases[i].flexible));
+            compare_files(&cases[i], folder);
+            test_ok(espl_model_load_head(model, folder));
+            assert_true(off(model, cases[i].name) == difference);
+            espl_os_remove_folder(test_context(), folder);
+        }
+        free(folder);
+        espl_model_destroy(&model);
+    }
+}
+
+static void write(const char *folder, const char *name, const char *text, size_t bytes) {
+    char path[512];
+    test_ok(espl_os_make_folder(test_context(), folder));
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    test_ok(espl_os_write_file(test_context(), path, text, bytes));
+}
+
+#define FLEXIBLE(options) "{\"name\": \"h\", \"config\": {\"head_type\": \"classification\", \"num_labels\": 3, " options "}}"
+
+static void refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *message;
+        espl_status status;
+    } bad[] = {
+        {"{\"name\": \"h\", \"config\": {\"head_type\": \"question_answering\"}}", "head_type \"question_answering\"", ESPL_UNSUPPORTED},
+        {FLEXIBLE("\"layers\": 3"), "a head of 3 layers", ESPL_UNSUPPORTED},
+        {FLEXIBLE("\"layers\": 1"), "a head of 1 layers with use_pooler false", ESPL_UNSUPPORTED},
+        {FLEXIBLE("\"layers\": 2, \"activation_function\": \"relu\""), "activation_function \"relu\"", ESPL_UNSUPPORTED},
+        {FLEXIBLE("\"layers\": 1, \"use_pooler\": true, \"bias\": false"), "bias false", ESPL_UNSUPPORTED},
+        {FLEXIBLE("\"layers\": 2"), "has 2 tensors", ESPL_FORMAT},
+        {"{\"name\": null, \"config\": null, \"model_class\": \"RobertaForSequenceClassification\"}", "is of a Roberta", ESPL_UNSUPPORTED},
+        {"{\"name\": \"g\", \"config\": {\"head_type\": \"classification\", \"num_labels\": 3, \"layers\": 1, \"use_pooler\": true}}",
+         "heads.g.1.weight", ESPL_FORMAT},
+        {"{\"name\": \"h\", \"config\": {\"head_type\": \"classification\", \"num_labels\": 4, \"layers\": 1, \"use_pooler\": true}}",
+         "the head has 4 labels", ESPL_FORMAT},
+    };
+    static const char code[] = "\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." "\x80\2cos\nsystem\n(U\2lst" "R.";
+    espl_model *model = load("bert_classes_lora");
+    espl_mapping file;
+    char *folder = test_path("refused_head");
+    test_ok(espl_os_map(test_context(), ESPL_GOLDEN "/heads/bert_pooler/pytorch_model_head.bin", &file));
+    write(folder, "pytorch_model_head.bin", (const char *)file.data, file.bytes);
+    espl_os_unmap(&file);
+    for (size_t i = 0; i < ESPL_COUNT(bad); i++) {
+        write(folder, "head_config.json", bad[i].config, strlen(bad[i].config));
+        test_refused(espl_model_load_head(model, folder), bad[i].status, bad[i].message);
+    }
+    write(folder, "head_config.json", FLEXIBLE("\"layers\": 1, \"use_pooler\": true"), strlen(FLEXIBLE("\"layers\": 1, \"use_pooler\": true")));
+    test_ok(espl_model_load_head(model, folder));
+    write(folder, "pytorch_model_head.bin", code, sizeof code - 1);
+    test_refused(espl_model_load_head(model, folder), ESPL_UNSUPPORTED, "calls os.system; only tensors are read");
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+    espl_model_destroy(&model);
+    model = load("llama_lora");
+    test_refused(espl_model_load_head(model, "nowhere"), ESPL_UNSUPPORTED, "none for classes or numbers");
+    espl_model_destroy(&model);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(read_and_written), cmocka_unit_test(refused)};
+    return test_main("heads of the Adapters library", tests, ESPL_COUNT(tests));
+}

@@ -1,0 +1,188 @@
+"""Writes the cases of tests/golden that the Adapters library itself made: its folders, and what it makes of them in float64;
+in heads/ its head folders with logits.
+
+    python3 tools/golden/make_library_goldens.py [--out DIR] [--only CASE ...]
+
+Needs adapters 1.2.0 and the transformers that it is written for (4.51.3), so it is a script of its own; bases are the
+models of other cases, layout as in make_goldens.py, names as in the library's files.
+"""
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from oracle import exact
+import adapters
+import adapters.models.llama.modeling_llama as llama
+import torch
+import transformers
+from safetensors.torch import save_file
+
+ADAMW = dict(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
+STEPS = 2
+LORA = dict(r=3, alpha=5)
+
+
+def case(name, base, seed, config, safe=False, **change):
+    return dict(name=name, base=base, seed=seed, config=config, safe=safe, change=change)
+
+
+CASES = [
+    case("library_lora_bert", "bert_classes_lora", 2400, adapters.LoRAConfig, attn_matrices=["q", "k"], output_lora=True, **LORA),
+    case("library_lora_left_out", "bert_classes_lora", 2401, adapters.LoRAConfig, leave_out=[0], intermediate_lora=True,
+         selfattn_lora=False, **LORA),
+    case("library_lora_llama", "llama_lora", 2402, adapters.LoRAConfig, safe=True, attn_matrices=["q", "k", "v"],
+         intermediate_lora=True, **LORA),
+    case("fused/library_lora_gpt2", "gpt2_lora", 2403, adapters.LoRAConfig, output_lora=True, **LORA),
+    case("library_ia3_bert", "bert_classes_lora", 2410, adapters.IA3Config),
+    case("library_ia3_llama", "llama_lora", 2411, adapters.IA3Config, safe=True, output_lora=True),
+    case("fused/library_ia3_gpt2", "gpt2_lora", 2412, adapters.IA3Config),
+]
+
+
+# The library's Llama transposes what transformers' attention has transposed already, so that heads and positions are mixed,
+# with or without an adapter. Once more, and it is Llama again.
+attention = llama.eager_attention_forward
+
+
+def transposed(*arguments, **more):
+    output, weights = attention(*arguments, **more)
+    return output.transpose(1, 2), weights
+
+
+llama.eager_attention_forward = transposed
+
+
+def load(folder):
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    kind = getattr(transformers, config.architectures[0])
+    model = kind.from_pretrained(folder, torch_dtype=torch.float64, attn_implementation="eager", local_files_only=True)
+    with exact():
+        for module in model.modules():
+            if hasattr(module, "inv_freq"):
+                module.inv_freq = type(module)(module.config).inv_freq
+    adapters.init(model)
+    model.config.name_or_path = Path(folder).name  # no machine path in adapter_config.json
+    return model.eval()
+
+
+def inputs(config, task):
+    if task.endswith("ForSequenceClassification"):
+        lengths = torch.tensor([9, 5, 7])
+        real = torch.arange(9)[None, :] < lengths[:, None]
+        ids = torch.where(real, torch.randint(3, config.vocab_size, (3, 9)), config.pad_token_id)
+        types = (torch.arange(9)[None, :] >= (lengths[:, None] + 1) // 2).long()
+        return dict(ids=ids, lengths=lengths, types=types, labels=torch.randint(0, config.num_labels, (3,)))
+    ids = torch.randint(3, config.vocab_size, (2, 7))
+    labels = ids.clone()
+    labels[0, :2] = -100
+    return dict(ids=ids, labels=labels)
+
+
+def forward(model, out):
+    more = dict(attention_mask=(torch.arange(out["ids"].shape[1])[None, :] < out["lengths"][:, None]).long(),
+                token_type_ids=out["types"]) if "lengths" in out else dict(use_cache=False)
+    with exact():
+        logits = model(input_ids=out["ids"], **more).logits
+    labels = out["labels"]
+    if logits.dim() == 3:
+        return logits, torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+    return logits, torch.nn.functional.cross_entropy(logits, labels)
+
+
+def trainable(model):
+    """{name in the file: parameter}; the library's files have prefixes once more for each layer."""
+    model.train_adapter("a")
+    model.eval()
+    return {n: p for n, p in model.named_parameters(remove_duplicate=False) if p.requires_grad and ".a." in n and ".pool." not in n}
+
+
+def write(root, case):
+    folder = root / case["name"]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    torch.manual_seed(case["seed"])
+    model = load(root / case["base"])
+    model.add_adapter("a", config=case["config"](**case["change"]))
+    with torch.no_grad():
+        for n, p in trainable(model).items():
+            scaled = case["config"] is adapters.IA3Config
+            p.copy_(1 + 0.3 * torch.randn_like(p) if scaled else 0.3 * torch.randn_like(p))
+            p.copy_(p.float().double())  # as files have it
+    for p in trainable(model).values():
+        p.data = p.data.float()
+    model.save_adapter(str(folder / "adapter"), "a", with_head=False, use_safetensors=case["safe"])
+    model.double()
+    named, out = trainable(model), inputs(model.config, type(model).__name__)
+    model.set_active_adapters("a")
+    optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
+    for step in range(STEPS):
+        optimiser.zero_grad()
+        logits, loss = forward(model, out)
+        loss.backward()
+        if step == 0:
+            out["logits"], out["loss"] = logits.detach().clone(), loss.detach().view(1).clone()
+            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()})
+        optimiser.step()
+    out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
+    meta = dict(torch=torch.__version__, transformers=transformers.__version__, adapters=adapters.__version__,
+                seed=case["seed"], adamw=ADAMW, steps=STEPS)
+    save_file({n: t.contiguous() for n, t in out.items()}, folder / "golden.safetensors",
+              metadata={"golden": json.dumps(meta, sort_keys=True)})
+    count = sum(p.numel() for p in named.values())
+    print(f"{case['name']:28} loss {out['loss'].item():.6f}  {len(named):3} trainable tensors, {count} values")
+
+
+# Heads: (name, base, class, head); None: the static head of the class, else how a flexible one is added.
+HEADS = [
+    ("bert_static", "bert_classes_lora", transformers.BertForSequenceClassification, None),
+    ("bert_pooler", "bert_classes_lora", adapters.BertAdapterModel, dict(layers=1, use_pooler=True)),
+    ("bert_two", "bert_classes_lora", adapters.BertAdapterModel, dict(layers=2)),
+    ("roberta_two", "roberta_classes_lora", adapters.RobertaAdapterModel, dict(layers=2)),
+    ("bert_tags", "bert_tags_lora", adapters.BertAdapterModel, dict(tags=True, layers=1)),
+]
+
+
+def write_head(root, name, base, kind, head):
+    folder = root / "heads" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    torch.manual_seed(2600 + [h[0] for h in HEADS].index(name))
+    model = kind.from_pretrained(root / base, torch_dtype=torch.float64, attn_implementation="eager", local_files_only=True)
+    labels = {i: f"name {i}" for i in range(model.config.num_labels)}
+    if head is None:
+        adapters.init(model)
+        model.config.id2label, model.config.label2id = labels, {v: k for k, v in labels.items()}
+    elif head.pop("tags", False):
+        model.add_tagging_head("h", num_labels=len(labels), id2label=labels, **head)
+    else:
+        model.add_classification_head("h", num_labels=len(labels), id2label=labels, **head)
+    model.config.name_or_path = base
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if n.startswith("heads.") or n.startswith("classifier."):
+                p.data = (0.5 * torch.randn(p.shape)).float()
+    model.save_head(str(folder), "h")
+    model.double().eval()
+    ids = torch.randint(3, model.config.vocab_size, (2, 6))
+    with exact():
+        logits = model(input_ids=ids).logits
+    save_file(dict(ids=ids, logits=logits.detach().contiguous()), folder / "golden.safetensors")
+    print(f"heads/{name:22} {tuple(logits.shape)} logits")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[2] / "tests" / "golden")
+    parser.add_argument("--only", nargs="*")
+    arguments = parser.parse_args()
+    for one in CASES:
+        if not arguments.only or one["name"] in arguments.only:
+            write(arguments.out, one)
+    for head in HEADS:
+        if not arguments.only or head[0] in arguments.only:
+            write_head(arguments.out, *head)
+
+
+if __name__ == "__main__":
+    main()
