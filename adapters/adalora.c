@@ -27,10 +27,8 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
                                          {"deltaT", "deltaT", ESPL_SPEC_WHOLE},   {"total", "total_step", ESPL_SPEC_WHOLE},
                                          {"beta1", "beta1", ESPL_SPEC_NUMBER},    {"beta2", "beta2", ESPL_SPEC_NUMBER},
                                          {"orth", "orth_reg_weight", ESPL_SPEC_NUMBER}};
-    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
-        if (strcmp(key, rows[i].spec_key) == 0) return espl_spec_set(adapter, &rows[i], 1, key, value);
-    }
-    return espl_lora_set(adapter, key, value);
+    return espl_spec_has(rows, ESPL_COUNT(rows), key) ? espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value)
+                                                      : espl_lora_set(adapter, key, value);
 }
 
 /* Rank and scale of a target: all of init_r, or as many as its list in rank_pattern keeps. */
@@ -82,19 +80,12 @@ static espl_status read_schedule(espl_adapter *adapter, adalora_state *state) {
 }
 
 static espl_status complete_config(espl_adapter *adapter) {
-    const struct {
-        const char *key;
-        json_t *value;
-    } defaults[] = {{"init_r", json_integer(12)},   {"target_r", json_integer(8)}, {"tinit", json_integer(0)},
-                    {"tfinal", json_integer(0)},    {"deltaT", json_integer(1)},   {"beta1", json_real(0.85)},
-                    {"beta2", json_real(0.85)},     {"orth_reg_weight", json_real(0.5)},
-                    {"total_step", json_null()},    {"rank_pattern", json_null()}};
-    espl_status status = ESPL_OK;
-    for (size_t i = 0; i < ESPL_COUNT(defaults); i++) {
-        espl_status one = espl_spec_default(adapter, defaults[i].key, defaults[i].value);
-        if (one != ESPL_OK) status = one;
-    }
-    return status;
+    const espl_spec_value defaults[] = {
+        {"init_r", json_integer(12)}, {"target_r", json_integer(8)}, {"tinit", json_integer(0)},
+        {"tfinal", json_integer(0)},  {"deltaT", json_integer(1)},   {"beta1", json_real(0.85)},
+        {"beta2", json_real(0.85)},   {"total_step", json_null()},   {"orth_reg_weight", json_real(0.5)},
+        {"rank_pattern", json_null()}};
+    return espl_spec_defaults(adapter, defaults, ESPL_COUNT(defaults));
 }
 
 static void count_ranks(espl_adapter *adapter, adalora_state *state) {

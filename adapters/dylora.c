@@ -36,10 +36,8 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
                                          {"pb", "pb", ESPL_SPEC_TEXT},                 {"p", "pb_p", ESPL_SPEC_NUMBER},
                                          {"update", "update_mode", ESPL_SPEC_TEXT},    {"loss", "loss_mode", ESPL_SPEC_TEXT},
                                          {"frozen_decay", "frozen_decay", ESPL_SPEC_BOOL}};
-    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
-        if (strcmp(key, rows[i].spec_key) == 0) return espl_spec_set(adapter, &rows[i], 1, key, value);
-    }
-    return espl_lora_set(adapter, key, value);
+    return espl_spec_has(rows, ESPL_COUNT(rows), key) ? espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value)
+                                                      : espl_lora_set(adapter, key, value);
 }
 
 /* The index of a text among the modes there are. */

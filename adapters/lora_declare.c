@@ -163,31 +163,24 @@ static espl_status refuse_variants(espl_adapter *adapter, const lora_kind *kind)
 static espl_status complete_config(espl_adapter *adapter) {
     const espl_model *model = adapter->model;
     ESPL_TRY(espl_target_default(adapter, "target_modules"));
-    const struct {
-        const char *key;
-        json_t *value;
-    } defaults[] = {{"task_type", json_string("CAUSAL_LM")},
-                    {"base_model_name_or_path", json_string(model->folder)},
-                    {"r", json_integer(8)},
-                    {"lora_alpha", json_integer(8)},
-                    {"lora_dropout", json_integer(0)},
-                    {"bias", json_string("none")},
-                    {"fan_in_fan_out", json_boolean(model->config.family->stored_in_out)},
-                    {"use_rslora", json_false()},
-                    {"init_lora_weights", json_true()},
-                    {"modules_to_save", json_null()},
-                    {"layers_to_transform", json_null()},
-                    {"layers_pattern", json_null()},
-                    {"rank_pattern", json_object()},
-                    {"alpha_pattern", json_object()},
-                    {"exclude_modules", json_null()},
-                    {"use_dora", json_false()}};
-    espl_status status = ESPL_OK;
-    for (size_t i = 0; i < ESPL_COUNT(defaults); i++) {
-        espl_status one = espl_spec_default(adapter, defaults[i].key, defaults[i].value);
-        if (one != ESPL_OK) status = one;
-    }
-    return status;
+    const espl_spec_value defaults[] = {
+        {"task_type", json_string("CAUSAL_LM")},
+        {"base_model_name_or_path", json_string(model->folder)},
+        {"r", json_integer(8)},
+        {"lora_alpha", json_integer(8)},
+        {"lora_dropout", json_integer(0)},
+        {"bias", json_string("none")},
+        {"fan_in_fan_out", json_boolean(model->config.family->stored_in_out)},
+        {"use_rslora", json_false()},
+        {"init_lora_weights", json_true()},
+        {"modules_to_save", json_null()},
+        {"layers_to_transform", json_null()},
+        {"layers_pattern", json_null()},
+        {"rank_pattern", json_object()},
+        {"alpha_pattern", json_object()},
+        {"exclude_modules", json_null()},
+        {"use_dora", json_false()}};
+    return espl_spec_defaults(adapter, defaults, ESPL_COUNT(defaults));
 }
 
 espl_status espl_lora_declare(espl_adapter *adapter, const lora_kind *kind) {

@@ -62,6 +62,12 @@ static espl_status set_numbers(espl_adapter *adapter, const char *spec_key, cons
     return espl_json_set(ctx, adapter->config, key, list);
 }
 
+bool espl_spec_has(const espl_spec_row *rows, size_t count, const char *key) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(rows[i].spec_key, key) == 0) return true;
+    return false;
+}
+
 espl_status espl_spec_set(espl_adapter *adapter, const espl_spec_row *rows, size_t count, const char *key,
                           const char *value) {
     for (size_t i = 0; i < count; i++) {
@@ -102,4 +108,13 @@ espl_status espl_spec_default(espl_adapter *adapter, const char *key, json_t *va
         return ESPL_OK;
     }
     return espl_json_set(adapter->model->ctx, adapter->config, key, value);
+}
+
+espl_status espl_spec_defaults(espl_adapter *adapter, const espl_spec_value *values, size_t count) {
+    espl_status status = ESPL_OK;
+    for (size_t i = 0; i < count; i++) {
+        espl_status one = espl_spec_default(adapter, values[i].key, values[i].value);
+        if (one != ESPL_OK) status = one;
+    }
+    return status;
 }

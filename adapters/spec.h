@@ -23,11 +23,19 @@ typedef struct espl_spec_row {
 /* For espl_method.set. Fails: ARGUMENT naming the keys there are, or the value that does not fit. */
 espl_status espl_spec_set(espl_adapter *adapter, const espl_spec_row *rows, size_t count, const char *key,
                           const char *value);
+/* Whether one of these rows has the spec's key. */
+bool espl_spec_has(const espl_spec_row *rows, size_t count, const char *key);
 espl_status espl_spec_list(espl_adapter *adapter, const char *key, const char *value);
 espl_status espl_spec_number(espl_adapter *adapter, const char *spec_key, const char *key, const char *value, bool whole);
 espl_status espl_spec_bool(espl_adapter *adapter, const char *key, const char *value);
 espl_status espl_spec_text(espl_adapter *adapter, const char *spec_key, const char *key, const char *value);
 /* Sets key where the configuration has none; takes value. */
 espl_status espl_spec_default(espl_adapter *adapter, const char *key, json_t *value);
+typedef struct espl_spec_value {
+    const char *key;
+    json_t *value;
+} espl_spec_value;
+/* The same for several; takes all values. */
+espl_status espl_spec_defaults(espl_adapter *adapter, const espl_spec_value *values, size_t count);
 
 #endif

@@ -41,29 +41,23 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
 /* ---- Declaring ---- */
 
 static espl_status complete_config(espl_adapter *adapter) {
-    const struct {
-        const char *key;
-        json_t *value;
-    } defaults[] = {{"task_type", json_string("CAUSAL_LM")},
-                    {"base_model_name_or_path", json_string(adapter->model->folder)},
-                    {"r", json_integer(256)},
-                    {"vera_dropout", json_integer(0)},
-                    {"d_initial", json_real(0.1)},
-                    {"projection_prng_key", json_integer(0)},
-                    {"save_projection", json_true()},
-                    {"init_weights", json_true()},
-                    {"bias", json_string("none")},
-                    {"fan_in_fan_out", json_boolean(adapter->model->config.family->stored_in_out)},
-                    {"modules_to_save", json_null()},
-                    {"layers_to_transform", json_null()},
-                    {"layers_pattern", json_null()},
-                    {"exclude_modules", json_null()}};
-    espl_status status = espl_target_default(adapter, "target_modules");
-    for (size_t i = 0; i < ESPL_COUNT(defaults); i++) {
-        espl_status one = espl_spec_default(adapter, defaults[i].key, defaults[i].value);
-        if (one != ESPL_OK) status = one;
-    }
-    return status;
+    ESPL_TRY(espl_target_default(adapter, "target_modules"));
+    const espl_spec_value defaults[] = {
+        {"task_type", json_string("CAUSAL_LM")},
+        {"base_model_name_or_path", json_string(adapter->model->folder)},
+        {"r", json_integer(256)},
+        {"vera_dropout", json_integer(0)},
+        {"d_initial", json_real(0.1)},
+        {"projection_prng_key", json_integer(0)},
+        {"save_projection", json_true()},
+        {"init_weights", json_true()},
+        {"bias", json_string("none")},
+        {"fan_in_fan_out", json_boolean(adapter->model->config.family->stored_in_out)},
+        {"modules_to_save", json_null()},
+        {"layers_to_transform", json_null()},
+        {"layers_pattern", json_null()},
+        {"exclude_modules", json_null()}};
+    return espl_spec_defaults(adapter, defaults, ESPL_COUNT(defaults));
 }
 
 static espl_status read_config(espl_adapter *adapter, vera_state *state) {

@@ -1,4 +1,4 @@
-/* A machine with a stack and a memo, see pickle.h; one function per instruction, in a table. */
+/* A machine with a stack and a memo, see pickle.h. An instruction is a row of a table: a function and what it is given. */
 #include "host/file/pickle.h"
 #include <string.h>
 
@@ -70,6 +70,14 @@ static espl_status take(espl_pickle *p, uint32_t to, size_t from) {
     return ESPL_OK;
 }
 
+/* A new value with the items of another. */
+static espl_status push_with_items(espl_pickle *p, espl_pickle_kind kind, espl_pickle_value of) {
+    ESPL_TRY(push_new(p, (espl_pickle_value){.kind = kind, .count = of.count}));
+    p->values[p->count - 1].first = of.first;
+    p->values[p->count - 1].last = of.last;
+    return ESPL_OK;
+}
+
 const espl_pickle_value *espl_pickle_item_at(const espl_pickle *p, const espl_pickle_value *value, size_t index) {
     uint32_t at = value->first;
     for (; at != ESPL_PICKLE_END && index; index--) at = p->items[at].next;
@@ -116,7 +124,8 @@ static espl_status push_global(espl_pickle *p, const char *module, size_t module
 }
 
 /* "module\nname\n" */
-static espl_status op_global(espl_pickle *p) {
+static espl_status op_global(espl_pickle *p, unsigned unused) {
+    (void)unused;
     const char *parts[2];
     size_t bytes[2];
     for (size_t i = 0; i < 2; i++) {
@@ -129,7 +138,8 @@ static espl_status op_global(espl_pickle *p) {
     return push_global(p, parts[0], bytes[0], parts[1], bytes[1]);
 }
 
-static espl_status op_stack_global(espl_pickle *p) {
+static espl_status op_stack_global(espl_pickle *p, unsigned unused) {
+    (void)unused;
     uint32_t name, module;
     ESPL_TRY(pop(p, &name));
     ESPL_TRY(pop(p, &module));
@@ -155,7 +165,8 @@ static espl_status fill_dict(espl_pickle *p, uint32_t dict, const espl_pickle_va
     return ESPL_OK;
 }
 
-static espl_status op_reduce(espl_pickle *p) {
+static espl_status op_reduce(espl_pickle *p, unsigned unused) {
+    (void)unused;
     uint32_t arguments, function;
     ESPL_TRY(pop(p, &arguments));
     ESPL_TRY(pop(p, &function));
@@ -166,12 +177,7 @@ static espl_status op_reduce(espl_pickle *p) {
         ESPL_TRY(push_new(p, (espl_pickle_value){.kind = ESPL_PICKLE_DICT}));
         if (given.count == 0) return ESPL_OK;
         return fill_dict(p, (uint32_t)p->count - 1, espl_pickle_item_at(p, &given, 0));
-    case ROLE_TENSOR:
-        ESPL_TRY(push_new(p, (espl_pickle_value){.kind = ESPL_PICKLE_TENSOR}));
-        p->values[p->count - 1].first = given.first;
-        p->values[p->count - 1].last = given.last;
-        p->values[p->count - 1].count = given.count;
-        return ESPL_OK;
+    case ROLE_TENSOR: return push_with_items(p, ESPL_PICKLE_TENSOR, given);
     case ROLE_PARAMETER:
         return given.count ? push(p, p->items[given.first].value) : fail(p, "a parameter of nothing");
     case ROLE_STORAGE: break;
@@ -180,7 +186,8 @@ static espl_status op_reduce(espl_pickle *p) {
 }
 
 /* A state for what was made: the attributes of an OrderedDict, which a checkpoint does not need. */
-static espl_status op_build(espl_pickle *p) {
+static espl_status op_build(espl_pickle *p, unsigned unused) {
+    (void)unused;
     uint32_t state;
     ESPL_TRY(pop(p, &state));
     if (above_mark(p) == 0) return fail(p, "the stack is empty");
@@ -188,28 +195,24 @@ static espl_status op_build(espl_pickle *p) {
     return made->kind == ESPL_PICKLE_DICT ? ESPL_OK : fail(p, "a state for something else than a dict");
 }
 
-static espl_status op_persistent(espl_pickle *p) {
+static espl_status op_persistent(espl_pickle *p, unsigned unused) {
+    (void)unused;
     uint32_t id;
     ESPL_TRY(pop(p, &id));
     const espl_pickle_value given = p->values[id];
     if (given.kind != ESPL_PICKLE_TUPLE) return fail(p, "a storage without description");
-    ESPL_TRY(push_new(p, (espl_pickle_value){.kind = ESPL_PICKLE_STORAGE}));
-    p->values[p->count - 1].first = given.first;
-    p->values[p->count - 1].last = given.last;
-    p->values[p->count - 1].count = given.count;
-    return ESPL_OK;
+    return push_with_items(p, ESPL_PICKLE_STORAGE, given);
 }
 
 /* ---- constants ---- */
 
-static espl_status op_none(espl_pickle *p) {
+static espl_status op_none(espl_pickle *p, unsigned unused) {
+    (void)unused;
     return push_new(p, (espl_pickle_value){.kind = ESPL_PICKLE_NONE});
 }
-static espl_status op_true(espl_pickle *p) {
-    return push_new(p, (espl_pickle_value){.kind = ESPL_PICKLE_BOOL, .integer = 1});
-}
-static espl_status op_false(espl_pickle *p) {
-    return push_new(p, (espl_pickle_value){.kind = ESPL_PICKLE_BOOL});
+
+static espl_status op_bool(espl_pickle *p, unsigned value) {
+    return push_new(p, (espl_pickle_value){.kind = ESPL_PICKLE_BOOL, .integer = value});
 }
 
 /* `bytes` of two's complement or not. */
@@ -219,33 +222,34 @@ static espl_status push_int(espl_pickle *p, size_t bytes, bool is_signed) {
     if (is_signed && bytes && bytes < 8 && number >> (8 * bytes - 1)) number |= UINT64_MAX << (8 * bytes);
     return push_new(p, (espl_pickle_value){.kind = ESPL_PICKLE_INT, .integer = (int64_t)number});
 }
-static espl_status op_int1(espl_pickle *p) {
-    return push_int(p, 1, false);
+
+static espl_status op_unsigned(espl_pickle *p, unsigned bytes) {
+    return push_int(p, bytes, false);
 }
-static espl_status op_int2(espl_pickle *p) {
-    return push_int(p, 2, false);
+
+static espl_status op_signed(espl_pickle *p, unsigned bytes) {
+    return push_int(p, bytes, true);
 }
-static espl_status op_int4(espl_pickle *p) {
-    return push_int(p, 4, true);
-}
-static espl_status op_long1(espl_pickle *p) {
+
+static espl_status op_long(espl_pickle *p, unsigned length_bytes) {
     uint64_t bytes;
-    ESPL_TRY(read_number(p, 1, &bytes));
+    ESPL_TRY(read_number(p, length_bytes, &bytes));
     ESPL_TRY(need(p, bytes));
     if (bytes <= 8) return push_int(p, bytes, true);
     p->at += bytes; /* the magic number of the old form; nothing else needs it */
-    return op_none(p);
+    return op_none(p, 0);
 }
-static espl_status op_float(espl_pickle *p) {
+
+static espl_status op_float(espl_pickle *p, unsigned bytes) {
     uint64_t bits = 0;
     double real;
-    ESPL_TRY(need(p, 8));
-    for (size_t i = 0; i < 8; i++) bits = bits << 8 | p->data[p->at++];
+    ESPL_TRY(need(p, bytes));
+    for (size_t i = 0; i < bytes; i++) bits = bits << 8 | p->data[p->at++];
     memcpy(&real, &bits, sizeof real);
     return push_new(p, (espl_pickle_value){.kind = ESPL_PICKLE_FLOAT, .real = real});
 }
 
-static espl_status push_string(espl_pickle *p, size_t length_bytes) {
+static espl_status op_string(espl_pickle *p, unsigned length_bytes) {
     uint64_t bytes;
     ESPL_TRY(read_number(p, length_bytes, &bytes));
     if (bytes > p->bytes - p->at) return fail(p, "a string passes its end");
@@ -253,19 +257,11 @@ static espl_status push_string(espl_pickle *p, size_t length_bytes) {
     return push_new(p, (espl_pickle_value){.kind = ESPL_PICKLE_STRING, .bytes = (size_t)bytes,
                                            .text = (const char *)p->data + p->at - bytes});
 }
-static espl_status op_string1(espl_pickle *p) {
-    return push_string(p, 1);
-}
-static espl_status op_string4(espl_pickle *p) {
-    return push_string(p, 4);
-}
-static espl_status op_string8(espl_pickle *p) {
-    return push_string(p, 8);
-}
 
 /* ---- containers ---- */
 
-static espl_status op_mark(espl_pickle *p) {
+static espl_status op_mark(espl_pickle *p, unsigned unused) {
+    (void)unused;
     ESPL_TRY(espl_grow(p->ctx, &p->marks, &p->mark_capacity, p->mark_count + 1, sizeof *p->marks));
     p->marks[p->mark_count++] = (uint32_t)p->stack_count;
     return ESPL_OK;
@@ -287,41 +283,20 @@ static espl_status collect(espl_pickle *p, espl_pickle_kind kind, size_t from) {
     ESPL_TRY(take(p, made, from));
     return push(p, made);
 }
-static espl_status collect_marked(espl_pickle *p, espl_pickle_kind kind) {
+
+static espl_status op_collect(espl_pickle *p, unsigned kind) {
     size_t from;
     ESPL_TRY(pop_mark(p, &from));
-    return collect(p, kind, from);
+    return collect(p, (espl_pickle_kind)kind, from);
 }
-static espl_status collect_last(espl_pickle *p, size_t count) {
+
+static espl_status op_tuple(espl_pickle *p, unsigned count) {
     if (above_mark(p) < count) return fail(p, "the stack is empty");
     return collect(p, ESPL_PICKLE_TUPLE, p->stack_count - count);
 }
-static espl_status op_tuple(espl_pickle *p) {
-    return collect_marked(p, ESPL_PICKLE_TUPLE);
-}
-static espl_status op_tuple0(espl_pickle *p) {
-    return collect_last(p, 0);
-}
-static espl_status op_tuple1(espl_pickle *p) {
-    return collect_last(p, 1);
-}
-static espl_status op_tuple2(espl_pickle *p) {
-    return collect_last(p, 2);
-}
-static espl_status op_tuple3(espl_pickle *p) {
-    return collect_last(p, 3);
-}
-static espl_status op_list(espl_pickle *p) {
-    return collect_marked(p, ESPL_PICKLE_LIST);
-}
-static espl_status op_dict(espl_pickle *p) {
-    return collect_marked(p, ESPL_PICKLE_DICT);
-}
-static espl_status op_list0(espl_pickle *p) {
-    return collect(p, ESPL_PICKLE_LIST, p->stack_count);
-}
-static espl_status op_dict0(espl_pickle *p) {
-    return collect(p, ESPL_PICKLE_DICT, p->stack_count);
+
+static espl_status op_empty(espl_pickle *p, unsigned kind) {
+    return collect(p, (espl_pickle_kind)kind, p->stack_count);
 }
 
 /* Puts what lies from stack position `from` up into the container below it. */
@@ -333,21 +308,18 @@ static espl_status put(espl_pickle *p, espl_pickle_kind kind, size_t from) {
     if (kind == ESPL_PICKLE_DICT && (p->stack_count - from) % 2) return fail(p, "a key without a value");
     return take(p, container, from);
 }
-static espl_status op_append(espl_pickle *p) {
-    return above_mark(p) ? put(p, ESPL_PICKLE_LIST, p->stack_count - 1) : fail(p, "the stack is empty");
+
+/* A value into a list, a key and a value into a dict. */
+static espl_status op_put_one(espl_pickle *p, unsigned kind) {
+    const size_t count = kind == ESPL_PICKLE_DICT ? 2 : 1;
+    if (above_mark(p) < count) return fail(p, "the stack is empty");
+    return put(p, (espl_pickle_kind)kind, p->stack_count - count);
 }
-static espl_status op_setitem(espl_pickle *p) {
-    return above_mark(p) > 1 ? put(p, ESPL_PICKLE_DICT, p->stack_count - 2) : fail(p, "the stack is empty");
-}
-static espl_status op_appends(espl_pickle *p) {
+
+static espl_status op_put_all(espl_pickle *p, unsigned kind) {
     size_t from;
     ESPL_TRY(pop_mark(p, &from));
-    return put(p, ESPL_PICKLE_LIST, from);
-}
-static espl_status op_setitems(espl_pickle *p) {
-    size_t from;
-    ESPL_TRY(pop_mark(p, &from));
-    return put(p, ESPL_PICKLE_DICT, from);
+    return put(p, (espl_pickle_kind)kind, from);
 }
 
 /* ---- memo, frames, the end ---- */
@@ -365,60 +337,63 @@ static espl_status memo_put(espl_pickle *p, uint64_t index) {
     p->memo[index] = p->stack[p->stack_count - 1];
     return ESPL_OK;
 }
-static espl_status memo_get(espl_pickle *p, uint64_t index) {
+
+static espl_status op_memo_put(espl_pickle *p, unsigned bytes) {
+    uint64_t index;
+    ESPL_TRY(read_number(p, bytes, &index));
+    return memo_put(p, index);
+}
+
+static espl_status op_memo_next(espl_pickle *p, unsigned unused) {
+    (void)unused;
+    return memo_put(p, p->memo_count);
+}
+
+static espl_status op_memo_get(espl_pickle *p, unsigned bytes) {
+    uint64_t index;
+    ESPL_TRY(read_number(p, bytes, &index));
     if (index >= p->memo_count || p->memo[index] == ESPL_PICKLE_END) return fail(p, "the memo lacks a number");
     return push(p, p->memo[index]);
 }
-static espl_status op_put1(espl_pickle *p) {
-    uint64_t index;
-    ESPL_TRY(read_number(p, 1, &index));
-    return memo_put(p, index);
-}
-static espl_status op_put4(espl_pickle *p) {
-    uint64_t index;
-    ESPL_TRY(read_number(p, 4, &index));
-    return memo_put(p, index);
-}
-static espl_status op_memoize(espl_pickle *p) {
-    return memo_put(p, p->memo_count);
-}
-static espl_status op_get1(espl_pickle *p) {
-    uint64_t index;
-    ESPL_TRY(read_number(p, 1, &index));
-    return memo_get(p, index);
-}
-static espl_status op_get4(espl_pickle *p) {
-    uint64_t index;
-    ESPL_TRY(read_number(p, 4, &index));
-    return memo_get(p, index);
-}
-static espl_status op_proto(espl_pickle *p) {
+
+static espl_status op_protocol(espl_pickle *p, unsigned bytes) {
     uint64_t version;
-    ESPL_TRY(read_number(p, 1, &version));
+    ESPL_TRY(read_number(p, bytes, &version));
     if (version >= 2 && version <= 5) return ESPL_OK;
     return espl_fail(p->ctx, ESPL_UNSUPPORTED, "the pickle in %s has protocol %u (2 to 5 are read)", p->name,
                      (unsigned)version);
 }
-static espl_status op_frame(espl_pickle *p) {
-    uint64_t bytes;
-    return read_number(p, 8, &bytes);
+
+static espl_status op_frame(espl_pickle *p, unsigned bytes) {
+    uint64_t size;
+    return read_number(p, bytes, &size);
 }
-static espl_status op_stop(espl_pickle *p) {
+
+static espl_status op_stop(espl_pickle *p, unsigned unused) {
+    (void)unused;
     p->stopped = true;
     return ESPL_OK;
 }
 
 /* Strings of Python 2 ('U', 'T') are read as text: names of tensors are. */
-typedef espl_status operation(espl_pickle *p);
-static operation *const operations[256] = {
-    [0x80] = op_proto,   [0x95] = op_frame,   ['.'] = op_stop,     ['c'] = op_global,    [0x93] = op_stack_global,
-    ['R'] = op_reduce,   ['b'] = op_build,    ['Q'] = op_persistent, ['N'] = op_none,    [0x88] = op_true,
-    [0x89] = op_false,   ['K'] = op_int1,     ['M'] = op_int2,     ['J'] = op_int4,      [0x8a] = op_long1,
-    ['G'] = op_float,    ['X'] = op_string4,  [0x8c] = op_string1, [0x8d] = op_string8,  ['U'] = op_string1,
-    ['T'] = op_string4,  ['('] = op_mark,     ['t'] = op_tuple,    [')'] = op_tuple0,    [0x85] = op_tuple1,
-    [0x86] = op_tuple2,  [0x87] = op_tuple3,  ['l'] = op_list,     [']'] = op_list0,     ['d'] = op_dict,
-    ['}'] = op_dict0,    ['a'] = op_append,   ['e'] = op_appends,  ['s'] = op_setitem,   ['u'] = op_setitems,
-    ['q'] = op_put1,     ['r'] = op_put4,     [0x94] = op_memoize, ['h'] = op_get1,      ['j'] = op_get4,
+static const struct {
+    espl_status (*run)(espl_pickle *p, unsigned argument);
+    unsigned argument; /* bytes of the number that follows, a kind, a count */
+} operations[256] = {
+    [0x80] = {op_protocol, 1}, [0x95] = {op_frame, 8}, ['.'] = {op_stop, 0},
+    ['c'] = {op_global, 0}, [0x93] = {op_stack_global, 0}, ['R'] = {op_reduce, 0}, ['b'] = {op_build, 0},
+    ['Q'] = {op_persistent, 0},
+    ['N'] = {op_none, 0}, [0x88] = {op_bool, true}, [0x89] = {op_bool, false},
+    ['K'] = {op_unsigned, 1}, ['M'] = {op_unsigned, 2}, ['J'] = {op_signed, 4}, [0x8a] = {op_long, 1}, ['G'] = {op_float, 8},
+    ['U'] = {op_string, 1}, [0x8c] = {op_string, 1}, ['T'] = {op_string, 4}, ['X'] = {op_string, 4}, [0x8d] = {op_string, 8},
+    ['('] = {op_mark, 0}, ['t'] = {op_collect, ESPL_PICKLE_TUPLE}, ['l'] = {op_collect, ESPL_PICKLE_LIST},
+    ['d'] = {op_collect, ESPL_PICKLE_DICT},
+    [')'] = {op_tuple, 0}, [0x85] = {op_tuple, 1}, [0x86] = {op_tuple, 2}, [0x87] = {op_tuple, 3},
+    [']'] = {op_empty, ESPL_PICKLE_LIST}, ['}'] = {op_empty, ESPL_PICKLE_DICT},
+    ['a'] = {op_put_one, ESPL_PICKLE_LIST}, ['s'] = {op_put_one, ESPL_PICKLE_DICT},
+    ['e'] = {op_put_all, ESPL_PICKLE_LIST}, ['u'] = {op_put_all, ESPL_PICKLE_DICT},
+    ['q'] = {op_memo_put, 1}, ['r'] = {op_memo_put, 4}, [0x94] = {op_memo_next, 0},
+    ['h'] = {op_memo_get, 1}, ['j'] = {op_memo_get, 4},
 };
 
 espl_status espl_pickle_read(espl_pickle *p, uint32_t *out_root) {
@@ -427,10 +402,10 @@ espl_status espl_pickle_read(espl_pickle *p, uint32_t *out_root) {
     while (!p->stopped) {
         ESPL_TRY(need(p, 1));
         const unsigned code = p->data[p->at++];
-        if (!operations[code])
+        if (!operations[code].run)
             return espl_fail(p->ctx, ESPL_UNSUPPORTED, "the pickle in %s has the instruction 0x%02x at byte %zu; only "
                              "tensors are read", p->name, code, p->at - 1);
-        ESPL_TRY(operations[code](p));
+        ESPL_TRY(operations[code].run(p, operations[code].argument));
     }
     return pop(p, out_root);
 }
