@@ -17,7 +17,7 @@ typedef struct variant {
     uint32_t local, tile_m, tile_n, tile_k, lane_m, lane_n;
 } variant;
 
-enum { ANY = UINT32_MAX };
+#define ANY UINT32_MAX
 #define SHADERS(name) {&espl_shader_##name##_f32, &espl_shader_##name##_f16, &espl_shader_##name##_bf16}
 static const variant variants[] = {
     {true, MATMUL_NT, 1, ANY, ANY, SHADERS(matmul_few), 8, 1, 16, 32, 1, 16},
