@@ -17,6 +17,8 @@ espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const ch
                                          {"dropout", "dropout", ESPL_SPEC_NUMBER},
                                          {"leave_out", "leave_out", ESPL_SPEC_NUMBERS},
                                          {"init", "init_weights", ESPL_SPEC_TEXT},
+                                         {"inv", "inv_adapter", ESPL_SPEC_TEXT},
+                                         {"inv_rf", "inv_adapter_reduction_factor", ESPL_SPEC_NUMBER},
                                          {"scaling", "scaling", ESPL_SPEC_SCALING}};
     return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
 }
@@ -27,7 +29,7 @@ static espl_status complete(espl_adapter *adapter, const bottleneck_preset *pres
         const char *key;
         json_t *value;
     } rows[] = {{"mh_adapter", json_boolean(preset->attention)},
-                {"output_adapter", json_true()},
+                {"output_adapter", json_boolean(!preset->alone)},
                 {"reduction_factor", json_integer(preset->reduction)},
                 {"non_linearity", json_string(preset->activation)},
                 {"original_ln_before", json_boolean(preset->base_before)},
@@ -45,7 +47,7 @@ static espl_status complete(espl_adapter *adapter, const bottleneck_preset *pres
                 {"leave_out", json_array()},
                 {"dropout", json_real(0)},
                 {"stochastic_depth", json_real(0)},
-                {"inv_adapter", json_null()},
+                {"inv_adapter", preset->alone ? json_string("nice") : json_null()},
                 {"inv_adapter_reduction_factor", json_null()},
                 {"phm_layer", json_boolean(preset->phm)},
                 {"phm_dim", json_integer(4)},
@@ -69,7 +71,7 @@ static espl_status complete(espl_adapter *adapter, const bottleneck_preset *pres
 }
 
 static espl_status refuse_variants(espl_adapter *adapter) {
-    static const char *const keys[] = {"inv_adapter", "cross_adapter"};
+    static const char *const keys[] = {"cross_adapter"};
     for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
         const json_t *value = json_object_get(adapter->config, keys[i]);
         if (value && !json_is_null(value) && !json_is_false(value))
@@ -226,6 +228,7 @@ espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_pres
     ESPL_TRY(read_config(adapter, state));
     ESPL_TRY(espl_phm_read(adapter, &state->phm));
     ESPL_TRY(espl_phm_share(adapter, &state->phm));
+    ESPL_TRY(espl_invertible_declare(adapter, state->activation, &state->invertible));
     ESPL_TRY(espl_new(ctx, layers * sizeof *state->blocks, &state->blocks));
     for (uint32_t block = 0; block < layers; block++) {
         for (int location = 0; location < BOTTLENECK_PLACES; location++) {
@@ -253,7 +256,8 @@ espl_status espl_bottleneck_initialise(espl_adapter *adapter, uint64_t seed) {
         const espl_entry *e = &store->entries[i];
         const bool up = strstr(e->name, ".adapter_up.") != NULL;
         bool done;
-        ESPL_TRY(espl_phm_initialise(adapter, &state->phm, e, seed, &done));
+        ESPL_TRY(espl_invertible_initialise(adapter, e, seed, &done));
+        if (!done) ESPL_TRY(espl_phm_initialise(adapter, &state->phm, e, seed, &done));
         if (done) continue;
         if (strstr(e->name, ".scaling") || (e->vector && strstr(e->name, "_norm_") && strstr(e->name, ".weight")))
             ESPL_TRY(espl_initial_constant(store, e, 1));

@@ -9,6 +9,7 @@
 #ifndef ESPL_BOTTLENECK_H
 #define ESPL_BOTTLENECK_H
 
+#include "adapters/invertible.h"
 #include "adapters/phm.h"
 
 /* What the variants differ in; the names are the library's configuration keys, shortened. */
@@ -19,6 +20,7 @@ typedef struct bottleneck_preset {
     bool base_after;  /* original_ln_after */
     bool residual_before; /* residual_before_ln */
     bool phm;         /* phm_layer */
+    bool alone;       /* neither sub-layer: the invertible adapter alone */
     int reduction;
     const char *activation, *init;
     const char *scaling; /* "learned", "channel", or NULL: factor */
@@ -46,6 +48,7 @@ typedef struct bottleneck_state {
     uint32_t activation;
     const char *init;
     espl_phm_options phm;
+    espl_invertible invertible;
     bottleneck (*blocks)[BOTTLENECK_PLACES]; /* owned */
 } bottleneck_state;
 

@@ -45,6 +45,7 @@ static espl_tensor *branch(espl_builder *builder, const espl_adapter *adapter, c
 espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint,
                                   espl_tensor *y) {
     const bottleneck_state *state = adapter->state;
+    if (joint->block == ESPL_NO_BLOCK) return espl_invertible_join(builder, adapter, &state->invertible, joint->site, y);
     const bottleneck *b = &state->blocks[joint->block][joint->site == ESPL_SITE_MLP_OUT];
     espl_graph *graph = builder->graph;
     if (!b->width) return y;

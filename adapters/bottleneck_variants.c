@@ -4,6 +4,10 @@ static bool flag(const json_t *config, const char *key) {
     return json_is_true(json_object_get(config, key));
 }
 
+/* Nothing in the blocks: what is left is the invertible adapter. */
+static bool is_invertible(const json_t *config) {
+    return !flag(config, "mh_adapter") && json_is_false(json_object_get(config, "output_adapter"));
+}
 static bool is_houlsby(const json_t *config) {
     return flag(config, "mh_adapter") && !flag(config, "is_parallel") && !flag(config, "phm_layer");
 }
@@ -44,6 +48,7 @@ enum { MLP = 1u << ESPL_SITE_MLP_OUT, BOTH = MLP | 1u << ESPL_SITE_ATTENTION_OUT
                                                          .input = ESPL_INPUT_HIDDEN,                                         \
                                                          .insertion = insertion_form,                                        \
                                                          .integration = integration_form,                                    \
+                                                         .insertions = (places) & BOTH ? ESPL_INSERTIONS_ALL : ESPL_INSERTIONS_ONE, \
                                                          .sites = places},                                                   \
                                           .set = espl_bottleneck_set,                                                                        \
                                           .declare = declare_##id,                                                           \
@@ -51,9 +56,12 @@ enum { MLP = 1u << ESPL_SITE_MLP_OUT, BOTH = MLP | 1u << ESPL_SITE_ATTENTION_OUT
                                           .join = espl_bottleneck_join,                                                                      \
                                           .finish = espl_bottleneck_finish};
 
-VARIANT(houlsby, "houlsby", is_houlsby, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_NONE, BOTH, .attention = true,
+VARIANT(invertible, "invertible", is_invertible, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_NONE,
+        INVERTIBLE_SITES, .alone = true, .base_after = true, .residual_before = true, .reduction = 16, .activation = "relu",
+        .init = "bert", .factor = 1)
+VARIANT(houlsby, "houlsby", is_houlsby, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_NONE, BOTH | INVERTIBLE_SITES, .attention = true,
         .base_after = true, .residual_before = true, .reduction = 16, .activation = "swish", .init = "bert", .factor = 1)
-VARIANT(pfeiffer, "pfeiffer", is_pfeiffer, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_NONE, MLP, .base_before = true,
+VARIANT(pfeiffer, "pfeiffer", is_pfeiffer, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_NONE, MLP | INVERTIBLE_SITES, .base_before = true,
         .base_after = true, .residual_before = true, .reduction = 16, .activation = "relu", .init = "bert", .factor = 1)
 VARIANT(parallel, "parallel", is_parallel, ESPL_INSERTION_PARALLEL, ESPL_INTEGRATION_SCALED_ADDITION, ESPL_SHARING_NONE, BOTH, .parallel = true,
         .base_after = true, .residual_before = true, .reduction = 2, .activation = "relu", .init = "mam_adapter", .factor = 4)

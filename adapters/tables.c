@@ -25,7 +25,8 @@ static void sites_text(uint32_t sites, char *text, size_t bytes) {
         [ESPL_SITE_KEYS] = "keys",
         [ESPL_SITE_ATTENTION_OUT] = "attention out",
         [ESPL_SITE_MLP_OUT] = "mlp out",
-        [ESPL_SITE_BLOCK_OUT] = "block out"};
+        [ESPL_SITE_BLOCK_OUT] = "block out",
+        [ESPL_SITE_HEAD_IN] = "head in"};
     _Static_assert(ESPL_COUNT(names) == ESPL_SITE_COUNT, "a name for each site");
     size_t at = 0;
     snprintf(text, bytes, "in place");

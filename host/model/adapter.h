@@ -22,6 +22,7 @@ typedef enum espl_site {
     ESPL_SITE_ATTENTION_OUT, /* output of a sub-layer, before residual and norm */
     ESPL_SITE_MLP_OUT,
     ESPL_SITE_BLOCK_OUT,     /* hidden state leaving a block */
+    ESPL_SITE_HEAD_IN,       /* what the output projection of a language head takes */
     ESPL_SITE_COUNT
 } espl_site;
 
@@ -175,6 +176,8 @@ espl_tensor *espl_build_step(espl_builder *builder, const espl_adapter *adapter,
                              uint32_t cols, espl_dtype dtype);
 /* In a session (builder->caches): a cache of the adapter's own for a block, STATE F32 [rows of builder->caches, cols]. */
 espl_tensor *espl_build_cache(espl_builder *builder, const espl_adapter *adapter, uint32_t block, uint32_t cols);
+/* What the active adapters make of a hidden state at a site outside of products. */
+espl_tensor *espl_build_join(espl_builder *builder, espl_site site, uint32_t block, espl_tensor *x);
 /* The base's norm at this place of a block, with what active adapters make of it. */
 espl_tensor *espl_build_norm(espl_builder *builder, uint32_t block, espl_norm_place place, espl_tensor *x);
 /* The memory of a matrix of the adapter's store, and of its gradient, for nodes of phase END. */

@@ -95,7 +95,7 @@ static espl_tensor *join(espl_builder *b, const espl_joint *joint, espl_tensor *
     return y;
 }
 
-static espl_tensor *join_hidden(espl_builder *b, espl_site site, uint32_t block, espl_tensor *x) {
+espl_tensor *espl_build_join(espl_builder *b, espl_site site, uint32_t block, espl_tensor *x) {
     return join(b, &(espl_joint){.site = site, .block = block, .norm = ESPL_NORM_PLACE_COUNT}, x);
 }
 
@@ -330,7 +330,7 @@ static espl_tensor *embedding_out(espl_builder *b, espl_tensor *x) {
     x = espl_build_dropout(b, x, model->config.dropout);
     if (model->embed_projection != ESPL_NO_MATRIX)
         x = espl_build_map(b, model->embed_projection, model->embed_projection_bias, x);
-    return join_hidden(b, ESPL_SITE_EMBEDDED, ESPL_NO_BLOCK, x);
+    return espl_build_join(b, ESPL_SITE_EMBEDDED, ESPL_NO_BLOCK, x);
 }
 
 static espl_tensor *embedding(espl_builder *b) {
@@ -341,7 +341,7 @@ static espl_tensor *embedding(espl_builder *b) {
     if (!any_joins(b, ESPL_SITE_EMBED)) return embedding_out(b, espl_graph_embedding(b->graph, &args));
     espl_tensor *x = espl_graph_embedding(b->graph, &(espl_embedding){.ids = b->ids, .table = args.table,
                                                                       .batch = b->batch});
-    x = join_hidden(b, ESPL_SITE_EMBED, ESPL_NO_BLOCK, x);
+    x = espl_build_join(b, ESPL_SITE_EMBED, ESPL_NO_BLOCK, x);
     args.table = NULL;
     if (b->row_ids) args.ids = b->row_ids;
     if (args.position_table) x = espl_graph_add(b->graph, &(espl_add_args){x, espl_graph_embedding(b->graph, &args)});
@@ -373,17 +373,17 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
     if (model->types != ESPL_NO_MATRIX && !b->types)
         b->types = espl_graph_step_leaf(b->graph, "types", 1, b->batch * b->tokens, ESPL_DTYPE_I32);
     b->relative = relative_rows(b);
-    join_hidden(b, ESPL_SITE_BEGIN, ESPL_NO_BLOCK, NULL);
+    espl_build_join(b, ESPL_SITE_BEGIN, ESPL_NO_BLOCK, NULL);
     espl_tensor *x = embedding(b);
     for (uint32_t layer = 0; layer < model->config.layers * model->config.repeat; layer++) {
         const uint32_t i = layer / model->config.repeat;
         char name[32];
         snprintf(name, sizeof name, "block %u", layer);
         espl_graph_layer(b->graph, name, ESPL_PHASE_MICRO, b->recompute);
-        x = join_hidden(b, ESPL_SITE_BLOCK_IN, i, x);
+        x = espl_build_join(b, ESPL_SITE_BLOCK_IN, i, x);
         x = attention(b, i, x);
         x = mlp(b, i, x);
-        x = join_hidden(b, ESPL_SITE_BLOCK_OUT, i, x);
+        x = espl_build_join(b, ESPL_SITE_BLOCK_OUT, i, x);
     }
     espl_graph_layer(b->graph, "head", ESPL_PHASE_MICRO, false);
     if (model->config.family->final_norm) x = espl_build_norm(b, ESPL_NO_BLOCK, ESPL_NORM_FINAL, x);

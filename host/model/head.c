@@ -1,5 +1,5 @@
 #include "host/model/head.h"
-#include "host/model/model.h"
+#include "host/model/adapter.h"
 #include "host/ops/op_activation.h"
 #include "host/ops/op_pick.h"
 #include <stdio.h>
@@ -153,7 +153,8 @@ espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
     const espl_task_head *head = &model->task;
     const espl_head_names *names = head->names;
     if (head->kind == ESPL_HEAD_NONE) return (espl_output){.input = x};
-    if (!names) return (espl_output){.input = x, .weight = espl_build_head(b)};
+    if (!names)
+        return (espl_output){.input = espl_build_join(b, ESPL_SITE_HEAD_IN, ESPL_NO_BLOCK, x), .weight = espl_build_head(b)};
     if (!espl_head_per_token(model))
         x = espl_graph_pick(b->graph, &(espl_pick){.x = x, .lengths = b->lengths, .batch = b->batch, .last = names->last});
     if (names->dropout_first) x = espl_build_dropout(b, x, head->dropout);
@@ -163,6 +164,7 @@ espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
     }
     if (names->norm) x = espl_build_layernorm(b, &head->norm, x);
     x = espl_build_dropout(b, x, head->dropout);
+    if (head->kind == ESPL_HEAD_MASKED) x = espl_build_join(b, ESPL_SITE_HEAD_IN, ESPL_NO_BLOCK, x);
     return (espl_output){.input = x,
                          .weight = head->kind == ESPL_HEAD_MASKED ? espl_build_head(b) : espl_build_base(b, head->out),
                          .bias = espl_build_base(b, head->out_bias)};

@@ -125,6 +125,7 @@ typedef struct espl_builder {
     uint32_t before, prompt;
     bool prelude;
     espl_tensor *key_positions, *key_lengths, *row_ids;
+    const struct espl_adapter *inverted; /* the one that changes the embedding and takes it back before the head */
     uint32_t dropouts;        /* made so far: each has random numbers of its own */
     espl_step_inputs *inputs; /* owned by the graph; NULL until espl_build_hidden */
     /* Leaves made so far, private to build.c. */

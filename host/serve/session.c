@@ -46,8 +46,9 @@ static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
         r->last = espl_graph_step_leaf(graph, "last", 1, 1, ESPL_DTYPE_I32);
         hidden = espl_graph_embedding(graph, &(espl_embedding){.ids = r->last, .table = hidden, .batch = 1});
     }
+    const espl_output output = espl_build_output(&builder, hidden);
     r->device_logits =
-        espl_graph_matmul(graph, &(espl_matmul){.a = hidden, .b = espl_build_head(&builder), .orientation = MATMUL_NT});
+        espl_graph_matmul(graph, &(espl_matmul){.a = output.input, .b = output.weight, .orientation = MATMUL_NT});
     if (r->device_logits) r->device_logits->keep = true;
     r->logits = espl_graph_to_host(graph, r->device_logits);
     r->inputs = builder.inputs;

@@ -38,6 +38,7 @@ void test_refused(espl_status status, espl_status expected, const char *part) {
 int test_main(const char *name, const struct CMUnitTest *tests, size_t count) {
     test_device();
     printf("%s on %s, %s\n", name, espl_device_name(device), espl_device_driver(device));
+    cmocka_set_test_filter(getenv("ESPL_TEST_ONLY"));
     int failed = _cmocka_run_group_tests(name, tests, count, NULL, NULL);
     const uint64_t messages = espl_device_validation_count(device);
     if (messages) printf("%llu validation messages\n", (unsigned long long)messages);

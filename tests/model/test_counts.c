@@ -27,6 +27,8 @@ static const counted rows[] = {
     {base, "parallel", 7091712, 0},
     {base, "scaled_parallel", 7091712 + 12, 0},
     {base, "adapterplus", 12 * (2 * 768 * 8 + 8 + 768 + 768), 0},
+    {base, "pfeiffer:inv=nice", 1190592, 0},
+    {base, "invertible", 1190592 - 894528, 0},
     {base, "pfeiffer:leave_out=0+1+2", 894528 / 12 * 9, 0},
     {base, "compacter++", 28576, 0},
     {base, "compacter", 57088, 0},

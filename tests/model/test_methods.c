@@ -62,6 +62,8 @@ static const life lives[] = {
     {"gpt2_lora", "adalink:r=2", false, true},
     {"qwen3_patterns", "head", false, true},
     {"llama_lora", "houlsby:rf=4", true, false},
+    {"llama_lora", "invertible", true, false},
+    {"gpt2_lora", "houlsby:rf=4,inv=nice,inv_rf=3,activation=gelu", true, false},
     {"gpt2_lora", "pfeiffer:rf=3,leave_out=0,init=houlsby", true, false},
     {"llama_lora", "parallel", false, false},
     {"gpt2_lora", "scaled_parallel:rf=7,activation=gelu", false, false},

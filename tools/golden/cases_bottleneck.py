@@ -2,7 +2,7 @@
 post_forward."""
 import torch
 from methods import OwnMethod
-from places import Sublayers
+from places import Sublayers, before_head, embedded
 
 DEFAULTS = dict(mh_adapter=False, output_adapter=True, original_ln_before=False, original_ln_after=True, residual_before_ln=True,
                 adapter_residual_before_ln=False, ln_before=False, ln_after=False, is_parallel=False, scaling=1.0,
@@ -13,6 +13,7 @@ HOULSBY = dict(mh_adapter=True, non_linearity="swish", reduction_factor=3)
 PARALLEL = dict(is_parallel=True, non_linearity="relu", reduction_factor=2, scaling=4.0, init_weights="mam_adapter")
 PLUS = dict(original_ln_before=True, original_ln_after=False, residual_before_ln=False, non_linearity="gelu", reduction_factor=5,
             scaling="channel", init_weights="houlsby")
+INVERTIBLE = dict(output_adapter=False, non_linearity="relu", reduction_factor=16, inv_adapter="nice", inv_adapter_reduction_factor=2)
 COMPACTER = dict(mh_adapter=True, non_linearity="gelu", reduction_factor=3, phm_layer=True)
 ACTIVATIONS = dict(relu=torch.relu, swish=torch.nn.functional.silu, gelu=torch.nn.functional.gelu, tanh=torch.tanh)
 
@@ -100,6 +101,35 @@ class Bottleneck:
         return norm(y + x) if norm else y + x
 
 
+class Invertible:
+    """The library's NICECouplingBlock."""
+
+    def __init__(self, config, d):
+        self.half, self.f = d // 2, ACTIVATIONS[config["non_linearity"]]
+        k = self.half // config["inv_adapter_reduction_factor"]
+        shapes = {"0.weight": (k, self.half), "0.bias": (k,), "2.weight": (self.half, k), "2.bias": (self.half,)}
+        self.p = {f"{net}.{n}": torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for net in "FG" for n, s in shapes.items()}
+
+    def net(self, name, x):
+        x = self.f(x @ self.p[f"{name}.0.weight"].T + self.p[f"{name}.0.bias"])
+        return x @ self.p[f"{name}.2.weight"].T + self.p[f"{name}.2.bias"]
+
+    def forward(self, x):
+        x1, x2 = x[..., :self.half], x[..., self.half:]
+        y1 = x1 + self.net("F", x2)
+        return torch.cat([y1, x2 + self.net("G", y1)], -1)
+
+    def inverse(self, y):
+        y1, y2 = y[..., :self.half], y[..., self.half:]
+        x2 = y2 - self.net("G", y1)
+        return torch.cat([y1 - self.net("F", x2), x2], -1)
+
+    def attach(self, model, prefix):
+        embedded(model, self.forward)
+        before_head(model, self.inverse)
+        return {f"{prefix}invertible_adapters.a.{n}": (p, 0.3 * torch.randn_like(p)) for n, p in self.p.items()}
+
+
 def attach(model, config):
     config = config["config"]
     made, places = {}, Sublayers(model)
@@ -115,6 +145,8 @@ def attach(model, config):
                 adapter.rule = rule
                 places.replace(layer, place, adapter)
                 made.update({f"{places.path(layer, place)}.adapters.a.{n}": (p, v) for n, p, v in adapter.values()})
+    if config.get("inv_adapter"):
+        made.update(Invertible(config, model.config.hidden_size).attach(model, places.prefix))
     return made
 
 
@@ -145,5 +177,9 @@ CASES = [
          reduction_factor=4, shared_phm_rule=False),
     case("compacter_dense", 2109, "llama_lora", COMPACTER, phm_dim=3, factorized_phm_W=False, reduction_factor=8),
     case("gated_llama", 2110, "llama_lora", PFEIFFER, use_gating=True),
+    case("invertible_llama", 2112, "llama_lora", INVERTIBLE),
+    case("invertible_gpt2", 2113, "gpt2_lora", HOULSBY, inv_adapter="nice", inv_adapter_reduction_factor=3, non_linearity="tanh"),
+    dict(name="bert_invertible", base="bert_masked_full", batch=(2, 8), lengths=(8, 5), types=True, seed=2114,
+         method=LibraryMethod(**{**PFEIFFER, **INVERTIBLE, "output_adapter": True})),
     case("width_1", 2111, "llama_lora", HOULSBY, reduction_factor=48, mh_adapter=False),
 ]

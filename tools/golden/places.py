@@ -1,6 +1,19 @@
 """Where hooks of the references go: the blocks and sub-layers of transformers' models."""
 
 
+def embedded(model, f):
+    """What enters the first block becomes f(it)."""
+    inner = getattr(model, "model", None) or getattr(model, "transformer", None) or model.base_model
+    last = getattr(inner, "drop", None) or getattr(inner, "embed_tokens", None) or inner.embeddings
+    last.register_forward_hook(lambda module, arguments, output: f(output))
+
+
+def before_head(model, f):
+    """What the output projection of a language head reads becomes f(it)."""
+    head = getattr(model, "lm_head", None) or model.cls.predictions.decoder
+    head.register_forward_pre_hook(lambda module, arguments: (f(arguments[0]),))
+
+
 class Sublayers:
     """replace(layer, place, f): the sub-layer's result, residual and following norm included, becomes f(o, x, norm): o its own
     output, x its residual input, norm the base's norm after the sum or None where the norm comes before."""
