@@ -129,6 +129,9 @@ void ref_row_norm(const double *w, size_t w_stride, bool in_out, size_t w_from, 
 /* y = factor (g - I) / |g - I| in the block from .. from + count of g [n, n], 0 if that norm is 0 */
 void ref_orthogonal(const double *g, size_t n, size_t from, size_t count, double factor, double *y);
 
+/* Rows that are orthonormal from x's reflections (host/ops/op_householder.h). */
+void ref_householder(const double *x, size_t rows, size_t cols, double *y);
+
 /* mean, spread: updated from |p g|; score[n] += mean over row (or column) from + n of mean * spread */
 void ref_importance(const double *p, const double *g, size_t rows, size_t cols, size_t from, size_t count, bool columns,
                     double beta1, double beta2, double *mean, double *spread, double *score);
