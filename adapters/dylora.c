@@ -143,18 +143,13 @@ static uint32_t width(const dylora_state *state, uint32_t targets) {
 /* Number `which` of the adapter's tensors in the step buffer; the first call makes them all. */
 static espl_tensor *input(espl_builder *builder, const espl_adapter *adapter, uint32_t which) {
     const dylora_state *state = espl_dylora(adapter);
-    espl_tensor *made[INPUTS] = {NULL};
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < builder->inputs->count; i++) {
-        if (builder->inputs->item[i].adapter == adapter) made[count++] = builder->inputs->item[i].tensor;
+    for (uint32_t i = 0; i < (state->frozen ? INPUTS : FACTORS); i++) {
+        const bool row = i < ROWS_MOVE || i >= COLUMNS_MOVE;
+        const uint32_t values = i < COLUMNS_MOVE ? width(state, i % ESPL_LINEAR_PARTS + 1) : state->r_max;
+        if (!espl_build_step_made(builder, adapter, i))
+            espl_build_step(builder, adapter, "ranks", row ? 1 : values, row ? values : 1, ESPL_DTYPE_F32);
     }
-    for (; count < (state->frozen ? INPUTS : FACTORS); count++) {
-        const bool row = count < ROWS_MOVE || count >= COLUMNS_MOVE;
-        const uint32_t values = count < COLUMNS_MOVE ? width(state, count % ESPL_LINEAR_PARTS + 1) : state->r_max;
-        made[count] = espl_build_step(builder, adapter, "ranks", row ? 1 : values, row ? values : 1, ESPL_DTYPE_F32);
-        if (!made[count]) return NULL;
-    }
-    return made[which];
+    return espl_build_step_made(builder, adapter, which);
 }
 
 static uint32_t targets_of(const lora_group *group) {

@@ -143,9 +143,8 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
 
 /* Every block reads the same tensor of the step buffer: the row of its table for each token, or -1. */
 static espl_tensor *rows_of_tokens(espl_builder *builder, const espl_adapter *adapter) {
-    for (uint32_t i = 0; i < builder->inputs->count; i++) {
-        if (builder->inputs->item[i].adapter == adapter) return builder->inputs->item[i].tensor;
-    }
+    espl_tensor *made = espl_build_step_made(builder, adapter, 0);
+    if (made) return made;
     return espl_build_step(builder, adapter, "special tokens", 1, builder->batch * builder->tokens, ESPL_DTYPE_I32);
 }
 

@@ -94,6 +94,7 @@ espl_parameter_count espl_count_parameters(const espl_adapter *adapter) {
     snprintf(blocks, sizeof blocks, "%.*s", (int)strcspn(family->block, "%"), family->block);
     for (size_t i = 0; i < adapter->store.entry_count; i++) {
         const espl_entry *e = &adapter->store.entries[i];
+        if (adapter->store.matrices[e->matrix].frozen) continue;
         const uint64_t values = espl_entry_values(&adapter->store, e);
         count.all += values;
         if (!strstr(e->name, blocks) || replaces(adapter, e->matrix)) continue;

@@ -79,6 +79,7 @@ typedef struct espl_step_info {
     uint32_t step, steps;   /* of the optimiser: done, in all; 0, 0 outside of training */
     uint64_t seed;
     bool training;
+    uint32_t position; /* sessions: of the first token; else 0 */
     uint32_t pass; /* of this micro-batch, below what method->passes gives */
 } espl_step_info;
 
@@ -176,6 +177,8 @@ espl_tensor *espl_build_step(espl_builder *builder, const espl_adapter *adapter,
                              uint32_t cols, espl_dtype dtype);
 /* In a session (builder->caches): a cache of the adapter's own for a block, STATE F32 [rows of builder->caches, cols]. */
 espl_tensor *espl_build_cache(espl_builder *builder, const espl_adapter *adapter, uint32_t block, uint32_t cols);
+/* The one that the adapter asked for as its which-th (from 0), for methods that read it at several joints; NULL: not yet. */
+espl_tensor *espl_build_step_made(const espl_builder *builder, const espl_adapter *adapter, uint32_t which);
 /* What the active adapters make of a hidden state at a site outside of products. */
 espl_tensor *espl_build_join(espl_builder *builder, espl_site site, uint32_t block, espl_tensor *x);
 /* The base's norm at this place of a block, with what active adapters make of it. */

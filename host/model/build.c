@@ -99,6 +99,13 @@ espl_tensor *espl_build_join(espl_builder *b, espl_site site, uint32_t block, es
     return join(b, &(espl_joint){.site = site, .block = block, .norm = ESPL_NORM_PLACE_COUNT}, x);
 }
 
+espl_tensor *espl_build_step_made(const espl_builder *b, const espl_adapter *adapter, uint32_t which) {
+    for (uint32_t i = 0; i < b->inputs->count; i++) {
+        if (b->inputs->item[i].adapter == adapter && which-- == 0) return b->inputs->item[i].tensor;
+    }
+    return NULL;
+}
+
 espl_tensor *espl_build_step(espl_builder *b, const espl_adapter *adapter, const char *name, uint32_t rows,
                              uint32_t cols, espl_dtype dtype) {
     espl_tensor *t = espl_graph_step_leaf(b->graph, name, rows, cols, dtype);

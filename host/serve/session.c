@@ -174,7 +174,7 @@ espl_status espl_session_set_ids(espl_session *session, uint32_t which, const in
     if (r->last) *(int32_t *)espl_graph_step_pointer(r->graph, r->last) = (int32_t)count - 1;
     /* Behind the position these count for nothing yet. */
     memcpy(session->history + session->position, ids, count * sizeof *ids);
-    const espl_step_info info = {.ids = step_ids, .batch = 1, .tokens = lengths[which]};
+    const espl_step_info info = {.ids = step_ids, .batch = 1, .tokens = lengths[which], .position = session->position};
     return espl_step_inputs_write(r->inputs, r->graph, &info);
 }
 

@@ -29,6 +29,8 @@ static const counted rows[] = {
     {base, "adapterplus", 12 * (2 * 768 * 8 + 8 + 768 + 768), 0},
     {base, "pfeiffer:inv=nice", 1190592, 0},
     {base, "invertible", 1190592 - 894528, 0},
+    {base, "loreft", 36888, 0}, /* and as many of 768 x 768 that are not trained */
+    {base, "direft:r=4,tied,layers=0+11", 2 * (2 * 4 * 768 + 4), 0},
     {base, "pfeiffer:leave_out=0+1+2", 894528 / 12 * 9, 0},
     {base, "compacter++", 28576, 0},
     {base, "compacter", 57088, 0},

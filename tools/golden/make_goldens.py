@@ -18,6 +18,7 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # peft writes sets; their order mus
 import cases
 import cases_encoder_methods
 import cases_encoders
+import cases_reft
 from methods import PeftMethod
 from oracle import auto_class, exact, forward, load_model
 import peft
@@ -25,7 +26,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-CASES = cases.CASES + cases_encoders.CASES + cases_encoder_methods.CASES
+CASES = cases.CASES + cases_encoders.CASES + cases_encoder_methods.CASES + cases_reft.CASES
 ADAMW = dict(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 STEPS = 2
 

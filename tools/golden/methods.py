@@ -84,5 +84,6 @@ class OwnMethod:
         for name, (parameter, _) in self.attach(model, config).items():
             with torch.no_grad():
                 parameter.copy_(stored[name].double())
-            named[name] = parameter.requires_grad_(True)
+            if isinstance(parameter, torch.nn.Parameter):  # else it is saved, but not trained
+                named[name] = parameter.requires_grad_(True)
         return model, named
