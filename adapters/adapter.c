@@ -1,5 +1,7 @@
 /* The life of an adapter: add or load, activate, delete. */
 #include "adapters/folder.h"
+#include "adapters/make.h"
+#include "adapters/union.h"
 #include "host/base/os.h"
 #include <stdio.h>
 #include <string.h>
@@ -8,8 +10,14 @@
 /* ---- Configuration ---- */
 
 /* "lora:r=8,alpha=16" -> method and keys. */
-static espl_status parse_spec(espl_adapter *adapter, const char *spec) {
+espl_status espl_adapter_parse(espl_adapter *adapter, const char *spec) {
     espl_context *ctx = adapter->model->ctx;
+    if (strchr(spec, '|')) {
+        adapter->method = &espl_method_union;
+        adapter->config = json_object();
+        ESPL_TRY(espl_folder_begin(adapter));
+        return espl_union_parse(adapter, spec);
+    }
     const char *colon = strchr(spec, ':');
     const size_t name_bytes = colon ? (size_t)(colon - spec) : strlen(spec);
     for (size_t i = 0; i < espl_method_count && !adapter->method; i++) {
@@ -97,9 +105,8 @@ static espl_status check_name(espl_model *model, const char *name) {
     return ESPL_OK;
 }
 
-static espl_status begin(espl_model *model, const char *name, espl_adapter **out_adapter) {
+espl_status espl_adapter_begin(espl_model *model, const char *name, espl_adapter **out_adapter) {
     *out_adapter = NULL;
-    ESPL_TRY(check_name(model, name));
     espl_adapter *adapter;
     ESPL_TRY(espl_new(model->ctx, sizeof *adapter, &adapter));
     *out_adapter = adapter;
@@ -113,9 +120,14 @@ static espl_status begin(espl_model *model, const char *name, espl_adapter **out
     return ESPL_OK;
 }
 
-static void destroy(espl_adapter *adapter) {
+void espl_adapter_destroy(espl_adapter *adapter) {
     if (!adapter) return;
     espl_context *ctx = adapter->model->ctx;
+    while (adapter->members) {
+        espl_adapter *member = adapter->members;
+        adapter->members = member->next;
+        espl_adapter_destroy(member);
+    }
     if (adapter->method && adapter->state) adapter->method->finish(adapter);
     espl_store_finish(&adapter->store);
     for (size_t i = 0; i < adapter->original_count; i++) espl_free(ctx, &adapter->originals[i].values);
@@ -178,18 +190,19 @@ static void attach(espl_adapter *adapter) {
 espl_status espl_adapter_add(espl_model *model, const char *name, const char *spec, uint64_t seed,
                              espl_adapter **out_adapter) {
     *out_adapter = NULL;
-    espl_adapter *adapter;
-    espl_status status = begin(model, name, &adapter);
+    espl_adapter *adapter = NULL;
+    espl_status status = check_name(model, name);
+    if (status == ESPL_OK) status = espl_adapter_begin(model, name, &adapter);
     if (status == ESPL_OK && spec[0] == '{') {
         json_t *config = NULL;
         status = espl_json_parse(model->ctx, spec, strlen(spec), "adapter configuration", &config);
         if (status == ESPL_OK) status = espl_folder_read_config(adapter, config);
     } else if (status == ESPL_OK) {
-        status = parse_spec(adapter, spec);
+        status = espl_adapter_parse(adapter, spec);
     }
     if (status == ESPL_OK) status = finish_making(adapter, seed);
     if (status != ESPL_OK) {
-        destroy(adapter);
+        espl_adapter_destroy(adapter);
         return status;
     }
     attach(adapter);
@@ -199,8 +212,9 @@ espl_status espl_adapter_add(espl_model *model, const char *name, const char *sp
 
 espl_status espl_adapter_load(espl_model *model, const char *name, const char *folder, espl_adapter **out_adapter) {
     *out_adapter = NULL;
-    espl_adapter *adapter;
-    espl_status status = begin(model, name, &adapter);
+    espl_adapter *adapter = NULL;
+    espl_status status = check_name(model, name);
+    if (status == ESPL_OK) status = espl_adapter_begin(model, name, &adapter);
     char *path = NULL;
     json_t *config = NULL;
     if (status == ESPL_OK) status = espl_format(model->ctx, &path, "%s/adapter_config.json", folder);
@@ -213,7 +227,7 @@ espl_status espl_adapter_load(espl_model *model, const char *name, const char *f
     if (status == ESPL_OK) status = espl_folder_read_tensors(adapter, folder);
     espl_free(model->ctx, &path);
     if (status != ESPL_OK) {
-        destroy(adapter);
+        espl_adapter_destroy(adapter);
         return status;
     }
     attach(adapter);
@@ -239,7 +253,7 @@ void espl_adapter_delete(espl_adapter **in_out_adapter) {
             break;
         }
     }
-    destroy(adapter);
+    espl_adapter_destroy(adapter);
     *in_out_adapter = NULL;
 }
 

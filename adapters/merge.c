@@ -146,7 +146,7 @@ espl_status espl_adapter_merge(espl_adapter *adapter) {
     espl_model *model = adapter->model;
     if (adapter->merge_order)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged already", adapter->name);
-    if (adapter->method->join && !adapter->method->merge)
+    if ((adapter->method->join || adapter->method->parts) && !adapter->method->merge)
         return espl_fail(model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s is no change of the base's weights and cannot be "
                          "merged into them", adapter->name, adapter->method->name);
     espl_status status = untie(adapter);

@@ -45,7 +45,7 @@ static espl_status add_method(espl_table *table, const espl_method *m) {
         ESPL_TRY(espl_table_add(table, "%s", espl_property_text(&m->properties, i)));
     ESPL_TRY(espl_table_add(table, "%s", sites));
     /* What only stands in place of the base's goes into it by copying. */
-    return espl_table_add(table, "%s", m->merge || !m->join ? "yes" : "no");
+    return espl_table_add(table, "%s", m->merge || (!m->join && !m->parts) ? "yes" : "no");
 }
 
 espl_status espl_methods_list(espl_context *ctx, espl_table_format format, char **out_text) {

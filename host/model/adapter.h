@@ -99,6 +99,7 @@ typedef struct espl_method {
      * configuration reads it. NULL: not in that library. */
     const char *architecture;
     bool (*recognise)(const json_t *config); /* NULL: all of the architecture, or of peft_type */
+    bool parts; /* made of other methods, which join in its place */
     espl_properties properties;
     /* key=value of a spec into the configuration; value is NULL for a key alone. */
     espl_status (*set)(espl_adapter *adapter, const char *key, const char *value);
@@ -162,6 +163,8 @@ struct espl_adapter {
     espl_original *originals; /* owned; not NULL: merged */
     size_t original_count, original_capacity;
     uint32_t merge_order; /* 1 for the first merged, 0 not merged */
+    struct espl_adapter *members; /* owned list: the parts of a union, active with it; their matrices are those of its store */
+    struct espl_adapter *owner;   /* borrowed: of a part, its union */
     struct espl_adapter *next;
 };
 

@@ -26,9 +26,9 @@ static espl_status make_leaf_table(espl_builder *b) {
 }
 
 static size_t leaf_index(const espl_builder *b, const espl_store *store, uint32_t matrix) {
-    size_t first = 0;
     if (store == &b->model->store) return matrix;
-    first = b->model->store.matrix_count;
+    size_t first = b->model->store.matrix_count;
+    if (store->whole) matrix += store->whole_from, store = store->whole;
     for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
         if (store == &adapter->store) break;
         first += adapter->store.matrix_count;
@@ -43,7 +43,7 @@ espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t 
     espl_tensor **leaf = &b->leaves[leaf_index(b, store, matrix)];
     if (*leaf) return *leaf;
     const espl_matrix *m = &store->matrices[matrix];
-    const bool trained = store == b->trained && !m->frozen;
+    const bool trained = (store->whole ? store->whole : store) == b->trained && !m->frozen;
     *leaf = espl_graph_leaf(b->graph, trained ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT, m->label, m->rows, m->cols, m->stride,
                             m->dtype, m->span);
     if (*leaf && trained)
@@ -77,19 +77,32 @@ espl_tensor *espl_build_dropout(espl_builder *b, espl_tensor *x, float p) {
 
 /* ---- Where adapters join ---- */
 
+/* Adapters in their order; the parts of a union stand for it. */
+static espl_adapter *first_part(espl_adapter *adapter) {
+    return adapter && adapter->members ? adapter->members : adapter;
+}
+
+static espl_adapter *next_part(const espl_adapter *part) {
+    return first_part(!part->next && part->owner ? part->owner->next : part->next);
+}
+
+static bool is_active(const espl_adapter *part) {
+    return part->owner ? part->owner->active : part->active;
+}
+
 static bool joins(const espl_adapter *adapter, espl_site site) {
-    return adapter->active && adapter->method->properties.sites & 1u << site;
+    return is_active(adapter) && adapter->method->properties.sites & 1u << site;
 }
 
 static bool any_joins(const espl_builder *b, espl_site site) {
-    for (const espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+    for (const espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
         if (joins(adapter, site)) return true;
     }
     return false;
 }
 
 static espl_tensor *join(espl_builder *b, const espl_joint *joint, espl_tensor *y) {
-    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+    for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
         if (joins(adapter, joint->site)) y = adapter->method->join(b, adapter, joint, y);
     }
     return y;
@@ -147,7 +160,7 @@ espl_tensor *espl_build_gradient(espl_builder *b, const espl_adapter *adapter, u
 }
 
 espl_status espl_build_update(espl_builder *b, espl_update when) {
-    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+    for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
         if (&adapter->store == b->trained && adapter->method->update)
             ESPL_TRY(adapter->method->update(b, adapter, when));
     }
@@ -182,7 +195,7 @@ espl_tensor *espl_build_norm(espl_builder *b, uint32_t block, espl_norm_place pl
 
 /* Methods that add to y may do so after the residual; others must see W x + b alone. */
 static bool all_add(const espl_builder *b) {
-    for (const espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+    for (const espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
         if (joins(adapter, ESPL_SITE_LINEAR) && adapter->method->properties.integration >= ESPL_INTEGRATION_CONCATENATION)
             return false;
     }
@@ -356,8 +369,8 @@ static espl_tensor *embedding(espl_builder *b) {
 }
 
 static espl_status prepare(espl_builder *b) {
-    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
-        if (!adapter->active || !adapter->method->prepare) continue;
+    for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
+        if (!is_active(adapter) || !adapter->method->prepare) continue;
         ESPL_TRY(espl_graph_layer(b->graph, adapter->name, ESPL_PHASE_BEGIN, false));
         ESPL_TRY(adapter->method->prepare(b, adapter));
     }

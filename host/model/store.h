@@ -40,6 +40,9 @@ typedef struct espl_store {
     espl_arena arena;
     espl_span flat; /* all matrices but the frozen, one after another; only of a flat store */
     uint64_t flat_count;
+    /* Not NULL: this one is a part of another, whose matrices from `whole_from` on its own are, in the same memory. */
+    const struct espl_store *whole;
+    uint32_t whole_from;
 } espl_store;
 
 /* device NULL: a store that is declared only, and never placed. */
