@@ -19,7 +19,8 @@ espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const ch
                                          {"init", "init_weights", ESPL_SPEC_TEXT},
                                          {"inv", "inv_adapter", ESPL_SPEC_TEXT},
                                          {"inv_rf", "inv_adapter_reduction_factor", ESPL_SPEC_NUMBER},
-                                         {"scaling", "scaling", ESPL_SPEC_SCALING}};
+                                         {"scaling", "scaling", ESPL_SPEC_SCALING},
+                                         {"gated", "use_gating", ESPL_SPEC_BOOL}};
     return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
 }
 
@@ -210,8 +211,11 @@ static espl_status declare_one(espl_adapter *adapter, const bottleneck_state *st
     ESPL_TRY(declare_map(adapter, state, module, "adapter_up", b->width, d, &b->up));
     if (state->norm_after) ESPL_TRY(add_norm(adapter, module, "adapter_norm_after", b->after));
     if (state->gated) {
-        ESPL_TRY(add_matrix(adapter, module, "gate.weight", 1, d, false, &b->gate));
-        ESPL_TRY(add_matrix(adapter, module, "gate.bias", 1, 1, true, &b->gate_bias));
+        char *name;
+        ESPL_TRY(espl_format(context(adapter), &name, "%s.gate", module));
+        espl_status status = espl_gate_declare(adapter, name, d, &b->gate);
+        espl_free(context(adapter), &name);
+        ESPL_TRY(status);
     }
     if (state->scaling == SCALING_FIXED) return ESPL_OK;
     return add_matrix(adapter, module, "scaling", 1, state->scaling == SCALING_LEARNED ? 1 : d, true, &b->scaling);

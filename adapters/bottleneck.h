@@ -9,6 +9,7 @@
 #ifndef ESPL_BOTTLENECK_H
 #define ESPL_BOTTLENECK_H
 
+#include "adapters/gate.h"
 #include "adapters/invertible.h"
 #include "adapters/phm.h"
 
@@ -36,7 +37,8 @@ typedef enum bottleneck_residual { RESIDUAL_OUTPUT, RESIDUAL_SUM, RESIDUAL_INPUT
 typedef struct bottleneck {
     uint32_t width; /* 0: none here */
     espl_phm_map down, up; /* dense or sums of Kronecker products */
-    uint32_t scaling, gate, gate_bias;
+    uint32_t scaling;
+    espl_gate gate;
     uint32_t before[2], after[2]; /* scale and shift of its own norms */
 } bottleneck;
 

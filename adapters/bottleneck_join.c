@@ -2,8 +2,6 @@
 #include "host/ops/op_activation.h"
 #include "host/ops/op_add.h"
 #include "host/ops/op_layernorm.h"
-#include "host/ops/op_matmul.h"
-#include "host/ops/op_mean.h"
 #include "host/ops/op_scale.h"
 
 static espl_tensor *leaf(espl_builder *builder, const espl_adapter *adapter, uint32_t matrix) {
@@ -13,16 +11,6 @@ static espl_tensor *leaf(espl_builder *builder, const espl_adapter *adapter, uin
 static espl_tensor *own_norm(espl_builder *builder, const espl_adapter *adapter, const uint32_t norm[2], espl_tensor *x) {
     return espl_graph_layernorm(builder->graph, &(espl_layernorm){.x = x, .w = leaf(builder, adapter, norm[0]),
                                                                   .b = leaf(builder, adapter, norm[1]), .eps = 1e-5f});
-}
-
-/* One number per sequence: the mean over its tokens of sigmoid(w . h + c). */
-static espl_tensor *gate(espl_builder *builder, const espl_adapter *adapter, const bottleneck *b, espl_tensor *h) {
-    espl_graph *graph = builder->graph;
-    espl_tensor *g = espl_graph_matmul(graph, &(espl_matmul){.a = h, .b = leaf(builder, adapter, b->gate),
-                                                             .orientation = MATMUL_NT,
-                                                             .bias = leaf(builder, adapter, b->gate_bias)});
-    g = espl_graph_activation(graph, &(espl_activation){.x = g, .kind = ACTIVATION_SIGMOID});
-    return espl_graph_mean(graph, &(espl_mean){.x = g, .groups = builder->batch});
 }
 
 /* s * U f(D h), dropped out, gated. */
@@ -39,7 +27,7 @@ static espl_tensor *branch(espl_builder *builder, const espl_adapter *adapter, c
         u = espl_graph_scale(graph, &(espl_scale){.x = u, .number = state->factor});
     u = espl_build_dropout(builder, u, state->dropout);
     if (!state->gated) return u;
-    return espl_graph_scale(graph, &(espl_scale){.x = u, .s = gate(builder, adapter, b, h)});
+    return espl_graph_scale(graph, &(espl_scale){.x = u, .s = espl_gate_apply(builder, adapter, &b->gate, h)});
 }
 
 espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint,

@@ -165,4 +165,7 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
                                           .declare = declare_##id,                                  \
                                           .initialise = initialise};
 
+/* The library's defaults. */
+UNION(mam, "library_prefix:bottleneck=800|parallel", NULL)
+UNION(unipelt, "library_prefix:length=10,gated|pfeiffer:gated|library_lora:gated,alpha=2", NULL)
 UNION(union, NULL, "union")
