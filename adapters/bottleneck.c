@@ -20,7 +20,9 @@ espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const ch
                                          {"inv", "inv_adapter", ESPL_SPEC_TEXT},
                                          {"inv_rf", "inv_adapter_reduction_factor", ESPL_SPEC_NUMBER},
                                          {"scaling", "scaling", ESPL_SPEC_SCALING},
-                                         {"gated", "use_gating", ESPL_SPEC_BOOL}};
+                                         {"gated", "use_gating", ESPL_SPEC_BOOL},
+                                         {"robust", "robust_drop", ESPL_SPEC_WHOLE}};
+    if (strcmp(key, "drop") == 0) return espl_bottleneck_set_drop(adapter, value);
     return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
 }
 
@@ -230,6 +232,7 @@ espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_pres
     ESPL_TRY(complete(adapter, preset));
     ESPL_TRY(refuse_variants(adapter));
     ESPL_TRY(read_config(adapter, state));
+    ESPL_TRY(espl_bottleneck_read_drop(adapter, state));
     ESPL_TRY(espl_phm_read(adapter, &state->phm));
     ESPL_TRY(espl_phm_share(adapter, &state->phm));
     ESPL_TRY(espl_invertible_declare(adapter, state->activation, &state->invertible));

@@ -13,8 +13,9 @@ static espl_tensor *own_norm(espl_builder *builder, const espl_adapter *adapter,
                                                                   .b = leaf(builder, adapter, norm[1]), .eps = 1e-5f});
 }
 
-/* s * U f(D h), dropped out, gated. */
-static espl_tensor *branch(espl_builder *builder, const espl_adapter *adapter, const bottleneck *b, espl_tensor *h) {
+/* s * U f(D h), dropped out, gated; nothing where AdapterDrop drew so. */
+static espl_tensor *branch(espl_builder *builder, const espl_adapter *adapter, uint32_t block, const bottleneck *b,
+                           espl_tensor *h) {
     const bottleneck_state *state = adapter->state;
     espl_graph *graph = builder->graph;
     espl_tensor *u = state->norm_before ? own_norm(builder, adapter, b->before, h) : h;
@@ -26,8 +27,8 @@ static espl_tensor *branch(espl_builder *builder, const espl_adapter *adapter, c
     else if (state->factor != 1)
         u = espl_graph_scale(graph, &(espl_scale){.x = u, .number = state->factor});
     u = espl_build_dropout(builder, u, state->dropout);
-    if (!state->gated) return u;
-    return espl_graph_scale(graph, &(espl_scale){.x = u, .s = espl_gate_apply(builder, adapter, &b->gate, h)});
+    if (state->gated) u = espl_graph_scale(graph, &(espl_scale){.x = u, .s = espl_gate_apply(builder, adapter, &b->gate, h)});
+    return espl_bottleneck_drop(builder, adapter, block, u);
 }
 
 espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint,
@@ -44,7 +45,7 @@ espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *ada
         if (joint->norm != ESPL_NORM_PLACE_COUNT) h = espl_build_norm(builder, joint->block, joint->norm, h);
     }
     if (!state->parallel && state->residual == RESIDUAL_INPUT) residual = h;
-    espl_tensor *u = branch(builder, adapter, b, h);
+    espl_tensor *u = branch(builder, adapter, joint->block, b, h);
     if (state->residual_inside) u = espl_graph_add(graph, &(espl_add_args){u, residual});
     if (state->norm_after) u = own_norm(builder, adapter, b->after, u);
     if (!state->residual_inside) u = espl_graph_add(graph, &(espl_add_args){u, residual});

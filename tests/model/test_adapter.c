@@ -145,6 +145,8 @@ static void refused(void **state) {
         {"lora|union", ESPL_ARGUMENT, "a part may not be made of parts itself"},
         {"lora|nothing", ESPL_ARGUMENT, "method \"nothing\" is not one of"},
         {"union:r=2", ESPL_ARGUMENT, "there is no key \"r\""},
+        {"houlsby:drop=2", ESPL_ARGUMENT, "drop=2 is not from 0 to below the 2 blocks"},
+        {"adapterplus:robust=1", ESPL_UNSUPPORTED, "robust_drop is supported with original_ln_after"},
         {"nothing:r=8", ESPL_ARGUMENT, "method \"nothing\" is not one of"},
         {"{\"peft_type\":\"LOHA\"}", ESPL_UNSUPPORTED, "peft_type \"LOHA\" is not one of"},
         {"{\"peft_type\":\"LORA\",\"use_qalora\":true}", ESPL_UNSUPPORTED, "\"use_qalora\" is not supported"},

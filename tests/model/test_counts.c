@@ -36,6 +36,7 @@ static const counted rows[] = {
     {base, "library_prefix:flat", 552960, 0},
     {base, "mam", 22493984, 0},
     {base, "unipelt", 11083376, 0},
+    {base, "pfeiffer:drop=3", 894528 / 12 * 9, 0},
     {base, "pfeiffer:leave_out=0+1+2", 894528 / 12 * 9, 0},
     {base, "compacter++", 28576, 0},
     {base, "compacter", 57088, 0},

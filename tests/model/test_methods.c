@@ -72,6 +72,7 @@ static const life lives[] = {
     {"llama_lora", "bitfit|lora:r=2", false, false},
     {"llama_lora", "library_lora:r=3", false, false},
     {"gpt2_lora", "library_lora:attention=k,output,gated", false, false},
+    {"llama_lora", "houlsby:rf=4,robust=2,drop=1", true, false},
     {"gpt2_lora", "pfeiffer:rf=3,leave_out=0,init=houlsby", true, false},
     {"llama_lora", "parallel", false, false},
     {"gpt2_lora", "scaled_parallel:rf=7,activation=gelu", false, false},
