@@ -260,7 +260,7 @@ void espl_prompt_finish(espl_adapter *adapter) {
                                           .join = espl_prompt_join,                                \
                                           .prelude = prelude,                                      \
                                           .step = espl_prompt_step,                                            \
-                                          .save = save,                                            \
+                                          .save = (where) == ESPL_SITE_KEYS ? save : NULL,         \
                                           .finish = espl_prompt_finish};
 
 ROWS(prompt, "prompt", "PROMPT_TUNING", declare_prompt, ESPL_SITE_EMBED)

@@ -99,8 +99,13 @@ static espl_status absorb(espl_adapter *adapter, espl_adapter *member) {
         uint32_t own;
         ESPL_TRY(espl_store_matrix(store, m->label, m->rows, m->cols, m->dtype, m->decay, &own));
         store->matrices[own].frozen = m->frozen;
+        store->matrices[own].carried = m->carried;
         store->matrices[own].rate = m->rate;
     }
+    if (member->before && adapter->before)
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: %s is a second part with rows before the text",
+                         adapter->method->name, member->method->name);
+    if (member->before) adapter->before = member->before;
     member->store.whole = store;
     member->store.whole_from = first;
     ESPL_TRY(absorb_entries(adapter, member, first));
@@ -146,6 +151,12 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     return ESPL_OK;
 }
 
+static espl_status prelude(espl_builder *builder, const espl_adapter *adapter) {
+    const espl_adapter *member = adapter->members;
+    while (!member->before) member = member->next;
+    return member->method->prelude(builder, member);
+}
+
 /* ---- Rows ---- */
 
 static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
@@ -163,7 +174,8 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
                                           .parts = true,                                            \
                                           .set = set,                                               \
                                           .declare = declare_##id,                                  \
-                                          .initialise = initialise};
+                                          .initialise = initialise,                                \
+                                          .prelude = prelude};
 
 /* The library's defaults. */
 UNION(mam, "library_prefix:bottleneck=800|parallel", NULL)

@@ -72,7 +72,7 @@ static void robust_drop(void **state) {
     enum { MOST = 3, STEPS = 40 };
     double without[MOST + 1];
     uint32_t drawn[MOST + 1] = {0};
-    espl_model *model = load("qwen3_patterns");
+    espl_model *model = test_model("qwen3_patterns", NULL);
     espl_adapter *robust, *some;
     espl_pass pass;
     (void)state;
@@ -117,7 +117,7 @@ static void robust_drop(void **state) {
 
 /* A prefix without its generator is the same prefix. */
 static void ejected(void **state) {
-    espl_model *model = load("qwen3_patterns");
+    espl_model *model = test_model("qwen3_patterns", NULL);
     espl_adapter *adapter, *flat;
     espl_pass pass;
     char *folder = test_path("flat");
