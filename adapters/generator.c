@@ -2,6 +2,7 @@
 #include "adapters/initial.h"
 #include "adapters/prompt.h"
 #include "host/ops/op_activation.h"
+#include "host/ops/op_add.h"
 #include "host/ops/op_matmul.h"
 #include <math.h>
 #include <string.h>
@@ -45,14 +46,14 @@ espl_status espl_generator_initialise(espl_adapter *adapter, const espl_generato
 
 espl_tensor *espl_generator_build(espl_builder *builder, const espl_adapter *adapter, const espl_generator *generator) {
     espl_graph *graph = builder->graph;
-    espl_tensor *x = espl_build_leaf(builder, &adapter->store, generator->embedding);
+    espl_tensor *embedding = espl_build_leaf(builder, &adapter->store, generator->embedding), *x = embedding;
     for (int i = 0; i < 2; i++) {
         if (i) x = espl_graph_activation(graph, &(espl_activation){.x = x, .kind = generator->activation});
         x = espl_graph_matmul(graph, &(espl_matmul){.a = x, .orientation = MATMUL_NT,
                                                     .b = espl_build_leaf(builder, &adapter->store, generator->weight[i]),
                                                     .bias = espl_build_leaf(builder, &adapter->store, generator->bias[i])});
     }
-    return x;
+    return generator->residual ? espl_graph_add(graph, &(espl_add_args){x, embedding}) : x;
 }
 
 /* ---- Without it ---- */

@@ -24,6 +24,7 @@ static espl_context *context(const espl_adapter *adapter) {
 
 static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
     static const espl_spec_row rows[] = {{"tokens", "num_virtual_tokens", ESPL_SPEC_WHOLE},
+                                         {"residual", "residual_hidden_size", ESPL_SPEC_WHOLE},
                                          {"projection", "prefix_projection", ESPL_SPEC_BOOL},
                                          {"encoder", "encoder_hidden_size", ESPL_SPEC_WHOLE},
                                          {"save", "modules_to_save", ESPL_SPEC_LIST}};
@@ -64,21 +65,26 @@ static espl_status complete(espl_adapter *adapter, bool keys) {
 
 static const char table_name[] = "prompt_embeddings";
 
-/* PEFT's files have the rows alone, whatever made them. */
-static bool has_generator(const espl_adapter *adapter) {
-    return json_is_true(json_object_get(adapter->config, "prefix_projection")) &&
-           !json_is_true(json_object_get(adapter->config, "inference_mode"));
+/* What makes the rows while they are learned: a prefix's generator (prefix_projection), or the residual map of a prompt
+ * (residual_hidden_size, which is ours). PEFT's files have the rows alone, whatever made them. */
+static const char *generator_key(const espl_adapter *adapter, bool keys) {
+    const json_t *config = adapter->config;
+    const char *key = keys ? "encoder_hidden_size" : "residual_hidden_size";
+    const bool on = keys ? json_is_true(json_object_get(config, "prefix_projection")) : json_object_get(config, key) != NULL;
+    return on && !json_is_true(json_object_get(config, "inference_mode")) ? key : NULL;
 }
 
-static espl_status declare_generator(espl_adapter *adapter, prompt_state *state, uint32_t columns) {
+static espl_status declare_generator(espl_adapter *adapter, prompt_state *state, const char *key, uint32_t columns) {
     static const char *const names[] = {"embedding.weight", "transform.0.weight", "transform.0.bias", "transform.2.weight",
                                         "transform.2.bias"};
-    espl_generator_sizes sizes = {.rows = adapter->before, .width = adapter->model->config.hidden, .columns = columns};
-    ESPL_TRY(espl_spec_default(adapter, "encoder_hidden_size", json_integer(sizes.width)));
-    ESPL_TRY(espl_json_u32(context(adapter), adapter->config, "encoder_hidden_size", sizes.width, &sizes.inner));
+    espl_generator_sizes sizes = {.rows = adapter->before, .columns = columns,
+                                  .width = state->keys ? adapter->model->config.hidden : columns};
+    ESPL_TRY(espl_spec_default(adapter, key, json_integer(sizes.width)));
+    ESPL_TRY(espl_json_u32(context(adapter), adapter->config, key, sizes.width, &sizes.inner));
     if (sizes.inner == 0)
-        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: encoder_hidden_size is 0", adapter->method->name);
-    state->generator.activation = ACTIVATION_TANH;
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: %s is 0", adapter->method->name, key);
+    state->generator.activation = state->keys ? ACTIVATION_TANH : ACTIVATION_RELU;
+    state->generator.residual = !state->keys;
     return espl_generator_declare(adapter, names, &sizes, &state->generator);
 }
 
@@ -92,8 +98,9 @@ static espl_status declare(espl_adapter *adapter, bool keys) {
     ESPL_TRY(complete(adapter, keys));
     ESPL_TRY(espl_prompt_read_rows(adapter, "num_virtual_tokens", state));
     const uint32_t columns = keys ? c->layers * 2 * espl_prompt_columns(adapter) : c->embedding;
-    if (has_generator(adapter)) {
-        ESPL_TRY(declare_generator(adapter, state, columns));
+    const char *key = generator_key(adapter, keys);
+    if (key) {
+        ESPL_TRY(declare_generator(adapter, state, key, columns));
     } else {
         ESPL_TRY(espl_store_matrix(&adapter->store, table_name, adapter->before, columns, ESPL_DTYPE_F32, true, &state->table));
         ESPL_TRY(espl_store_entry(&adapter->store, table_name, state->table, 0, adapter->before, false));
@@ -122,7 +129,7 @@ static void make_table(espl_builder *b, const espl_adapter *adapter) {
     if (!state->generator.on && state->dropout == 0) return;
     espl_tensor *table = state->generator.on ? espl_generator_build(b, adapter, &state->generator)
                                              : espl_build_leaf(b, &adapter->store, state->table);
-    b->keys_before = espl_build_dropout(b, table, state->dropout);
+    b->rows_before = espl_build_dropout(b, table, state->dropout);
 }
 
 /* Before anything else is built: what the model's own operators must know. */
@@ -138,6 +145,7 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: generation with a prefix that leaves "
                                                    "positions as they are is not supported; evaluation and prediction are",
                                                    adapter->method->name));
+    if (b->prelude) make_table(b, adapter);
     if (b->caches) return NULL; /* their first rows are the prelude's, and positions count them */
     if (b->tokens > context_max - adapter->before)
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_LIMIT, "%s: %u tokens behind %u rows are beyond the "
@@ -168,7 +176,7 @@ static espl_tensor *gated(espl_builder *b, const espl_adapter *adapter, const es
 static espl_tensor *keys_of_block(espl_builder *b, const espl_adapter *adapter, uint32_t block) {
     const prompt_state *state = adapter->state;
     const uint32_t columns = 2 * espl_prompt_columns(adapter);
-    espl_tensor *table = b->keys_before ? b->keys_before : espl_build_leaf(b, &adapter->store, state->table);
+    espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
     return espl_graph_slice(b->graph, &(espl_slice){.x = table, .from = block * columns, .cols = columns});
 }
 
@@ -180,7 +188,7 @@ espl_tensor *espl_prompt_join(espl_builder *b, const espl_adapter *adapter, cons
         espl_tensor *rows = keys_of_block(b, adapter, joint->block);
         return state->gates ? gated(b, adapter, joint, rows) : rows;
     }
-    espl_tensor *table = espl_build_leaf(b, &adapter->store, state->table);
+    espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
     if (b->prelude) return espl_graph_slice(b->graph, &(espl_slice){.x = table});
     return espl_graph_concat(b->graph, &(espl_concat){.a = table, .x = y, .batch = b->batch});
 }
@@ -260,7 +268,7 @@ void espl_prompt_finish(espl_adapter *adapter) {
                                           .join = espl_prompt_join,                                \
                                           .prelude = prelude,                                      \
                                           .step = espl_prompt_step,                                            \
-                                          .save = (where) == ESPL_SITE_KEYS ? save : NULL,         \
+                                          .save = save,                                            \
                                           .finish = espl_prompt_finish};
 
 ROWS(prompt, "prompt", "PROMPT_TUNING", declare_prompt, ESPL_SITE_EMBED)

@@ -1,15 +1,15 @@
 /* What methods with rows before a sequence share.
  *   prompt.c          PEFT's prompt and prefix tuning; operators of all
- *   generator.c       the map that makes the rows of a prefix while they are learned, and their rows without it
+ *   generator.c       the map that makes the rows while they are learned, and their rows without it
  *   prefix_library.c  prefix tuning in the Adapters library's folders */
 #ifndef ESPL_PROMPT_H
 #define ESPL_PROMPT_H
 
 #include "adapters/gate.h"
 
-/* table = W2 f(W1 E + b1) + b2 (Li & Liang 2021, section 4.3). */
+/* table = W2 f(W1 E + b1) + b2 (Li & Liang 2021, section 4.3); residual: + E (Razdaibiedina et al. 2023, arXiv 2305.03937). */
 typedef struct espl_generator {
-    bool on;
+    bool on, residual;
     uint32_t embedding, weight[2], bias[2]; /* matrices [rows, width], [inner, width], [1, inner], [columns, inner], [1, columns] */
     uint32_t activation;
 } espl_generator;

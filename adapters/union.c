@@ -24,7 +24,8 @@ static espl_status check_part(espl_adapter *adapter, const espl_adapter *member)
     if (m->parts)
         return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: a part may not be made of parts itself, as %s is",
                          adapter->method->name, m->name);
-    if (m->passes || m->update || m->save)
+    const bool rows = m->prelude != NULL; /* their files are the store's unless a generator is asked for */
+    if (m->passes || m->update || (m->save && !rows))
         return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: %s, which has training steps or files of its own, is not "
                          "supported as a part", adapter->method->name, m->name);
     return ESPL_OK;
@@ -102,6 +103,9 @@ static espl_status absorb(espl_adapter *adapter, espl_adapter *member) {
         store->matrices[own].carried = m->carried;
         store->matrices[own].rate = m->rate;
     }
+    if (member->before && member->method->save && member->store.entry_count > 1)
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: %s with a map that makes its rows is not supported as a part; "
+                         "library_prefix is", adapter->method->name, member->method->name);
     if (member->before && adapter->before)
         return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: %s is a second part with rows before the text",
                          adapter->method->name, member->method->name);
