@@ -19,7 +19,10 @@ espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const ch
                                          {"init", "init_weights", ESPL_SPEC_TEXT},
                                          {"inv", "inv_adapter", ESPL_SPEC_TEXT},
                                          {"inv_rf", "inv_adapter_reduction_factor", ESPL_SPEC_NUMBER},
-                                         {"scaling", "scaling", ESPL_SPEC_SCALING}};
+                                         {"scaling", "scaling", ESPL_SPEC_SCALING},
+                                         {"gated", "use_gating", ESPL_SPEC_BOOL},
+                                         {"robust", "robust_drop", ESPL_SPEC_WHOLE}};
+    if (strcmp(key, "drop") == 0) return espl_bottleneck_set_drop(adapter, value);
     return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
 }
 
@@ -210,8 +213,11 @@ static espl_status declare_one(espl_adapter *adapter, const bottleneck_state *st
     ESPL_TRY(declare_map(adapter, state, module, "adapter_up", b->width, d, &b->up));
     if (state->norm_after) ESPL_TRY(add_norm(adapter, module, "adapter_norm_after", b->after));
     if (state->gated) {
-        ESPL_TRY(add_matrix(adapter, module, "gate.weight", 1, d, false, &b->gate));
-        ESPL_TRY(add_matrix(adapter, module, "gate.bias", 1, 1, true, &b->gate_bias));
+        char *name;
+        ESPL_TRY(espl_format(context(adapter), &name, "%s.gate", module));
+        espl_status status = espl_gate_declare(adapter, name, d, &b->gate);
+        espl_free(context(adapter), &name);
+        ESPL_TRY(status);
     }
     if (state->scaling == SCALING_FIXED) return ESPL_OK;
     return add_matrix(adapter, module, "scaling", 1, state->scaling == SCALING_LEARNED ? 1 : d, true, &b->scaling);
@@ -226,6 +232,7 @@ espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_pres
     ESPL_TRY(complete(adapter, preset));
     ESPL_TRY(refuse_variants(adapter));
     ESPL_TRY(read_config(adapter, state));
+    ESPL_TRY(espl_bottleneck_read_drop(adapter, state));
     ESPL_TRY(espl_phm_read(adapter, &state->phm));
     ESPL_TRY(espl_phm_share(adapter, &state->phm));
     ESPL_TRY(espl_invertible_declare(adapter, state->activation, &state->invertible));

@@ -4,11 +4,13 @@
  * the Adapters library's; its switches are read as its Adapter.pre_forward and post_forward do.
  *   bottleneck.c           configuration, declaring, initial values
  *   bottleneck_join.c      operators
+ *   bottleneck_drop.c      AdapterDrop
  *   bottleneck_variants.c  the methods: rows of data
  *   phm.c                  Compacter's maps */
 #ifndef ESPL_BOTTLENECK_H
 #define ESPL_BOTTLENECK_H
 
+#include "adapters/gate.h"
 #include "adapters/invertible.h"
 #include "adapters/phm.h"
 
@@ -36,7 +38,8 @@ typedef enum bottleneck_residual { RESIDUAL_OUTPUT, RESIDUAL_SUM, RESIDUAL_INPUT
 typedef struct bottleneck {
     uint32_t width; /* 0: none here */
     espl_phm_map down, up; /* dense or sums of Kronecker products */
-    uint32_t scaling, gate, gate_bias;
+    uint32_t scaling;
+    espl_gate gate;
     uint32_t before[2], after[2]; /* scale and shift of its own norms */
 } bottleneck;
 
@@ -49,13 +52,22 @@ typedef struct bottleneck_state {
     const char *init;
     espl_phm_options phm;
     espl_invertible invertible;
+    uint32_t robust; /* AdapterDrop: up to so many of the lowest blocks go without in a training step */
     bottleneck (*blocks)[BOTTLENECK_PLACES]; /* owned */
 } bottleneck_state;
 
 espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const char *value);
 espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_preset *preset);
+/* drop=n, the n lowest blocks left out, becomes leave_out. */
+espl_status espl_bottleneck_set_drop(espl_adapter *adapter, const char *value);
+/* Reads robust_drop. */
+espl_status espl_bottleneck_read_drop(espl_adapter *adapter, bottleneck_state *state);
+/* What a block's adapter adds, or 0 in a step that goes without it. */
+espl_tensor *espl_bottleneck_drop(espl_builder *builder, const espl_adapter *adapter, uint32_t block, espl_tensor *u);
 espl_status espl_bottleneck_initialise(espl_adapter *adapter, uint64_t seed);
 espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
+/* AdapterDrop's draw. */
+espl_status espl_bottleneck_step(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
 void espl_bottleneck_finish(espl_adapter *adapter);
 
 #endif

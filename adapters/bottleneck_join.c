@@ -2,8 +2,6 @@
 #include "host/ops/op_activation.h"
 #include "host/ops/op_add.h"
 #include "host/ops/op_layernorm.h"
-#include "host/ops/op_matmul.h"
-#include "host/ops/op_mean.h"
 #include "host/ops/op_scale.h"
 
 static espl_tensor *leaf(espl_builder *builder, const espl_adapter *adapter, uint32_t matrix) {
@@ -15,18 +13,9 @@ static espl_tensor *own_norm(espl_builder *builder, const espl_adapter *adapter,
                                                                   .b = leaf(builder, adapter, norm[1]), .eps = 1e-5f});
 }
 
-/* One number per sequence: the mean over its tokens of sigmoid(w . h + c). */
-static espl_tensor *gate(espl_builder *builder, const espl_adapter *adapter, const bottleneck *b, espl_tensor *h) {
-    espl_graph *graph = builder->graph;
-    espl_tensor *g = espl_graph_matmul(graph, &(espl_matmul){.a = h, .b = leaf(builder, adapter, b->gate),
-                                                             .orientation = MATMUL_NT,
-                                                             .bias = leaf(builder, adapter, b->gate_bias)});
-    g = espl_graph_activation(graph, &(espl_activation){.x = g, .kind = ACTIVATION_SIGMOID});
-    return espl_graph_mean(graph, &(espl_mean){.x = g, .groups = builder->batch});
-}
-
-/* s * U f(D h), dropped out, gated. */
-static espl_tensor *branch(espl_builder *builder, const espl_adapter *adapter, const bottleneck *b, espl_tensor *h) {
+/* s * U f(D h), dropped out, gated; nothing where AdapterDrop drew so. */
+static espl_tensor *branch(espl_builder *builder, const espl_adapter *adapter, uint32_t block, const bottleneck *b,
+                           espl_tensor *h) {
     const bottleneck_state *state = adapter->state;
     espl_graph *graph = builder->graph;
     espl_tensor *u = state->norm_before ? own_norm(builder, adapter, b->before, h) : h;
@@ -38,8 +27,8 @@ static espl_tensor *branch(espl_builder *builder, const espl_adapter *adapter, c
     else if (state->factor != 1)
         u = espl_graph_scale(graph, &(espl_scale){.x = u, .number = state->factor});
     u = espl_build_dropout(builder, u, state->dropout);
-    if (!state->gated) return u;
-    return espl_graph_scale(graph, &(espl_scale){.x = u, .s = gate(builder, adapter, b, h)});
+    if (state->gated) u = espl_graph_scale(graph, &(espl_scale){.x = u, .s = espl_gate_apply(builder, adapter, &b->gate, h)});
+    return espl_bottleneck_drop(builder, adapter, block, u);
 }
 
 espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint,
@@ -56,7 +45,7 @@ espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *ada
         if (joint->norm != ESPL_NORM_PLACE_COUNT) h = espl_build_norm(builder, joint->block, joint->norm, h);
     }
     if (!state->parallel && state->residual == RESIDUAL_INPUT) residual = h;
-    espl_tensor *u = branch(builder, adapter, b, h);
+    espl_tensor *u = branch(builder, adapter, joint->block, b, h);
     if (state->residual_inside) u = espl_graph_add(graph, &(espl_add_args){u, residual});
     if (state->norm_after) u = own_norm(builder, adapter, b->after, u);
     if (!state->residual_inside) u = espl_graph_add(graph, &(espl_add_args){u, residual});

@@ -54,6 +54,7 @@ enum { MLP = 1u << ESPL_SITE_MLP_OUT, BOTH = MLP | 1u << ESPL_SITE_ATTENTION_OUT
                                           .declare = declare_##id,                                                           \
                                           .initialise = espl_bottleneck_initialise,                                                          \
                                           .join = espl_bottleneck_join,                                                                      \
+                                          .step = espl_bottleneck_step,                                                                      \
                                           .finish = espl_bottleneck_finish};
 
 VARIANT(invertible, "invertible", is_invertible, ESPL_INSERTION_SEQUENTIAL, ESPL_INTEGRATION_DIRECT_ADDITION, ESPL_SHARING_NONE,

@@ -49,7 +49,8 @@ static espl_status read_peft(espl_adapter *adapter, json_t *config) {
 static espl_status read_library(espl_adapter *adapter, json_t *file) {
     espl_context *ctx = adapter->model->ctx;
     json_t *config = json_object_get(file, "config");
-    const espl_library_form *form = espl_library_find(config);
+    /* A union lists its parts in the library's own words. */
+    const espl_library_form *form = adapter->owner ? NULL : espl_library_find(config);
     const char *name, *architecture;
     adapter->library = true;
     ESPL_TRY(espl_json_string(ctx, file, "name", adapter->name, &name));

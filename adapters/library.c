@@ -191,9 +191,14 @@ static espl_status ia3_to_peft(espl_context *ctx, const espl_config *base, const
 static const espl_library_key lora_keys[] = {LORA_KEYS("8", "8", "[\"q\", \"v\"]", "false", "\"add\"", "\"lora\"")};
 static const espl_library_key ia3_keys[] = {LORA_KEYS("1", "1", "[\"k\", \"v\"]", "true", "\"scale\"", "\"ia3\"")};
 
+/* Gates are what PEFT's LoRA has not: lora_library.c. */
+static bool no_gate(const json_t *config) {
+    return !json_is_true(json_object_get(config, "use_gating"));
+}
+
 static const espl_library_form forms[] = {
     {"lora", "IA3", scales, ia3_keys, ia3_to_peft},
-    {"lora", "LORA", NULL, lora_keys, lora_to_peft},
+    {"lora", "LORA", no_gate, lora_keys, lora_to_peft},
 };
 
 const espl_library_form *espl_library_find(const json_t *config) {

@@ -21,7 +21,11 @@
     X(adapterplus) \
     X(compacter) \
     X(compacter_pp) \
+    X(mam) \
+    X(unipelt) \
     X(union) \
+    X(library_lora) \
+    X(library_prefix) \
     X(loreft) \
     X(direft) \
     X(noreft) \

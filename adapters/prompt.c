@@ -5,18 +5,18 @@
  *
  * Rows of the prompt are taken away again behind the last norm, so that heads and labels see the real tokens alone. In a
  * session the rows are in the key-value cache before the text, and nothing joins the passes over the text. */
+#include "adapters/folder.h"
 #include "adapters/initial.h"
+#include "adapters/prompt.h"
 #include "adapters/spec.h"
 #include "adapters/targets.h"
 #include "host/ops/op_concat.h"
+#include "host/ops/op_activation.h"
+#include "host/ops/op_matmul.h"
 #include "host/ops/op_rotary.h"
+#include "host/ops/op_scale.h"
 #include <math.h>
 #include <string.h>
-
-typedef struct prompt_state {
-    uint32_t table; /* matrix [rows, hidden], or [rows, blocks * 2 * key columns] */
-    bool keys;      /* prefix tuning */
-} prompt_state;
 
 static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
@@ -24,21 +24,29 @@ static espl_context *context(const espl_adapter *adapter) {
 
 static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
     static const espl_spec_row rows[] = {{"tokens", "num_virtual_tokens", ESPL_SPEC_WHOLE},
+                                         {"residual", "residual_hidden_size", ESPL_SPEC_WHOLE},
+                                         {"projection", "prefix_projection", ESPL_SPEC_BOOL},
+                                         {"encoder", "encoder_hidden_size", ESPL_SPEC_WHOLE},
                                          {"save", "modules_to_save", ESPL_SPEC_LIST}};
     return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
 }
 
-static uint32_t key_columns(const espl_adapter *adapter) {
+uint32_t espl_prompt_columns(const espl_adapter *adapter) {
     return adapter->model->config.kv_heads * adapter->model->config.head_size;
 }
 
-static espl_status refuse_variants(espl_adapter *adapter) {
-    if (json_is_true(json_object_get(adapter->config, "prefix_projection")))
-        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"prefix_projection\" is not supported",
-                         adapter->method->name);
-    if (key_columns(adapter) % 4)
-        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: keys of %u columns are not a multiple of 4",
-                         adapter->method->name, key_columns(adapter));
+espl_status espl_prompt_read_rows(espl_adapter *adapter, const char *key, const prompt_state *state) {
+    espl_context *ctx = context(adapter);
+    const uint32_t context_max = adapter->model->config.context_max;
+    double rows;
+    if (state->keys && espl_prompt_columns(adapter) % 4)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: keys of %u columns are not a multiple of 4", adapter->method->name,
+                         espl_prompt_columns(adapter));
+    ESPL_TRY(espl_json_f64(ctx, adapter->config, key, 0, &rows));
+    if (!(rows >= 1 && rows < context_max) || rows != floor(rows))
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: %s %g is not a whole number from 1 to below the context of %u",
+                         adapter->method->name, key, rows, context_max);
+    adapter->before = (uint32_t)rows;
     return ESPL_OK;
 }
 
@@ -46,7 +54,7 @@ static espl_status complete(espl_adapter *adapter, bool keys) {
     const espl_config *c = &adapter->model->config;
     ESPL_TRY(espl_spec_default(adapter, "base_model_name_or_path", json_string(adapter->model->folder)));
     ESPL_TRY(espl_spec_default(adapter, "num_virtual_tokens", json_integer(keys ? 20 : 10)));
-    ESPL_TRY(espl_spec_default(adapter, "token_dim", json_integer(keys ? key_columns(adapter) : c->embedding)));
+    ESPL_TRY(espl_spec_default(adapter, "token_dim", json_integer(keys ? espl_prompt_columns(adapter) : c->embedding)));
     ESPL_TRY(espl_spec_default(adapter, "num_transformer_submodules", json_integer(1)));
     ESPL_TRY(espl_spec_default(adapter, "num_attention_heads", json_integer(keys ? c->kv_heads : c->heads)));
     ESPL_TRY(espl_spec_default(adapter, "num_layers", json_integer(c->layers)));
@@ -55,25 +63,48 @@ static espl_status complete(espl_adapter *adapter, bool keys) {
     return espl_spec_default(adapter, "prompt_tuning_init", json_string("RANDOM"));
 }
 
+static const char table_name[] = "prompt_embeddings";
+
+/* What makes the rows while they are learned: a prefix's generator (prefix_projection), or the residual map of a prompt
+ * (residual_hidden_size, which is ours). PEFT's files have the rows alone, whatever made them. */
+static const char *generator_key(const espl_adapter *adapter, bool keys) {
+    const json_t *config = adapter->config;
+    const char *key = keys ? "encoder_hidden_size" : "residual_hidden_size";
+    const bool on = keys ? json_is_true(json_object_get(config, "prefix_projection")) : json_object_get(config, key) != NULL;
+    return on && !json_is_true(json_object_get(config, "inference_mode")) ? key : NULL;
+}
+
+static espl_status declare_generator(espl_adapter *adapter, prompt_state *state, const char *key, uint32_t columns) {
+    static const char *const names[] = {"embedding.weight", "transform.0.weight", "transform.0.bias", "transform.2.weight",
+                                        "transform.2.bias"};
+    espl_generator_sizes sizes = {.rows = adapter->before, .columns = columns,
+                                  .width = state->keys ? adapter->model->config.hidden : columns};
+    ESPL_TRY(espl_spec_default(adapter, key, json_integer(sizes.width)));
+    ESPL_TRY(espl_json_u32(context(adapter), adapter->config, key, sizes.width, &sizes.inner));
+    if (sizes.inner == 0)
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: %s is 0", adapter->method->name, key);
+    state->generator.activation = state->keys ? ACTIVATION_TANH : ACTIVATION_RELU;
+    state->generator.residual = !state->keys;
+    return espl_generator_declare(adapter, names, &sizes, &state->generator);
+}
+
 static espl_status declare(espl_adapter *adapter, bool keys) {
     espl_context *ctx = context(adapter);
     const espl_config *c = &adapter->model->config;
     prompt_state *state;
-    double rows;
     ESPL_TRY(espl_new(ctx, sizeof *state, &state));
     adapter->state = state;
-    state->keys = keys;
-    if (keys) ESPL_TRY(refuse_variants(adapter));
+    state->keys = state->shifts = keys;
     ESPL_TRY(complete(adapter, keys));
-    ESPL_TRY(espl_json_f64(ctx, adapter->config, "num_virtual_tokens", 0, &rows));
-    if (!(rows >= 1 && rows < c->context_max) || rows != floor(rows))
-        return espl_fail(ctx, ESPL_ARGUMENT, "%s: num_virtual_tokens %g is not a whole number from 1 to below the context of %u",
-                         adapter->method->name, rows, c->context_max);
-    adapter->before = (uint32_t)rows;
-    ESPL_TRY(espl_store_matrix(&adapter->store, "prompt_embeddings", adapter->before,
-                               keys ? c->layers * 2 * key_columns(adapter) : c->embedding, ESPL_DTYPE_F32, true,
-                               &state->table));
-    ESPL_TRY(espl_store_entry(&adapter->store, "prompt_embeddings", state->table, 0, adapter->before, false));
+    ESPL_TRY(espl_prompt_read_rows(adapter, "num_virtual_tokens", state));
+    const uint32_t columns = keys ? c->layers * 2 * espl_prompt_columns(adapter) : c->embedding;
+    const char *key = generator_key(adapter, keys);
+    if (key) {
+        ESPL_TRY(declare_generator(adapter, state, key, columns));
+    } else {
+        ESPL_TRY(espl_store_matrix(&adapter->store, table_name, adapter->before, columns, ESPL_DTYPE_F32, true, &state->table));
+        ESPL_TRY(espl_store_entry(&adapter->store, table_name, state->table, 0, adapter->before, false));
+    }
     return espl_target_saved(adapter);
 }
 
@@ -87,7 +118,18 @@ static espl_status declare_prefix(espl_adapter *adapter) {
 
 /* N(0, 1), as PEFT. */
 static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
+    const prompt_state *state = adapter->state;
+    if (state->generator.on) return espl_generator_initialise(adapter, &state->generator, seed);
     return espl_initial_normal(&adapter->store, &adapter->store.entries[0], seed, 1);
+}
+
+/* All keys and values at once, where they are not a matrix of the adapter as it is. */
+static void make_table(espl_builder *b, const espl_adapter *adapter) {
+    const prompt_state *state = adapter->state;
+    if (!state->generator.on && state->dropout == 0) return;
+    espl_tensor *table = state->generator.on ? espl_generator_build(b, adapter, &state->generator)
+                                             : espl_build_leaf(b, &adapter->store, state->table);
+    b->rows_before = espl_build_dropout(b, table, state->dropout);
 }
 
 /* Before anything else is built: what the model's own operators must know. */
@@ -99,34 +141,54 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
                                                    "before the text", adapter->method->name, adapter->name));
     b->before = adapter->before;
     if (!state->keys) b->prompt = adapter->before;
+    if (b->caches && !adapter->method->prelude)
+        return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: generation with a prefix that leaves "
+                                                   "positions as they are is not supported; evaluation and prediction are",
+                                                   adapter->method->name));
+    if (b->prelude) make_table(b, adapter);
     if (b->caches) return NULL; /* their first rows are the prelude's, and positions count them */
     if (b->tokens > context_max - adapter->before)
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_LIMIT, "%s: %u tokens behind %u rows are beyond the "
                                                    "model's context of %u", adapter->method->name, b->tokens, adapter->before,
                                                    context_max));
+    make_table(b, adapter);
     if (b->lengths) b->key_lengths = espl_build_step(b, adapter, "key lengths", 1, b->batch, ESPL_DTYPE_I32);
     if (!state->keys) {
         b->row_ids = espl_build_step(b, adapter, "rows", 1, b->batch * (b->tokens + adapter->before), ESPL_DTYPE_I32);
         return NULL;
     }
     b->key_positions = espl_build_step(b, adapter, "first positions", 1, b->batch, ESPL_DTYPE_I32);
-    b->positions = b->key_positions;
+    if (state->shifts) b->positions = b->key_positions;
     return NULL;
+}
+
+/* Rows for each sequence, weighed by its gate: a product with the identity over and over, times the gates. */
+static espl_tensor *gated(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *rows) {
+    const prompt_state *state = adapter->state;
+    const uint32_t which = b->lengths ? 2 : 1;
+    espl_tensor *copies = espl_build_step_made(b, adapter, which);
+    if (!copies) copies = espl_build_step(b, adapter, "copies", b->batch * adapter->before, adapter->before, ESPL_DTYPE_F32);
+    espl_tensor *g = espl_gate_apply(b, adapter, &state->gates[joint->block], joint->x);
+    return espl_graph_matmul(b->graph, &(espl_matmul){.a = espl_graph_scale(b->graph, &(espl_scale){.x = copies, .s = g}),
+                                                      .b = rows, .orientation = MATMUL_NN});
 }
 
 static espl_tensor *keys_of_block(espl_builder *b, const espl_adapter *adapter, uint32_t block) {
     const prompt_state *state = adapter->state;
-    const uint32_t columns = 2 * key_columns(adapter);
-    espl_tensor *table = espl_build_leaf(b, &adapter->store, state->table);
+    const uint32_t columns = 2 * espl_prompt_columns(adapter);
+    espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
     return espl_graph_slice(b->graph, &(espl_slice){.x = table, .from = block * columns, .cols = columns});
 }
 
-static espl_tensor *join(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
+espl_tensor *espl_prompt_join(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const prompt_state *state = adapter->state;
     if (joint->site == ESPL_SITE_BEGIN) return begin(b, adapter);
     if (b->caches && !b->prelude) return y;
-    if (state->keys) return keys_of_block(b, adapter, joint->block);
-    espl_tensor *table = espl_build_leaf(b, &adapter->store, state->table);
+    if (state->keys) {
+        espl_tensor *rows = keys_of_block(b, adapter, joint->block);
+        return state->gates ? gated(b, adapter, joint, rows) : rows;
+    }
+    espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
     if (b->prelude) return espl_graph_slice(b->graph, &(espl_slice){.x = table});
     return espl_graph_concat(b->graph, &(espl_concat){.a = table, .x = y, .batch = b->batch});
 }
@@ -135,40 +197,58 @@ static espl_tensor *join(espl_builder *b, const espl_adapter *adapter, const esp
 static espl_status prelude(espl_builder *b, const espl_adapter *adapter) {
     const prompt_state *state = adapter->state;
     const espl_config *c = &adapter->model->config;
+    const uint32_t columns = espl_prompt_columns(adapter);
     if (!state->keys) {
         espl_build_hidden(b);
         return espl_graph_status(b->graph);
     }
     ESPL_TRY(espl_graph_layer(b->graph, "prefix", ESPL_PHASE_MICRO, false));
     espl_graph_value_dtype(b->graph, adapter->model->value_dtype);
+    make_table(b, adapter);
     for (uint32_t block = 0; block < c->layers; block++) {
         const espl_rotary stored = {.x = keys_of_block(b, adapter, block),
-                                    .v_from = key_columns(adapter),
+                                    .v_from = columns,
                                     .kv_heads = c->kv_heads,
                                     .head_size = c->head_size,
                                     .batch = b->batch,
                                     .positions = b->positions,
                                     .cache = b->caches[block],
-                                    .cache_v_from = key_columns(adapter)};
+                                    .cache_v_from = columns};
         b->caches[block] = espl_graph_rotary(b->graph, &stored).cache;
     }
     return espl_graph_status(b->graph);
 }
 
-static espl_status step(const espl_adapter *adapter, const espl_step_info *info, void *const *values) {
+espl_status espl_prompt_step(const espl_adapter *adapter, const espl_step_info *info, void *const *values) {
     const prompt_state *state = adapter->state;
     uint32_t at = 0;
     if (info->lengths) {
         int32_t *lengths = values[at++];
         for (uint32_t i = 0; i < info->batch; i++) lengths[i] = info->lengths[i] + (int32_t)adapter->before;
     }
-    int32_t *numbers = values[at];
+    int32_t *numbers = values[at++];
     const uint32_t count = state->keys ? info->batch : info->batch * (info->tokens + adapter->before);
     for (uint32_t i = 0; i < count; i++) numbers[i] = state->keys ? (int32_t)adapter->before : 0;
+    const size_t stride = (size_t)espl_round_up(adapter->before, 4);
+    float *copies = state->gates ? values[at] : NULL;
+    for (size_t i = 0; copies && i < (size_t)info->batch * adapter->before; i++) {
+        for (size_t j = 0; j < adapter->before; j++) copies[i * stride + j] = i % adapter->before == j;
+    }
     return ESPL_OK;
 }
 
-static void finish(espl_adapter *adapter) {
+/* As PEFT: the rows, without what made them. */
+static espl_status save(espl_adapter *adapter, const char *folder) {
+    const prompt_state *state = adapter->state;
+    if (!state->generator.on) return espl_folder_write(adapter, folder);
+    json_t *config = json_deep_copy(adapter->config);
+    if (config && json_object_set_new(config, "inference_mode", json_true())) json_decref(config), config = NULL;
+    return espl_generator_eject(adapter, &state->generator, config, table_name, folder);
+}
+
+void espl_prompt_finish(espl_adapter *adapter) {
+    prompt_state *state = adapter->state;
+    espl_free(context(adapter), &state->gates);
     espl_free(context(adapter), &adapter->state);
 }
 
@@ -185,10 +265,11 @@ static void finish(espl_adapter *adapter) {
                                           .set = set,                                              \
                                           .declare = declared,                                     \
                                           .initialise = initialise,                                \
-                                          .join = join,                                            \
+                                          .join = espl_prompt_join,                                \
                                           .prelude = prelude,                                      \
-                                          .step = step,                                            \
-                                          .finish = finish};
+                                          .step = espl_prompt_step,                                            \
+                                          .save = save,                                            \
+                                          .finish = espl_prompt_finish};
 
 ROWS(prompt, "prompt", "PROMPT_TUNING", declare_prompt, ESPL_SITE_EMBED)
 ROWS(ptuning, "ptuning", "P_TUNING", declare_prompt, ESPL_SITE_EMBED)

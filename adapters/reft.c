@@ -221,9 +221,9 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
     const reft_state *state = adapter->state;
     espl_graph *graph = builder->graph;
     if (!h || !state->edited[joint->block]) return h;
-    if (h->rows != builder->batch * builder->tokens || (builder->caches && state->positions[LAST]))
+    if (builder->prompt || (builder->caches && state->positions[LAST]))
         return espl_graph_fail(graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: %s", adapter->method->name,
-                                                builder->caches ? "generation with suffix_positions is not supported; evaluation "
+                                                !builder->prompt ? "generation with suffix_positions is not supported; evaluation "
                                                                   "and prediction are"
                                                                 : "with rows before the text is not supported"));
     espl_tensor *mask[PLACES], *other = NULL, *y = h;

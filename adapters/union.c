@@ -24,7 +24,8 @@ static espl_status check_part(espl_adapter *adapter, const espl_adapter *member)
     if (m->parts)
         return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: a part may not be made of parts itself, as %s is",
                          adapter->method->name, m->name);
-    if (m->passes || m->update || m->save)
+    const bool rows = m->prelude != NULL; /* their files are the store's unless a generator is asked for */
+    if (m->passes || m->update || (m->save && !rows))
         return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: %s, which has training steps or files of its own, is not "
                          "supported as a part", adapter->method->name, m->name);
     return ESPL_OK;
@@ -99,9 +100,16 @@ static espl_status absorb(espl_adapter *adapter, espl_adapter *member) {
         uint32_t own;
         ESPL_TRY(espl_store_matrix(store, m->label, m->rows, m->cols, m->dtype, m->decay, &own));
         store->matrices[own].frozen = m->frozen;
-        store->matrices[own].rate = m->rate;
         store->matrices[own].carried = m->carried;
+        store->matrices[own].rate = m->rate;
     }
+    if (member->before && member->method->save && member->store.entry_count > 1)
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: %s with a map that makes its rows is not supported as a part; "
+                         "library_prefix is", adapter->method->name, member->method->name);
+    if (member->before && adapter->before)
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: %s is a second part with rows before the text",
+                         adapter->method->name, member->method->name);
+    if (member->before) adapter->before = member->before;
     member->store.whole = store;
     member->store.whole_from = first;
     ESPL_TRY(absorb_entries(adapter, member, first));
@@ -147,6 +155,12 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     return ESPL_OK;
 }
 
+static espl_status prelude(espl_builder *builder, const espl_adapter *adapter) {
+    const espl_adapter *member = adapter->members;
+    while (!member->before) member = member->next;
+    return member->method->prelude(builder, member);
+}
+
 /* ---- Rows ---- */
 
 static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
@@ -164,6 +178,10 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
                                           .parts = true,                                            \
                                           .set = set,                                               \
                                           .declare = declare_##id,                                  \
-                                          .initialise = initialise};
+                                          .initialise = initialise,                                \
+                                          .prelude = prelude};
 
+/* The library's defaults. */
+UNION(mam, "library_prefix:bottleneck=800|parallel", NULL)
+UNION(unipelt, "library_prefix:length=10,gated|pfeiffer:gated|library_lora:gated,alpha=2", NULL)
 UNION(union, NULL, "union")

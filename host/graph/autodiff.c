@@ -44,7 +44,13 @@ espl_tensor *espl_grad_target(espl_graph *graph, espl_tensor *input, uint32_t fr
         input->grad_slice_count = 0;
     }
     uint32_t written = columns_written(input, from, count);
-    if (written == 0) {
+    uint32_t next = 0;
+    for (uint32_t *s = input->grad_slices; next < input->grad_slice_count && s[0] != from + count && s[0] + s[1] != from; s += 2) next++;
+    if (written == 0 && next < input->grad_slice_count) { /* beside one that is there: both are one */
+        uint32_t *s = &input->grad_slices[2 * next];
+        s[0] = s[0] < from ? s[0] : from;
+        s[1] += count;
+    } else if (written == 0) {
         if (input->grad_slice_count == SLICES_MAX)
             return espl_graph_fail(graph, espl_fail(graph->ctx, ESPL_INTERNAL, "%s: more than %u gradient slices",
                                                     input->name, (unsigned)SLICES_MAX));

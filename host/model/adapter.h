@@ -18,7 +18,7 @@ typedef enum espl_site {
     ESPL_SITE_BIAS,          /* bias of a product [1, out], NULL where it has none */
     ESPL_SITE_LINEAR_IN,     /* what a product takes */
     ESPL_SITE_LINEAR,        /* what a product gives: y = W x + b */
-    ESPL_SITE_KEYS,          /* rows before the keys and values of a block: [rows, 2 * key columns], y is NULL */
+    ESPL_SITE_KEYS,          /* rows before the keys and values of a block: [rows, 2 * key columns], y is NULL; or batch times */
     ESPL_SITE_ATTENTION_OUT, /* output of a sub-layer, before residual and norm */
     ESPL_SITE_MLP_OUT,
     ESPL_SITE_BLOCK_OUT,     /* hidden state leaving a block */
@@ -32,7 +32,7 @@ typedef struct espl_joint {
     uint32_t block;      /* ESPL_NO_BLOCK: outside of blocks */
     uint32_t linear;     /* WEIGHT, LINEAR_IN, LINEAR: ESPL_LINEAR_...; its parts are columns model->linear[linear].part */
     espl_norm_place norm; /* NORM; ..._OUT: the norm that follows (post-norm models), else ESPL_NORM_PLACE_COUNT */
-    espl_tensor *x;      /* LINEAR: the product's input; ..._OUT: the residual, which is added to what join returns */
+    espl_tensor *x;      /* LINEAR: the product's input; KEYS: that of the attention; ..._OUT: the residual, which is added to what join returns */
     espl_tensor *weight, *bias, *product; /* LINEAR: W and b as they took part, and what the base made of them */
     espl_tensor *normed; /* ..._OUT: the sub-layer's input, which is x or its norm */
     bool *out_closed;    /* ..._OUT: set to say that what join returns has residual and norm already */

@@ -303,9 +303,10 @@ static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
                            .causal = !c->family->bidirectional, .lengths = b->key_lengths ? b->key_lengths : b->lengths,
                            .positions = b->key_positions ? b->key_positions : b->positions, .window = c->window};
     if (cache) args.k = args.v = cache, args.k_from = 0, args.v_from = kv_columns;
-    espl_tensor *before = join(b, &(espl_joint){.site = ESPL_SITE_KEYS, .block = block, .norm = ESPL_NORM_PLACE_COUNT}, NULL);
+    espl_tensor *before = join(b, &(espl_joint){.site = ESPL_SITE_KEYS, .block = block, .norm = ESPL_NORM_PLACE_COUNT, .x = normed}, NULL);
     if (before) {
-        args.k = args.v = espl_graph_concat(b->graph, &(espl_concat){.a = before, .x = qkv, .batch = b->batch, .from = from[1]});
+        args.k = args.v = espl_graph_concat(b->graph, &(espl_concat){.a = before, .x = qkv, .batch = b->batch, .from = from[1],
+                                                                      .each = before->rows != b->before});
         args.k_from = 0, args.v_from = kv_columns;
     }
     espl_tensor *mixed;

@@ -124,6 +124,7 @@ typedef struct espl_builder {
      * are these, and positions count them. prelude: this pass stores them there (espl_method.prelude), its ids are no tokens. */
     uint32_t before, prompt;
     bool prelude;
+    espl_tensor *rows_before; /* the prompt, or keys and values of all blocks, where an adapter computes them */
     espl_tensor *key_positions, *key_lengths, *row_ids;
     const struct espl_adapter *inverted; /* the one that changes the embedding and takes it back before the head */
     uint32_t dropouts;        /* made so far: each has random numbers of its own */

@@ -50,6 +50,101 @@ static void adapter_drop(void **state) {
     }
 }
 
+/* A batch's loss in training with the adapter's step info as it is. */
+static double training_loss(espl_pass *pass, uint32_t step) {
+    static const int32_t ids[] = {1, 80, 14, 33, 7}, labels[] = {80, 14, 33, 7, -100};
+    espl_ticket ticket;
+    double loss;
+    pass->info.step = step;
+    test_ok(espl_pass_micro(pass, &(espl_batch){.ids = ids, .labels = labels}, &ticket));
+    test_ok(espl_pass_loss(pass, ticket, &loss));
+    return loss;
+}
+
+static espl_pass *begin_pass(espl_pass *pass, espl_model *model) {
+    test_ok(espl_pass_init(pass, model, &(espl_pass_params){.batch = 1, .tokens = 5, .dropout = true}));
+    return pass;
+}
+
+/* Robust AdapterDrop: the loss of each step is that of the same adapter without its lowest blocks, as many as were drawn; every
+ * number comes up, and nothing is recorded again. */
+static void robust_drop(void **state) {
+    enum { MOST = 3, STEPS = 40 };
+    double without[MOST + 1];
+    uint32_t drawn[MOST + 1] = {0};
+    espl_model *model = test_model("qwen3_patterns", NULL);
+    espl_adapter *robust, *some;
+    espl_pass pass;
+    (void)state;
+    test_ok(espl_adapter_add(model, "robust", "houlsby:rf=4,robust=3", 1, &robust));
+    for (uint32_t n = 0; n <= MOST; n++) {
+        char spec[32];
+        snprintf(spec, sizeof spec, "houlsby:rf=4,drop=%u", n);
+        test_ok(espl_model_activate(model, ""));
+        if (n < MOST) {
+            test_ok(espl_adapter_add(model, "some", spec, 1, &some));
+            for (size_t i = 0; i < some->store.entry_count; i++) {
+                const espl_entry *to = &some->store.entries[i];
+                char name[256];
+                const char *at = strstr(to->name, ".some.");
+                float values[1024];
+                snprintf(name, sizeof name, "%.*s.robust.%s", (int)(at - to->name), to->name, at + strlen(".some."));
+                assert_true(espl_entry_values(&some->store, to) <= ESPL_COUNT(values));
+                test_ok(espl_store_read(&robust->store, espl_store_find(&robust->store, name), values));
+                test_ok(espl_store_write(&some->store, to, values, ESPL_DTYPE_F32));
+            }
+            test_ok(espl_model_activate(model, "some"));
+        }
+        without[n] = training_loss(begin_pass(&pass, model), 0);
+        espl_pass_finish(&pass);
+        if (n < MOST) espl_adapter_delete(&some);
+    }
+    test_ok(espl_model_activate(model, "robust"));
+    begin_pass(&pass, model);
+    const uint64_t recorded = espl_device_count(test_device()).dispatches_recorded;
+    for (uint32_t step = 0; step < STEPS; step++) {
+        const double loss = training_loss(&pass, step);
+        uint32_t n = 0;
+        while (n <= MOST && !(loss - without[n] < 1e-6 * loss && without[n] - loss < 1e-6 * loss)) n++;
+        if (n > MOST) fail_msg("step %u: the loss of %.9g is that of no number of blocks", step, loss);
+        drawn[n]++;
+    }
+    assert_true(espl_device_count(test_device()).dispatches_recorded == recorded);
+    for (uint32_t n = 0; n <= MOST; n++) assert_true(drawn[n] > 0);
+    espl_pass_finish(&pass);
+    espl_model_destroy(&model);
+}
+
+/* Rows without what made them while they were learned are the same rows, in training passes and in sessions. */
+static void ejected(void **state) {
+    static const char *const specs[] = {"prefix:tokens=3,projection,encoder=7,save=lm_head", "prompt:tokens=2,residual=5,save=lm_head"};
+    (void)state;
+    for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
+        espl_model *model = test_model("qwen3_patterns", NULL);
+        espl_adapter *adapter, *flat;
+        espl_pass pass;
+        float logits[2][TEST_VOCABULARY];
+        double loss[2];
+        char *folder = test_path("flat");
+        test_ok(espl_adapter_add(model, "a", specs[i], 1, &adapter));
+        test_ok(espl_adapter_save(adapter, folder));
+        test_ok(espl_adapter_load(model, "b", folder, &flat));
+        assert_non_null(espl_store_find(&flat->store, "prompt_embeddings"));
+        assert_int_equal(flat->store.entry_count, 2); /* and the head */
+        for (int without = 0; without < 2; without++) {
+            test_ok(espl_model_activate(model, without ? "b" : "a"));
+            loss[without] = training_loss(begin_pass(&pass, model), 0);
+            espl_pass_finish(&pass);
+            test_logits(model, logits[without]);
+        }
+        if (loss[0] != loss[1]) fail_msg("%s: loss %.9g, without its map %.9g", specs[i], loss[0], loss[1]);
+        assert_true(test_same(logits[0], logits[1]));
+        espl_os_remove_folder(test_context(), folder);
+        free(folder);
+        espl_model_destroy(&model);
+    }
+}
+
 /* Rows are counted one by one: the second has one special token too many, of which padding is none. */
 static void pasta_rows(void **state) {
     (void)state;
@@ -70,6 +165,7 @@ static void pasta_rows(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(adapter_drop), cmocka_unit_test(pasta_rows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(adapter_drop), cmocka_unit_test(robust_drop), cmocka_unit_test(ejected),
+                                       cmocka_unit_test(pasta_rows)};
     return test_main("conformance", tests, ESPL_COUNT(tests));
 }

@@ -31,6 +31,12 @@ static const counted rows[] = {
     {base, "invertible", 1190592 - 894528, 0},
     {base, "loreft", 36888, 0}, /* and as many of 768 x 768 that are not trained */
     {base, "direft:r=4,tied,layers=0+11", 2 * (2 * 4 * 768 + 4), 0},
+    {base, "library_lora:gated", 294912 + 12 * 2 * 769, 0},
+    {base, "library_prefix", 9872384, 0},
+    {base, "library_prefix:flat", 552960, 0},
+    {base, "mam", 22493984, 0},
+    {base, "unipelt", 11083376, 0},
+    {base, "pfeiffer:drop=3", 894528 / 12 * 9, 0},
     {base, "pfeiffer:leave_out=0+1+2", 894528 / 12 * 9, 0},
     {base, "compacter++", 28576, 0},
     {base, "compacter", 57088, 0},

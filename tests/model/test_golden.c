@@ -167,7 +167,9 @@ static const double bound_fast_roundings = 16, bound_fast_gradient = 0.1, bound_
 
 static double fast_gradient_bound(const espl_adapter *adapter) {
     const char *kind = json_string_value(json_object_get(adapter->config, "non_linearity"));
-    return kind && strcmp(kind, "relu") == 0 ? bound_fast_relu : bound_fast_gradient;
+    double bound = kind && strcmp(kind, "relu") == 0 ? bound_fast_relu : bound_fast_gradient;
+    for (const espl_adapter *part = adapter->members; part; part = part->next) bound = fmax(bound, fast_gradient_bound(part));
+    return bound;
 }
 
 static void compare_fast(espl_tensors *golden, espl_tensors *got, const char *label, double rounding,

@@ -114,7 +114,7 @@ static void refused_configs(void **state) {
         const char *config, *message;
         espl_status status;
     } cases[] = {
-        {"{\"architecture\": \"lora\", \"use_gating\": true}", "\"use_gating\" is not supported", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"use_gating\": true, \"composition_mode\": \"scale\"}", "\"use_gating\" is not supported", ESPL_UNSUPPORTED},
         {"{\"architecture\": \"lora\", \"vera_d\": 0.1}", "\"vera_d\" is not supported", ESPL_UNSUPPORTED},
         {"{\"architecture\": \"lora\", \"wings\": 2}", "\"wings\" is not a key", ESPL_UNSUPPORTED},
         {"{\"architecture\": \"lora\", \"composition_mode\": \"mul\"}", "composition_mode \"mul\"", ESPL_UNSUPPORTED},

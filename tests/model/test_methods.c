@@ -70,6 +70,9 @@ static const life lives[] = {
     {"llama_lora", "lora:r=3|pfeiffer:rf=4", true, false},
     {"gpt2_lora", "ia3|lora:r=2,targets=c_fc,dropout=0.1|loreft:dropout=0", true, false},
     {"llama_lora", "bitfit|lora:r=2", false, false},
+    {"gpt2_lora", "prompt:tokens=3|lora:r=2", true, false},
+    {"gpt2_lora", "library_lora:attention=k,output,gated", false, false},
+    {"llama_lora", "houlsby:rf=4,robust=2,drop=1", true, false},
     {"gpt2_lora", "pfeiffer:rf=3,leave_out=0,init=houlsby", true, false},
     {"llama_lora", "parallel", false, false},
     {"gpt2_lora", "scaled_parallel:rf=7,activation=gelu", false, false},
@@ -183,7 +186,8 @@ static void dora_beside_another(void **state) {
 /* Rows before the text: held by the goldens where they train and by test_session.c where they generate; what they cannot do
  * is said. */
 static void rows_before(void **state) {
-    static const char *const specs[] = {"prompt:tokens=4", "ptuning:tokens=1", "prefix:tokens=3", "ptuning2:tokens=5"};
+    static const char *const specs[] = {"prompt:tokens=4", "ptuning:tokens=1", "prefix:tokens=3", "ptuning2:tokens=5", "mam",
+                                        "prefix:tokens=2,projection,encoder=5", "library_prefix:length=2,gated,dropout=0.1", "unipelt"};
     (void)state;
     for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
         espl_model *model = test_model("llama_lora", NULL);
@@ -191,6 +195,11 @@ static void rows_before(void **state) {
         test_ok(espl_adapter_add(model, "a", specs[i], 7, &adapter));
         test_ok(espl_model_activate(model, "a"));
         train(model, adapter, 0);
+        espl_session *session;
+        const bool still = !adapter->method->prelude || strcmp(specs[i], "mam") == 0 || strcmp(specs[i], "unipelt") == 0;
+        if (still)
+            test_refused(espl_session_create(model, NULL, &session), ESPL_UNSUPPORTED, "library_prefix: generation with a prefix "
+                         "that leaves positions as they are is not supported");
         test_refused(espl_adapter_merge(adapter), ESPL_UNSUPPORTED, "cannot be merged");
         test_refused(espl_adapter_add(model, "b", "prompt:tokens=64", 7, &adapter), ESPL_ARGUMENT, "below the context of 64");
         espl_model_destroy(&model);

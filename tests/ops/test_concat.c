@@ -1,3 +1,4 @@
+#include "host/ops/op_add.h"
 #include "host/ops/op_concat.h"
 #include "tests/ops/harness.h"
 #include <stdio.h>
@@ -71,6 +72,38 @@ static void slice(void **state) {
     }
 }
 
+/* All columns of x in many slices, added up: their gradients lie side by side in one. */
+enum { SLICES = 13 };
+
+static espl_tensor *build_slices(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
+    espl_tensor *sum = NULL;
+    (void)args;
+    for (uint32_t i = 0; i < SLICES; i++) {
+        espl_tensor *one = espl_graph_slice(graph, &(espl_slice){.x = leaves[0], .from = 4 * i, .cols = 4});
+        sum = sum ? espl_graph_add(graph, &(espl_add_args){sum, one}) : one;
+    }
+    return sum;
+}
+
+static void reference_slices(const double *const *leaves, const void *args, double *out) {
+    const uint32_t rows = *(const uint32_t *)args;
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t i = 0; i < SLICES; i++)
+            for (uint32_t c = 0; c < 4; c++) out[r * 4 + c] += leaves[0][(r * SLICES + i) * 4 + c];
+}
+
+static void slices(void **state) {
+    (void)state;
+    const uint32_t rows = 5;
+    op_check(&(op_case){.name = "slices beside each other",
+                        .leaf = {{.name = "x", .rows = rows, .cols = 4 * SLICES}},
+                        .build = build_slices,
+                        .reference = reference_slices,
+                        .args = &rows,
+                        .looser = SLICES, /* so many additions */
+                        .rounds_inside = true});
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -90,6 +123,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(concat), cmocka_unit_test(slice), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(concat), cmocka_unit_test(slice), cmocka_unit_test(slices), cmocka_unit_test(refused)};
     return op_main("concat", tests, ESPL_COUNT(tests));
 }

@@ -6,13 +6,22 @@ from methods import OwnMethod
 
 
 def prompt(model, config):
-    rows = config["num_virtual_tokens"]
-    table = torch.nn.Parameter(torch.zeros(rows, model.config.hidden_size, dtype=torch.float64))
+    rows, d = config["num_virtual_tokens"], model.config.hidden_size
+    inner = config.get("residual_hidden_size", 0)
+    shapes = {"embedding.weight": (rows, d), "transform.0.weight": (inner, d), "transform.0.bias": (inner,),
+              "transform.2.weight": (d, inner), "transform.2.bias": (d,)} if inner else {"prompt_embeddings": (rows, d)}
+    p = {n: torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for n, s in shapes.items()}
+
+    def residual(e):
+        h = torch.relu(e @ p["transform.0.weight"].T + p["transform.0.bias"])
+        return e + h @ p["transform.2.weight"].T + p["transform.2.bias"]
+
     plain = model.forward
 
     def forward(input_ids, labels=None, **keywords):
         batch = input_ids.shape[0]
         embeddings = model.get_input_embeddings()(input_ids)
+        table = residual(p["embedding.weight"]) if inner else p["prompt_embeddings"]
         embeddings = torch.cat([table.expand(batch, -1, -1), embeddings], 1)
         if labels is not None:
             labels = torch.cat([labels.new_full((batch, rows), -100), labels], 1)
@@ -21,7 +30,7 @@ def prompt(model, config):
         return result
 
     model.forward = forward
-    return {"prompt_embeddings": (table, 0.5 * torch.randn_like(table))}
+    return {n: (t, 0.5 * torch.randn_like(t)) for n, t in p.items()}
 
 
 def prefix(model, config):
@@ -44,14 +53,17 @@ def prefix(model, config):
     return {"prompt_embeddings": (table, 0.5 * torch.randn_like(table))}
 
 
-def case(name, base, seed, attach, peft_type, rows):
-    return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, skip_first=True, generate=8,
-                method=OwnMethod(attach, peft_type=peft_type, num_virtual_tokens=rows))
+def case(name, base, seed, attach, peft_type, rows, **more):
+    return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, skip_first=True,
+                **({} if more else dict(generate=8)),  # peft has no such options
+                method=OwnMethod(attach, peft_type=peft_type, num_virtual_tokens=rows, **more))
 
 
 CASES = [
     case("prompt_llama", "llama_lora", 2200, prompt, "PROMPT_TUNING", 3),
     case("prompt_gpt2", "gpt2_lora", 2201, prompt, "PROMPT_TUNING", 5),
+    case("residual_prompt_llama", "llama_lora", 2206, prompt, "PROMPT_TUNING", 3, residual_hidden_size=7),
+    case("residual_prompt_gpt2", "gpt2_lora", 2207, prompt, "PROMPT_TUNING", 2, residual_hidden_size=11),
     case("ptuning_llama", "llama_tied_rope_scaling", 2202, prompt, "P_TUNING", 1),
     case("prefix_llama", "llama_lora", 2203, prefix, "PREFIX_TUNING", 4),
     case("prefix_gpt2", "gpt2_lora", 2204, prefix, "PREFIX_TUNING", 2),

@@ -19,6 +19,7 @@ import cases
 import cases_encoder_methods
 import cases_encoders
 import cases_reft
+import cases_union
 from methods import PeftMethod
 from oracle import auto_class, exact, forward, load_model
 import peft
@@ -26,7 +27,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-CASES = cases.CASES + cases_encoders.CASES + cases_encoder_methods.CASES + cases_reft.CASES
+CASES = cases.CASES + cases_encoders.CASES + cases_encoder_methods.CASES + cases_reft.CASES + cases_union.CASES
 ADAMW = dict(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 STEPS = 2
 

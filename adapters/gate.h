@@ -1,0 +1,17 @@
+/* One number per sequence that weighs an adapter's part: the mean over its tokens of sigmoid(w . h + c) (Mao et al. 2022, as the
+ * Adapters library's use_gating; padding counts, as it does there). */
+#ifndef ESPL_GATE_H
+#define ESPL_GATE_H
+
+#include "host/model/adapter.h"
+
+typedef struct espl_gate {
+    uint32_t weight, bias; /* matrices [1, width], [1, 1] */
+} espl_gate;
+
+/* "module.weight", "module.bias". */
+espl_status espl_gate_declare(espl_adapter *adapter, const char *module, uint32_t width, espl_gate *gate);
+/* [batch, 1] from h [batch * tokens, width]. */
+espl_tensor *espl_gate_apply(espl_builder *builder, const espl_adapter *adapter, const espl_gate *gate, espl_tensor *h);
+
+#endif

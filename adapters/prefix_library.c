@@ -1,0 +1,156 @@
+/* Prefix tuning in the Adapters library's folders: keys and values before those of every block, made by a generator or "flat",
+ * gated for UniPELT. Other than PEFT's, real tokens keep their positions. */
+#include "adapters/initial.h"
+#include "adapters/prompt.h"
+#include "adapters/spec.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static espl_context *context(const espl_adapter *adapter) {
+    return adapter->model->ctx;
+}
+
+static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
+    static const espl_spec_row rows[] = {{"length", "prefix_length", ESPL_SPEC_WHOLE},
+                                         {"bottleneck", "bottleneck_size", ESPL_SPEC_WHOLE},
+                                         {"activation", "non_linearity", ESPL_SPEC_TEXT},
+                                         {"dropout", "dropout", ESPL_SPEC_NUMBER},
+                                         {"flat", "flat", ESPL_SPEC_BOOL},
+                                         {"gated", "use_gating", ESPL_SPEC_BOOL}};
+    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
+}
+
+static espl_status complete(espl_adapter *adapter) {
+    const struct {
+        const char *key;
+        json_t *value;
+    } rows[] = {{"architecture", json_string("prefix_tuning")},
+                {"encoder_prefix", json_true()},
+                {"cross_prefix", json_true()},
+                {"leave_out", json_array()},
+                {"flat", json_false()},
+                {"prefix_length", json_integer(30)},
+                {"bottleneck_size", json_integer(512)},
+                {"non_linearity", json_string("tanh")},
+                {"dropout", json_real(0)},
+                {"use_gating", json_false()},
+                {"shared_gating", json_true()},
+                {"init_weights_seed", json_null()}};
+    espl_status status = ESPL_OK;
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        espl_status one = espl_spec_default(adapter, rows[i].key, rows[i].value);
+        if (one != ESPL_OK) status = one;
+    }
+    return status;
+}
+
+static espl_status read_config(espl_adapter *adapter, prompt_state *state) {
+    espl_context *ctx = context(adapter);
+    const json_t *config = adapter->config;
+    const char *activation;
+    ESPL_TRY(espl_prompt_read_rows(adapter, "prefix_length", state));
+    ESPL_TRY(espl_json_f32(ctx, config, "dropout", 0, &state->dropout));
+    ESPL_TRY(espl_json_string(ctx, config, "non_linearity", "tanh", &activation));
+    if (!espl_config_activation(activation, &state->generator.activation))
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: non_linearity \"%s\" is not supported", adapter->method->name, activation);
+    if (json_array_size(json_object_get(config, "leave_out")))
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: \"leave_out\" is not supported", adapter->method->name);
+    if (json_is_true(json_object_get(config, "use_gating")) && !json_is_true(json_object_get(config, "shared_gating")))
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: gates of keys and of values apart (\"shared_gating\" false) are not supported",
+                         adapter->method->name);
+    if (!(state->dropout >= 0 && state->dropout < 1))
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: dropout %g is not from 0 to below 1", adapter->method->name,
+                         (double)state->dropout);
+    return ESPL_OK;
+}
+
+/* ---- Declaring ---- */
+
+enum { NAME_BYTES = 256 };
+
+static void name_of(const espl_adapter *adapter, const char *part, char out_name[NAME_BYTES]) {
+    snprintf(out_name, NAME_BYTES, "%sprefix_tuning.prefix_tunings.%s.self_prefix.%s", adapter->model->config.family->prefix,
+             adapter->file_name, part);
+}
+
+static espl_status declare_flat(espl_adapter *adapter, prompt_state *state, uint32_t columns) {
+    char name[NAME_BYTES];
+    const uint32_t shape[] = {adapter->before * columns};
+    name_of(adapter, "control_trans", name);
+    ESPL_TRY(espl_store_matrix(&adapter->store, "control_trans", adapter->before, columns, ESPL_DTYPE_F32, true, &state->table));
+    ESPL_TRY(espl_store_entry(&adapter->store, name, state->table, 0, adapter->before, false));
+    espl_store_shape(&adapter->store, 1, shape);
+    return ESPL_OK;
+}
+
+static espl_status declare_generator(espl_adapter *adapter, prompt_state *state, uint32_t columns) {
+    static const char *const parts[] = {"wte.weight", "control_trans.0.weight", "control_trans.0.bias", "control_trans.2.weight",
+                                        "control_trans.2.bias"};
+    char texts[ESPL_COUNT(parts)][NAME_BYTES];
+    const char *names[ESPL_COUNT(parts)];
+    espl_generator_sizes sizes = {.rows = adapter->before, .width = adapter->model->config.hidden, .columns = columns};
+    ESPL_TRY(espl_json_u32(context(adapter), adapter->config, "bottleneck_size", 512, &sizes.inner));
+    if (sizes.inner == 0)
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: bottleneck_size is 0", adapter->method->name);
+    for (size_t i = 0; i < ESPL_COUNT(parts); i++) name_of(adapter, parts[i], texts[i]), names[i] = texts[i];
+    return espl_generator_declare(adapter, names, &sizes, &state->generator);
+}
+
+/* The module of a block's queries without its last step: the library's gates are in the self-attention. */
+static espl_status declare_gate(espl_adapter *adapter, uint32_t block, espl_gate *gate) {
+    char *path, *module = NULL;
+    ESPL_TRY(espl_model_module(adapter->model, block, ESPL_LINEAR_QKV, 0, &path));
+    char *last = strrchr(path, '.');
+    espl_status status = espl_format(context(adapter), &module, "%.*s.prefix_tuning.prefix_gates.%s",
+                                     (int)(last ? last - path : 0), path, adapter->file_name);
+    if (status == ESPL_OK) status = espl_gate_declare(adapter, module, adapter->model->config.hidden, gate);
+    espl_free(context(adapter), &module);
+    espl_free(context(adapter), &path);
+    return status;
+}
+
+static espl_status declare(espl_adapter *adapter) {
+    const uint32_t layers = adapter->model->config.layers, columns = layers * 2 * espl_prompt_columns(adapter);
+    prompt_state *state;
+    ESPL_TRY(espl_new(context(adapter), sizeof *state, &state));
+    adapter->state = state;
+    state->keys = true;
+    ESPL_TRY(complete(adapter));
+    ESPL_TRY(read_config(adapter, state));
+    const bool flat = json_is_true(json_object_get(adapter->config, "flat"));
+    ESPL_TRY(flat ? declare_flat(adapter, state, columns) : declare_generator(adapter, state, columns));
+    if (!json_is_true(json_object_get(adapter->config, "use_gating"))) return ESPL_OK;
+    ESPL_TRY(espl_new(context(adapter), layers * sizeof *state->gates, &state->gates));
+    for (uint32_t block = 0; block < layers; block++) ESPL_TRY(declare_gate(adapter, block, &state->gates[block]));
+    return ESPL_OK;
+}
+
+static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
+    const prompt_state *state = adapter->state;
+    espl_store *store = &adapter->store;
+    if (state->generator.on) ESPL_TRY(espl_generator_initialise(adapter, &state->generator, seed));
+    else ESPL_TRY(espl_initial_normal(store, &store->entries[0], seed, 1));
+    for (size_t i = 0; i < store->entry_count; i++) {
+        const espl_entry *e = &store->entries[i];
+        if (strstr(e->name, ".prefix_gates.") && !e->vector) ESPL_TRY(espl_initial_normal(store, e, seed, 0.02f));
+    }
+    return ESPL_OK;
+}
+
+const espl_method espl_method_library_prefix = {
+    .name = "library_prefix",
+    .architecture = "prefix_tuning",
+    .properties = {.intra = ESPL_INTRA_DENSE,
+                   .adapted = ESPL_ADAPTED_ADDITION,
+                   .input = ESPL_INPUT_WEIGHTS,
+                   .insertion = ESPL_INSERTION_PARALLEL,
+                   .insertions = ESPL_INSERTIONS_ALL,
+                   .integration = ESPL_INTEGRATION_CONCATENATION,
+                   .sites = 1u << ESPL_SITE_BEGIN | 1u << ESPL_SITE_KEYS},
+    .set = set,
+    .declare = declare,
+    .initialise = initialise,
+    .join = espl_prompt_join,
+    .step = espl_prompt_step,
+    .finish = espl_prompt_finish};

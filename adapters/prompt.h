@@ -1,0 +1,46 @@
+/* What methods with rows before a sequence share.
+ *   prompt.c          PEFT's prompt and prefix tuning; operators of all
+ *   generator.c       the map that makes the rows while they are learned, and their rows without it
+ *   prefix_library.c  prefix tuning in the Adapters library's folders */
+#ifndef ESPL_PROMPT_H
+#define ESPL_PROMPT_H
+
+#include "adapters/gate.h"
+
+/* table = W2 f(W1 E + b1) + b2 (Li & Liang 2021, section 4.3); residual: + E (Razdaibiedina et al. 2023, arXiv 2305.03937). */
+typedef struct espl_generator {
+    bool on, residual;
+    uint32_t embedding, weight[2], bias[2]; /* matrices [rows, width], [inner, width], [1, inner], [columns, inner], [1, columns] */
+    uint32_t activation;
+} espl_generator;
+
+typedef struct espl_generator_sizes {
+    uint32_t rows, width, inner, columns;
+} espl_generator_sizes;
+
+typedef struct prompt_state {
+    uint32_t table; /* matrix [rows, hidden], or [rows, blocks * 2 * key columns] */
+    bool keys;      /* prefix tuning */
+    bool shifts;    /* the positions of real tokens begin behind the prefix */
+    espl_generator generator; /* in place of the table */
+    float dropout;            /* of the prefix */
+    espl_gate *gates;         /* owned: per block; NULL: none */
+} prompt_state;
+
+uint32_t espl_prompt_columns(const espl_adapter *adapter); /* of a block's keys */
+/* num_virtual_tokens or prefix_length into adapter->before. Fails: ARGUMENT beyond the context, UNSUPPORTED for keys of odd widths. */
+espl_status espl_prompt_read_rows(espl_adapter *adapter, const char *key, const prompt_state *state);
+espl_tensor *espl_prompt_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
+espl_status espl_prompt_step(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
+void espl_prompt_finish(espl_adapter *adapter);
+
+/* names: of the five matrices, in the order embedding, W1, b1, W2, b2. */
+espl_status espl_generator_declare(espl_adapter *adapter, const char *const names[5], const espl_generator_sizes *sizes,
+                                   espl_generator *generator);
+espl_status espl_generator_initialise(espl_adapter *adapter, const espl_generator *generator, uint64_t seed);
+espl_tensor *espl_generator_build(espl_builder *builder, const espl_adapter *adapter, const espl_generator *generator);
+/* The folder of the same adapter without its generator: config (taken) is that adapter's, its entry `table` gets the rows. */
+espl_status espl_generator_eject(espl_adapter *adapter, const espl_generator *generator, json_t *config, const char *table,
+                                 const char *folder);
+
+#endif
