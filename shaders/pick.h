@@ -26,6 +26,7 @@ layout(push_constant) uniform pick_push {
 typedef struct pick_push {
 #endif
     PICK_U32 rows, cols; /* of what is written */
+    PICK_U32 first;      /* sequence of the batch that this is the first of */
     PICK_U32 sequence;   /* rows of x that are one sequence */
     PICK_U32 x_stride, y_stride;
 #ifdef VULKAN

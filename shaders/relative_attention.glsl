@@ -68,10 +68,10 @@ vec4 r_part(uint at, uint c)
     return PART(VALUE_LOAD(relative, R_TYPE, PART_AT(at, c)), c);
 }
 
-// Keys from it on do not exist for this sequence.
+// Keys from it on do not exist for this sequence, counted from the window's first.
 uint key_count(uint b)
 {
-    return LENGTHS != 0 ? uint(clamp(lengths[b], 0, int(push.tokens))) : push.tokens;
+    return LENGTHS != 0 ? uint(clamp(lengths[push.first + b], 0, int(push.tokens))) : push.tokens;
 }
 
 // The relative row for query i and key j.

@@ -33,7 +33,7 @@ layout(push_constant) uniform relative_push {
 #define RELATIVE_U32 uint32_t
 typedef struct relative_push {
 #endif
-    RELATIVE_U32 batch, tokens, rows;                  /* sequences, tokens of one, relative rows */
+    RELATIVE_U32 first, batch, tokens, rows;           /* first sequence here, sequences, tokens of one, relative rows */
     RELATIVE_U32 zero;                                 /* entry of buckets for distance 0 */
     RELATIVE_U32 q_from, k_from, v_from, x_stride;     /* of x and its gradient */
     RELATIVE_U32 rq_from, rk_from, r_stride;           /* of the relative rows and their gradient */

@@ -1,6 +1,7 @@
 /* Two kernels, each the other's gradient. */
 #include "host/ops/op_concat.h"
 #include "host/ops/each.h"
+#include "host/ops/window.h"
 #include "shaders/concat.h"
 #include "shaders/shaders.h"
 #include <string.h>
@@ -18,11 +19,13 @@ static attribute attribute_of(const espl_node *node) {
     return at;
 }
 
+/* Sequences [from, from + count); those of a sum are added to the same rows of y, window after window. */
 static espl_status dispatch(espl_graph *graph, espl_commands *commands, const char *label, const espl_shader *shader,
                             const attribute *at, const espl_tensor *a, const espl_tensor *x, const espl_tensor *y,
-                            uint32_t rows) {
+                            uint32_t from, uint32_t count) {
     espl_device *device = espl_graph_device(graph);
-    const bool concat = shader == &espl_shader_concat;
+    const bool concat = shader == &espl_shader_concat, sum = at->sequences > 1;
+    const uint32_t rows = sum ? y->rows : count * at->y_rows, accumulate = at->accumulate || (sum && from > 0);
     const espl_each each = espl_each_of(device, rows, at->cols, false);
     const concat_push push = {.rows = rows,
                               .cols = at->cols,
@@ -35,33 +38,46 @@ static espl_status dispatch(espl_graph *graph, espl_commands *commands, const ch
                               .y_stride = y->stride / 4,
                               .a_stride = a ? a->stride / 4 : 0,
                               .a_rows = at->a_rows,
-                              .sequences = at->sequences};
+                              .sequences = sum ? count : 1};
     const uint32_t spec[] = {each.spec[0], 1,        1,        each.spec[3],       each.spec[4],
-                             at->accumulate, x->dtype, y->dtype, a ? a->dtype : 0, a != NULL};
+                             accumulate,   x->dtype, y->dtype, a ? a->dtype : 0, a != NULL};
     espl_dispatch d = {.label = label,
                        .bind_count = concat ? 3 : 2,
                        .push = &push,
                        .push_bytes = sizeof push,
                        .groups = {each.groups[0], each.groups[1]}};
-    if (concat) d.bind[CONCAT_BIND_A] = a ? a->span : (espl_span){0};
-    d.bind[concat ? CONCAT_BIND_X : SLICE_BIND_X] = x->span;
-    d.bind[concat ? CONCAT_BIND_Y : SLICE_BIND_Y] = y->span;
+    if (concat && a) d.bind[CONCAT_BIND_A] = at->a_rows ? espl_rows_span(a, from * at->a_rows, count * at->a_rows) : a->span;
+    d.bind[concat ? CONCAT_BIND_X : SLICE_BIND_X] = espl_rows_span(x, from * at->x_rows, count * at->x_rows);
+    d.bind[concat ? CONCAT_BIND_Y : SLICE_BIND_Y] = sum ? y->span : espl_rows_span(y, from * at->y_rows, rows);
     ESPL_TRY(espl_device_kernel(device, shader, spec, ESPL_COUNT(spec) - (concat ? 0 : 2), &d.kernel));
     return espl_commands_dispatch(commands, &d);
+}
+
+static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node, const espl_shader *shader,
+                          const attribute *at, const espl_tensor *a, const espl_tensor *x) {
+    const espl_tensor *y = node->out[0];
+    const bool sum = at->sequences > 1;
+    const uint32_t sequences = sum ? at->sequences : y->rows / at->y_rows;
+    const espl_window_part parts[] = {{a && at->a_rows ? a : NULL, at->a_rows}, {x, at->x_rows}, {sum ? NULL : y, at->y_rows}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(espl_graph_device(graph), node->op->name, sequences, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t from = 0, count; from < sequences; from += count) {
+        count = espl_window_count(from, sequences, window);
+        ESPL_TRY(dispatch(graph, commands, node->op->name, shader, at, a, x, y, from, count));
+    }
+    return ESPL_OK;
 }
 
 /* in: a, x, (y before); out: y. a may be absent: zeros. */
 static espl_status record_concat(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     const attribute at = attribute_of(node);
-    return dispatch(graph, commands, node->op->name, &espl_shader_concat, &at, node->in[0], node->in[1], node->out[0],
-                    node->out[0]->rows);
+    return record(graph, commands, node, &espl_shader_concat, &at, node->in[0], node->in[1]);
 }
 
 /* in: x, (y before); out: y. */
 static espl_status record_slice(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     const attribute at = attribute_of(node);
-    return dispatch(graph, commands, node->op->name, &espl_shader_slice, &at, NULL, node->in[0], node->out[0],
-                    node->out[0]->rows);
+    return record(graph, commands, node, &espl_shader_slice, &at, NULL, node->in[0]);
 }
 
 static const espl_op op_concat_bwd = {.name = "concat_bwd", .record = record_slice};

@@ -1,5 +1,6 @@
 #include "host/ops/op_mean.h"
 #include "host/ops/each.h"
+#include "host/ops/window.h"
 #include "shaders/mean.h"
 #include "shaders/shaders.h"
 #include <string.h>
@@ -19,17 +20,25 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     const espl_tensor *x = node->in[0], *y = node->out[0];
     espl_device *device = espl_graph_device(graph);
     const uint32_t local = espl_reduce_local(device, 4 * (x->rows / at.groups));
-    const mean_push push = {at.groups, x->rows / at.groups, x->cols, x->stride / 4, y->stride / 4};
-    const uint32_t spec[] = {local, 1, 1, x->cols % 4 != 0, 1, 0, x->dtype, y->dtype};
-    const uint64_t sums = (uint64_t)at.groups * espl_ceil_div(x->cols, 4);
-    espl_dispatch dispatch = {.label = "mean",
-                              .bind = {[MEAN_BIND_X] = x->span, [MEAN_BIND_Y] = y->span},
-                              .bind_count = 2,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {espl_reduce_groups(device, sums < UINT32_MAX ? (uint32_t)sums : UINT32_MAX)}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_mean, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const uint32_t spec[] = {local, 1, 1, x->cols % 4 != 0, 1, 0, x->dtype, y->dtype}, rows = x->rows / at.groups;
+    const espl_window_part parts[] = {{x, rows}, {y, 1}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "mean", at.groups, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t first = 0, count; first < at.groups; first += count) {
+        count = espl_window_count(first, at.groups, window);
+        const mean_push push = {count, rows, x->cols, x->stride / 4, y->stride / 4};
+        const uint64_t sums = (uint64_t)count * espl_ceil_div(x->cols, 4);
+        espl_dispatch dispatch = {.label = "mean",
+                                  .bind = {[MEAN_BIND_X] = espl_rows_span(x, first * rows, count * rows),
+                                           [MEAN_BIND_Y] = espl_rows_span(y, first, count)},
+                                  .bind_count = 2,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {espl_reduce_groups(device, sums < UINT32_MAX ? (uint32_t)sums : UINT32_MAX)}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_mean, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 /* in: dy, (dx before); out: dx. */
@@ -37,17 +46,26 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     const attribute at = attribute_of(node);
     const espl_tensor *dy = node->in[0], *dx = node->out[0];
     espl_device *device = espl_graph_device(graph);
-    const espl_each each = espl_each_of(device, dx->rows, dx->cols, false);
-    const mean_push push = {at.groups, dx->rows / at.groups, dx->cols, dy->stride / 4, dx->stride / 4};
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.accumulate};
-    espl_dispatch dispatch = {.label = "mean_bwd",
-                              .bind = {[MEAN_BIND_X] = dy->span, [MEAN_BIND_Y] = dx->span},
-                              .bind_count = 2,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {each.groups[0], each.groups[1]}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_mean_bwd, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const uint32_t rows = dx->rows / at.groups;
+    const espl_window_part parts[] = {{dy, 1}, {dx, rows}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "mean_bwd", at.groups, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t first = 0, count; first < at.groups; first += count) {
+        count = espl_window_count(first, at.groups, window);
+        const espl_each each = espl_each_of(device, count * rows, dx->cols, false);
+        const mean_push push = {count, rows, dx->cols, dy->stride / 4, dx->stride / 4};
+        const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.accumulate};
+        espl_dispatch dispatch = {.label = "mean_bwd",
+                                  .bind = {[MEAN_BIND_X] = espl_rows_span(dy, first, count),
+                                           [MEAN_BIND_Y] = espl_rows_span(dx, first * rows, count * rows)},
+                                  .bind_count = 2,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {each.groups[0], each.groups[1]}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_mean_bwd, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 static const espl_op op_mean_bwd = {.name = "mean_bwd", .record = record_bwd};

@@ -1,6 +1,7 @@
 /* Rows are copied; backward every row of the gradient is written, so that nothing needs to be zeroed before. */
 #include "host/ops/op_pick.h"
 #include "host/ops/each.h"
+#include "host/ops/window.h"
 #include "shaders/pick.h"
 #include "shaders/shaders.h"
 #include <string.h>
@@ -12,32 +13,42 @@ typedef struct attribute {
     uint32_t sequence, last, accumulate;
 } attribute;
 
-/* from: x or dy; to: y or dx, whose rows are gone through. */
+/* whole: x or dx; part: y or dy. In windows of sequences. */
 static espl_status dispatch_pick(espl_graph *graph, espl_commands *commands, const espl_node *node,
                                  const espl_shader *shader, const espl_tensor *whole, const espl_tensor *part) {
     attribute at;
     memcpy(&at, node->attribute, sizeof at);
     const espl_tensor *from = node->in[0], *lengths = node->in[1], *to = node->out[0];
     espl_device *device = espl_graph_device(graph);
-    const espl_each each = espl_each_of(device, to->rows, to->cols, false);
-    const pick_push push = {.rows = to->rows,
-                            .cols = to->cols,
-                            .sequence = at.sequence,
-                            .x_stride = whole->stride / 4,
-                            .y_stride = part->stride / 4};
     const bool forward = shader == &espl_shader_pick;
-    const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.last, lengths != NULL,
-                             forward ? from->dtype : at.accumulate, to->dtype};
-    espl_dispatch dispatch = {.label = node->op->name,
-                              .bind = {[PICK_BIND_X] = from->span,
-                                       [PICK_BIND_LENGTHS] = lengths ? lengths->span : (espl_span){0},
-                                       [PICK_BIND_Y] = to->span},
-                              .bind_count = 3,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {each.groups[0], each.groups[1]}};
-    ESPL_TRY(espl_device_kernel(device, shader, spec, forward ? ESPL_COUNT(spec) : PICK_SPEC_ACCUMULATE + 1, &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    const uint32_t from_rows = forward ? at.sequence : 1, to_rows = forward ? 1 : at.sequence;
+    const espl_window_part parts[] = {{from, from_rows}, {to, to_rows}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, node->op->name, part->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t first = 0, count; first < part->rows; first += count) {
+        count = espl_window_count(first, part->rows, window);
+        const espl_each each = espl_each_of(device, count * to_rows, to->cols, false);
+        const pick_push push = {.rows = count * to_rows,
+                                .cols = to->cols,
+                                .first = first,
+                                .sequence = at.sequence,
+                                .x_stride = whole->stride / 4,
+                                .y_stride = part->stride / 4};
+        const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.last, lengths != NULL,
+                                 forward ? from->dtype : at.accumulate, to->dtype};
+        espl_dispatch dispatch = {.label = node->op->name,
+                                  .bind = {[PICK_BIND_X] = espl_rows_span(from, first * from_rows, count * from_rows),
+                                           [PICK_BIND_LENGTHS] = lengths ? lengths->span : (espl_span){0},
+                                           [PICK_BIND_Y] = espl_rows_span(to, first * to_rows, count * to_rows)},
+                                  .bind_count = 3,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {each.groups[0], each.groups[1]}};
+        ESPL_TRY(espl_device_kernel(device, shader, spec, forward ? ESPL_COUNT(spec) : PICK_SPEC_ACCUMULATE + 1,
+                                    &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {

@@ -1,6 +1,7 @@
 /* One kernel forward; backward one for queries (and row sums), one for keys and values, one for the relative rows. Every
  * pair of query and key reads a relative row of its own, so lanes have one row each, or a part of one. */
 #include "host/ops/op_relative_attention.h"
+#include "host/ops/window.h"
 #include "shaders/relative_attention.h"
 #include "shaders/shaders.h"
 #include <math.h>
@@ -25,8 +26,25 @@ static attribute attribute_of(const espl_node *node) {
     return at;
 }
 
-static relative_push push_of(const attribute *at, espl_tensor *const *in, const espl_tensor *o, const espl_tensor *lse) {
-    return (relative_push){.batch = at->batch,
+/* Sequences [first, first + count) of a node. */
+typedef struct sequences {
+    attribute at;
+    espl_tensor *const *in;
+    const espl_tensor *o, *lse;
+    uint32_t first, count;
+} sequences;
+
+static espl_span span_of(const sequences *s, const espl_tensor *t) {
+    const uint32_t tokens = s->in[IN_X]->rows / s->at.batch;
+    return espl_rows_span(t, s->first * tokens, s->count * tokens);
+}
+
+static relative_push push_of(const sequences *s) {
+    const attribute *at = &s->at;
+    const espl_tensor *const o = s->o, *const lse = s->lse;
+    espl_tensor *const *in = s->in;
+    return (relative_push){.first = s->first,
+                           .batch = s->count,
                            .tokens = in[IN_X]->rows / at->batch,
                            .rows = in[IN_RELATIVE]->rows,
                            .zero = in[IN_BUCKETS]->cols / 2,
@@ -51,10 +69,11 @@ typedef struct tile {
 
 static const tile cpu_tile = {8, {HEAD_SIZE_MAX / 4, HEAD_SIZE_MAX / 4}}, gpu_tile = {64, {4, 2}};
 
-/* rows: what lanes have. accumulate: of the parts that the kernel writes, in their order. */
-static espl_status dispatch_one(espl_graph *graph, espl_commands *commands, const espl_shader *shader, const attribute *at,
-                                espl_tensor *const *in, const espl_tensor *o, uint32_t rows, uint32_t sequences,
-                                uint32_t accumulate, espl_dispatch *dispatch) {
+/* accumulate: of the parts that the kernel writes, in their order. */
+static espl_status dispatch_one(espl_graph *graph, espl_commands *commands, const espl_shader *shader, const sequences *s,
+                                const relative_push *push, uint32_t accumulate, espl_dispatch *dispatch) {
+    const attribute *at = &s->at;
+    espl_tensor *const *in = s->in;
     espl_device *device = espl_graph_device(graph);
     const bool backward = dispatch->bind_count == RELATIVE_BIND_BWD_COUNT;
     const tile *tile = espl_device_capabilities(device)->cpu ? &cpu_tile : &gpu_tile;
@@ -71,62 +90,79 @@ static espl_status dispatch_one(espl_graph *graph, espl_commands *commands, cons
                                        [RELATIVE_SPEC_LENGTHS] = in[IN_LENGTHS] != NULL,
                                        [RELATIVE_SPEC_X_TYPE] = in[IN_X]->dtype,
                                        [RELATIVE_SPEC_R_TYPE] = in[IN_RELATIVE]->dtype,
-                                       [RELATIVE_SPEC_O_TYPE] = o->dtype,
+                                       [RELATIVE_SPEC_O_TYPE] = s->o->dtype,
                                        [RELATIVE_SPEC_ACCUMULATE] = accumulate,
                                        [RELATIVE_SPEC_WANTED] = at->wanted >> Q & 1};
     dispatch->label = shader->name;
-    dispatch->bind[RELATIVE_BIND_X] = in[IN_X]->span;
+    dispatch->push = push;
+    dispatch->push_bytes = sizeof *push;
+    dispatch->bind[RELATIVE_BIND_X] = span_of(s, in[IN_X]);
+    dispatch->bind[RELATIVE_BIND_O] = span_of(s, s->o);
+    dispatch->bind[RELATIVE_BIND_LSE] = span_of(s, s->lse);
     dispatch->bind[RELATIVE_BIND_RELATIVE] = in[IN_RELATIVE]->span;
     dispatch->bind[RELATIVE_BIND_BUCKETS] = in[IN_BUCKETS]->span;
     if (in[IN_LENGTHS]) dispatch->bind[RELATIVE_BIND_LENGTHS] = in[IN_LENGTHS]->span;
-    dispatch->groups[0] = shader == &espl_shader_relative_attention_bwd_r ? rows : espl_ceil_div(rows, row_lanes);
     /* Scores of three products, and one or two sums over them. */
-    dispatch->operations = (backward ? 12.0 : 8.0) * in[IN_X]->rows * (in[IN_X]->rows / at->batch) * at->heads * at->head_size;
+    dispatch->operations = (backward ? 12.0 : 8.0) * s->count * push->tokens * push->tokens * at->heads * at->head_size;
+    const bool of_relative = shader == &espl_shader_relative_attention_bwd_r;
+    dispatch->groups[0] = of_relative ? push->rows : espl_ceil_div(push->tokens, row_lanes);
     dispatch->groups[1] = at->heads;
-    dispatch->groups[2] = sequences;
+    dispatch->groups[2] = of_relative ? 1 : s->count;
     ESPL_TRY(espl_device_kernel(device, shader, spec, backward ? SPEC_COUNT : RELATIVE_SPEC_ACCUMULATE, &dispatch->kernel));
     return espl_commands_dispatch(commands, dispatch);
 }
 
 /* out: o, lse. */
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
-    const attribute at = attribute_of(node);
-    const espl_tensor *o = node->out[0], *lse = node->out[1];
-    const relative_push push = push_of(&at, node->in, o, lse);
-    espl_dispatch dispatch = {.bind = {[RELATIVE_BIND_O] = o->span, [RELATIVE_BIND_LSE] = lse->span},
-                              .bind_count = RELATIVE_BIND_COUNT,
-                              .push = &push,
-                              .push_bytes = sizeof push};
-    return dispatch_one(graph, commands, &espl_shader_relative_attention, &at, node->in, o, push.tokens, at.batch, 0,
-                        &dispatch);
+    sequences s = {.at = attribute_of(node), .in = node->in, .o = node->out[0], .lse = node->out[1]};
+    const uint32_t batch = s.at.batch, tokens = s.in[IN_X]->rows / batch;
+    const espl_window_part parts[] = {{s.in[IN_X], tokens}, {s.o, tokens}, {s.lse, tokens}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(espl_graph_device(graph), node->op->name, batch, parts, ESPL_COUNT(parts), &window));
+    for (; s.first < batch; s.first += s.count) {
+        s.count = espl_window_count(s.first, batch, window);
+        const relative_push push = push_of(&s);
+        espl_dispatch dispatch = {.bind_count = RELATIVE_BIND_COUNT};
+        ESPL_TRY(dispatch_one(graph, commands, &espl_shader_relative_attention, &s, &push, 0, &dispatch));
+    }
+    return ESPL_OK;
+}
+
+static espl_status record_bwd_window(espl_graph *graph, espl_commands *commands, const espl_node *node, const sequences *s) {
+    const espl_tensor *d_o = node->in[IN_DO], *rowsum = node->out[0], *dx = node->out[1], *dr = node->out[2];
+    relative_push push = push_of(s);
+    push.do_stride = d_o->stride;
+    push.rowsum_stride = rowsum->stride;
+    push.grad_stride = dx ? dx->stride : 0;
+    espl_dispatch dispatch = {.bind = {[RELATIVE_BIND_DO] = span_of(s, d_o),
+                                       [RELATIVE_BIND_ROWSUM] = span_of(s, rowsum),
+                                       [RELATIVE_BIND_GRAD] = span_of(s, dx)},
+                              .bind_count = RELATIVE_BIND_BWD_COUNT};
+    ESPL_TRY(dispatch_one(graph, commands, &espl_shader_relative_attention_bwd_q, s, &push, s->at.accumulate >> Q & 1,
+                          &dispatch));
+    if (dx)
+        ESPL_TRY(dispatch_one(graph, commands, &espl_shader_relative_attention_bwd_kv, s, &push, s->at.accumulate >> K & 3,
+                              &dispatch));
+    if (!dr) return ESPL_OK;
+    push.grad_stride = dr->stride;
+    dispatch.bind[RELATIVE_BIND_GRAD] = dr->span;
+    return dispatch_one(graph, commands, &espl_shader_relative_attention_bwd_r, s, &push,
+                        s->first ? 3 : s->at.accumulate >> RQ & 3, &dispatch);
 }
 
 /* out: rowsum, dx, drelative; the last two may be absent. */
 static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const espl_node *node) {
-    const attribute at = attribute_of(node);
-    const espl_tensor *o = node->in[IN_O], *rowsum = node->out[0], *dx = node->out[1], *dr = node->out[2];
-    relative_push push = push_of(&at, node->in, o, node->in[IN_LSE]);
-    push.do_stride = node->in[IN_DO]->stride;
-    push.rowsum_stride = rowsum->stride;
-    push.grad_stride = dx ? dx->stride : 0;
-    espl_dispatch dispatch = {.bind = {[RELATIVE_BIND_O] = o->span,
-                                       [RELATIVE_BIND_LSE] = node->in[IN_LSE]->span,
-                                       [RELATIVE_BIND_DO] = node->in[IN_DO]->span,
-                                       [RELATIVE_BIND_ROWSUM] = rowsum->span,
-                                       [RELATIVE_BIND_GRAD] = dx ? dx->span : (espl_span){0}},
-                              .bind_count = RELATIVE_BIND_BWD_COUNT,
-                              .push = &push,
-                              .push_bytes = sizeof push};
-    ESPL_TRY(dispatch_one(graph, commands, &espl_shader_relative_attention_bwd_q, &at, node->in, o, push.tokens, at.batch,
-                          at.accumulate >> Q & 1, &dispatch));
-    if (dx)
-        ESPL_TRY(dispatch_one(graph, commands, &espl_shader_relative_attention_bwd_kv, &at, node->in, o, push.tokens,
-                              at.batch, at.accumulate >> K & 3, &dispatch));
-    if (!dr) return ESPL_OK;
-    push.grad_stride = dr->stride;
-    dispatch.bind[RELATIVE_BIND_GRAD] = dr->span;
-    return dispatch_one(graph, commands, &espl_shader_relative_attention_bwd_r, &at, node->in, o, push.rows, 1,
-                        at.accumulate >> RQ & 3, &dispatch);
+    sequences s = {.at = attribute_of(node), .in = node->in, .o = node->in[IN_O], .lse = node->in[IN_LSE]};
+    const uint32_t batch = s.at.batch, tokens = s.in[IN_X]->rows / batch;
+    const espl_window_part parts[] = {{s.in[IN_X], tokens},    {s.o, tokens},          {s.lse, tokens},
+                                      {node->in[IN_DO], tokens}, {node->out[0], tokens}, {node->out[1], tokens}};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(espl_graph_device(graph), node->op->name, batch, parts, ESPL_COUNT(parts), &window));
+    for (; s.first < batch; s.first += s.count) {
+        s.count = espl_window_count(s.first, batch, window);
+        ESPL_TRY(record_bwd_window(graph, commands, node, &s));
+    }
+    return ESPL_OK;
 }
 
 static const espl_op espl_op_relative_attention_bwd = {.name = "relative_attention_bwd", .record = record_bwd};

@@ -7,5 +7,5 @@ uint picked(uint b)
 {
     if (LAST == 0)
         return 0;
-    return LENGTHS != 0 ? uint(clamp(lengths[b], 1, int(push.sequence))) - 1 : push.sequence - 1;
+    return LENGTHS != 0 ? uint(clamp(lengths[push.first + b], 1, int(push.sequence))) - 1 : push.sequence - 1;
 }

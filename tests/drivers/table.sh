@@ -40,6 +40,10 @@ same_bits() { # NAME
     cmp -s "$results/$1.probe1" "$results/$1.probe2" && cmp -s "$results/$1.probe1" "$results/$1.probe3"
 }
 
+driver_version() { # NAME
+    "$0" run "$1" -- "$build/bin/espalier" devices 2> /dev/null | sed -n 's/^ *driver  *//p' | head -n 1
+}
+
 speed() { # NAME
     "$0" run "$1" -- "$build/bin/espalier" bench train prompt generate --model "$(model_for_speed)" --repetitions 3 \
         --json 2> /dev/null < /dev/null |
@@ -87,14 +91,14 @@ test_runs() { # NAME
     run_suite "$name" "$report" || failed=1
     same_bits "$name" || { bits="**not the same**" && failed=1; }
     read -r train prompt generate < <(speed "$name")
-    echo "| $name | $(sed -n 's/^golden models on \(.*\)/\1/p' "$report" | head -n 1) | $((all - bad - left)) of $all |" \
+    echo "| $name | $(driver_version "$name") | $((all - bad - left)) of $all |" \
         "$(worst logits "$report") | $(worst gradients "$report") | $(worst parameters "$report") | $bits |" \
         "${train:--} | ${prompt:--} | ${generate:--} |" > "$results/$name.row"
     echo "$name: $((all - bad - left)) tests passed, $bad failed, $left skipped; three runs: $bits bits"
     return $failed
 }
 
-runs_header='| driver | device | tests | logits | gradients | two AdamW steps | three runs, bits | training | prompt | generation |
+runs_header='| driver | version | tests | logits | gradients | two AdamW steps | three runs, bits | training | prompt | generation |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |'
 
 # ---- A driver that compiles ----

@@ -104,6 +104,29 @@ static void slices(void **state) {
                         .rounds_inside = true});
 }
 
+/* Windows of sequences; the gradient of an `a` that all share is added up over them. */
+static void windows(void **state) {
+    (void)state;
+    const shape list[] = {{37, 3, 4, 33, 0, 33, true}, {37, 3, 4, 33, 0, 33}};
+    for (size_t i = 0; i < ESPL_COUNT(list); i++) {
+        const shape *s = &list[i];
+        op_check_windows(&(op_case){.name = s->each ? "concat in windows" : "concat of a shared part in windows",
+                                    .leaf = {{.name = "a", .rows = s->each ? s->batch * s->before : s->before, .cols = s->cols},
+                                             {.name = "x", .rows = s->batch * s->rows, .cols = s->x_cols}},
+                                    .build = build_concat,
+                                    .reference = reference_concat,
+                                    .args = s},
+                         17000);
+    }
+    const part p = {37, 7, 33, 2, 4, 0, 33};
+    op_check_windows(&(op_case){.name = "slice in windows",
+                                .leaf = {{.name = "x", .rows = p.batch * p.x_rows, .cols = p.x_cols}},
+                                .build = build_slice,
+                                .reference = reference_slice,
+                                .args = &p},
+                     17000);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -123,6 +146,7 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(concat), cmocka_unit_test(slice), cmocka_unit_test(slices), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(concat), cmocka_unit_test(slice), cmocka_unit_test(slices),
+                                       cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("concat", tests, ESPL_COUNT(tests));
 }

@@ -29,6 +29,17 @@ static void shapes(void **state) {
     }
 }
 
+static void windows(void **state) {
+    (void)state;
+    const shape s = {185, 33, 37};
+    op_check_windows(&(op_case){.name = "mean in windows",
+                                .leaf = {{.name = "x", .rows = s.rows, .cols = s.cols}},
+                                .build = build,
+                                .reference = reference,
+                                .args = &s},
+                     12000);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -41,6 +52,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("mean", tests, ESPL_COUNT(tests));
 }

@@ -37,6 +37,22 @@ static void shapes(void **state) {
     }
 }
 
+/* Sequences in windows; each still finds its own length. */
+static void windows(void **state) {
+    (void)state;
+    const shape s = {37, 5, 33, true, true};
+    int32_t lengths[37];
+    for (int32_t i = 0; i < 37; i++) lengths[i] = 1 + i * 3 % 5;
+    op_check_windows(&(op_case){.name = "pick in windows",
+                                .leaf = {{.name = "x", .rows = s.batch * s.sequence, .cols = s.cols},
+                                         {.name = "lengths", .rows = 1, .cols = s.batch, .role = ESPL_ROLE_STEP,
+                                          .dtype = ESPL_DTYPE_I32, .integers = lengths}},
+                                .build = build,
+                                .reference = reference,
+                                .args = &s},
+                     12000);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -49,6 +65,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("pick", tests, ESPL_COUNT(tests));
 }

@@ -35,10 +35,38 @@ static void reference(const double *const *leaves, const void *args, double *out
     ref_relative_attention(leaves[0], leaves[1], leaves[2], leaves[3], &at, out);
 }
 
-/* Distances up to rows / 2 have rows of their own, those beyond share the outermost. */
+enum { BATCH_MAX = 40 };
+
+/* Distances up to rows / 2 have rows of their own, those beyond share the outermost. range: windows, if it is not 0. */
+static void check(const shape *s, uint64_t range) {
+    int32_t lengths[BATCH_MAX];
+    double buckets[2 * REACH_MAX + 1];
+    char name[96];
+    for (int32_t b = 0; b < BATCH_MAX; b++) lengths[b] = (int32_t)fmin((int32_t[]){3, 1, 7, 2}[b % 4], s->tokens);
+    for (int32_t d = -(int32_t)s->reach; d <= (int32_t)s->reach; d++) {
+        const int32_t half = (int32_t)s->rows / 2;
+        buckets[d + (int32_t)s->reach] = fmin(fmax(d + half, 0), s->rows - 1);
+    }
+    snprintf(name, sizeof name, "relative attention %ux%u, %u heads of %u, %u rows", s->batch, s->tokens, s->heads,
+             s->head_size, s->rows);
+    const uint32_t cols = s->heads * s->head_size;
+    const op_case test = {
+        .name = name,
+        .leaf = {{.name = "x", .rows = s->batch * s->tokens, .cols = 3 * cols, .frozen = s->frozen_x},
+                 {.name = "relative", .rows = s->rows, .cols = 2 * cols, .frozen = s->frozen_relative},
+                 {.name = "buckets", .rows = 1, .cols = 2 * s->reach + 1, .role = ESPL_ROLE_WEIGHT, .values = buckets},
+                 {.name = "lengths", .rows = s->lengths, .cols = s->batch, .role = ESPL_ROLE_STEP, .dtype = ESPL_DTYPE_I32,
+                  .integers = lengths}},
+        .build = build,
+        .reference = reference,
+        .args = s,
+        .reads_output = true};
+    if (range) op_check_windows(&test, range);
+    else op_check(&test);
+}
+
 static void shapes(void **state) {
     (void)state;
-    const int32_t lengths[] = {3, 1, 7, 2};
     const shape list[] = {{1, 1, 1, 4, 2, 0},
                           {1, 5, 2, 8, 6, 4},
                           {2, 7, 3, 12, 4, 9, true},
@@ -47,29 +75,13 @@ static void shapes(void **state) {
                           {2, 5, 2, 20, 6, 4, true},
                           {1, 9, 1, 64, 8, 8},
                           {1, 9, 1, 68, 8, 8}};
-    for (size_t n = 0; n < ESPL_COUNT(list); n++) {
-        const shape *s = &list[n];
-        char name[96];
-        double buckets[2 * REACH_MAX + 1];
-        for (int32_t d = -(int32_t)s->reach; d <= (int32_t)s->reach; d++) {
-            const int32_t half = (int32_t)s->rows / 2;
-            buckets[d + (int32_t)s->reach] = fmin(fmax(d + half, 0), s->rows - 1);
-        }
-        snprintf(name, sizeof name, "relative attention %ux%u, %u heads of %u, %u rows", s->batch, s->tokens, s->heads,
-                 s->head_size, s->rows);
-        const uint32_t cols = s->heads * s->head_size;
-        op_check(&(op_case){
-            .name = name,
-            .leaf = {{.name = "x", .rows = s->batch * s->tokens, .cols = 3 * cols, .frozen = s->frozen_x},
-                     {.name = "relative", .rows = s->rows, .cols = 2 * cols, .frozen = s->frozen_relative},
-                     {.name = "buckets", .rows = 1, .cols = 2 * s->reach + 1, .role = ESPL_ROLE_WEIGHT, .values = buckets},
-                     {.name = "lengths", .rows = s->lengths, .cols = s->batch, .role = ESPL_ROLE_STEP,
-                      .dtype = ESPL_DTYPE_I32, .integers = lengths}},
-            .build = build,
-            .reference = reference,
-            .args = s,
-            .reads_output = true});
-    }
+    for (size_t n = 0; n < ESPL_COUNT(list); n++) check(&list[n], 0);
+}
+
+/* Sequences in windows; each still finds its own length, and the gradient of the relative rows is added up over them. */
+static void windows(void **state) {
+    (void)state;
+    check(&(shape){37, 3, 1, 4, 4, 2, true}, 4700);
 }
 
 static void refused(void **state) {
@@ -86,6 +98,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("relative_attention", tests, ESPL_COUNT(tests));
 }
