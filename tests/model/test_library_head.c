@@ -133,7 +133,7 @@ static void refused(void **state) {
         {FLEXIBLE("\"layers\": 1"), "a head of 1 layers with use_pooler false", ESPL_UNSUPPORTED},
         {FLEXIBLE("\"layers\": 2, \"activation_function\": \"relu\""), "activation_function \"relu\"", ESPL_UNSUPPORTED},
         {FLEXIBLE("\"layers\": 1, \"use_pooler\": true, \"bias\": false"), "bias false", ESPL_UNSUPPORTED},
-        {FLEXIBLE("\"layers\": 2"), "has 2 tensors", ESPL_FORMAT},
+        {FLEXIBLE("\"layers\": 2"), "heads.h.1.weight has 3 x 45 values, the model's head 45 x 45", ESPL_FORMAT},
         {"{\"name\": null, \"config\": null, \"model_class\": \"RobertaForSequenceClassification\"}", "is of a Roberta", ESPL_UNSUPPORTED},
         {"{\"name\": \"g\", \"config\": {\"head_type\": \"classification\", \"num_labels\": 3, \"layers\": 1, \"use_pooler\": true}}",
          "heads.g.1.weight", ESPL_FORMAT},
