@@ -40,7 +40,7 @@ espl_status espl_gguf_adapter_read(espl_context *ctx, const char *path, const es
 espl_status espl_gguf_adapter_write(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
                                     const char *path);
 
-/* Folders of the Adapters library: LoRA and (IA)3, and prefixes where positions are rotations. */
+/* Folders of the Adapters library: LoRA and (IA)3. */
 espl_status espl_library_adapter_is(espl_context *ctx, const char *path, bool *out_is);
 espl_status espl_library_adapter_read(espl_context *ctx, const char *path, const espl_convert_base *base,
                                       espl_loose_adapter *out);

@@ -15,14 +15,14 @@ typedef struct espl_convert_params {
     const char *out;
 } espl_convert_params;
 
-/* To and from GGUF: LoRA of llama, mistral, qwen2, qwen3 and gpt2. Values are moved and not rounded, so that there and back gives the same
- * bits. Fails: IO, FORMAT; UNSUPPORTED by name for what the format cannot say: to GGUF these are alpha_pattern, biases,
+/* To and from GGUF: LoRA of llama, mistral, qwen2, qwen3 and gpt2. Values are moved and not rounded, so that there and back
+ * gives the same bits. Fails: IO, FORMAT; UNSUPPORTED by name for what the format cannot say: to GGUF these are alpha_pattern, biases,
  * modules_to_save, DoRA, embeddings, an alpha of 0, and rsLoRA with more than one rank.
  *
  * Between PEFT and the Adapters library: LoRA and (IA)3 of every family. That library has one rank and one scale for all
  * of its places (q, k, v, the first and the last map of the feed-forward), the same ones in each layer that is not left
- * out, and scales outputs alone; its prompts stand behind positions and norm; its prefixes shift no positions: those of
- * families whose positions are rotations are moved (prefixes with a map become what the map gives), others are refused. */
+ * out, and scales outputs alone. Its prompts stand behind positions and norm and its prefixes shift no positions: other methods are
+ * refused by name. */
 espl_status espl_adapter_convert(espl_context *context, const espl_convert_params *params);
 
 #ifdef __cplusplus
