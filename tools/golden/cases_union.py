@@ -131,7 +131,7 @@ def bert(name, seed, *configs):
 
 GATED = dict(use_gating=True)
 CASES = [
-    llama("library_lora_gated", 2500, dict(LORA, intermediate_lora=True, output_lora=True, attn_matrices=["q", "k"], alpha=4, **GATED)),
+    llama("library_lora_gated", 2520, dict(LORA, intermediate_lora=True, output_lora=True, attn_matrices=["q", "k"], alpha=4, **GATED)),
     bert("bert_library_lora", 2511, dict(LORA, intermediate_lora=True, **GATED)),
     gpt2("library_prefix_gpt2", 2502, dict(PREFIX)),
     llama("library_prefix_flat", 2503, dict(PREFIX, flat=True, prefix_length=2, **GATED)),
