@@ -146,8 +146,9 @@ espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder) 
         return status;
     }
     status = add_aliases(adapter);
-    if (status == ESPL_OK) status = espl_store_load(&adapter->store, set, "");
-    for (size_t i = 0; status == ESPL_OK && i < espl_tensors_count(set); i++) {
+    if (status == ESPL_OK)
+        status = adapter->method->read ? adapter->method->read(adapter, set) : espl_store_load(&adapter->store, set, "");
+    for (size_t i = 0; status == ESPL_OK && !adapter->method->read && i < espl_tensors_count(set); i++) {
         if (!espl_store_find(&adapter->store, espl_tensors_name(set, i)))
             status = espl_fail(ctx, ESPL_FORMAT, "%s is not a tensor that this adapter's configuration gives this model",
                                espl_tensors_name(set, i));
@@ -182,7 +183,7 @@ espl_status espl_folder_write(espl_adapter *adapter, const char *folder) {
     /* Both are on the disk before either takes its place: where they do not fit, the folder stays as it was. */
     ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", config, &file));
     ESPL_GOTO(espl_format(ctx, &weights, "%s/%s.safetensors", folder, adapter->library ? "adapter" : "adapter_model"));
-    ESPL_GOTO(espl_store_save(&adapter->store, weights));
+    ESPL_GOTO(adapter->method->write ? adapter->method->write(adapter, weights) : espl_store_save(&adapter->store, weights));
     ESPL_GOTO(espl_os_replace_commit(ctx, &file));
     if (adapter->library) status = remove_old(ctx, folder);
 fail:

@@ -68,9 +68,27 @@ fail:
     return status;
 }
 
+/* Every tensor of the base that the method changes. */
+static espl_status merge_entries(espl_adapter *adapter) {
+    espl_model *model = adapter->model;
+    for (size_t i = 0; i < model->store.entry_count; i++) {
+        const espl_entry entry = model->store.entries[i];
+        float *values;
+        bool changed = false;
+        ESPL_TRY(espl_new(model->ctx, (size_t)espl_entry_values(&model->store, &entry) * sizeof *values, &values));
+        espl_status status = espl_store_read(&model->store, &entry, values);
+        if (status == ESPL_OK) status = adapter->method->change(adapter, &entry, values, &changed);
+        if (status == ESPL_OK && changed) status = change_base(adapter, &entry, values);
+        espl_free(model->ctx, &values);
+        ESPL_TRY(status);
+    }
+    return ESPL_OK;
+}
+
 static espl_status merge_places(espl_adapter *adapter) {
     const espl_model *model = adapter->model;
     const espl_config *c = &model->config;
+    if (adapter->method->change) return merge_entries(adapter);
     if (!adapter->method->join) return ESPL_OK; /* all of it are replacements */
     const espl_place embed = {.block = ESPL_NO_BLOCK, .out = c->vocabulary, .in = c->embedding};
     if (adapter->method->properties.sites & 1u << ESPL_SITE_EMBED) ESPL_TRY(merge_place(adapter, &embed));

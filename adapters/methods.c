@@ -34,7 +34,8 @@
     X(prefix) \
     X(ptuning2) \
     X(tiny_attention) \
-    X(flop)
+    X(flop) \
+    X(diff_pruning)
 
 #define DECLARE(name) extern const espl_method espl_method_##name;
 #define POINT(name) &espl_method_##name,

@@ -10,6 +10,7 @@ layout(constant_id = HARD_CONCRETE_SPEC_BACKWARD) const uint BACKWARD = 0;
 layout(constant_id = HARD_CONCRETE_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
 #include "lib/exp.glsl"
 #include "lib/rng.glsl"
+#include "lib/concrete.glsl"
 #include "lib/step.h"
 
 layout(std430, set = 0, binding = HARD_CONCRETE_BIND_ALPHA) restrict readonly buffer hard_concrete_alpha { float alpha[]; };
@@ -22,8 +23,7 @@ float drawn(uint i)
 {
     const uvec2 seed = uvec2(step_words[ESPL_STEP_SEED_LOW], step_words[ESPL_STEP_SEED_HIGH]);
     const uvec4 words = philox(seed, uvec2(step_words[ESPL_STEP_COUNTER], push.site), uvec2(i / 4, 0u));
-    const float u = clamp(float(words[i % 4]) * 2.3283064365386963e-10, 1e-6, 1.0 - 1e-6);
-    return espl_sigmoid((espl_log(u) - espl_log(1.0 - u) + alpha[push.from + i]) / push.beta);
+    return espl_sigmoid((concrete_noise(words[i % 4]) + alpha[push.from + i]) / push.beta);
 }
 
 bool stays_open(uint i)

@@ -118,8 +118,13 @@ typedef struct espl_method {
      * (builder->before, as many as builder->tokens; builder->prelude is set) in builder->caches: run once, before a session's first
      * tokens. NULL: the method has no such rows. */
     espl_status (*prelude)(espl_builder *builder, const espl_adapter *adapter);
+    /* What takes part in place of a matrix of the base, in nodes of the layer that asks first; w itself where the method leaves
+     * it. NULL: the base's. */
+    espl_tensor *(*weight)(espl_builder *builder, const espl_adapter *adapter, uint32_t matrix, espl_tensor *w);
     /* Writes the tensors that join asked for with espl_build_step, in that order, before each submission. NULL: none. */
     espl_status (*step)(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
+    /* The host's work before a training step (`step` of `steps` are done): nothing of that step is submitted yet. NULL: none. */
+    espl_status (*turn)(espl_adapter *adapter, uint32_t step, uint32_t steps);
     /* How often a training step runs each micro-batch, and the weight of the loss of one of these passes. NULL: once, 1. */
     uint32_t (*passes)(const espl_adapter *adapter, uint32_t pass, double *out_weight);
     /* Nodes of phase END around the optimiser's: penalties added to gradients (before the norm is taken), masks,
@@ -128,6 +133,11 @@ typedef struct espl_method {
     /* Changes the weight (and bias, NULL if there is none) of one place as the adapter would; *out_changed false if it
      * does not touch it. NULL: the method cannot be merged. */
     espl_status (*merge)(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed);
+    /* The same for any tensor of the base, as its file has it; for methods with `weight`. NULL: there are none. */
+    espl_status (*change)(espl_adapter *adapter, const espl_entry *base, float *values, bool *out_changed);
+    /* The tensors of a folder where they are not the store's as they are. NULL: they are. */
+    espl_status (*read)(espl_adapter *adapter, const espl_tensors *set);
+    espl_status (*write)(espl_adapter *adapter, const char *path);
     /* Writes a folder other than from configuration and store as they are (espl_folder_write does that). NULL: that. */
     espl_status (*save)(espl_adapter *adapter, const char *folder);
     void (*finish)(espl_adapter *adapter); /* frees the state; NULL: there is none */

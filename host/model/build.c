@@ -57,7 +57,12 @@ espl_tensor *espl_build_base(espl_builder *b, uint32_t matrix) {
         const uint32_t own = matrix < adapter->replacement_count ? adapter->replacement[matrix] : ESPL_NO_MATRIX;
         if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
     }
-    return espl_build_leaf(b, &b->model->store, matrix);
+    espl_tensor *w = espl_build_leaf(b, &b->model->store, matrix);
+    if (!w || w->producer) return w;
+    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+        if (adapter->active && adapter->method->weight) w = adapter->method->weight(b, adapter, matrix, w);
+    }
+    return b->leaves[leaf_index(b, &b->model->store, matrix)] = w;
 }
 
 espl_tensor *espl_build_head(espl_builder *b) {

@@ -1,11 +1,16 @@
 #include "host/ops/op_cross_entropy.h"
 #include "host/ops/op_colsum.h"
+#include "host/ops/op_fill.h"
 #include "host/ops/op_matmul.h"
 #include "shaders/cross_entropy.h"
 #include "shaders/shaders.h"
 #include <string.h>
 
 enum { LOGITS_BYTES = 64 << 20, GPU_LANES = 128, CPU_LANES = 16 };
+
+typedef struct attribute {
+    uint32_t fresh_w, fresh_bias; /* their gradients begin here: they are values that other nodes made */
+} attribute;
 
 /* A node: in = h, w, labels, step, bias, (d w before), (d bias before); out = loss, logits (scratch), d h, d w, d bias. */
 static espl_status record_loss(espl_graph *graph, espl_commands *commands, const espl_node *node, uint32_t first,
@@ -39,6 +44,10 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     espl_device *device = espl_graph_device(graph);
     const espl_tensor *h = node->in[0], *w = node->in[1], *logits = node->out[1], *dh = node->out[2], *dw = node->out[3];
     const espl_tensor *bias = node->in[4], *db = node->out[4];
+    attribute at;
+    memcpy(&at, node->attribute, sizeof at);
+    if (dw && at.fresh_w) ESPL_TRY(espl_record_zero(commands, dw));
+    if (db && at.fresh_bias) ESPL_TRY(espl_record_zero(commands, db));
     for (uint32_t first = 0; first < h->rows; first += logits->rows) {
         const uint32_t rows = h->rows - first < logits->rows ? h->rows - first : logits->rows;
         const espl_matmul_view forward = {.orientation = MATMUL_NT, .m = rows, .n = w->rows, .k = w->cols,
@@ -100,16 +109,17 @@ espl_tensor *espl_graph_cross_entropy(espl_graph *graph, const espl_cross_entrop
     const uint64_t bytes = range < LOGITS_BYTES ? range : LOGITS_BYTES;
     uint32_t chunk = args->chunk ? args->chunk : (uint32_t)(bytes / (espl_round_up(w->rows, 4) * 4));
     chunk = chunk == 0 ? 1 : chunk > h->rows ? h->rows : chunk;
-    bool accumulate;
+    bool add_w = true, add_bias = true;
     espl_tensor *out[5] = {
         espl_graph_value(graph, "loss", h->rows, 1, ESPL_DTYPE_F32),
         espl_graph_scratch(graph, "logits", chunk, w->rows),
         espl_grad_wanted(h) ? espl_graph_value(graph, "d h", h->rows, h->cols, ESPL_DTYPE_F32) : NULL,
-        espl_grad_wanted(w) ? espl_grad_target(graph, w, 0, 0, &accumulate) : NULL,
-        espl_grad_wanted(args->bias) ? espl_grad_target(graph, args->bias, 0, 0, &accumulate) : NULL,
+        espl_grad_wanted(w) ? espl_grad_target(graph, w, 0, 0, &add_w) : NULL,
+        espl_grad_wanted(args->bias) ? espl_grad_target(graph, args->bias, 0, 0, &add_bias) : NULL,
     };
-    espl_tensor *in[7] = {h, w, args->labels, espl_graph_step(graph), args->bias, out[3] ? out[3]->base : NULL,
-                          out[4] ? out[4]->base : NULL};
-    if (espl_graph_node(graph, &espl_op_cross_entropy, in, 7, out, 5, NULL, 0) != ESPL_OK) return NULL;
+    espl_tensor *in[7] = {h, w, args->labels, espl_graph_step(graph), args->bias, out[3] && add_w ? out[3]->base : NULL,
+                          out[4] && add_bias ? out[4]->base : NULL};
+    const attribute at = {.fresh_w = !add_w, .fresh_bias = !add_bias};
+    if (espl_graph_node(graph, &espl_op_cross_entropy, in, 7, out, 5, &at, sizeof at) != ESPL_OK) return NULL;
     return out[0];
 }

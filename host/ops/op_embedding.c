@@ -1,6 +1,7 @@
 /* Tables and the tokens' rows may be larger than what can be bound: each dispatch has a window of each and does the tokens
  * that are in all of them. */
 #include "host/ops/op_embedding.h"
+#include "host/ops/op_fill.h"
 #include "host/ops/each.h"
 #include "host/ops/window.h"
 #include "shaders/embedding.h"
@@ -17,7 +18,7 @@ enum { EVERY_ID = INT32_MAX };
 typedef struct attribute {
     uint32_t sequence; /* tokens of one */
     float scale;
-    uint32_t of_positions; /* backward: which table */
+    uint32_t of_positions, fresh; /* backward: which table; its gradient begins here */
     uint32_t position_from;
 } attribute;
 
@@ -113,6 +114,7 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     ESPL_TRY(espl_window_units(device, "embedding_bwd", dy->rows / at.sequence, &(espl_window_part){dy, at.sequence}, 1,
                                &sequences));
     ESPL_TRY(espl_window_units(device, "embedding_bwd", dtable->rows, &(espl_window_part){dtable, 1}, 1, &window));
+    if (at.fresh) ESPL_TRY(espl_record_zero(commands, dtable));
     for (push.from = 0; push.from < dy->rows; push.from = push.tokens) {
         push.tokens = push.from + espl_window_count(push.from, dy->rows, sequences * at.sequence);
         each = espl_each_of(device, push.tokens - push.from, dy->cols, false);
@@ -136,7 +138,8 @@ static espl_status add_bwd(espl_graph *graph, const espl_node *node, espl_tensor
     at.of_positions = of_positions;
     espl_tensor *dtable = espl_grad_target(graph, table, 0, 0, &accumulate);
     if (!dtable) return espl_graph_status(graph);
-    espl_tensor *in[] = {node->in[0], node->in[2], espl_grad_of(node->out[0]), dtable->base, node->in[1]};
+    at.fresh = !accumulate;
+    espl_tensor *in[] = {node->in[0], node->in[2], espl_grad_of(node->out[0]), accumulate ? dtable->base : NULL, node->in[1]};
     return espl_graph_node(graph, &espl_op_embedding_bwd, in, ESPL_COUNT(in), &dtable, 1, &at, sizeof at);
 }
 
@@ -148,11 +151,9 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
 const espl_op espl_op_embedding = {.name = "embedding", .record = record, .vjp = vjp};
 
 static espl_status check_table(espl_context *ctx, const espl_tensor *table, uint32_t cols) {
-    /* Also rows of a value, as the last token's hidden state is picked; but the scatter adds to parameters only. */
-    if (table->role == ESPL_ROLE_STEP || (table->role == ESPL_ROLE_VALUE && table->needs_grad))
-        return espl_fail(ctx, ESPL_ARGUMENT,
-                         "embedding: the table %s must be a weight, a parameter or a value without gradient",
-                         table->name);
+    /* Also rows of a value, as the last token's hidden state is picked. */
+    if (table->role == ESPL_ROLE_STEP)
+        return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s must be a weight, a parameter or a value", table->name);
     if (!espl_dtype_is_float(table->dtype))
         return espl_fail(ctx, ESPL_ARGUMENT, "embedding: the table %s is %s", table->name,
                          espl_dtype_name(table->dtype));

@@ -18,6 +18,14 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     return espl_commands_fill(commands, espl_span_part(t->span, at.from * 4ull, elements * 4), at.word);
 }
 
+espl_status espl_record_zero(espl_commands *commands, const espl_tensor *t) {
+    const bool whole = t->stride == t->cols;
+    for (uint32_t row = 0; row < (whole ? 1 : t->rows); row++)
+        ESPL_TRY(espl_commands_fill(commands, espl_span_part(t->span, (uint64_t)row * t->stride * 4,
+                                                             (whole ? (uint64_t)t->rows : 1) * t->cols * 4), 0));
+    return ESPL_OK;
+}
+
 const espl_op espl_op_fill = {.name = "fill", .record = record};
 
 espl_tensor *espl_graph_fill(espl_graph *graph, const espl_fill *args) {

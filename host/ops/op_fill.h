@@ -19,6 +19,9 @@ typedef struct espl_fill {
 /* t after it. */
 espl_tensor *espl_graph_fill(espl_graph *graph, const espl_fill *args);
 
+/* Zeros on planned memory of 4-byte elements, for ops that add to what they may be the first to write. Padding is left alone. */
+espl_status espl_record_zero(espl_commands *commands, const espl_tensor *t);
+
 extern const espl_op espl_op_fill;
 
 #endif

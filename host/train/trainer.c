@@ -157,8 +157,9 @@ static uint32_t passes(const espl_trainer *t, double *out_weight) {
     return t->adapter && t->adapter->method->passes ? t->adapter->method->passes(t->adapter, t->pass, out_weight) : 1;
 }
 
-static void begin_step(espl_trainer *t) {
+static espl_status begin_step(espl_trainer *t) {
     const espl_trainer_params *p = &t->params;
+    if (t->adapter && t->adapter->method->turn) ESPL_TRY(t->adapter->method->turn(t->adapter, t->step, t->steps));
     t->started = espl_os_seconds();
     const uint64_t labels = gather(t);
     espl_pass_set(&t->train, ESPL_STEP_LEARNING_RATE,
@@ -168,6 +169,7 @@ static void begin_step(espl_trainer *t) {
     t->under_way = true;
     t->phase = ESPL_PHASE_BEGIN;
     t->micro = t->pass = t->layer = 0;
+    return ESPL_OK;
 }
 
 /* What of the step the budget takes. */
@@ -233,7 +235,7 @@ espl_status espl_trainer_step(espl_trainer *t, espl_progress *out_progress) {
     espl_budget all = {.left_ms = INFINITY};
     *out_progress = (espl_progress){.step = t->step, .steps = t->steps};
     if (espl_trainer_is_done(t)) return ESPL_OK;
-    if (!t->under_way) begin_step(t);
+    if (!t->under_way) ESPL_TRY(begin_step(t));
     ESPL_TRY(submit_some(t, &all));
     return end_step(t, out_progress);
 }
@@ -246,7 +248,7 @@ espl_status espl_trainer_advance(espl_trainer *t, double budget_ms, espl_progres
     if (!(budget_ms < INFINITY))
         return espl_fail(t->ctx, ESPL_ARGUMENT, "a budget of %g ms is not a number of milliseconds", budget_ms);
     if (espl_trainer_is_done(t)) return ESPL_OK;
-    if (!t->under_way) begin_step(t);
+    if (!t->under_way) ESPL_TRY(begin_step(t));
     const bool idle = espl_is_done(t->model->device, t->ticket);
     if (idle) t->pending_ms = 0;
     if (idle && t->phase == ESPL_PHASE_COUNT) {

@@ -3,6 +3,7 @@
 #include "host/base/os.h"
 #include "host/model/adapter.h"
 #include "tests/model/model_test.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,8 @@ static const life lives[] = {
     {"llama_lora", GATED, true, false},
     {"llama_lora", "tiny_attention", false, false},
     {"llama_lora", "flop", true, false},
+    {"llama_lora", "diff_pruning:share=0.1,penalty=0.001,alpha_rate=10", false, true},
+    {"gpt2_full", "diff_pruning:prune_at=1,alpha=0.5,alpha_rate=2", false, true},
     {"gpt2_lora", "flop:targets=c_attn+c_fc,k=5,sparsity=0.3,lambda_rate=1", true, false},
     {"gpt2_lora", "tiny_attention:heads=3,dim=5,bias,norm", false, false},
 };
@@ -206,11 +209,47 @@ static void rows_before(void **state) {
     }
 }
 
+/* Half of the steps behind, so many changes stay, and the folder has these alone; one with a number beyond its tensor is refused. */
+static void diff_pruned(void **state) {
+    (void)state;
+    espl_model *model = test_model("llama_full", NULL);
+    espl_adapter *adapter, *loaded;
+    espl_tensors *set;
+    char *folder = test_path("diff"), path[512];
+    size_t kept = 0, total = 0;
+    test_ok(espl_adapter_add(model, "a", "diff_pruning:share=0.03,alpha_rate=1", 7, &adapter));
+    test_ok(espl_model_activate(model, "a"));
+    train(model, adapter, 0);
+    test_ok(espl_adapter_save(adapter, folder));
+    snprintf(path, sizeof path, "%s/adapter_model", folder);
+    test_ok(espl_tensors_open(test_context(), path, &set));
+    for (size_t i = 0; i < espl_tensors_count(set); i++) {
+        espl_tensor_view view;
+        test_ok(espl_tensors_at(set, i, &view));
+        if (view.dtype == ESPL_DTYPE_I32) kept += view.shape[0];
+    }
+    espl_tensors_destroy(&set);
+    total = (size_t)espl_adapter_parameters(adapter) / 2;
+    assert_int_equal(kept, (size_t)ceil(0.03 * (double)total));
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
+    const int32_t number = 1 << 30;
+    const float value = 1;
+    const espl_tensor_entry wrong[] = {
+        {.name = "base_model.model.model.embed_tokens.weight.idx", .dtype = ESPL_DTYPE_I32, .rank = 1, .shape = {1}, .data = &number},
+        {.name = "base_model.model.model.embed_tokens.weight.val", .dtype = ESPL_DTYPE_F32, .rank = 1, .shape = {1}, .data = &value}};
+    test_ok(espl_tensors_write(test_context(), path, wrong, 2, NULL, 0));
+    test_refused(espl_adapter_load(model, "b", folder, &loaded), ESPL_FORMAT, "has number 1073741824 of a tensor with");
+    espl_model_destroy(&model);
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+}
+
 int main(void) {
-    enum { OTHERS = 2, COUNT = ESPL_COUNT(lives) * ESPL_COUNT(precisions) };
+    enum { OTHERS = 3, COUNT = ESPL_COUNT(lives) * ESPL_COUNT(precisions) };
     static test_case cases[COUNT];
     struct CMUnitTest tests[OTHERS + COUNT] = {{"dora beside another", dora_beside_another, NULL, NULL, NULL},
-                                               {"rows before the text", rows_before, NULL, NULL, NULL}};
+                                               {"rows before the text", rows_before, NULL, NULL, NULL},
+                                               {"diff pruned", diff_pruned, NULL, NULL, NULL}};
     for (size_t i = 0; i < COUNT; i++) {
         const life *l = &lives[i / ESPL_COUNT(precisions)];
         const precision *p = &precisions[i % ESPL_COUNT(precisions)];

@@ -1,5 +1,6 @@
 /* The loss is its own root of differentiation, so its gradients are compared here and not by op_check. */
 #include "host/ops/op_cross_entropy.h"
+#include "host/ops/op_scale.h"
 #include "tests/ops/harness.h"
 #include <math.h>
 #include <stdio.h>
@@ -60,7 +61,8 @@ static void check_formula(const double *h, double *w, double *bias, const double
     free(loss);
 }
 
-static void check(const shape *s, espl_dtype dtype, bool trained, bool biased) {
+/* made: w and bias are values that other nodes make of parameters. */
+static void check(const shape *s, espl_dtype dtype, bool trained, bool biased, bool made) {
     const size_t h_count = (size_t)s->tokens * s->d, w_count = (size_t)s->vocabulary * s->d;
     double *h = memory(h_count, 8), *w = memory(w_count, 8), *labels = memory(s->tokens, 8);
     double *dh = memory(h_count, 8), *dw = memory(w_count, 8), *loss = memory(s->tokens, 8), *got = memory(w_count + h_count, 8);
@@ -100,7 +102,9 @@ static void check(const shape *s, espl_dtype dtype, bool trained, bool biased) {
                              ESPL_DTYPE_F32, op_span(1, bias_stride, ESPL_DTYPE_F32));
     if (biased && trained) espl_graph_parameter_grad(graph, bt, op_span(1, bias_stride, ESPL_DTYPE_F32));
     espl_tensor *lt = espl_graph_step_leaf(graph, "labels", 1, s->tokens, ESPL_DTYPE_I32);
-    espl_tensor *out = espl_graph_cross_entropy(graph, &(espl_cross_entropy){ht, wt, lt, s->chunk, bt});
+    espl_tensor *w_used = made ? espl_graph_scale(graph, &(espl_scale){.x = wt, .number = 1}) : wt;
+    espl_tensor *bias_used = made && bt ? espl_graph_scale(graph, &(espl_scale){.x = bt, .number = 1}) : bt;
+    espl_tensor *out = espl_graph_cross_entropy(graph, &(espl_cross_entropy){ht, w_used, lt, s->chunk, bias_used});
     op_ok(espl_graph_status(graph));
     out->keep = true;
     op_ok(espl_graph_backward(graph, out));
@@ -140,11 +144,12 @@ static void shapes(void **state) {
     const shape list[] = {{1, 1, 1, 0, 0, 1},    {1, 2, 4, 0, 0, 1},      {7, 97, 13, 0, 3, 1},  {64, 64, 16, 0, 0, 1},
                           {65, 131, 33, 17, 5, 1}, {13, 1031, 8, 4, 2, 30}, {5, 3, 40, 1, 0, 10}};
     for (size_t i = 0; i < ESPL_COUNT(list); i++) {
-        check(&list[i], ESPL_DTYPE_F32, true, false);
-        check(&list[i], ESPL_DTYPE_F32, true, true);
-        check(&list[i], ESPL_DTYPE_F32, false, true);
-        check(&list[i], ESPL_DTYPE_F16, false, false);
-        check(&list[i], ESPL_DTYPE_BF16, false, false);
+        check(&list[i], ESPL_DTYPE_F32, true, false, false);
+        check(&list[i], ESPL_DTYPE_F32, true, true, false);
+        check(&list[i], ESPL_DTYPE_F32, true, true, true);
+        check(&list[i], ESPL_DTYPE_F32, false, true, false);
+        check(&list[i], ESPL_DTYPE_F16, false, false, false);
+        check(&list[i], ESPL_DTYPE_BF16, false, false, false);
     }
 }
 
@@ -153,8 +158,8 @@ static void windows(void **state) {
     (void)state;
     const shape s = {65, 131, 33, 0, 5, 1};
     op_storage_range(4096);
-    check(&s, ESPL_DTYPE_F32, true, true);
-    check(&s, ESPL_DTYPE_F16, false, false);
+    check(&s, ESPL_DTYPE_F32, true, true, false);
+    check(&s, ESPL_DTYPE_F16, false, false, false);
     op_storage_range(0);
 }
 

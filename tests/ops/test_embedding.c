@@ -73,6 +73,7 @@ static void shapes(void **state) {
     const espl_dtype dtypes[] = {ESPL_DTYPE_F32, ESPL_DTYPE_F16, ESPL_DTYPE_BF16};
     for (size_t i = 0; i < ESPL_COUNT(list); i++) {
         check(&list[i], ESPL_DTYPE_F32, ESPL_ROLE_PARAMETER, ESPL_DTYPE_F32, NULL);
+        check(&list[i], ESPL_DTYPE_F32, ESPL_ROLE_VALUE, ESPL_DTYPE_F32, NULL); /* a table that other nodes make */
         for (size_t d = 0; d < ESPL_COUNT(dtypes); d++)
             check(&list[i], dtypes[d], ESPL_ROLE_WEIGHT, dtypes[(d + 1) % ESPL_COUNT(dtypes)], NULL);
     }

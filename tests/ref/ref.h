@@ -45,6 +45,8 @@ void ref_hard_concrete_drawn(const double *alpha, size_t n, double beta, double 
 void ref_hard_concrete_open(const double *alpha, size_t n, double beta, double low, double high, double soft, double *z);
 double ref_sparsity(const double *alpha, const double *share, size_t n, double beta, double low, double high, double target,
                     const double lambda[2]);
+void ref_diff_weight(const double *base, const double *delta, const double *alpha, size_t rows, size_t cols, double low,
+                     double high, bool drawn, uint64_t seed, uint64_t stream, double *w);
 void ref_dropout(const double *x, size_t rows, size_t cols, double p, uint64_t seed, uint64_t stream, double *y);
 
 /* stats[word] += factor * sum of x */

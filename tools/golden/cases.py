@@ -107,10 +107,11 @@ CASES = [
 ]
 
 from cases_bottleneck import CASES as BOTTLENECK  # noqa: E402
+from cases_diff_pruning import CASES as DIFF_PRUNING  # noqa: E402
 from cases_flop import CASES as FLOP  # noqa: E402
 from cases_lora import CASES as LORA  # noqa: E402
 from cases_prompt import CASES as PROMPT  # noqa: E402
 from cases_tiny_attention import CASES as TINY_ATTENTION  # noqa: E402
 from cases_vectors import CASES as VECTORS  # noqa: E402
 
-CASES += VECTORS + BOTTLENECK + LORA + PROMPT + TINY_ATTENTION + FLOP
+CASES += VECTORS + BOTTLENECK + LORA + PROMPT + TINY_ATTENTION + FLOP + DIFF_PRUNING
