@@ -49,7 +49,7 @@ CASES = [
          ids=PAIRS),
     case("adalink", 2204, link("pre_sum")),
     case("adalink_post_ln", 2205, link("post_ln")),
-    case("tiny_attention", 2206, own(cases_tiny_attention.attach, **cases_tiny_attention.method(2, 3, layer_norm=True))),
+    case("tiny_attention", 2217, own(cases_tiny_attention.attach, **cases_tiny_attention.method(2, 3, layer_norm=True))),
     library("houlsby", 2210, HOULSBY),
     library("pfeiffer", 2211, PFEIFFER),
     library("parallel", 2212, PARALLEL),
