@@ -148,10 +148,8 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
 
 /* How many ranks the coming update drops, as the operator prune takes it. */
 static espl_tensor *dropping(espl_builder *builder, const espl_adapter *adapter) {
-    for (uint32_t i = 0; i < builder->inputs->count; i++) {
-        if (builder->inputs->item[i].adapter == adapter) return builder->inputs->item[i].tensor;
-    }
-    return espl_build_step(builder, adapter, "ranks to drop", 1, 1, ESPL_DTYPE_I32);
+    espl_tensor *made = espl_build_step_made(builder, adapter, 0);
+    return made ? made : espl_build_step(builder, adapter, "ranks to drop", 1, 1, ESPL_DTYPE_I32);
 }
 
 static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {

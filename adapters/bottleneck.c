@@ -28,10 +28,7 @@ espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const ch
 
 /* What the library writes for a configuration of this kind. */
 static espl_status complete(espl_adapter *adapter, const bottleneck_preset *preset) {
-    const struct {
-        const char *key;
-        json_t *value;
-    } rows[] = {{"mh_adapter", json_boolean(preset->attention)},
+    const espl_spec_value rows[] = {{"mh_adapter", json_boolean(preset->attention)},
                 {"output_adapter", json_boolean(!preset->alone)},
                 {"reduction_factor", json_integer(preset->reduction)},
                 {"non_linearity", json_string(preset->activation)},
@@ -65,12 +62,7 @@ static espl_status complete(espl_adapter *adapter, const bottleneck_preset *pres
                 {"phm_init_range", json_real(1e-4)},
                 {"hypercomplex_nonlinearity", json_string("glorot-uniform")},
                 {"architecture", json_null()}};
-    espl_status status = ESPL_OK;
-    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
-        espl_status one = espl_spec_default(adapter, rows[i].key, rows[i].value);
-        if (one != ESPL_OK) status = one;
-    }
-    return status;
+    return espl_spec_defaults(adapter, rows, ESPL_COUNT(rows));
 }
 
 static espl_status refuse_variants(espl_adapter *adapter) {

@@ -181,16 +181,11 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
 /* A tensor of the step buffer; the first call makes them all. */
 static espl_tensor *input(espl_builder *builder, const espl_adapter *adapter, uint32_t which) {
     const flop_state *state = adapter->state;
-    espl_tensor *made[INPUTS] = {NULL};
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < builder->inputs->count; i++) {
-        if (builder->inputs->item[i].adapter == adapter) made[count++] = builder->inputs->item[i].tensor;
+    for (uint32_t i = 0; i < INPUTS; i++) {
+        if (!espl_build_step_made(builder, adapter, i))
+            espl_build_step(builder, adapter, "flop", 1, i == TARGET ? 1 : state->gates, ESPL_DTYPE_F32);
     }
-    for (; count < INPUTS; count++) {
-        made[count] = espl_build_step(builder, adapter, "flop", 1, count == TARGET ? 1 : state->gates, ESPL_DTYPE_F32);
-        if (!made[count]) return NULL;
-    }
-    return made[which];
+    return espl_build_step_made(builder, adapter, which);
 }
 
 /* ((x P) * z) Q, with its bias; added to the columns of the part where y is given. */

@@ -40,10 +40,7 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
 }
 
 static espl_status complete(espl_adapter *adapter) {
-    const struct {
-        const char *key;
-        json_t *value;
-    } rows[] = {{"architecture", json_string("lora")},
+    const espl_spec_value rows[] = {{"architecture", json_string("lora")},
                 {"selfattn_lora", json_true()},
                 {"intermediate_lora", json_false()},
                 {"output_lora", json_false()},
@@ -59,12 +56,7 @@ static espl_status complete(espl_adapter *adapter) {
                 {"vera_d", json_null()},
                 {"vera_b", json_null()},
                 {"dtype", json_null()}};
-    espl_status status = ESPL_OK;
-    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
-        espl_status one = espl_spec_default(adapter, rows[i].key, rows[i].value);
-        if (one != ESPL_OK) status = one;
-    }
-    return status;
+    return espl_spec_defaults(adapter, rows, ESPL_COUNT(rows));
 }
 
 static espl_status refuse_variants(espl_adapter *adapter) {

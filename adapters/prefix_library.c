@@ -22,10 +22,7 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
 }
 
 static espl_status complete(espl_adapter *adapter) {
-    const struct {
-        const char *key;
-        json_t *value;
-    } rows[] = {{"architecture", json_string("prefix_tuning")},
+    const espl_spec_value rows[] = {{"architecture", json_string("prefix_tuning")},
                 {"encoder_prefix", json_true()},
                 {"cross_prefix", json_true()},
                 {"leave_out", json_array()},
@@ -37,12 +34,7 @@ static espl_status complete(espl_adapter *adapter) {
                 {"use_gating", json_false()},
                 {"shared_gating", json_true()},
                 {"init_weights_seed", json_null()}};
-    espl_status status = ESPL_OK;
-    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
-        espl_status one = espl_spec_default(adapter, rows[i].key, rows[i].value);
-        if (one != ESPL_OK) status = one;
-    }
-    return status;
+    return espl_spec_defaults(adapter, rows, ESPL_COUNT(rows));
 }
 
 static espl_status read_config(espl_adapter *adapter, prompt_state *state) {

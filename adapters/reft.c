@@ -51,10 +51,7 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
 }
 
 static espl_status complete(espl_adapter *adapter, bool orthogonal, bool subtract) {
-    const struct {
-        const char *key;
-        json_t *value;
-    } rows[] = {{"architecture", json_string("reft")},
+    const espl_spec_value rows[] = {{"architecture", json_string("reft")},
                 {"layers", json_string("all")},
                 {"prefix_positions", json_integer(3)},
                 {"suffix_positions", json_integer(0)},
@@ -67,12 +64,7 @@ static espl_status complete(espl_adapter *adapter, bool orthogonal, bool subtrac
                 {"dtype", json_null()},
                 {"init_weights_seed", json_null()},
                 {"output_reft", json_true()}};
-    espl_status status = ESPL_OK;
-    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
-        espl_status one = espl_spec_default(adapter, rows[i].key, rows[i].value);
-        if (one != ESPL_OK) status = one;
-    }
-    return status;
+    return espl_spec_defaults(adapter, rows, ESPL_COUNT(rows));
 }
 
 static espl_status read_layers(espl_adapter *adapter, reft_state *state) {
