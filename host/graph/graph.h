@@ -156,6 +156,9 @@ espl_status espl_graph_backward(espl_graph *graph, espl_tensor *loss);
 /* Before the plan: cuts layers so that each has at most so many nodes, and times them all: what espl_graph_submit_some
  * needs to keep to a budget. */
 void espl_graph_cut(espl_graph *graph, uint32_t nodes_max);
+/* Before the plan: activations may lie in the memory of those of `other`, which is planned already, outlives this graph and has
+ * nothing to be read by the host when this one runs. Where they do not fit there they get memory of their own. */
+void espl_graph_share(espl_graph *graph, const espl_graph *other);
 /* Drops nodes nobody needs, lays out activations, allocates, records every layer. Nothing can be built after it.
  * Fails: DEVICE_MEMORY with the number of bytes the plan needs. */
 espl_status espl_graph_plan(espl_graph *graph);

@@ -43,7 +43,9 @@ struct espl_graph {
     /* Per phase: room for the slot's copy, then the layers' commands. */
     espl_commands **lists[ESPL_PHASE_COUNT]; /* owned */
     size_t list_counts[ESPL_PHASE_COUNT];
-    uint64_t activation_bytes;
+    uint64_t activation_bytes, piece_bytes; /* in pieces of so many bytes, each an allocation */
+    espl_span *pieces;                      /* borrowed memory of the graph, or of the one that is shared */
+    const espl_graph *shared;               /* borrowed or NULL */
 };
 
 espl_tensor *espl_graph_tensor(espl_graph *graph, espl_role role, const char *name, uint32_t rows, uint32_t cols,

@@ -109,15 +109,18 @@ static uint64_t piece_bytes(const espl_graph *graph, uint64_t largest) {
 }
 
 /* All memory in as few allocations as the device allows; mostly one. */
-static espl_status allocate(espl_graph *graph, espl_tensor *const *values, size_t count, uint64_t piece) {
-    for (uint64_t from = 0; from < graph->activation_bytes; from += piece) {
-        const uint64_t left = graph->activation_bytes - from;
-        espl_span span;
-        ESPL_TRY(espl_arena_take(&graph->activation_arena, left < piece ? left : piece, &span));
-        for (size_t i = 0; i < count; i++) {
-            const uint64_t at = values[i]->plan_offset;
-            if (at >= from && at - from < piece) values[i]->span = espl_span_part(span, at - from, values[i]->plan_bytes);
-        }
+static espl_status allocate(espl_graph *graph) {
+    const espl_graph *shared = graph->shared;
+    if (shared && shared->piece_bytes == graph->piece_bytes && shared->activation_bytes >= graph->activation_bytes) {
+        graph->pieces = shared->pieces;
+        return ESPL_OK;
+    }
+    const uint64_t count = graph->activation_bytes / graph->piece_bytes + (graph->activation_bytes % graph->piece_bytes != 0);
+    ESPL_TRY(espl_graph_memory(graph, (size_t)count * sizeof *graph->pieces, &graph->pieces));
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t left = graph->activation_bytes - i * graph->piece_bytes;
+        ESPL_TRY(espl_arena_take(&graph->activation_arena, left < graph->piece_bytes ? left : graph->piece_bytes,
+                                 &graph->pieces[i]));
     }
     return ESPL_OK;
 }
@@ -142,12 +145,18 @@ espl_status espl_plan_place(espl_graph *graph) {
         if (t->role == ESPL_ROLE_VALUE && !t->base && t->first_use != UINT32_MAX) order[n++] = t;
     }
     qsort(order, count, sizeof *order, by_falling_size);
-    const uint64_t piece = piece_bytes(graph, count ? order[0]->plan_bytes : 0);
+    graph->piece_bytes = piece_bytes(graph, count ? order[0]->plan_bytes : 0);
     graph->activation_bytes = 0;
     for (size_t i = 0; i < count; i++) {
-        place_one(order[i], placed, i, piece);
+        place_one(order[i], placed, i, graph->piece_bytes);
         uint64_t last = order[i]->plan_offset + order[i]->plan_bytes;
         if (last > graph->activation_bytes) graph->activation_bytes = last;
     }
-    return allocate(graph, order, count, piece);
+    ESPL_TRY(allocate(graph));
+    for (size_t i = 0; i < count; i++) {
+        espl_tensor *t = order[i];
+        t->span = espl_span_part(graph->pieces[t->plan_offset / graph->piece_bytes], t->plan_offset % graph->piece_bytes,
+                                 t->plan_bytes);
+    }
+    return ESPL_OK;
 }

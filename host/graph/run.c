@@ -69,6 +69,10 @@ void espl_graph_cut(espl_graph *graph, uint32_t nodes_max) {
     graph->nodes_max = nodes_max;
 }
 
+void espl_graph_share(espl_graph *graph, const espl_graph *other) {
+    graph->shared = other;
+}
+
 uint32_t espl_graph_layers(const espl_graph *graph, espl_phase phase) {
     return (uint32_t)graph->list_counts[phase];
 }

@@ -51,7 +51,8 @@ espl_batch espl_row_buffer_at(const espl_row_buffer *buffer, uint32_t first) {
                         .types = buffer->types + at,
                         .lengths = buffer->lengths + first,
                         .labels = buffer->labels + (size_t)first * shape.labels,
-                        .values = buffer->values ? buffer->values + (size_t)first * shape.values : NULL};
+                        .values = buffer->values ? buffer->values + (size_t)first * shape.values : NULL,
+                        .tokens = espl_dataset_context(buffer->dataset)};
 }
 
 espl_status espl_batch_check(const espl_model *model, const espl_dataset *dataset, bool labels) {

@@ -26,14 +26,14 @@ static json_t *describe(espl_trainer *t) {
     const espl_dataset *data = t->dataset;
     char hash[32];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)espl_dataset_hash(data));
-    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:b, s:s, s:I}",
+    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:b, s:b, s:s, s:I}",
                      "model_type", t->model->config.family->model_type, "base_dtype", espl_dtype_name(t->model->dtype),
                      "method", t->adapter ? t->adapter->method->name : "full", "adapter", describe_adapter(t->adapter),
                      "steps", (json_int_t)t->steps, "batch", (json_int_t)p->batch, "accumulate", (json_int_t)p->accumulate,
                      "context", (json_int_t)espl_dataset_context(data), "learning_rate", p->learning_rate, "schedule",
                      (int)p->schedule, "warmup", (json_int_t)p->warmup, "beta1", p->beta1, "beta2", p->beta2, "epsilon",
                      p->epsilon, "weight_decay", p->weight_decay, "max_norm", p->max_norm, "seed", (json_int_t)p->seed,
-                     "no_shuffle", (int)p->no_shuffle, "data", hash, "trained_values",
+                     "no_shuffle", (int)p->no_shuffle, "group_by_length", (int)p->group_by_length, "data", hash, "trained_values",
                      (json_int_t)espl_store_values(espl_trainer_store(t)));
 }
 
@@ -43,7 +43,7 @@ static espl_status path_of(espl_trainer *t, const char *folder, char **out_path)
 
 static espl_status description_text(espl_trainer *t, char **out_text) {
     json_t *all = json_pack("{s:o, s:I, s:I, s:I}", "settings", describe(t), "step", (json_int_t)t->step, "rows_done",
-                            (json_int_t)t->rows_done, "counter", (json_int_t)t->train.step[ESPL_STEP_COUNTER]);
+                            (json_int_t)t->rows_done, "counter", (json_int_t)t->train.pass[0].step[ESPL_STEP_COUNTER]);
     espl_bytes bytes = {0};
     if (!all) return espl_fail(t->ctx, ESPL_HOST_MEMORY, "no host memory for a checkpoint's description");
     espl_status status = espl_json_print(t->ctx, all, &bytes);
@@ -163,7 +163,7 @@ static espl_status resume(espl_trainer *t, const espl_tensors *set, const json_t
     ESPL_TRY(espl_upload(t->model->device, t->optimiser.stats, words, sizeof words));
     t->step = (uint32_t)step;
     t->rows_done = rows_done;
-    t->train.step[ESPL_STEP_COUNTER] = counter;
+    t->train.pass[0].step[ESPL_STEP_COUNTER] = counter;
     t->order_epoch = UINT64_MAX;
     return ESPL_OK;
 }

@@ -2,6 +2,7 @@
 #include "host/base/os.h"
 #include "host/train/data_private.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Streams of the random numbers of a seed: epochs count from 0, the split is far from them. */
@@ -17,6 +18,21 @@ void espl_epoch_order(uint64_t seed, uint64_t epoch, uint32_t count, uint32_t *o
         out_order[left - 1] = out_order[pick];
         out_order[pick] = last;
     }
+}
+
+static int by_value(const void *a, const void *b) {
+    const uint64_t *left = a, *right = b;
+    return *left < *right ? -1 : *left > *right;
+}
+
+void espl_dataset_sort(const espl_dataset *dataset, espl_part part, uint32_t *in_out_order, uint32_t count, uint64_t *keys) {
+    uint64_t *before = keys + count;
+    for (uint32_t i = 0; i < count; i++) {
+        before[i] = in_out_order[i];
+        keys[i] = (uint64_t)(dataset->context - espl_dataset_row(dataset, part, in_out_order[i]).length) << 32 | i;
+    }
+    qsort(keys, count, sizeof *keys, by_value);
+    for (uint32_t i = 0; i < count; i++) in_out_order[i] = (uint32_t)before[keys[i] & UINT32_MAX];
 }
 
 /* ---- Rows ---- */

@@ -55,4 +55,8 @@ espl_row espl_dataset_row(const espl_dataset *dataset, espl_part part, uint32_t 
  * alone, so a resumed run makes it again. */
 void espl_epoch_order(uint64_t seed, uint64_t epoch, uint32_t count, uint32_t *out_order);
 
+/* Puts these rows of a part into falling length; rows of one length stay as they follow each other. keys: scratch for two
+ * times as many. */
+void espl_dataset_sort(const espl_dataset *dataset, espl_part part, uint32_t *in_out_order, uint32_t count, uint64_t *keys);
+
 #endif

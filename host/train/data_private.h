@@ -28,7 +28,7 @@ typedef struct espl_data_reader {
     uint32_t eos; /* ESPL_NO_TOKEN if there is none */
     int32_t pad;
     espl_dataset *dataset; /* borrowed */
-    size_t ids_capacity, labels_capacity;
+    size_t ids_capacity, labels_capacity, lengths_capacity;
     espl_tokens tokens;          /* of the row under construction */
     espl_chat_text rendered;     /* scratch */
     espl_chat_message *messages; /* owned; scratch */

@@ -121,6 +121,9 @@ static espl_status add_row(espl_data_reader *reader) {
         return espl_fail(ctx, ESPL_LIMIT, "there are too many rows");
     ESPL_TRY(espl_grow(ctx, &dataset->ids, &reader->ids_capacity, needed, sizeof *dataset->ids));
     ESPL_TRY(espl_grow(ctx, &dataset->labels, &reader->labels_capacity, needed, sizeof *dataset->labels));
+    ESPL_TRY(espl_grow(ctx, &dataset->lengths, &reader->lengths_capacity, dataset->rows + (size_t)1,
+                       sizeof *dataset->lengths));
+    dataset->lengths[dataset->rows] = (int32_t)tokens->count;
     for (size_t i = 0; i < context; i++) {
         bool counts = i + 1 < tokens->count && tokens->counted[i + 1];
         dataset->ids[at + i] = i < tokens->count ? tokens->ids[i] : reader->pad;

@@ -151,7 +151,7 @@ static espl_status add_optimiser(espl_builder *builder, const espl_pass_params *
 static void add_inputs(espl_pass *pass, const espl_model *model, const espl_pass_params *params) {
     espl_graph *graph = pass->graph;
     const uint32_t tokens = params->batch * params->tokens;
-    const bool per_token = espl_head_per_token(model), regression = model->task.kind == ESPL_HEAD_REGRESSION;
+    const bool per_token = pass->per_token, regression = model->task.kind == ESPL_HEAD_REGRESSION;
     pass->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
     pass->labels = espl_graph_step_leaf(graph, "labels", 1, per_token ? tokens : params->batch, ESPL_DTYPE_I32);
     if (model->config.types) pass->types = espl_graph_step_leaf(graph, "types", 1, tokens, ESPL_DTYPE_I32);
@@ -211,6 +211,7 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
         pass->stats = espl_graph_to_host(graph, stats);
     }
     espl_graph_cut(graph, params->nodes_max);
+    espl_graph_share(graph, params->shared);
     ESPL_TRY(espl_graph_plan(graph));
     pass->step = espl_graph_step_pointer(graph, espl_graph_step(graph));
     pass->inputs = builder.inputs;
@@ -219,7 +220,7 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
 }
 
 espl_status espl_pass_init(espl_pass *pass, espl_model *model, const espl_pass_params *params) {
-    *pass = (espl_pass){0};
+    *pass = (espl_pass){.per_token = espl_head_per_token(model)};
     if (params->batch == 0 || params->tokens == 0 || (uint64_t)params->batch * params->tokens > 1u << 24)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "a batch of %u rows of %u tokens is not possible", params->batch,
                          params->tokens);
@@ -246,26 +247,31 @@ void espl_pass_set(espl_pass *pass, uint32_t word, float value) {
     memcpy(&pass->step[word], &value, sizeof value);
 }
 
-/* from NULL: every value is `otherwise`. */
-static void write_input(espl_pass *pass, const espl_tensor *t, const void *from, int32_t otherwise) {
+/* The first `count` of every `stride` values. from NULL: every value is `otherwise`. */
+static void write_input(espl_pass *pass, const espl_tensor *t, const void *from, uint32_t count, uint32_t stride,
+                        int32_t otherwise) {
     if (!t) return;
     int32_t *to = espl_graph_step_pointer(pass->graph, t);
-    if (from) memcpy(to, from, t->cols * sizeof *to);
     for (uint32_t i = 0; !from && i < t->cols; i++) to[i] = otherwise;
+    for (uint32_t i = 0; from && i < t->cols / count; i++)
+        memcpy(to + (size_t)i * count, (const int32_t *)from + (size_t)i * stride, count * sizeof *to);
+}
+
+espl_status espl_pass_write(espl_pass *pass, const espl_batch *batch) {
+    const uint32_t tokens = pass->info.tokens, stride = batch->tokens ? batch->tokens : tokens;
+    write_input(pass, pass->ids, batch->ids, tokens, stride, 0);
+    write_input(pass, pass->types, batch->types, tokens, stride, 0);
+    write_input(pass, pass->lengths, batch->lengths, 1, 1, (int32_t)tokens);
+    write_input(pass, pass->labels, batch->labels, pass->per_token ? tokens : 1, pass->per_token ? stride : 1, -1);
+    write_input(pass, pass->values, batch->values, 1, 1, 0);
+    pass->info.ids = espl_graph_step_pointer(pass->graph, pass->ids);
+    pass->info.lengths = pass->lengths ? espl_graph_step_pointer(pass->graph, pass->lengths) : NULL;
+    return espl_step_inputs_write(pass->inputs, pass->graph, &pass->info);
 }
 
 espl_status espl_pass_micro_some(espl_pass *pass, const espl_batch *batch, espl_budget *budget, uint32_t *in_out_next,
                                  espl_ticket *out_ticket) {
-    if (*in_out_next == 0) {
-        write_input(pass, pass->ids, batch->ids, 0);
-        write_input(pass, pass->types, batch->types, 0);
-        write_input(pass, pass->lengths, batch->lengths, (int32_t)pass->info.tokens);
-        write_input(pass, pass->labels, batch->labels, -1);
-        write_input(pass, pass->values, batch->values, 0);
-        pass->info.ids = batch->ids;
-        pass->info.lengths = pass->lengths ? espl_graph_step_pointer(pass->graph, pass->lengths) : NULL;
-        ESPL_TRY(espl_step_inputs_write(pass->inputs, pass->graph, &pass->info));
-    }
+    if (*in_out_next == 0) ESPL_TRY(espl_pass_write(pass, batch));
     ESPL_TRY(espl_graph_submit_some(pass->graph, ESPL_PHASE_MICRO, budget, in_out_next, out_ticket));
     if (*in_out_next == espl_graph_layers(pass->graph, ESPL_PHASE_MICRO)) pass->step[ESPL_STEP_COUNTER]++;
     return ESPL_OK;

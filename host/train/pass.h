@@ -24,11 +24,13 @@ typedef struct espl_pass_params {
     bool dropout, recompute, keep_logits;
     bool decay_all; /* weight decay also for vectors (probe) */
     uint32_t nodes_max; /* as espl_graph_cut; 0: a layer is one command buffer */
+    const espl_graph *shared; /* as espl_graph_share, or NULL */
 } espl_pass_params;
 
 typedef struct espl_pass {
     espl_graph *graph;      /* owned */
     espl_tensor *ids, *types, *lengths, *labels, *values; /* STEP; NULL where the model or its head takes none */
+    bool per_token;         /* labels and outputs: one for each token, not for each row */
     espl_tensor *losses;    /* one for each label, for the host; NULL: the head has no loss */
     espl_tensor *stats;     /* [1, ESPL_STATS_WORDS], for the host after END; NULL without gradients */
     espl_tensor *logits;    /* outputs of the head, kept if asked for */
@@ -47,7 +49,10 @@ void espl_pass_set(espl_pass *pass, uint32_t word, float value);
 typedef struct espl_batch {
     const int32_t *ids, *types, *lengths, *labels;
     const float *values;
+    uint32_t tokens; /* from a row to the next in what has a value for each token; 0: as many as the pass has */
 } espl_batch;
+/* Writes its numbers, as the submission of them does. */
+espl_status espl_pass_write(espl_pass *pass, const espl_batch *batch);
 /* One micro-batch: its numbers and submission. */
 espl_status espl_pass_micro(espl_pass *pass, const espl_batch *batch, espl_ticket *out_ticket);
 /* The same a few layers at a time, as espl_graph_submit_some. */

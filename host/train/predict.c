@@ -5,40 +5,64 @@
 
 /* What is done with each batch. */
 typedef struct run {
-    espl_pass *pass;
+    espl_passes *passes;
     espl_row_buffer *buffer;
     espl_part part;
     uint32_t batch;
+    uint32_t *order;  /* owned: of the part's rows, the longest first */
     double sum;       /* of losses */
     uint64_t counted; /* labels */
-    float *outputs;   /* of a batch, or NULL: not asked for */
-    float *values;    /* of all rows so far */
+    float *outputs;   /* owned: of a batch; NULL: not asked for */
+    float *values;    /* of all rows */
 } run;
+
+static espl_status sort_rows(run *r) {
+    const espl_dataset *dataset = r->buffer->dataset;
+    const uint32_t rows = espl_dataset_rows(dataset, r->part);
+    uint64_t *keys;
+    ESPL_TRY(espl_new(r->buffer->ctx, rows * sizeof *r->order, &r->order));
+    ESPL_TRY(espl_new(r->buffer->ctx, 2 * (size_t)rows * sizeof *keys, &keys));
+    for (uint32_t i = 0; i < rows; i++) r->order[i] = i;
+    espl_dataset_sort(dataset, r->part, r->order, rows, keys);
+    espl_free(r->buffer->ctx, &keys);
+    return ESPL_OK;
+}
+
+/* The outputs of rows order[first ..] to their places. Where tokens have outputs, those behind the pass are 0. */
+static espl_status read_outputs(run *r, const espl_pass *pass, uint32_t first, uint32_t there) {
+    const espl_tensor *logits = pass->logits;
+    const uint32_t context = pass->per_token ? espl_dataset_context(r->buffer->dataset) : 1;
+    const size_t count = (size_t)(logits->rows / r->batch) * logits->cols, all = (size_t)context * logits->cols;
+    ESPL_TRY(espl_tensor_read(pass->graph, logits, r->outputs));
+    for (uint32_t i = 0; i < there; i++) {
+        float *to = r->values + r->order[first + i] * all;
+        memcpy(to, r->outputs + i * count, count * sizeof *to);
+        memset(to + count, 0, (all - count) * sizeof *to);
+    }
+    return ESPL_OK;
+}
 
 /* A short last batch is filled with rows that do not count. */
 static espl_status run_rows(run *r) {
     const espl_dataset *dataset = r->buffer->dataset;
     const uint32_t rows = espl_dataset_rows(dataset, r->part);
     espl_ticket ticket;
-    ESPL_TRY(espl_graph_submit(r->pass->graph, ESPL_PHASE_BEGIN, &ticket));
+    ESPL_TRY(sort_rows(r));
+    ESPL_TRY(espl_graph_submit(r->passes->pass[0].graph, ESPL_PHASE_BEGIN, &ticket));
     for (uint32_t first = 0; first < rows; first += r->batch) {
         const uint32_t there = rows - first < r->batch ? rows - first : r->batch;
         for (uint32_t i = 0; i < r->batch; i++) {
-            const espl_row row = espl_dataset_row(dataset, r->part, i < there ? first + i : first);
+            const espl_row row = espl_dataset_row(dataset, r->part, r->order[i < there ? first + i : first]);
             r->counted += espl_row_buffer_set(r->buffer, i, &row, i < there);
         }
         double sum;
         espl_batch batch = espl_row_buffer_at(r->buffer, 0);
         if (r->outputs) batch.labels = NULL, batch.values = NULL;
-        ESPL_TRY(espl_pass_micro(r->pass, &batch, &ticket));
-        ESPL_TRY(espl_pass_loss(r->pass, ticket, &sum));
+        ESPL_TRY(espl_passes_micro(r->passes, &batch, &ticket));
+        espl_pass *pass = &r->passes->pass[r->passes->now];
+        ESPL_TRY(espl_pass_loss(pass, ticket, &sum));
         r->sum += sum;
-        if (!r->outputs) continue;
-        const espl_tensor *logits = r->pass->logits;
-        const size_t count = (size_t)(logits->rows / r->batch) * there * logits->cols;
-        ESPL_TRY(espl_tensor_read(r->pass->graph, logits, r->outputs));
-        memcpy(r->values, r->outputs, count * sizeof *r->values);
-        r->values += count;
+        if (r->outputs) ESPL_TRY(read_outputs(r, pass, first, there));
     }
     return ESPL_OK;
 }
@@ -47,35 +71,39 @@ espl_status espl_trainer_evaluate(espl_trainer *t, double *out_loss) {
     const espl_part part = espl_dataset_rows(t->dataset, ESPL_PART_VALIDATION) ? ESPL_PART_VALIDATION : ESPL_PART_TRAIN;
     *out_loss = NAN;
     ESPL_TRY(espl_trainer_need_whole_step(t, "evaluated"));
-    if (!t->evaluation.graph) {
-        const espl_pass_params pass = {.batch = t->params.batch, .tokens = espl_dataset_context(t->dataset)};
-        ESPL_TRY(espl_pass_init(&t->evaluation, t->model, &pass));
+    if (t->evaluation.count == 0) {
+        const espl_pass_params params = {.batch = t->params.batch};
+        ESPL_TRY(espl_passes_init(&t->evaluation, t->model, &params, t->dataset, part, true));
     }
-    run r = {.pass = &t->evaluation, .buffer = &t->buffer, .part = part, .batch = t->params.batch};
-    ESPL_TRY(run_rows(&r));
-    if (r.counted) *out_loss = r.sum / (double)r.counted;
-    return ESPL_OK;
+    run r = {.passes = &t->evaluation, .buffer = &t->buffer, .part = part, .batch = t->params.batch};
+    espl_status status = run_rows(&r);
+    espl_free(t->ctx, &r.order);
+    if (status == ESPL_OK && r.counted) *out_loss = r.sum / (double)r.counted;
+    return status;
 }
 
 static espl_status run_model(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, run *r) {
     espl_context *ctx = model->ctx;
-    espl_pass pass = {0};
+    espl_passes passes = {0};
     espl_row_buffer buffer = {0};
     espl_status status = ESPL_OK;
     if (batch == 0) batch = 1;
     if (part < ESPL_PART_ALL || part > ESPL_PART_VALIDATION)
         return espl_fail(ctx, ESPL_ARGUMENT, "part %d of a dataset is not 0, 1 or 2", part);
-    const espl_pass_params params = {.batch = batch, .tokens = espl_dataset_context(dataset), .keep_logits = r->values != NULL};
-    ESPL_GOTO(espl_pass_init(&pass, model, &params));
+    const espl_pass_params params = {.batch = batch, .keep_logits = r->values != NULL};
+    ESPL_GOTO(espl_passes_init(&passes, model, &params, dataset, (espl_part)part, true));
     ESPL_GOTO(espl_row_buffer_init(&buffer, ctx, dataset, batch));
-    r->pass = &pass, r->buffer = &buffer, r->part = (espl_part)part, r->batch = batch;
-    if (r->values)
-        ESPL_GOTO(espl_new(ctx, (size_t)pass.logits->rows * pass.logits->cols * sizeof *r->outputs, &r->outputs));
+    r->passes = &passes, r->buffer = &buffer, r->part = (espl_part)part, r->batch = batch;
+    if (r->values) {
+        const espl_tensor *logits = passes.pass[0].logits;
+        ESPL_GOTO(espl_new(ctx, (size_t)logits->rows * logits->cols * sizeof *r->outputs, &r->outputs));
+    }
     ESPL_GOTO(run_rows(r));
 fail:
-    espl_pass_finish(&pass);
+    espl_passes_finish(&passes);
     espl_row_buffer_finish(&buffer);
     espl_free(ctx, &r->outputs);
+    espl_free(ctx, &r->order);
     return status;
 }
 

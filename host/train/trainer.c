@@ -57,41 +57,43 @@ static espl_status count_steps(espl_trainer *t) {
  * lasts: with gradients of zero and a learning rate of zero the optimiser changes its counters alone. A method with an
  * update of its own may change more, so there the optimiser's times are learnt in the first step. */
 static espl_status measure(espl_trainer *t) {
-    static const espl_phase phases[] = {ESPL_PHASE_BEGIN, ESPL_PHASE_MICRO, ESPL_PHASE_BEGIN, ESPL_PHASE_END};
-    const size_t count = ESPL_COUNT(phases) - (t->adapter && t->adapter->method->update);
+    espl_graph *graph = t->train.pass[0].graph;
     espl_ticket ticket = 0;
-    for (size_t i = 0; i < count; i++)
-        ESPL_TRY(espl_graph_submit(t->train.graph, phases[i], &ticket));
+    ESPL_TRY(espl_graph_submit(graph, ESPL_PHASE_BEGIN, &ticket));
+    for (uint32_t i = 0; i < t->train.count; i++)
+        ESPL_TRY(espl_graph_submit(t->train.pass[i].graph, ESPL_PHASE_MICRO, &ticket));
+    ESPL_TRY(espl_graph_submit(graph, ESPL_PHASE_BEGIN, &ticket));
+    if (!t->adapter || !t->adapter->method->update) ESPL_TRY(espl_graph_submit(graph, ESPL_PHASE_END, &ticket));
     ESPL_TRY(espl_wait(t->model->device, ticket));
     return espl_clear(t->model->device, t->optimiser.stats);
 }
 
 static espl_status create(espl_trainer *t) {
     const espl_trainer_params *p = &t->params;
-    const uint32_t context = espl_dataset_context(t->dataset);
     ESPL_TRY(check_params(t->ctx, p));
     ESPL_TRY(check_trained(t->model, t->adapter));
     ESPL_TRY(count_steps(t));
     ESPL_TRY(espl_new(t->ctx, t->rows * sizeof *t->order, &t->order));
+    if (p->group_by_length) ESPL_TRY(espl_new(t->ctx, 2 * (size_t)t->rows * sizeof *t->keys, &t->keys));
     t->order_epoch = UINT64_MAX;
     ESPL_TRY(espl_row_buffer_init(&t->buffer, t->ctx, t->dataset, p->batch * p->accumulate));
     ESPL_TRY(espl_optimiser_init(&t->optimiser, espl_trainer_store(t)));
-    const espl_pass_params pass = {.batch = p->batch,
-                                   .tokens = context,
-                                   .optimiser = &t->optimiser,
-                                   .dropout = true,
-                                   .recompute = p->recompute,
-                                   .nodes_max = p->piece_ops};
-    ESPL_TRY(espl_pass_init(&t->train, t->model, &pass));
-    t->train.step[ESPL_STEP_SEED_LOW] = (uint32_t)p->seed;
-    t->train.step[ESPL_STEP_SEED_HIGH] = (uint32_t)(p->seed >> 32);
-    t->train.info.steps = t->steps;
-    t->train.info.seed = p->seed;
-    espl_pass_set(&t->train, ESPL_STEP_BETA1, (float)p->beta1);
-    espl_pass_set(&t->train, ESPL_STEP_BETA2, (float)p->beta2);
-    espl_pass_set(&t->train, ESPL_STEP_EPSILON, (float)p->epsilon);
-    espl_pass_set(&t->train, ESPL_STEP_WEIGHT_DECAY, (float)p->weight_decay);
-    espl_pass_set(&t->train, ESPL_STEP_MAX_NORM, p->max_norm < 0 ? 0 : (float)p->max_norm);
+    const espl_pass_params params = {.batch = p->batch,
+                                     .optimiser = &t->optimiser,
+                                     .dropout = true,
+                                     .recompute = p->recompute,
+                                     .nodes_max = p->piece_ops};
+    ESPL_TRY(espl_passes_init(&t->train, t->model, &params, t->dataset, ESPL_PART_TRAIN, p->group_by_length));
+    espl_pass *pass = &t->train.pass[0];
+    pass->step[ESPL_STEP_SEED_LOW] = (uint32_t)p->seed;
+    pass->step[ESPL_STEP_SEED_HIGH] = (uint32_t)(p->seed >> 32);
+    pass->info.steps = t->steps;
+    pass->info.seed = p->seed;
+    espl_pass_set(pass, ESPL_STEP_BETA1, (float)p->beta1);
+    espl_pass_set(pass, ESPL_STEP_BETA2, (float)p->beta2);
+    espl_pass_set(pass, ESPL_STEP_EPSILON, (float)p->epsilon);
+    espl_pass_set(pass, ESPL_STEP_WEIGHT_DECAY, (float)p->weight_decay);
+    espl_pass_set(pass, ESPL_STEP_MAX_NORM, p->max_norm < 0 ? 0 : (float)p->max_norm);
     return p->piece_ops ? measure(t) : ESPL_OK;
 }
 
@@ -119,24 +121,35 @@ void espl_trainer_destroy(espl_trainer **trainer) {
     espl_trainer *t = *trainer;
     if (!t) return;
     espl_context *ctx = t->ctx;
-    espl_pass_finish(&t->train);
-    espl_pass_finish(&t->evaluation);
+    espl_passes_finish(&t->train);
+    espl_passes_finish(&t->evaluation);
     espl_optimiser_finish(&t->optimiser);
     espl_free(ctx, &t->order);
+    espl_free(ctx, &t->keys);
     espl_row_buffer_finish(&t->buffer);
     espl_free(ctx, trainer);
 }
 
 /* ---- A step ---- */
 
-/* The next row of the training part; a new epoch has a new order. */
+enum { STEPS_OF_A_GROUP = 50 }; /* as transformers' group_by_length has it */
+
+/* A new epoch has a new order. */
+static void make_order(espl_trainer *t, uint64_t epoch) {
+    const uint64_t group = (uint64_t)STEPS_OF_A_GROUP * t->params.batch * t->params.accumulate;
+    espl_epoch_order(t->params.seed, epoch, t->rows, t->order);
+    for (uint64_t first = 0; t->params.group_by_length && first < t->rows; first += group) {
+        const uint64_t left = t->rows - first;
+        espl_dataset_sort(t->dataset, ESPL_PART_TRAIN, t->order + first, (uint32_t)(left < group ? left : group), t->keys);
+    }
+    t->order_epoch = epoch;
+}
+
+/* The next row of the training part. */
 static espl_row next_row(espl_trainer *t) {
     const uint64_t epoch = t->rows_done / t->rows;
     const uint32_t index = (uint32_t)(t->rows_done % t->rows);
-    if (epoch != t->order_epoch && !t->params.no_shuffle) {
-        espl_epoch_order(t->params.seed, epoch, t->rows, t->order);
-        t->order_epoch = epoch;
-    }
+    if (epoch != t->order_epoch && !t->params.no_shuffle) make_order(t, epoch);
     t->rows_done++;
     return espl_dataset_row(t->dataset, ESPL_PART_TRAIN, t->params.no_shuffle ? index : t->order[index]);
 }
@@ -162,9 +175,9 @@ static espl_status begin_step(espl_trainer *t) {
     if (t->adapter && t->adapter->method->turn) ESPL_TRY(t->adapter->method->turn(t->adapter, t->step, t->steps));
     t->started = espl_os_seconds();
     const uint64_t labels = gather(t);
-    espl_pass_set(&t->train, ESPL_STEP_LEARNING_RATE,
+    espl_pass_set(&t->train.pass[0], ESPL_STEP_LEARNING_RATE,
                   espl_schedule_rate(p->schedule, p->learning_rate, p->warmup, t->steps, t->step));
-    t->train.info.step = t->step;
+    t->train.pass[0].info.step = t->step;
     t->loss_scale = labels ? 1 / (double)labels : 0;
     t->under_way = true;
     t->phase = ESPL_PHASE_BEGIN;
@@ -174,7 +187,7 @@ static espl_status begin_step(espl_trainer *t) {
 
 /* What of the step the budget takes. */
 static espl_status submit_some(espl_trainer *t, espl_budget *budget) {
-    espl_pass *pass = &t->train;
+    espl_pass *pass = &t->train.pass[0];
     while (t->phase < ESPL_PHASE_COUNT) {
         const espl_phase phase = (espl_phase)t->phase;
         double weight;
@@ -183,11 +196,12 @@ static espl_status submit_some(espl_trainer *t, espl_budget *budget) {
         espl_pass_set(pass, ESPL_STEP_LOSS_SCALE, (float)(t->loss_scale * weight));
         if (phase == ESPL_PHASE_MICRO) {
             const espl_batch batch = espl_row_buffer_at(&t->buffer, t->micro * t->params.batch);
-            ESPL_TRY(espl_pass_micro_some(pass, &batch, budget, &t->layer, &t->ticket));
+            ESPL_TRY(espl_passes_micro_some(&t->train, &batch, budget, &t->layer, &t->ticket));
+            if (t->layer < espl_passes_layers(&t->train)) return ESPL_OK;
         } else {
             ESPL_TRY(espl_graph_submit_some(pass->graph, phase, budget, &t->layer, &t->ticket));
+            if (t->layer < espl_graph_layers(pass->graph, phase)) return ESPL_OK;
         }
-        if (t->layer < espl_graph_layers(pass->graph, phase)) return ESPL_OK;
         t->layer = 0;
         if (phase == ESPL_PHASE_MICRO && ++t->pass < count) continue;
         t->pass = 0;
@@ -215,14 +229,14 @@ static void report(espl_trainer *t, const float stats[ESPL_STATS_WORDS], espl_pr
                            .seconds_left = per_step * (t->steps - t->step),
                            .skipped = (uint32_t)stats[ESPL_STATS_SKIPPED]};
     float rate;
-    memcpy(&rate, &t->train.step[ESPL_STEP_LEARNING_RATE], sizeof rate);
+    memcpy(&rate, &t->train.pass[0].step[ESPL_STEP_LEARNING_RATE], sizeof rate);
     out->learning_rate = rate;
 }
 
 /* Waits for what is still running. */
 static espl_status end_step(espl_trainer *t, espl_progress *out_progress) {
     float stats[ESPL_STATS_WORDS];
-    ESPL_TRY(espl_pass_stats(&t->train, t->ticket, stats));
+    ESPL_TRY(espl_pass_stats(&t->train.pass[0], t->ticket, stats));
     t->under_way = false;
     t->pending_ms = 0;
     t->step++;
@@ -275,5 +289,5 @@ bool espl_trainer_is_done(const espl_trainer *t) {
 }
 
 uint64_t espl_trainer_activation_bytes(const espl_trainer *t) {
-    return espl_graph_activation_bytes(t->train.graph);
+    return espl_graph_activation_bytes(t->train.pass[0].graph);
 }

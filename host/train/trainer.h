@@ -2,7 +2,7 @@
 #ifndef ESPL_TRAINER_H
 #define ESPL_TRAINER_H
 
-#include "host/train/batch.h"
+#include "host/train/passes.h"
 #include <espalier/trainer.h>
 
 struct espl_trainer {
@@ -12,7 +12,7 @@ struct espl_trainer {
     const espl_dataset *dataset; /* borrowed */
     espl_trainer_params params; /* defaults filled in */
     espl_optimiser optimiser;
-    espl_pass train, evaluation; /* evaluation: graph NULL until the first evaluate */
+    espl_passes train, evaluation; /* evaluation: none until the first evaluate */
     uint32_t steps;              /* in all */
     uint32_t rows;               /* of the training part */
     /* Position: what a checkpoint holds besides the tensors. */
@@ -28,6 +28,7 @@ struct espl_trainer {
     double started;
     /* Working memory of a step. */
     uint32_t *order;        /* owned: of epoch order_epoch */
+    uint64_t *keys;         /* owned; to group it by length */
     uint64_t order_epoch;
     espl_row_buffer buffer; /* accumulate * batch rows */
     double seconds[32];     /* of the newest steps, a ring */

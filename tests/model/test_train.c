@@ -212,9 +212,9 @@ static void frozen_base_costs_nothing(void **state) {
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
         setup s = begin("llama_lora", cases[i].method, &usual);
         espl_bytes text = {0};
-        test_ok(espl_graph_print(s.trainer->train.graph, &text));
-        const uint32_t matmuls = espl_graph_count_nodes(s.trainer->train.graph, "matmul");
-        const uint32_t attentions = espl_graph_count_nodes(s.trainer->train.graph, "attention_bwd");
+        test_ok(espl_graph_print(s.trainer->train.pass[0].graph, &text));
+        const uint32_t matmuls = espl_graph_count_nodes(s.trainer->train.pass[0].graph, "matmul");
+        const uint32_t attentions = espl_graph_count_nodes(s.trainer->train.pass[0].graph, "attention_bwd");
         if (matmuls != cases[i].matmuls || attentions != cases[i].attentions)
             fail_msg("%s: %u products and %u attention gradients, expected %u and %u in\n%s", cases[i].method, matmuls,
                      attentions, cases[i].matmuls, cases[i].attentions, text.data);

@@ -75,12 +75,12 @@ static void finish_sweep(sweep *sweep) {
 /* ---- Settings, which are the same for all cells of a folder ---- */
 
 static json_t *settings_of(const options *o) {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:b, s:i, s:i, s:i, s:s?, s:i, s:f, s:f, s:i, s:i, s:I, s:s?, s:s?}", "model",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s?, s:b, s:i, s:i, s:i, s:s?, s:i, s:f, s:f, s:i, s:i, s:I, s:b, s:s?, s:s?}", "model",
                      o->model, "task", o->task, "data", o->data, "valid", o->valid, "columns", o->columns, "bio2",
                      (int)o->bio2, "context", (int)o->context, "batch", (int)o->batch, "accumulate", (int)o->accumulate,
                      "schedule", o->schedule, "warmup", (int)o->warmup, "weight-decay", o->weight_decay, "max-norm",
                      o->max_norm, "eval-every", (int)o->eval_every, "patience", (int)o->patience, "seed",
-                     (json_int_t)o->seed, "mode", o->mode, "dtype", o->dtype);
+                     (json_int_t)o->seed, "group-by-length", (int)o->group_by_length, "mode", o->mode, "dtype", o->dtype);
 }
 
 static espl_status compare_settings(sweep *sweep, const json_t *wanted) {

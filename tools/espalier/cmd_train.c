@@ -64,6 +64,7 @@ static espl_status make_trainer(training *run) {
         .weight_decay = opts->weight_decay,
         .max_norm = opts->max_norm > 0 ? opts->max_norm : -1,
         .recompute = opts->recompute,
+        .group_by_length = opts->group_by_length,
         .seed = opts->seed,
     };
     ESPL_TRY(espl_trainer_create(run->program->model, run->program->trained, run->rows_trained, &params, &run->trainer));

@@ -40,7 +40,7 @@ typedef struct options {
     double epochs, learning_rate, weight_decay, max_norm, validation_share, budget;
     double temperature, top_p, min_p, repetition_penalty;
     bool table1, table2, bio2;
-    bool json, recompute, resume, force, ignore_end, help;
+    bool json, recompute, group_by_length, resume, force, ignore_end, help;
 } options;
 
 struct command;

@@ -69,6 +69,10 @@ typedef struct espl_trainer_params {
     bool recompute;          /* per block: less memory, about a third more time */
     uint64_t seed;           /* of row order and dropout */
     bool no_shuffle;
+    /* Rows of like length share a batch, and a batch goes through a recording that is hardly longer than its longest row: up
+     * to 4 are made, in the memory of one. For data in which rows have lengths, that is all but plain text. The order
+     * within an epoch is less random; with no_shuffle it stays as it is. */
+    bool group_by_length;
     /* For espl_trainer_advance: operators in one command buffer, the least that goes to the device at a time; each is timed.
      * 0: a whole layer, and espl_trainer_advance is refused. 1 keeps closest to a budget; larger makes a step faster. */
     uint32_t piece_ops;

@@ -1,0 +1,106 @@
+#include "host/train/passes.h"
+#include <math.h>
+#include <string.h>
+
+enum {
+    BATCHES_FOR_A_PASS = 16, /* of a part: fewer are over before another recording is worth its time */
+    LENGTH_STEP = 8          /* lengths are multiples, so that data sets share compiled kernels */
+};
+
+static uint32_t longest(const int32_t *lengths, uint32_t rows) {
+    int32_t most = 1;
+    for (uint32_t r = 0; r < rows; r++) most = lengths[r] > most ? lengths[r] : most;
+    return (uint32_t)most;
+}
+
+/* The quarters of the rows, longest first, each length once. Returns how many. */
+static uint32_t choose_lengths(const espl_dataset *dataset, espl_part part, const uint32_t *rows_of_length, uint32_t most,
+                               uint32_t lengths[ESPL_PASSES_MAX]) {
+    const uint32_t context = espl_dataset_context(dataset), rows = espl_dataset_rows(dataset, part);
+    uint32_t count = 0;
+    for (uint32_t quarter = most; quarter > 0; quarter--) {
+        uint64_t held = 0;
+        uint32_t length = 0;
+        while (held * most < (uint64_t)rows * quarter) held += rows_of_length[++length];
+        length = (uint32_t)espl_round_up(length, LENGTH_STEP);
+        if (length > context) length = context;
+        if (count == 0 || length < lengths[count - 1]) lengths[count++] = length;
+    }
+    return count;
+}
+
+static espl_status find_lengths(espl_context *ctx, const espl_dataset *dataset, espl_part part, uint32_t batch,
+                                uint32_t lengths[ESPL_PASSES_MAX], uint32_t *out_count) {
+    const uint32_t rows = espl_dataset_rows(dataset, part);
+    uint32_t *rows_of_length, most = 1 + rows / batch / BATCHES_FOR_A_PASS;
+    if (most > ESPL_PASSES_MAX) most = ESPL_PASSES_MAX;
+    ESPL_TRY(espl_new(ctx, (espl_dataset_context(dataset) + (size_t)1) * sizeof *rows_of_length, &rows_of_length));
+    for (uint32_t r = 0; r < rows; r++) rows_of_length[espl_dataset_row(dataset, part, r).length]++;
+    *out_count = choose_lengths(dataset, part, rows_of_length, most, lengths);
+    espl_free(ctx, &rows_of_length);
+    return ESPL_OK;
+}
+
+espl_status espl_passes_init(espl_passes *passes, espl_model *model, const espl_pass_params *params,
+                             const espl_dataset *dataset, espl_part part, bool by_length) {
+    uint32_t lengths[ESPL_PASSES_MAX] = {espl_dataset_context(dataset)}, count = 1;
+    espl_pass_params own = *params;
+    *passes = (espl_passes){0};
+    if (by_length && espl_dataset_rows(dataset, part))
+        ESPL_TRY(find_lengths(model->ctx, dataset, part, params->batch, lengths, &count));
+    espl_status status = ESPL_OK;
+    for (uint32_t i = 0; i < count && status == ESPL_OK; i++) {
+        own.tokens = lengths[i];
+        own.shared = i ? passes->pass[0].graph : NULL;
+        status = espl_pass_init(&passes->pass[i], model, &own);
+        passes->count++;
+    }
+    if (status != ESPL_OK) espl_passes_finish(passes);
+    return status;
+}
+
+void espl_passes_finish(espl_passes *passes) {
+    while (passes->count) espl_pass_finish(&passes->pass[--passes->count]);
+}
+
+/* ---- Running ---- */
+
+static void choose(espl_passes *passes, const espl_batch *batch) {
+    const uint32_t length = longest(batch->lengths, passes->pass[0].info.batch);
+    passes->now = passes->count - 1;
+    while (passes->now && passes->pass[passes->now].info.tokens < length) passes->now--;
+}
+
+/* What the owner has said about the step to the first pass, to the one that runs. */
+static void pass_on(const espl_pass *first, espl_pass *to) {
+    const uint32_t tokens = to->info.tokens;
+    memcpy(to->step, first->step, ESPL_STEP_WORDS * sizeof *to->step);
+    to->info = first->info;
+    to->info.tokens = tokens;
+}
+
+espl_status espl_passes_micro_some(espl_passes *passes, const espl_batch *batch, espl_budget *budget, uint32_t *in_out_next,
+                                   espl_ticket *out_ticket) {
+    espl_pass *first = &passes->pass[0];
+    if (*in_out_next == 0) choose(passes, batch);
+    espl_pass *now = &passes->pass[passes->now];
+    if (*in_out_next == 0 && now != first) {
+        pass_on(first, now);
+        /* What adapters read in END is there, too. */
+        ESPL_TRY(espl_pass_write(first, batch));
+    }
+    ESPL_TRY(espl_pass_micro_some(now, batch, budget, in_out_next, out_ticket));
+    first->step[ESPL_STEP_COUNTER] = now->step[ESPL_STEP_COUNTER];
+    return ESPL_OK;
+}
+
+espl_status espl_passes_micro(espl_passes *passes, const espl_batch *batch, espl_ticket *out_ticket) {
+    espl_budget all = {.left_ms = INFINITY};
+    uint32_t next = 0;
+    *out_ticket = 0;
+    return espl_passes_micro_some(passes, batch, &all, &next, out_ticket);
+}
+
+uint32_t espl_passes_layers(const espl_passes *passes) {
+    return espl_graph_layers(passes->pass[passes->now].graph, ESPL_PHASE_MICRO);
+}
