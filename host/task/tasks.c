@@ -1,10 +1,13 @@
-/* The table of tasks. GLUE's label orders are those of the `glue` data set of Hugging Face. */
+/* The table of tasks. Labels have the order of Hugging Face's data sets `glue`, `conll2003` and `wnut_17`. */
 #include "host/task/task.h"
 #include <string.h>
 
 static const char *const no_yes[] = {"0", "1"};
 static const char *const entailment[] = {"entailment", "not_entailment"};
 static const char *const inference[] = {"entailment", "neutral", "contradiction"};
+static const char *const conll2003[] = {"O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"};
+static const char *const wnut17[] = {"O", "B-corporation", "I-corporation", "B-creative-work", "I-creative-work", "B-group",
+                                     "I-group", "B-location", "I-location", "B-person", "I-person", "B-product", "I-product"};
 
 #define LABELS(array)     {array, ESPL_COUNT(array)}
 #define METRICS(...)      .metrics = {__VA_ARGS__}, .metric_count = ESPL_COUNT(((espl_metric[]){__VA_ARGS__}))
@@ -33,9 +36,12 @@ static const espl_task tasks[] = {
     {.name = "rte", .layout = ESPL_LAYOUT_TSV, .columns = PAIR_COLUMNS, .labels = LABELS(entailment), BY_COUNTS},
     {.name = "wnli", .layout = ESPL_LAYOUT_TSV, .columns = PAIR_COLUMNS, .labels = LABELS(no_yes), BY_COUNTS},
     /* Words first, tags last; CoNLL-2003 has parts of speech and chunks between them. */
-    {.name = "conll2003", .kind = ESPL_TASK_TAGGING, .layout = ESPL_LAYOUT_CONLL, METRICS(ESPL_METRIC_ENTITY_F1)},
-    {.name = "wikigold", .kind = ESPL_TASK_TAGGING, .layout = ESPL_LAYOUT_CONLL, METRICS(ESPL_METRIC_ENTITY_F1)},
-    {.name = "wnut17", .kind = ESPL_TASK_TAGGING, .layout = ESPL_LAYOUT_CONLL, METRICS(ESPL_METRIC_ENTITY_F1)},
+    {.name = "conll2003", .kind = ESPL_TASK_TAGGING, .layout = ESPL_LAYOUT_CONLL, .labels = LABELS(conll2003),
+     METRICS(ESPL_METRIC_ENTITY_F1)},
+    {.name = "wikigold", .kind = ESPL_TASK_TAGGING, .layout = ESPL_LAYOUT_CONLL, .labels = LABELS(conll2003),
+     METRICS(ESPL_METRIC_ENTITY_F1)},
+    {.name = "wnut17", .kind = ESPL_TASK_TAGGING, .layout = ESPL_LAYOUT_CONLL, .labels = LABELS(wnut17),
+     METRICS(ESPL_METRIC_ENTITY_F1)},
     {.name = "e2e", .kind = ESPL_TASK_GENERATION, .layout = ESPL_LAYOUT_CSV, .columns = "text=mr,target=ref",
      .source = ESPL_SOURCE_MEANING, BY_REFERENCES},
     {.name = "dart", .kind = ESPL_TASK_GENERATION, .layout = ESPL_LAYOUT_JSONL, .columns = "text=triples,target=refs",

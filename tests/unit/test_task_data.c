@@ -77,7 +77,7 @@ static void sentences(void **state) {
     (void)state;
     unit_heap heap;
     espl_context *ctx = unit_context(&heap);
-    check_words(ctx, "wikigold", "train.conll", false, 1406, 32164, 5);
+    check_words(ctx, "wikigold", "train.conll", false, 1406, 32164, 9);
     check_words(ctx, "wikigold", "train.conll", true, 1406, 32164, 9);
     check_words(ctx, "wnut17", "train.conll", false, 3394, 62730, 13);
     check_words(ctx, "wnut17", "dev.conll", true, 1009, 15733, 13);
