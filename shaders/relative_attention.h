@@ -6,13 +6,13 @@
 #define RELATIVE_BIND_RELATIVE 1
 #define RELATIVE_BIND_BUCKETS 2
 #define RELATIVE_BIND_LENGTHS 3 /* not bound without RELATIVE_SPEC_LENGTHS */
-#define RELATIVE_BIND_O 4       /* written forward, read backward */
-#define RELATIVE_BIND_LSE 5     /* likewise */
+#define RELATIVE_BIND_LSE 4     /* written forward, read backward */
+#define RELATIVE_BIND_O 5       /* forward */
 #define RELATIVE_BIND_COUNT 6
-#define RELATIVE_BIND_DO 6
-#define RELATIVE_BIND_ROWSUM 7 /* written by _bwd_q */
-#define RELATIVE_BIND_GRAD 8   /* dX, of _bwd_r that of the relative rows */
-#define RELATIVE_BIND_BWD_COUNT 9
+#define RELATIVE_BIND_DO 5     /* backward */
+#define RELATIVE_BIND_ROWSUM 6 /* written by _bwd_q */
+#define RELATIVE_BIND_GRAD 7   /* dX, of _bwd_r that of the relative rows */
+#define RELATIVE_BIND_BWD_COUNT 8
 
 /* Ids 0-2 local size. */
 #define RELATIVE_SPEC_HEAD 3
@@ -21,7 +21,7 @@
 #define RELATIVE_SPEC_LENGTHS 6
 #define RELATIVE_SPEC_X_TYPE 7 /* espl_dtype of x, and so on */
 #define RELATIVE_SPEC_R_TYPE 8
-#define RELATIVE_SPEC_O_TYPE 9
+#define RELATIVE_SPEC_O_TYPE 9 /* forward */
 #define RELATIVE_SPEC_ACCUMULATE 10 /* bwd: one bit for each part written, in their order */
 #define RELATIVE_SPEC_WANTED 11     /* bwd_q: 1: dQ is written, else the row sums alone */
 

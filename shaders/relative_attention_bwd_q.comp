@@ -1,5 +1,6 @@
-// Gradient of the queries of relative_attention.comp: dq_i = sum over j of ds_j (k_j + rk_r). Lanes as there; they
-// also write the row sums that the other backward kernels read.
+// Gradient of the queries of relative_attention.comp, with k'_j = k_j + rk_r and the row sum of relative_attention_bwd.glsl:
+//   dq_i = sum over j of ds_j k'_j = scale * (sum of p_j (dO . v_j) k'_j - rowsum * sum of p_j k'_j)
+// in one walk over the keys. Lanes as there; they also write the row sums that the other backward kernels read.
 #version 450
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_GOOGLE_include_directive : require
@@ -7,26 +8,21 @@
 #include "relative_attention_bwd.glsl"
 layout(constant_id = RELATIVE_SPEC_WANTED) const uint WANTED = 1;
 
-VALUE_BUFFER(o, RELATIVE_BIND_O, restrict readonly)
 layout(std430, binding = RELATIVE_BIND_ROWSUM) restrict writeonly buffer rowsum_buffer { float rowsum[]; };
 
 void main()
 {
     const uint own = gl_WorkGroupID.x * ROW_LANES + row_lane(), head = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
     const uint i = min(own, push.tokens - 1);
-    const uint row = b * push.tokens + i, o_at = (row * push.o_stride + head * HEAD) / 4;
-    vec4 query[PART_QUADS], d[PART_QUADS], sum[PART_QUADS], dots = vec4(0);
+    const uint row = b * push.tokens + i;
+    const float log_sum = lse[row * push.lse_stride + head];
+    vec4 query[PART_QUADS], d[PART_QUADS], sum[PART_QUADS], mean[PART_QUADS];
+    float subtract = 0.0;
     EACH(c, PART_QUADS) {
         query[c] = x_part(x_head(row, push.q_from, head), c);
         d[c] = do_part(do_head(row, head), c);
-        dots += d[c] * PART(VALUE_LOAD(o, O_TYPE, PART_AT(o_at, c)), c);
-        sum[c] = vec4(0);
+        sum[c] = mean[c] = vec4(0);
     }
-    const float subtract = over_parts(vec2(sum4(dots), 0), 1).x, log_sum = lse[row * push.lse_stride + head];
-    if (own < push.tokens && part_quad(0) == 0)
-        rowsum[row * push.rowsum_stride + head] = subtract;
-    if (WANTED == 0)
-        return;
     const uint count = key_count(b);
     for (uint j = 0; j < count; ++j) {
         const uint r = bucket(i, j), other = b * push.tokens + j;
@@ -39,12 +35,22 @@ void main()
             dv += d[c] * x_part(v_at, c);
         }
         const vec2 score = over_parts(vec2(sum4(s), sum4(dv)), j);
-        const float ds = push.scale * espl_exp_bounded(push.scale * score.x - log_sum) * (score.y - subtract);
-        EACH(c, PART_QUADS)
-            sum[c] += ds * (x_part(k_at, c) + r_part(rk_at, c));
+        const float p = espl_exp_bounded(push.scale * score.x - log_sum);
+        subtract += p * score.y;
+        if (WANTED == 0)
+            continue;
+        EACH(c, PART_QUADS) {
+            const vec4 key = x_part(k_at, c) + r_part(rk_at, c);
+            sum[c] += p * score.y * key;
+            mean[c] += p * key;
+        }
     }
     if (own >= push.tokens)
         return;
+    if (part_quad(0) == 0)
+        rowsum[row * push.rowsum_stride + head] = subtract;
+    if (WANTED == 0)
+        return;
     EACH(c, PART_QUADS)
-        give(0, row, push.q_from, head, c, sum[c]);
+        give(0, row, push.q_from, head, c, push.scale * (sum[c] - subtract * mean[c]));
 }

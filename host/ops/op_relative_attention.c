@@ -11,7 +11,7 @@ _Static_assert(sizeof(relative_push) <= ESPL_PUSH_BYTES_MAX, "push block");
 
 enum { HEAD_SIZE_MAX = 256, GROUPS_MAX = 65535, SPEC_COUNT = RELATIVE_SPEC_WANTED + 1 };
 enum { IN_X, IN_RELATIVE, IN_BUCKETS, IN_LENGTHS, IN_COUNT };                /* of both */
-enum { IN_O = IN_COUNT, IN_LSE, IN_DO, IN_BWD_COUNT };                       /* backward also */
+enum { IN_LSE = IN_COUNT, IN_DO, IN_BWD_COUNT };                              /* backward also */
 enum { Q, K, V, RQ, RK, PARTS };                                             /* bits of wanted and accumulate */
 
 typedef struct attribute {
@@ -30,7 +30,7 @@ static attribute attribute_of(const espl_node *node) {
 typedef struct sequences {
     attribute at;
     espl_tensor *const *in;
-    const espl_tensor *o, *lse;
+    const espl_tensor *o, *lse; /* o: forward */
     uint32_t first, count;
 } sequences;
 
@@ -55,7 +55,7 @@ static relative_push push_of(const sequences *s) {
                            .rq_from = at->q_from,
                            .rk_from = at->k_from,
                            .r_stride = in[IN_RELATIVE]->stride,
-                           .o_stride = o->stride,
+                           .o_stride = o ? o->stride : 0,
                            .lse_stride = lse->stride,
                            .scale = at->scale};
 }
@@ -90,14 +90,13 @@ static espl_status dispatch_one(espl_graph *graph, espl_commands *commands, cons
                                        [RELATIVE_SPEC_LENGTHS] = in[IN_LENGTHS] != NULL,
                                        [RELATIVE_SPEC_X_TYPE] = in[IN_X]->dtype,
                                        [RELATIVE_SPEC_R_TYPE] = in[IN_RELATIVE]->dtype,
-                                       [RELATIVE_SPEC_O_TYPE] = s->o->dtype,
+                                       [RELATIVE_SPEC_O_TYPE] = s->o ? s->o->dtype : 0,
                                        [RELATIVE_SPEC_ACCUMULATE] = accumulate,
                                        [RELATIVE_SPEC_WANTED] = at->wanted >> Q & 1};
     dispatch->label = shader->name;
     dispatch->push = push;
     dispatch->push_bytes = sizeof *push;
     dispatch->bind[RELATIVE_BIND_X] = span_of(s, in[IN_X]);
-    dispatch->bind[RELATIVE_BIND_O] = span_of(s, s->o);
     dispatch->bind[RELATIVE_BIND_LSE] = span_of(s, s->lse);
     dispatch->bind[RELATIVE_BIND_RELATIVE] = in[IN_RELATIVE]->span;
     dispatch->bind[RELATIVE_BIND_BUCKETS] = in[IN_BUCKETS]->span;
@@ -122,7 +121,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
     for (; s.first < batch; s.first += s.count) {
         s.count = espl_window_count(s.first, batch, window);
         const relative_push push = push_of(&s);
-        espl_dispatch dispatch = {.bind_count = RELATIVE_BIND_COUNT};
+        espl_dispatch dispatch = {.bind = {[RELATIVE_BIND_O] = span_of(&s, s.o)}, .bind_count = RELATIVE_BIND_COUNT};
         ESPL_TRY(dispatch_one(graph, commands, &espl_shader_relative_attention, &s, &push, 0, &dispatch));
     }
     return ESPL_OK;
@@ -152,10 +151,10 @@ static espl_status record_bwd_window(espl_graph *graph, espl_commands *commands,
 
 /* out: rowsum, dx, drelative; the last two may be absent. */
 static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const espl_node *node) {
-    sequences s = {.at = attribute_of(node), .in = node->in, .o = node->in[IN_O], .lse = node->in[IN_LSE]};
+    sequences s = {.at = attribute_of(node), .in = node->in, .lse = node->in[IN_LSE]};
     const uint32_t batch = s.at.batch, tokens = s.in[IN_X]->rows / batch;
-    const espl_window_part parts[] = {{s.in[IN_X], tokens},    {s.o, tokens},          {s.lse, tokens},
-                                      {node->in[IN_DO], tokens}, {node->out[0], tokens}, {node->out[1], tokens}};
+    const espl_window_part parts[] = {{s.in[IN_X], tokens},      {s.lse, tokens},       {node->in[IN_DO], tokens},
+                                      {node->out[0], tokens}, {node->out[1], tokens}};
     uint32_t window;
     ESPL_TRY(espl_window_units(espl_graph_device(graph), node->op->name, batch, parts, ESPL_COUNT(parts), &window));
     for (; s.first < batch; s.first += s.count) {
@@ -184,7 +183,7 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
         at.accumulate |= (uint32_t)accumulate << part;
     }
     if (espl_graph_status(graph) != ESPL_OK) return espl_graph_status(graph);
-    espl_tensor *in[IN_BWD_COUNT] = {x, relative, node->in[IN_BUCKETS], node->in[IN_LENGTHS], node->out[0], node->out[1],
+    espl_tensor *in[IN_BWD_COUNT] = {x, relative, node->in[IN_BUCKETS], node->in[IN_LENGTHS], node->out[1],
                                      espl_grad_of(node->out[0])};
     espl_tensor *out[] = {rowsum, dx, dr};
     return espl_graph_node(graph, &espl_op_relative_attention_bwd, in, IN_BWD_COUNT, out, ESPL_COUNT(out), &at, sizeof at);

@@ -10,7 +10,7 @@
  * result    [batch * tokens, heads * head_size]
  * *_from and head_size are multiples of 4; head_size is 4 to 256. scale 0 means 1 / sqrt(head_size).
  * f32, fixed order of summation, no atomics.
- * Cost:   8 * head_size operations per pair of query and key, one dispatch; backward three, 34 per pair.
+ * Cost:   8 * head_size operations per pair of query and key, one dispatch; backward three, 36 per pair.
  * Fails:  ARGUMENT if shapes or dtypes disagree, LIMIT beyond 65535 heads or sequences.
  * Source: He et al. 2021 (DeBERTa), eq. 4; streaming as op_attention.h. Reference: tests/ref/ref_relative_attention.c */
 #ifndef ESPL_OP_RELATIVE_ATTENTION_H
