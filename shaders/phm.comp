@@ -22,7 +22,8 @@ float block_weight(uint i, uint a, uint b)
 
 void main()
 {
-    for (uint row = gl_WorkGroupID.y; row < push.rows; row += gl_NumWorkGroups.y) {
+    for (uint bound = gl_WorkGroupID.y; bound < push.count; bound += gl_NumWorkGroups.y) {
+        const uint row = push.first + bound;
         const uint col = gl_GlobalInvocationID.x;
         if (col >= push.cols)
             break;
@@ -31,6 +32,6 @@ void main()
         for (uint i = 0; i < push.n; i++)
             sum = fma(rule[(i * push.n + p) * push.rule_stride + q],
                       block_weight(i, row % push.block_rows, col % push.block_cols), sum);
-        h[row * push.h_stride + col] = sum;
+        h[bound * push.h_stride + col] = sum;
     }
 }

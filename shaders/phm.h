@@ -29,6 +29,7 @@ typedef struct phm_push {
     PHM_U32 rank;
     PHM_U32 rule_stride, left_stride, right_stride, h_stride, out_stride;
     PHM_U32 out_rows, out_cols;      /* bwd */
+    PHM_U32 first, count;            /* rows of H that are bound */
 #ifdef VULKAN
 } push;
 #else

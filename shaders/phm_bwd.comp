@@ -4,7 +4,7 @@
 //   dA[i n + p, q]     = sum over a, b of G[p ia + a, q ob + b] W_i[a, b]
 //   dleft[i ia + a, k] = sum over p, q, b of A[i n + p, q] G[p ia + a, q ob + b] right[i r + k, b]   (not factored: W's own)
 //   dright[i r + k, b] = sum over p, q, a of A[i n + p, q] G[p ia + a, q ob + b] left[i ia + a, k]
-// A workgroup per element; lanes stride the terms and meet.
+// A workgroup per element; lanes stride the terms and meet. Rows of G that are not bound are another dispatch's.
 #include "phm.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = PHM_SPEC_FACTORED) const uint FACTORED = 1;
@@ -27,6 +27,13 @@ float right_at(uint i, uint k, uint b)
     return right[(i * push.rank + k) * push.right_stride + b];
 }
 
+// G[p ia + a, q ob + b]
+float g_at(uint p, uint a, uint q, uint b)
+{
+    const uint bound = p * push.block_rows + a - push.first; // of rows before the first: large
+    return bound < push.count ? g[bound * push.h_stride + q * push.block_cols + b] : 0.0;
+}
+
 float of_rule(uint i, uint p, uint q, uint term)
 {
     const uint a = term / push.block_cols, b = term % push.block_cols;
@@ -34,7 +41,7 @@ float of_rule(uint i, uint p, uint q, uint term)
     if (FACTORED != 0)
         for (uint k = 0; k < push.rank; k++)
             w = fma(left_at(i, a, k), right_at(i, k, b), w);
-    return w * g[(p * push.block_rows + a) * push.h_stride + q * push.block_cols + b];
+    return w * g_at(p, a, q, b);
 }
 
 // Sum over p and q of A[i n + p, q] G[p ia + a, q ob + b].
@@ -43,8 +50,7 @@ float gathered(uint i, uint a, uint b)
     float sum = 0.0;
     for (uint p = 0; p < push.n; p++)
         for (uint q = 0; q < push.n; q++)
-            sum = fma(rule[(i * push.n + p) * push.rule_stride + q],
-                      g[(p * push.block_rows + a) * push.h_stride + q * push.block_cols + b], sum);
+            sum = fma(rule[(i * push.n + p) * push.rule_stride + q], g_at(p, a, q, b), sum);
     return sum;
 }
 

@@ -1,33 +1,49 @@
 /* A loss: the root of every backward pass, so its gradient is made at once. */
 #include "host/ops/op_mse.h"
+#include "host/ops/window.h"
 #include "shaders/mse.h"
 #include "shaders/shaders.h"
 
 _Static_assert(sizeof(mse_push) <= ESPL_PUSH_BYTES_MAX, "push block");
 
+/* What is one row of the step buffer, as a matrix of rows that lie after each other. */
+static espl_tensor rows_of(const espl_tensor *t, uint32_t rows) {
+    espl_tensor matrix = *t;
+    matrix.rows = rows, matrix.cols = matrix.stride = t->cols / rows;
+    return matrix;
+}
+
 /* in: x, targets, labels, step; out: loss, dx. */
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     espl_device *device = espl_graph_device(graph);
     const espl_tensor *x = node->in[0], *loss = node->out[0], *dx = node->out[1];
-    const mse_push push = {.rows = x->rows,
-                           .cols = x->cols,
-                           .x_stride = x->stride,
-                           .loss_stride = loss->stride,
-                           .dx_stride = dx ? dx->stride : 0};
+    const espl_tensor targets = rows_of(node->in[1], x->rows), labels = rows_of(node->in[2], x->rows);
+    const espl_window_part parts[] = {{x, 1}, {&targets, 1}, {&labels, 1}, {loss, 1}, {dx, 1}};
     const uint32_t spec[] = {espl_device_capabilities(device)->cpu ? 8 : 32, 1, 1, dx != NULL};
-    espl_dispatch dispatch = {.label = "mse",
-                              .bind = {[MSE_BIND_X] = x->span,
-                                       [MSE_BIND_TARGETS] = node->in[1]->span,
-                                       [MSE_BIND_LABELS] = node->in[2]->span,
-                                       [MSE_BIND_STEP] = node->in[3]->span,
-                                       [MSE_BIND_LOSS] = loss->span,
-                                       [MSE_BIND_DX] = dx ? dx->span : (espl_span){0}},
-                              .bind_count = MSE_BIND_COUNT,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {espl_ceil_div(x->rows, spec[0])}};
-    ESPL_TRY(espl_device_kernel(device, &espl_shader_mse, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, node->op->name, x->rows, parts, ESPL_COUNT(parts), &window));
+    for (uint32_t from = 0, count; from < x->rows; from += count) {
+        count = espl_window_count(from, x->rows, window);
+        const mse_push push = {.rows = count,
+                               .cols = x->cols,
+                               .x_stride = x->stride,
+                               .loss_stride = loss->stride,
+                               .dx_stride = dx ? dx->stride : 0};
+        espl_dispatch dispatch = {.label = node->op->name,
+                                  .bind = {[MSE_BIND_X] = espl_rows_span(x, from, count),
+                                           [MSE_BIND_TARGETS] = espl_rows_span(&targets, from, count),
+                                           [MSE_BIND_LABELS] = espl_rows_span(&labels, from, count),
+                                           [MSE_BIND_STEP] = node->in[3]->span,
+                                           [MSE_BIND_LOSS] = espl_rows_span(loss, from, count),
+                                           [MSE_BIND_DX] = espl_rows_span(dx, from, count)},
+                                  .bind_count = MSE_BIND_COUNT,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {espl_ceil_div(count, spec[0])}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_mse, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }
 
 static espl_status vjp(espl_graph *graph, const espl_node *node) {

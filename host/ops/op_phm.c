@@ -1,8 +1,11 @@
 #include "host/ops/op_phm.h"
 #include "host/ops/each.h"
+#include "host/ops/window.h"
 #include "shaders/phm.h"
 #include "shaders/shaders.h"
 #include <string.h>
+
+_Static_assert(sizeof(phm_push) <= ESPL_PUSH_BYTES_MAX, "push block");
 
 static phm_push push_of(const espl_tensor *rule, const espl_tensor *left, const espl_tensor *right, const espl_tensor *h) {
     const uint32_t n = rule->cols;
@@ -18,23 +21,37 @@ static phm_push push_of(const espl_tensor *rule, const espl_tensor *left, const 
                       .h_stride = h->stride};
 }
 
+/* Windows of the rows of H or of its gradient, of which each adds its share. */
+static espl_status dispatch_windows(espl_device *device, espl_commands *commands, const espl_tensor *h, phm_push *push,
+                                    espl_dispatch *dispatch) {
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, dispatch->label, h->rows, &(espl_window_part){h, 1}, 1, &window));
+    dispatch->push = push;
+    dispatch->push_bytes = sizeof *push;
+    const bool forward = dispatch->bind_count == PHM_BIND_OUT;
+    for (push->first = 0; push->first < h->rows; push->first += push->count) {
+        push->count = espl_window_count(push->first, h->rows, window);
+        dispatch->bind[PHM_BIND_H] = espl_rows_span(h, push->first, push->count);
+        if (forward) dispatch->groups[1] = push->count < ESPL_GROUPS_MAX ? push->count : ESPL_GROUPS_MAX;
+        ESPL_TRY(espl_commands_dispatch(commands, dispatch));
+    }
+    return ESPL_OK;
+}
+
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     const espl_tensor *rule = node->in[0], *left = node->in[1], *right = node->in[2], *h = node->out[0];
     espl_device *device = espl_graph_device(graph);
     const uint32_t local = espl_device_capabilities(device)->cpu ? 8 : 64;
-    const phm_push push = push_of(rule, left, right, h);
+    phm_push push = push_of(rule, left, right, h);
     const uint32_t spec[] = {local, 1, 1, right != NULL};
     espl_dispatch dispatch = {.label = "phm",
                               .bind = {[PHM_BIND_RULE] = rule->span,
                                        [PHM_BIND_LEFT] = left->span,
-                                       [PHM_BIND_RIGHT] = right ? right->span : (espl_span){0},
-                                       [PHM_BIND_H] = h->span},
-                              .bind_count = 4,
-                              .push = &push,
-                              .push_bytes = sizeof push,
-                              .groups = {espl_ceil_div(h->cols, local), h->rows < ESPL_GROUPS_MAX ? h->rows : ESPL_GROUPS_MAX}};
+                                       [PHM_BIND_RIGHT] = right ? right->span : (espl_span){0}},
+                              .bind_count = PHM_BIND_OUT,
+                              .groups = {espl_ceil_div(h->cols, local)}};
     ESPL_TRY(espl_device_kernel(device, &espl_shader_phm, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    return dispatch_windows(device, commands, h, &push, &dispatch);
 }
 
 /* in: rule, left, right, dH, the gradient before; out: the gradient of one of the first three. */
@@ -51,14 +68,11 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
                               .bind = {[PHM_BIND_RULE] = rule->span,
                                        [PHM_BIND_LEFT] = left->span,
                                        [PHM_BIND_RIGHT] = right ? right->span : (espl_span){0},
-                                       [PHM_BIND_H] = dh->span,
                                        [PHM_BIND_OUT] = out->span},
-                              .bind_count = 5,
-                              .push = &push,
-                              .push_bytes = sizeof push,
+                              .bind_count = PHM_BIND_OUT + 1,
                               .groups = {espl_reduce_groups(device, out->rows * out->cols)}};
     ESPL_TRY(espl_device_kernel(device, &espl_shader_phm_bwd, spec, ESPL_COUNT(spec), &dispatch.kernel));
-    return espl_commands_dispatch(commands, &dispatch);
+    return dispatch_windows(device, commands, dh, &push, &dispatch);
 }
 
 static const espl_op op_phm_bwd = {.name = "phm_bwd", .record = record_bwd};

@@ -6,7 +6,8 @@
  * result  [in, out]             f32   y = x H is a product in orientation NN
  * Cost:   one dispatch of in * out * n * rank multiplications, backward one for each that wants a gradient. Gradients are
  *         of parameters: they are added.
- * Fails:  ARGUMENT if shapes or dtypes disagree, or n does not divide in and out.
+ * Fails:  ARGUMENT if shapes or dtypes disagree, or n does not divide in and out; LIMIT where left or right cannot be bound
+ *         at once (H is not limited).
  * Source: Zhang et al. 2021; Karimi Mahabadi et al. 2021, equation 6. Reference: tests/ref/ref_phm.c */
 #ifndef ESPL_OP_PHM_H
 #define ESPL_OP_PHM_H

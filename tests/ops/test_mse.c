@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { COUNT_MAX = 512 };
+enum { COUNT_MAX = 2048 };
 
 static void check(uint32_t rows, uint32_t cols, int32_t uncounted, bool trained) {
     const float factor = 0.375f;
@@ -74,6 +74,18 @@ static void shapes(void **state) {
     }
 }
 
+/* 128 rows in a binding, of which the last window takes what is left. */
+static void windows(void **state) {
+    (void)state;
+    const uint64_t before = espl_device_count(op_device()).dispatches_recorded;
+    check(300, 5, 4, true);
+    const uint64_t whole = espl_device_count(op_device()).dispatches_recorded - before;
+    op_storage_range(128 * 8 * 4);
+    check(300, 5, 4, true);
+    op_storage_range(0);
+    assert_true(espl_device_count(op_device()).dispatches_recorded - before - whole > whole);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -88,6 +100,6 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("mse", tests, ESPL_COUNT(tests));
 }
