@@ -2,7 +2,8 @@
 //   o = sum of exp(s_j - m) v_j / sum of exp(s_j - m),   s_j = scale * q . k_j,   m = max of s_j
 // with m, the sum and o kept up to date block by block (Milakov & Gimelshein 2018; Dao et al. 2022), and
 //   lse = m + log(sum of exp(s_j - m))
-// for the backward pass. A query that sees no key gives zeros.
+// for the backward pass. A query that sees no key gives zeros. With dropout the weights in the first sum, and not those in
+// the second, have the factors of lib/kept.glsl.
 //
 // A row is (query, query head of this key head's group); rows of a tile walk through the same keys, so that K and V are
 // loaded once for all: from lanes' view with one address. Workgroup x: tile of rows, last first, for these are longest;
@@ -110,6 +111,12 @@ void main()
             EACH(b, BLOCK) {
                 score[r * BLOCK + b] = espl_exp_bounded(score[r * BLOCK + b] - highest);
                 total[r] += score[r * BLOCK + b];
+            }
+            if (DROPOUT != 0) {
+                const uint row = min(tile + r * ROW_LANES + row_lane, rows - 1);
+                const uint mask = kept_row(batch * push.queries + row / GROUP, kv_head * GROUP + row % GROUP);
+                EACH(b, BLOCK)
+                    score[r * BLOCK + b] *= kept_factor(mask, min(block + b * KEY_SPLIT + key_lane, end - 1));
             }
             EACH(c, PART_QUADS)
                 sum[r * PART_QUADS + c] *= shrink;

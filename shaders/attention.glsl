@@ -3,6 +3,9 @@
 #include "attention.h"
 #include "lib/exp.glsl"
 #include "lib/value.glsl"
+#define KEPT_SPEC ATTENTION_SPEC_DROPOUT
+#define KEPT_BIND ATTENTION_BIND_MASK
+#include "lib/kept.glsl"
 
 // Unrolled by hand of the driver: these index arrays that must become registers.
 #define EACH(i, n) [[unroll]] for (uint i = 0; i < n; ++i)

@@ -9,19 +9,20 @@
 #define ATTENTION_BIND_V 2
 #define ATTENTION_BIND_POSITIONS 3 /* not bound without ATTENTION_SPEC_POSITIONS */
 #define ATTENTION_BIND_LENGTHS 4   /* not bound without ATTENTION_SPEC_LENGTHS */
+#define ATTENTION_BIND_MASK 5      /* not bound without ATTENTION_SPEC_DROPOUT */
 /* attention.comp: */
-#define ATTENTION_BIND_OUT 5
-#define ATTENTION_BIND_OUT_LSE 6
-#define ATTENTION_BIND_COUNT 7
+#define ATTENTION_BIND_OUT 6
+#define ATTENTION_BIND_OUT_LSE 7
+#define ATTENTION_BIND_COUNT 8
 /* attention_bwd_q.comp, attention_bwd_kv.comp: */
-#define ATTENTION_BIND_LSE 5
-#define ATTENTION_BIND_DO 6
-#define ATTENTION_BIND_ROWSUM 7 /* written by bwd_q, read by bwd_kv */
-#define ATTENTION_BIND_O 8      /* bwd_q */
-#define ATTENTION_BIND_DQ 9     /* bwd_q */
-#define ATTENTION_BIND_DK 8     /* bwd_kv */
-#define ATTENTION_BIND_DV 9     /* bwd_kv */
-#define ATTENTION_BIND_BWD_COUNT 10
+#define ATTENTION_BIND_LSE 6
+#define ATTENTION_BIND_DO 7
+#define ATTENTION_BIND_ROWSUM 8 /* written by bwd_q, read by bwd_kv */
+#define ATTENTION_BIND_O 9      /* bwd_q */
+#define ATTENTION_BIND_DQ 10    /* bwd_q */
+#define ATTENTION_BIND_DK 9     /* bwd_kv */
+#define ATTENTION_BIND_DV 10    /* bwd_kv */
+#define ATTENTION_BIND_BWD_COUNT 11
 
 /* Specialization constants; 0, 1, 2 are the local size: ROW_LANES * DIM_SPLIT * KEY_SPLIT, 1, 1. */
 #define ATTENTION_SPEC_HEAD 3        /* head size */
@@ -38,8 +39,9 @@
 #define ATTENTION_SPEC_K_TYPE 14
 #define ATTENTION_SPEC_V_TYPE 15
 #define ATTENTION_SPEC_O_TYPE 16     /* 16 bits: HEAD is even */
-#define ATTENTION_SPEC_ACCUMULATE 17 /* bwd: 1: add to dQ; bit 0: add to dK, bit 1: add to dV */
-#define ATTENTION_SPEC_WANTED 18     /* bwd: 1: write dQ; bit 0: write dK, bit 1: write dV */
+#define ATTENTION_SPEC_DROPOUT 17    /* 1: weights are dropped by the mask */
+#define ATTENTION_SPEC_ACCUMULATE 18 /* bwd: 1: add to dQ; bit 0: add to dK, bit 1: add to dV */
+#define ATTENTION_SPEC_WANTED 19     /* bwd: 1: write dQ; bit 0: write dK, bit 1: write dV */
 
 #ifdef VULKAN
 #define ATTENTION_U32 uint
@@ -56,7 +58,8 @@ typedef struct attention_push {
     ATTENTION_U32 do_stride, rowsum_stride;             /* bwd */
     ATTENTION_U32 dq_from, dq_stride;                   /* bwd_q */
     ATTENTION_U32 dk_from, dv_from, dk_stride, dv_stride; /* bwd_kv */
-    float scale;
+    ATTENTION_U32 mask_stride, mask_words; /* of a query; of one of its heads */
+    float scale, kept_scale;
 #ifdef VULKAN
 } push;
 #else

@@ -8,8 +8,8 @@
 #extension GL_EXT_control_flow_attributes : require
 #include "attention.glsl"
 
-layout(constant_id = 17) const uint ACCUMULATE = 0;
-layout(constant_id = 18) const uint WANTED = 3;
+layout(constant_id = ATTENTION_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
+layout(constant_id = ATTENTION_SPEC_WANTED) const uint WANTED = 3;
 layout(std430, binding = ATTENTION_BIND_LSE) restrict readonly buffer lse_buffer { float lse[]; };
 layout(std430, binding = ATTENTION_BIND_DO) restrict readonly buffer do_buffer { vec4 d_o[]; };
 layout(std430, binding = ATTENTION_BIND_ROWSUM) restrict readonly buffer rowsum_buffer { float rowsum[]; };
@@ -93,7 +93,13 @@ void main()
                     const bool visible = j >= seen.x && j < seen.y && block + b < end;
                     const vec2 s = score[r * BLOCK + b];
                     p[r] = visible ? espl_exp_bounded(s.x - log_sum) : 0.0;
-                    ds[r] = visible ? push.scale * p[r] * (s.y - subtract) : 0.0;
+                    if (DROPOUT != 0) {
+                        const float kept = kept_factor(kept_row(at, head), min(j, push.capacity - 1));
+                        ds[r] = visible ? push.scale * p[r] * (kept * s.y - subtract) : 0.0;
+                        p[r] *= kept;
+                    } else {
+                        ds[r] = visible ? push.scale * p[r] * (s.y - subtract) : 0.0;
+                    }
                 }
                 EACH(c, PART_QUADS) {
                     const vec4 query = load_q(at * push.q_stride + q_head, c * DIM_SPLIT + part);

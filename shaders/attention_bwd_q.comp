@@ -7,8 +7,8 @@
 #extension GL_EXT_control_flow_attributes : require
 #include "attention.glsl"
 
-layout(constant_id = 17) const uint ACCUMULATE = 0;
-layout(constant_id = 18) const uint WANTED = 1;
+layout(constant_id = ATTENTION_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
+layout(constant_id = ATTENTION_SPEC_WANTED) const uint WANTED = 1;
 layout(std430, binding = ATTENTION_BIND_LSE) restrict readonly buffer lse_buffer { float lse[]; };
 layout(std430, binding = ATTENTION_BIND_DO) restrict readonly buffer do_buffer { vec4 d_o[]; };
 layout(std430, binding = ATTENTION_BIND_ROWSUM) restrict writeonly buffer rowsum_buffer { float rowsum[]; };
@@ -99,7 +99,12 @@ void main()
             float ds[LANE_ROWS];
             EACH(r, LANE_ROWS) {
                 const bool visible = block + b >= seen[r].x && block + b < seen[r].y;
-                const vec2 s = score[r * BLOCK + b];
+                vec2 s = score[r * BLOCK + b];
+                if (DROPOUT != 0) {
+                    const uint row = min(tile + r * ROW_LANES + row_lane, rows - 1);
+                    const uint mask = kept_row(batch * push.queries + row / GROUP, kv_head * GROUP + row % GROUP);
+                    s.y *= kept_factor(mask, min(block + b, end - 1));
+                }
                 ds[r] = visible ? push.scale * espl_exp_bounded(s.x - log_sum[r]) * (s.y - subtract[r]) : 0.0;
             }
             EACH(c, PART_QUADS) {

@@ -1,5 +1,6 @@
 // Attention with keys and queries for distances, streaming: for query i, with r the row of distance i - j,
 //   s_j = scale * (q_i . (k_j + rk_r) + k_j . rq_r),   o_i = softmax(s) v,   lse = log of the sum of exp(s_j)
+// with dropout by the factors of lib/kept.glsl on the weights of v.
 // A query and head has DIM_SPLIT lanes, which walk through the keys. Workgroup x: tile of queries; y: head; z: sequence.
 #version 450
 #extension GL_EXT_control_flow_attributes : require
@@ -33,8 +34,11 @@ void main()
         const float shrink = espl_exp_bounded(most - highest), p = espl_exp_bounded(s - highest);
         most = highest;
         total = total * shrink + p;
+        float share = p;
+        if (DROPOUT != 0)
+            share *= kept_factor(kept_row(row, head), j);
         EACH(c, PART_QUADS)
-            sum[c] = sum[c] * shrink + p * x_part(v_at, c);
+            sum[c] = sum[c] * shrink + share * x_part(v_at, c);
     }
     if (own >= push.tokens)
         return;

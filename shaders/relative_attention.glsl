@@ -3,6 +3,9 @@
 #include "lib/exp.glsl"
 #include "lib/value.glsl"
 #include "relative_attention.h"
+#define KEPT_SPEC RELATIVE_SPEC_DROPOUT
+#define KEPT_BIND RELATIVE_BIND_MASK
+#include "lib/kept.glsl"
 
 #define EACH(i, n) [[unroll]] for (uint i = 0; i < n; ++i)
 

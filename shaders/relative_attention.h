@@ -6,13 +6,14 @@
 #define RELATIVE_BIND_RELATIVE 1
 #define RELATIVE_BIND_BUCKETS 2
 #define RELATIVE_BIND_LENGTHS 3 /* not bound without RELATIVE_SPEC_LENGTHS */
-#define RELATIVE_BIND_LSE 4     /* written forward, read backward */
-#define RELATIVE_BIND_O 5       /* forward */
-#define RELATIVE_BIND_COUNT 6
-#define RELATIVE_BIND_DO 5     /* backward */
-#define RELATIVE_BIND_ROWSUM 6 /* written by _bwd_q */
-#define RELATIVE_BIND_GRAD 7   /* dX, of _bwd_r that of the relative rows */
-#define RELATIVE_BIND_BWD_COUNT 8
+#define RELATIVE_BIND_MASK 4    /* not bound without RELATIVE_SPEC_DROPOUT */
+#define RELATIVE_BIND_LSE 5     /* written forward, read backward */
+#define RELATIVE_BIND_O 6       /* forward */
+#define RELATIVE_BIND_COUNT 7
+#define RELATIVE_BIND_DO 6     /* backward */
+#define RELATIVE_BIND_ROWSUM 7 /* written by _bwd_q */
+#define RELATIVE_BIND_GRAD 8   /* dX, of _bwd_r that of the relative rows */
+#define RELATIVE_BIND_BWD_COUNT 9
 
 /* Ids 0-2 local size. */
 #define RELATIVE_SPEC_HEAD 3
@@ -22,8 +23,9 @@
 #define RELATIVE_SPEC_X_TYPE 7 /* espl_dtype of x, and so on */
 #define RELATIVE_SPEC_R_TYPE 8
 #define RELATIVE_SPEC_O_TYPE 9 /* forward */
-#define RELATIVE_SPEC_ACCUMULATE 10 /* bwd: one bit for each part written, in their order */
-#define RELATIVE_SPEC_WANTED 11     /* bwd_q: 1: dQ is written, else the row sums alone */
+#define RELATIVE_SPEC_DROPOUT 10    /* 1: weights are dropped by the mask */
+#define RELATIVE_SPEC_ACCUMULATE 11 /* bwd: one bit for each part written, in their order */
+#define RELATIVE_SPEC_WANTED 12     /* bwd_q: 1: dQ is written, else the row sums alone */
 
 #ifdef VULKAN
 #define RELATIVE_U32 uint
@@ -38,7 +40,8 @@ typedef struct relative_push {
     RELATIVE_U32 q_from, k_from, v_from, x_stride;     /* of x and its gradient */
     RELATIVE_U32 rq_from, rk_from, r_stride;           /* of the relative rows and their gradient */
     RELATIVE_U32 o_stride, lse_stride, do_stride, rowsum_stride, grad_stride;
-    float scale;
+    RELATIVE_U32 mask_stride, mask_words;              /* of a query; of one of its heads */
+    float scale, kept_scale;
 #ifdef VULKAN
 } push;
 #else

@@ -31,10 +31,16 @@ void main()
         }
         const vec2 score = over_parts(vec2(sum4(s), sum4(dv)), i);
         const float p = j < count ? espl_exp_bounded(push.scale * score.x - lse[other * push.lse_stride + head]) : 0.0;
-        const float ds = push.scale * p * (score.y - rowsum[other * push.rowsum_stride + head]);
+        float dp = score.y, share = p;
+        if (DROPOUT != 0) {
+            const float kept = kept_factor(kept_row(other, head), j);
+            dp *= kept;
+            share *= kept;
+        }
+        const float ds = push.scale * p * (dp - rowsum[other * push.rowsum_stride + head]);
         EACH(c, PART_QUADS) {
             sum_k[c] += ds * (x_part(q_at, c) + r_part(rq_at, c));
-            sum_v[c] += p * do_part(do_at, c);
+            sum_v[c] += share * do_part(do_at, c);
         }
     }
     if (own >= push.tokens)

@@ -34,7 +34,9 @@ void main()
             s += query[c] * (key + r_part(rk_at, c)) + key * r_part(rq_at, c);
             dv += d[c] * x_part(v_at, c);
         }
-        const vec2 score = over_parts(vec2(sum4(s), sum4(dv)), j);
+        vec2 score = over_parts(vec2(sum4(s), sum4(dv)), j);
+        if (DROPOUT != 0)
+            score.y *= kept_factor(kept_row(row, head), j);
         const float p = espl_exp_bounded(push.scale * score.x - log_sum);
         subtract += p * score.y;
         if (WANTED == 0)

@@ -57,7 +57,9 @@ void main()
                     s += x_part(q_at, c) * (key + rk[c]) + key * rq[c];
                     dv += do_part(do_at, c) * x_part(v_at, c);
                 }
-                const vec2 score = over_parts(vec2(sum4(s), sum4(dv)), turn++);
+                vec2 score = over_parts(vec2(sum4(s), sum4(dv)), turn++);
+                if (DROPOUT != 0)
+                    score.y *= kept_factor(kept_row(row, head), i + last - shifted);
                 const bool own = first + row_lane() < end;
                 const float p = own ? espl_exp_bounded(push.scale * score.x - lse[row * push.lse_stride + head]) : 0.0;
                 const float ds = push.scale * p * (score.y - rowsum[row * push.rowsum_stride + head]);

@@ -12,7 +12,7 @@
 #include "host/gpu/gpu.h"
 #include "shaders/lib/step.h"
 
-enum { ESPL_INPUTS_MAX = 8, ESPL_OUTPUTS_MAX = 5, ESPL_ATTRIBUTE_BYTES = 128, ESPL_STEP_SLOTS = 4 };
+enum { ESPL_INPUTS_MAX = 9, ESPL_OUTPUTS_MAX = 5, ESPL_ATTRIBUTE_BYTES = 128, ESPL_STEP_SLOTS = 4 };
 
 typedef struct espl_graph espl_graph;
 typedef struct espl_node espl_node;

@@ -1,6 +1,7 @@
 /* One kernel forward, two backward (shaders/attention*.comp), each cut to the shape by specialization constants: how
  * many rows a lane has, how many lanes share a row's dimensions or keys, how many keys are taken per step. */
 #include "host/ops/op_attention.h"
+#include "host/ops/op_dropout.h"
 #include "host/ops/window.h"
 #include "shaders/attention.h"
 #include "shaders/shaders.h"
@@ -14,7 +15,8 @@ enum { ACCUMULATE_Q = 4, WANTED_Q = 4 }; /* beside the bits of K and V that shad
 
 typedef struct attribute {
     uint32_t q_from, k_from, v_from, batch, heads, kv_heads, head_size, window, causal;
-    float scale;
+    float scale, dropout;
+    uint32_t dropout_site;
     uint32_t accumulate, wanted; /* backward */
 } attribute;
 
@@ -91,7 +93,7 @@ static variant gpu_variant(kernel_kind kind, uint32_t head_size, uint32_t rows) 
     return (variant){64 / split, 1, split, 1, block};
 }
 
-/* Fills the dispatch but for the bindings from 5 on. in: q, k, v, positions, lengths. rows: what lanes have, queries times
+/* Fills the dispatch but for the other bindings. in: q, k, v, positions, lengths. rows: what lanes have, queries times
  * heads of a group, or keys. */
 static espl_status prepare(espl_device *device, kernel_kind kind, const attribute *at, const attention_push *push,
                            espl_tensor *const *in, const espl_tensor *o, espl_dispatch *dispatch) {
@@ -120,6 +122,7 @@ static espl_status prepare(espl_device *device, kernel_kind kind, const attribut
         [ATTENTION_SPEC_K_TYPE] = in[1]->dtype,
         [ATTENTION_SPEC_V_TYPE] = in[2]->dtype,
         [ATTENTION_SPEC_O_TYPE] = o->dtype,
+        [ATTENTION_SPEC_DROPOUT] = at->dropout > 0,
         [ATTENTION_SPEC_ACCUMULATE] = backward_q ? (at->accumulate & ACCUMULATE_Q) != 0 : at->accumulate & 3,
         [ATTENTION_SPEC_WANTED] = backward_q ? (at->wanted & WANTED_Q) != 0 : at->wanted & 3,
     };
@@ -160,7 +163,7 @@ static espl_status dispatch_windows(espl_device *device, espl_commands *commands
 }
 
 static attention_push push_of(const attribute *at, espl_tensor *const *qkv, const espl_tensor *o,
-                              const espl_tensor *lse) {
+                              const espl_tensor *lse, const espl_tensor *mask) {
     return (attention_push){
         .queries = qkv[0]->rows / at->batch,
         .capacity = qkv[1]->rows / at->batch,
@@ -173,34 +176,39 @@ static attention_push push_of(const attribute *at, espl_tensor *const *qkv, cons
         .v_stride = qkv[2]->stride,
         .o_stride = o->stride,
         .lse_stride = lse->stride,
+        .mask_stride = mask ? mask->stride : 0,
+        .mask_words = espl_dropout_mask_words(qkv[1]->rows / at->batch),
         .scale = at->scale,
+        .kept_scale = 1.0f / (1.0f - at->dropout),
     };
 }
 
 /* ---- Forward and backward ---- */
 
-/* in: q, k, v, positions, lengths; out: o, lse. */
+/* in: q, k, v, positions, lengths, step; out: o, lse, the mask of dropout. Without dropout the last of both are absent. */
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     const attribute at = attribute_of(node);
-    espl_tensor *const *in = node->in, *o = node->out[0], *lse = node->out[1];
+    espl_tensor *const *in = node->in, *o = node->out[0], *lse = node->out[1], *mask = node->out[2];
     espl_device *device = espl_graph_device(graph);
-    attention_push push = push_of(&at, in, o, lse);
+    attention_push push = push_of(&at, in, o, lse, mask);
     espl_dispatch dispatch = {.label = "attention", .bind_count = ATTENTION_BIND_COUNT};
     const espl_window_part parts[] = {
-        {in[0], push.queries}, {in[1], push.capacity}, {in[2], push.capacity}, {o, push.queries}, {lse, push.queries}};
-    static const uint32_t binding[] = {ATTENTION_BIND_Q, ATTENTION_BIND_K, ATTENTION_BIND_V, ATTENTION_BIND_OUT,
-                                       ATTENTION_BIND_OUT_LSE};
+        {in[0], push.queries}, {in[1], push.capacity}, {in[2], push.capacity}, {mask, push.queries}, {o, push.queries},
+        {lse, push.queries}};
+    static const uint32_t binding[] = {ATTENTION_BIND_Q,    ATTENTION_BIND_K,   ATTENTION_BIND_V,
+                                       ATTENTION_BIND_MASK, ATTENTION_BIND_OUT, ATTENTION_BIND_OUT_LSE};
+    if (mask) ESPL_TRY(espl_record_dropout_mask(graph, commands, in[5], mask, at.dropout, at.dropout_site));
     ESPL_TRY(prepare(device, FORWARD, &at, &push, in, o, &dispatch));
     return dispatch_windows(device, commands, at.batch, &push, parts, binding, ESPL_COUNT(parts), &dispatch);
 }
 
-/* in: q, k, v, positions, lengths, o, lse, do; out: rowsum, dq, dk, dv, of which the last three may be one tensor. */
+/* in: q, k, v, positions, lengths, o, lse, do, step; out: rowsum, dq, dk, dv, of which these three may be one tensor, mask. */
 static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     const attribute at = attribute_of(node);
     espl_device *device = espl_graph_device(graph);
     espl_tensor *const *in = node->in, *rowsum = node->out[0];
-    espl_tensor *dq = node->out[1], *dk = node->out[2], *dv = node->out[3];
-    attention_push push = push_of(&at, in, in[5], in[6]);
+    espl_tensor *dq = node->out[1], *dk = node->out[2], *dv = node->out[3], *mask = node->out[4];
+    attention_push push = push_of(&at, in, in[5], in[6], mask);
     push.do_stride = in[7]->stride;
     push.rowsum_stride = rowsum->stride;
     if (dq) push.dq_from = at.q_from, push.dq_stride = dq->stride;
@@ -208,9 +216,12 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
     if (dv) push.dv_from = at.v_from, push.dv_stride = dv->stride;
     const uint32_t queries = push.queries, capacity = push.capacity;
     espl_window_part parts[] = {{in[0], queries}, {in[1], capacity}, {in[2], capacity}, {in[6], queries},
-                                {in[7], queries}, {rowsum, queries}, {in[5], queries},  {dq, queries}};
-    static const uint32_t binding[] = {ATTENTION_BIND_Q,  ATTENTION_BIND_K,      ATTENTION_BIND_V, ATTENTION_BIND_LSE,
-                                       ATTENTION_BIND_DO, ATTENTION_BIND_ROWSUM, ATTENTION_BIND_O, ATTENTION_BIND_DQ};
+                                {in[7], queries}, {rowsum, queries}, {in[5], queries},  {dq, queries},
+                                {mask, queries}};
+    static const uint32_t binding[] = {ATTENTION_BIND_Q,   ATTENTION_BIND_K,  ATTENTION_BIND_V,
+                                       ATTENTION_BIND_LSE, ATTENTION_BIND_DO, ATTENTION_BIND_ROWSUM,
+                                       ATTENTION_BIND_O,   ATTENTION_BIND_DQ, ATTENTION_BIND_MASK};
+    if (mask) ESPL_TRY(espl_record_dropout_mask(graph, commands, in[8], mask, at.dropout, at.dropout_site));
     _Static_assert(ATTENTION_BIND_O == ATTENTION_BIND_DK && ATTENTION_BIND_DQ == ATTENTION_BIND_DV, "bindings");
     espl_dispatch dispatch = {.label = "attention_bwd_q", .bind_count = ATTENTION_BIND_BWD_COUNT};
     ESPL_TRY(prepare(device, BACKWARD_Q, &at, &push, in, in[5], &dispatch));
@@ -225,6 +236,11 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
 
 static const espl_op espl_op_attention_bwd = {.name = "attention_bwd", .record = record_bwd};
 
+/* NULL without dropout. */
+static espl_tensor *mask_of(espl_graph *graph, const attribute *at, espl_tensor *const *in) {
+    return at->dropout > 0 ? espl_graph_dropout_mask(graph, in[0]->rows, at->heads, in[1]->rows / at->batch) : NULL;
+}
+
 /* A target that is added to is not an input as well: its memory lives from its first writer to its last reader, this
  * node is between, and there are only so many inputs. */
 static espl_status vjp(espl_graph *graph, const espl_node *node) {
@@ -233,14 +249,14 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     const uint32_t q_cols = at.heads * at.head_size, kv_cols = at.kv_heads * at.head_size;
     bool add_q = false, add_k = false, add_v = false;
     espl_tensor *out[] = {espl_graph_scratch(graph, "rowsum", node->out[1]->rows, node->out[1]->cols), NULL, NULL,
-                          NULL};
+                          NULL, mask_of(graph, &at, in)};
     if (espl_grad_wanted(in[0])) out[1] = espl_grad_target(graph, in[0], at.q_from, q_cols, &add_q);
     if (espl_grad_wanted(in[1])) out[2] = espl_grad_target(graph, in[1], at.k_from, kv_cols, &add_k);
     if (espl_grad_wanted(in[2])) out[3] = espl_grad_target(graph, in[2], at.v_from, kv_cols, &add_v);
     if (espl_graph_status(graph) != ESPL_OK) return espl_graph_status(graph);
     at.accumulate = (uint32_t)add_k | (uint32_t)add_v << 1 | (add_q ? (uint32_t)ACCUMULATE_Q : 0);
     at.wanted = (uint32_t)(out[2] != NULL) | (uint32_t)(out[3] != NULL) << 1 | (out[1] ? (uint32_t)WANTED_Q : 0);
-    espl_tensor *bwd_in[] = {in[0], in[1], in[2], in[3], in[4], node->out[0], node->out[1], grad};
+    espl_tensor *bwd_in[] = {in[0], in[1], in[2], in[3], in[4], node->out[0], node->out[1], grad, in[5]};
     return espl_graph_node(graph, &espl_op_attention_bwd, bwd_in, ESPL_COUNT(bwd_in), out, ESPL_COUNT(out), &at,
                            sizeof at);
 }
@@ -278,6 +294,8 @@ static espl_status check(espl_context *ctx, const espl_attention *args, const at
     if (at->batch == 0 || at->heads == 0 || at->heads % at->kv_heads)
         return espl_fail(ctx, ESPL_ARGUMENT, "attention: %u query heads over %u key heads, batch %u", at->heads,
                          at->kv_heads, at->batch);
+    if (!(at->dropout >= 0 && at->dropout < 1))
+        return espl_fail(ctx, ESPL_ARGUMENT, "attention: dropout is %g, must be in [0, 1)", (double)at->dropout);
     ESPL_TRY(check_part(ctx, "q", args->q, at->q_from, at->heads, at));
     ESPL_TRY(check_part(ctx, "k", args->k, at->k_from, at->kv_heads, at));
     ESPL_TRY(check_part(ctx, "v", args->v, at->v_from, at->kv_heads, at));
@@ -298,17 +316,20 @@ espl_tensor *espl_graph_attention(espl_graph *graph, const espl_attention *args)
                           .head_size = args->head_size,
                           .window = args->window,
                           .causal = args->causal,
+                          .dropout = args->dropout,
+                          .dropout_site = args->dropout_site,
                           .scale = args->scale != 0.0f ? args->scale : 1.0f / sqrtf((float)args->head_size)};
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args, &at);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
-    espl_tensor *in[] = {args->q, args->k, args->v, args->positions, args->lengths};
+    espl_tensor *in[] = {args->q, args->k, args->v, args->positions, args->lengths,
+                         at.dropout > 0 ? espl_graph_step(graph) : NULL};
     const uint32_t cols = at.heads * at.head_size;
     /* Two heads of an odd size would share a 16-bit word. */
     espl_tensor *out[] = {at.head_size % 2 ? espl_graph_value(graph, "attention", args->q->rows, cols, ESPL_DTYPE_F32)
                                            : espl_graph_output(graph, "attention", args->q->rows, cols),
-                          espl_graph_value(graph, "log sum exp", args->q->rows, at.heads, ESPL_DTYPE_F32)};
+                          espl_graph_value(graph, "log sum exp", args->q->rows, at.heads, ESPL_DTYPE_F32), mask_of(graph, &at, in)};
     if (!out[0] || !out[1] ||
-        espl_graph_node(graph, &espl_op_attention, in, ESPL_COUNT(in), out, 2, &at, sizeof at) != ESPL_OK)
+        espl_graph_node(graph, &espl_op_attention, in, ESPL_COUNT(in), out, ESPL_COUNT(out), &at, sizeof at) != ESPL_OK)
         return NULL;
     return out[0];
 }

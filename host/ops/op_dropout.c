@@ -3,15 +3,20 @@
 #include "host/ops/each.h"
 #include "host/ops/window.h"
 #include "shaders/dropout.h"
+#include "shaders/dropout_mask.h"
 #include "shaders/shaders.h"
 #include <string.h>
 
-_Static_assert(sizeof(dropout_push) <= ESPL_PUSH_BYTES_MAX, "push block");
+_Static_assert(sizeof(dropout_push) <= ESPL_PUSH_BYTES_MAX && sizeof(dropout_mask_push) <= ESPL_PUSH_BYTES_MAX, "push block");
 
 typedef struct attribute {
     uint32_t site, accumulate;
     double p;
 } attribute;
+
+static uint32_t threshold_of(double p) {
+    return (uint32_t)(p * 4294967296.0);
+}
 
 /* in: x, step, (y before); out: y. */
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
@@ -32,7 +37,7 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
                                    .x_stride = x->stride / 4,
                                    .y_stride = y->stride / 4,
                                    .site = at.site,
-                                   .threshold = (uint32_t)(at.p * 4294967296.0),
+                                   .threshold = threshold_of(at.p),
                                    .scale = (float)(1.0 / (1.0 - at.p))};
         const uint32_t spec[] = {each.spec[0], 1, 1, each.spec[3], each.spec[4], at.accumulate, x->dtype, y->dtype};
         espl_dispatch dispatch = {.label = node->op->name,
@@ -83,4 +88,41 @@ espl_tensor *espl_graph_dropout(espl_graph *graph, const espl_dropout *args) {
     espl_tensor *in[] = {x, espl_graph_step(graph)};
     if (!y || espl_graph_node(graph, &espl_op_dropout, in, 2, &y, 1, &at, sizeof at) != ESPL_OK) return NULL;
     return y;
+}
+
+/* ---- Of the weights of attention ---- */
+
+espl_tensor *espl_graph_dropout_mask(espl_graph *graph, uint32_t rows, uint32_t heads, uint32_t keys) {
+    const uint64_t words = (uint64_t)heads * espl_dropout_mask_words(keys);
+    if (words < 1u << 29) return espl_graph_scratch(graph, "dropout mask", rows, (uint32_t)words);
+    return espl_graph_fail(graph, espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_LIMIT,
+                                            "dropout of %u heads over %u keys", heads, keys));
+}
+
+espl_status espl_record_dropout_mask(espl_graph *graph, espl_commands *commands, const espl_tensor *step,
+                                     const espl_tensor *mask, float p, uint32_t site) {
+    espl_device *device = espl_graph_device(graph);
+    const uint32_t spec[] = {espl_device_capabilities(device)->cpu ? 8 : 64, 1, 1};
+    uint32_t window;
+    ESPL_TRY(espl_window_units(device, "dropout_mask", mask->rows, &(espl_window_part){mask, 1}, 1, &window));
+    for (uint32_t from = 0, count; from < mask->rows; from += count) {
+        count = espl_window_count(from, mask->rows, window);
+        const dropout_mask_push push = {.rows = count,
+                                        .words = mask->cols,
+                                        .stride = mask->stride,
+                                        .first = from,
+                                        .site = site,
+                                        .threshold = threshold_of((double)p)};
+        espl_dispatch dispatch = {.label = "dropout_mask",
+                                  .bind = {[DROPOUT_MASK_BIND_STEP] = step->span,
+                                           [DROPOUT_MASK_BIND_MASK] = espl_rows_span(mask, from, count)},
+                                  .bind_count = 2,
+                                  .push = &push,
+                                  .push_bytes = sizeof push,
+                                  .groups = {espl_ceil_div(mask->cols, spec[0]),
+                                             count < ESPL_GROUPS_MAX ? count : ESPL_GROUPS_MAX}};
+        ESPL_TRY(espl_device_kernel(device, &espl_shader_dropout_mask, spec, ESPL_COUNT(spec), &dispatch.kernel));
+        ESPL_TRY(espl_commands_dispatch(commands, &dispatch));
+    }
+    return ESPL_OK;
 }

@@ -23,6 +23,20 @@ typedef struct espl_dropout {
 
 espl_tensor *espl_graph_dropout(espl_graph *graph, const espl_dropout *args);
 
+/* Dropout of the weights of attention. A weight is made in the middle of a kernel, by lanes that share it, so what becomes of
+ * it is not drawn there: the node of attention, forward and backward alike, first has one bit for each weight drawn into
+ * scratch memory, 1 where it is kept. Bit j % 32 of word h * espl_dropout_mask_words(keys) + j / 32 of row i is that of query
+ * i, head h and key j: word(i, c) as above with c = 32 times that word's number + j % 32, but index = 2^32 * i + c / 4. */
+static inline uint32_t espl_dropout_mask_words(uint32_t keys) {
+    return espl_ceil_div(keys, 32);
+}
+
+/* Scratch of the node being built: rows queries. Fails: LIMIT beyond 2^29 words of a row. */
+espl_tensor *espl_graph_dropout_mask(espl_graph *graph, uint32_t rows, uint32_t heads, uint32_t keys);
+/* Fills it. step: espl_graph_step. One dispatch. */
+espl_status espl_record_dropout_mask(espl_graph *graph, espl_commands *commands, const espl_tensor *step,
+                                     const espl_tensor *mask, float p, uint32_t site);
+
 extern const espl_op espl_op_dropout;
 
 #endif

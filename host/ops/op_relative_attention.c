@@ -1,6 +1,7 @@
 /* One kernel forward; backward one for queries (and row sums), one for keys and values, one for the relative rows. Every
  * pair of query and key reads a relative row of its own, so lanes have one row each, or a part of one. */
 #include "host/ops/op_relative_attention.h"
+#include "host/ops/op_dropout.h"
 #include "host/ops/window.h"
 #include "shaders/relative_attention.h"
 #include "shaders/shaders.h"
@@ -10,13 +11,14 @@
 _Static_assert(sizeof(relative_push) <= ESPL_PUSH_BYTES_MAX, "push block");
 
 enum { HEAD_SIZE_MAX = 256, GROUPS_MAX = 65535, SPEC_COUNT = RELATIVE_SPEC_WANTED + 1 };
-enum { IN_X, IN_RELATIVE, IN_BUCKETS, IN_LENGTHS, IN_COUNT };                /* of both */
+enum { IN_X, IN_RELATIVE, IN_BUCKETS, IN_LENGTHS, IN_STEP, IN_COUNT };       /* of both; STEP with dropout alone */
 enum { IN_LSE = IN_COUNT, IN_DO, IN_BWD_COUNT };                              /* backward also */
 enum { Q, K, V, RQ, RK, PARTS };                                             /* bits of wanted and accumulate */
 
 typedef struct attribute {
     uint32_t q_from, k_from, v_from, batch, heads, head_size;
-    float scale;
+    float scale, dropout;
+    uint32_t dropout_site;
     uint32_t wanted, accumulate;
 } attribute;
 
@@ -30,7 +32,7 @@ static attribute attribute_of(const espl_node *node) {
 typedef struct sequences {
     attribute at;
     espl_tensor *const *in;
-    const espl_tensor *o, *lse; /* o: forward */
+    const espl_tensor *o, *lse, *mask; /* o: forward; mask: with dropout */
     uint32_t first, count;
 } sequences;
 
@@ -57,7 +59,10 @@ static relative_push push_of(const sequences *s) {
                            .r_stride = in[IN_RELATIVE]->stride,
                            .o_stride = o ? o->stride : 0,
                            .lse_stride = lse->stride,
-                           .scale = at->scale};
+                           .mask_stride = s->mask ? s->mask->stride : 0,
+                           .mask_words = espl_dropout_mask_words(in[IN_X]->rows / at->batch),
+                           .scale = at->scale,
+                           .kept_scale = 1.0f / (1.0f - at->dropout)};
 }
 
 /* Lanes of a workgroup, powers of two, and quads of a head that one may have, forward and backward. On GPUs registers are
@@ -91,6 +96,7 @@ static espl_status dispatch_one(espl_graph *graph, espl_commands *commands, cons
                                        [RELATIVE_SPEC_X_TYPE] = in[IN_X]->dtype,
                                        [RELATIVE_SPEC_R_TYPE] = in[IN_RELATIVE]->dtype,
                                        [RELATIVE_SPEC_O_TYPE] = s->o ? s->o->dtype : 0,
+                                       [RELATIVE_SPEC_DROPOUT] = s->mask != NULL,
                                        [RELATIVE_SPEC_ACCUMULATE] = accumulate,
                                        [RELATIVE_SPEC_WANTED] = at->wanted >> Q & 1};
     dispatch->label = shader->name;
@@ -98,6 +104,7 @@ static espl_status dispatch_one(espl_graph *graph, espl_commands *commands, cons
     dispatch->push_bytes = sizeof *push;
     dispatch->bind[RELATIVE_BIND_X] = span_of(s, in[IN_X]);
     dispatch->bind[RELATIVE_BIND_LSE] = span_of(s, s->lse);
+    dispatch->bind[RELATIVE_BIND_MASK] = span_of(s, s->mask);
     dispatch->bind[RELATIVE_BIND_RELATIVE] = in[IN_RELATIVE]->span;
     dispatch->bind[RELATIVE_BIND_BUCKETS] = in[IN_BUCKETS]->span;
     if (in[IN_LENGTHS]) dispatch->bind[RELATIVE_BIND_LENGTHS] = in[IN_LENGTHS]->span;
@@ -111,13 +118,20 @@ static espl_status dispatch_one(espl_graph *graph, espl_commands *commands, cons
     return espl_commands_dispatch(commands, dispatch);
 }
 
-/* out: o, lse. */
+static espl_status record_mask(espl_graph *graph, espl_commands *commands, const sequences *s) {
+    if (!s->mask) return ESPL_OK;
+    return espl_record_dropout_mask(graph, commands, s->in[IN_STEP], s->mask, s->at.dropout, s->at.dropout_site);
+}
+
+/* out: o, lse, mask; the last may be absent. */
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
-    sequences s = {.at = attribute_of(node), .in = node->in, .o = node->out[0], .lse = node->out[1]};
+    sequences s = {.at = attribute_of(node), .in = node->in, .o = node->out[0], .lse = node->out[1],
+                   .mask = node->out[2]};
     const uint32_t batch = s.at.batch, tokens = s.in[IN_X]->rows / batch;
-    const espl_window_part parts[] = {{s.in[IN_X], tokens}, {s.o, tokens}, {s.lse, tokens}};
+    const espl_window_part parts[] = {{s.in[IN_X], tokens}, {s.o, tokens}, {s.lse, tokens}, {s.mask, tokens}};
     uint32_t window;
     ESPL_TRY(espl_window_units(espl_graph_device(graph), node->op->name, batch, parts, ESPL_COUNT(parts), &window));
+    ESPL_TRY(record_mask(graph, commands, &s));
     for (; s.first < batch; s.first += s.count) {
         s.count = espl_window_count(s.first, batch, window);
         const relative_push push = push_of(&s);
@@ -149,14 +163,15 @@ static espl_status record_bwd_window(espl_graph *graph, espl_commands *commands,
                         s->first ? 3 : s->at.accumulate >> RQ & 3, &dispatch);
 }
 
-/* out: rowsum, dx, drelative; the last two may be absent. */
+/* out: rowsum, dx, drelative, mask; the last three may be absent. */
 static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const espl_node *node) {
-    sequences s = {.at = attribute_of(node), .in = node->in, .lse = node->in[IN_LSE]};
+    sequences s = {.at = attribute_of(node), .in = node->in, .lse = node->in[IN_LSE], .mask = node->out[3]};
     const uint32_t batch = s.at.batch, tokens = s.in[IN_X]->rows / batch;
     const espl_window_part parts[] = {{s.in[IN_X], tokens},      {s.lse, tokens},       {node->in[IN_DO], tokens},
-                                      {node->out[0], tokens}, {node->out[1], tokens}};
+                                      {node->out[0], tokens}, {node->out[1], tokens}, {s.mask, tokens}};
     uint32_t window;
     ESPL_TRY(espl_window_units(espl_graph_device(graph), node->op->name, batch, parts, ESPL_COUNT(parts), &window));
+    ESPL_TRY(record_mask(graph, commands, &s));
     for (; s.first < batch; s.first += s.count) {
         s.count = espl_window_count(s.first, batch, window);
         ESPL_TRY(record_bwd_window(graph, commands, node, &s));
@@ -165,6 +180,11 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
 }
 
 static const espl_op espl_op_relative_attention_bwd = {.name = "relative_attention_bwd", .record = record_bwd};
+
+/* NULL without dropout. */
+static espl_tensor *mask_of(espl_graph *graph, const attribute *at, const espl_tensor *x) {
+    return at->dropout > 0 ? espl_graph_dropout_mask(graph, x->rows, at->heads, x->rows / at->batch) : NULL;
+}
 
 static espl_status vjp(espl_graph *graph, const espl_node *node) {
     attribute at = attribute_of(node);
@@ -183,9 +203,9 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
         at.accumulate |= (uint32_t)accumulate << part;
     }
     if (espl_graph_status(graph) != ESPL_OK) return espl_graph_status(graph);
-    espl_tensor *in[IN_BWD_COUNT] = {x, relative, node->in[IN_BUCKETS], node->in[IN_LENGTHS], node->out[1],
+    espl_tensor *in[IN_BWD_COUNT] = {x, relative, node->in[IN_BUCKETS], node->in[IN_LENGTHS], node->in[IN_STEP], node->out[1],
                                      espl_grad_of(node->out[0])};
-    espl_tensor *out[] = {rowsum, dx, dr};
+    espl_tensor *out[] = {rowsum, dx, dr, mask_of(graph, &at, x)};
     return espl_graph_node(graph, &espl_op_relative_attention_bwd, in, IN_BWD_COUNT, out, ESPL_COUNT(out), &at, sizeof at);
 }
 
@@ -213,6 +233,8 @@ static espl_status check(espl_context *ctx, const espl_relative_attention *args)
         buckets->cols / 2 + 1 < x->rows / args->batch)
         return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: %u x %u buckets of %s for sequences of %u", buckets->rows,
                          buckets->cols, espl_dtype_name(buckets->dtype), x->rows / args->batch);
+    if (!(args->dropout >= 0 && args->dropout < 1))
+        return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: dropout is %g, must be in [0, 1)", (double)args->dropout);
     if (lengths && (lengths->dtype != ESPL_DTYPE_I32 || lengths->rows != 1 || lengths->cols != args->batch))
         return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: lengths are %u x %u %s, must be one row of %u I32",
                          lengths->rows, lengths->cols, espl_dtype_name(lengths->dtype), args->batch);
@@ -233,12 +255,16 @@ espl_tensor *espl_graph_relative_attention(espl_graph *graph, const espl_relativ
                           .batch = args->batch,
                           .heads = args->heads,
                           .head_size = args->head_size,
+                          .dropout = args->dropout,
+                          .dropout_site = args->dropout_site,
                           .scale = args->scale != 0.0f ? args->scale : 1.0f / sqrtf((float)args->head_size)};
-    espl_tensor *in[IN_COUNT] = {args->x, args->relative, args->buckets, args->lengths};
+    espl_tensor *in[IN_COUNT] = {args->x, args->relative, args->buckets, args->lengths,
+                                 at.dropout > 0 ? espl_graph_step(graph) : NULL};
     espl_tensor *out[] = {espl_graph_output(graph, "attention", args->x->rows, at.heads * at.head_size),
-                          espl_graph_value(graph, "lse", args->x->rows, at.heads, ESPL_DTYPE_F32)};
+                          espl_graph_value(graph, "lse", args->x->rows, at.heads, ESPL_DTYPE_F32),
+                          mask_of(graph, &at, args->x)};
     if (!out[0] || !out[1] ||
-        espl_graph_node(graph, &espl_op_relative_attention, in, IN_COUNT, out, 2, &at, sizeof at) != ESPL_OK)
+        espl_graph_node(graph, &espl_op_relative_attention, in, IN_COUNT, out, ESPL_COUNT(out), &at, sizeof at) != ESPL_OK)
         return NULL;
     return out[0];
 }

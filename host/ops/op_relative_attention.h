@@ -1,7 +1,8 @@
 /* Attention that also sees how far a key is away (DeBERTa's disentangled attention), streaming: no matrix of scores and no
  * matrix of scores by distance is stored. For query i of a sequence, head h and every key j < lengths[b], with r the
  * relative row of the distance i - j:
- *   s_j = scale * (q_i . (k_j + rk_r) + k_j . rq_r)      o_i = sum of softmax(s)_j v_j;   zeros if there is no key
+ *   s_j = scale * (q_i . (k_j + rk_r) + k_j . rq_r)      o_i = sum of softmax(s)_j v_j;   zeros if there is no key;
+ * dropout as in op_attention.h
  * x         [batch * tokens, ...]     f32 f16 bf16  read: heads * head_size columns each from q_from, k_from, v_from
  * relative  [rows, ...]               f32 f16 bf16  read: keys of distances from k_from, queries of distances from q_from:
  *                                                   the product that made x, of embeddings of distances
@@ -11,7 +12,7 @@
  * *_from and head_size are multiples of 4; head_size is 4 to 256. scale 0 means 1 / sqrt(head_size).
  * f32, fixed order of summation, no atomics.
  * Cost:   8 * head_size operations per pair of query and key, one dispatch; backward three, 36 per pair.
- * Fails:  ARGUMENT if shapes or dtypes disagree, LIMIT beyond 65535 heads or sequences.
+ * Fails:  ARGUMENT if shapes or dtypes disagree or dropout is outside [0, 1), LIMIT beyond 65535 heads or sequences.
  * Source: He et al. 2021 (DeBERTa), eq. 4; streaming as op_attention.h. Reference: tests/ref/ref_relative_attention.c */
 #ifndef ESPL_OP_RELATIVE_ATTENTION_H
 #define ESPL_OP_RELATIVE_ATTENTION_H
@@ -23,6 +24,8 @@ typedef struct espl_relative_attention {
     uint32_t q_from, k_from, v_from;
     uint32_t batch, heads, head_size;
     float scale;
+    float dropout;
+    uint32_t dropout_site;
 } espl_relative_attention;
 
 espl_tensor *espl_graph_relative_attention(espl_graph *graph, const espl_relative_attention *args);

@@ -5,6 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static const uint32_t step[ESPL_STEP_WORDS] = {
+    [ESPL_STEP_SEED_LOW] = 0x89abcdefu, [ESPL_STEP_SEED_HIGH] = 0x01234567u, [ESPL_STEP_COUNTER] = 41};
+
+enum { SITE = 5 };
+
+/* What the device draws with that step buffer. */
+static ref_dropout_args drops(float p) {
+    return (ref_dropout_args){(double)p, 0x0123456789abcdefu, (uint64_t)SITE << 32 | 41};
+}
+
 /* Leaves: q or the fused tensor, k or the cache, v, positions, lengths. */
 typedef struct shape {
     ref_attention_args a;
@@ -28,7 +38,9 @@ static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const v
                                                          .causal = s->a.causal,
                                                          .positions = leaves[3],
                                                          .lengths = leaves[4],
-                                                         .window = (uint32_t)s->a.window});
+                                                         .window = (uint32_t)s->a.window,
+                                                         .dropout = (float)s->a.dropout.p,
+                                                         .dropout_site = SITE});
 }
 
 static void reference(const double *const *leaves, const void *args, double *out) {
@@ -55,9 +67,9 @@ static void check_in(shape s, const int32_t *positions, const int32_t *lengths, 
     s.has_positions = positions != NULL, s.has_lengths = lengths != NULL;
     const uint32_t batch = (uint32_t)a->batch, kv_rows = (uint32_t)(a->batch * a->capacity);
     char name[160];
-    snprintf(name, sizeof name, "attention %zux%zu of %zu, %zu/%zu heads of %zu%s%s%s", a->batch, a->queries,
+    snprintf(name, sizeof name, "attention %zux%zu of %zu, %zu/%zu heads of %zu%s%s%s, dropout %g", a->batch, a->queries,
              a->capacity, a->heads, a->kv_heads, a->head_size, a->causal ? ", causal" : "", s.fused ? ", fused" : "",
-             s.cache ? ", cache" : "");
+             s.cache ? ", cache" : "", a->dropout.p);
     /* Rows of the cache that nothing sees hold anything. */
     double *cache = NULL;
     if (s.cache) {
@@ -96,6 +108,7 @@ static void check_in(shape s, const int32_t *positions, const int32_t *lengths, 
                         .build = build,
                         .reference = reference,
                         .args = &s,
+                        .step = step,
                         .reads_output = true};
     if (range) op_check_windows(&test, range);
     else op_check(&test);
@@ -138,6 +151,33 @@ static void training(void **state) {
     check(
         (shape){{.batch = 1, .queries = 70, .heads = 6, .kv_heads = 2, .head_size = 20, .causal = true}, .fused = true},
         NULL, lengths);
+}
+
+/* The mask is made by place: lengths, windows of keys, groups of heads and windows of the batch do not move it. Fewer queries
+ * than 17 take the forward variant that shares keys among lanes; more than 32 keys are several words of the mask. */
+static void dropout(void **state) {
+    (void)state;
+    int32_t lengths[20];
+    for (int i = 0; i < 20; i++) lengths[i] = i % 8;
+    const int32_t longer[] = {31, 0, 67};
+    check((shape){{.batch = 1, .queries = 1, .heads = 1, .kv_heads = 1, .head_size = 4, .dropout = drops(0.5f)}}, NULL, NULL);
+    check((shape){{.batch = 2, .queries = 7, .heads = 4, .kv_heads = 2, .head_size = 8, .causal = true, .dropout = drops(0.1f)},
+                  .fused = true},
+          NULL, NULL);
+    check((shape){{.batch = 1, .queries = 67, .heads = 2, .kv_heads = 1, .head_size = 16, .causal = true, .dropout = drops(0.5f)},
+                  .fused = true},
+          NULL, NULL);
+    check((shape){{.batch = 3, .queries = 67, .heads = 2, .kv_heads = 2, .head_size = 12, .dropout = drops(0.9f)},
+                  .fused = true},
+          NULL, longer);
+    check((shape){{.batch = 2, .queries = 65, .heads = 3, .kv_heads = 1, .head_size = 5, .causal = true, .window = 37,
+                   .dropout = drops(0.3f)}},
+          NULL, NULL);
+    check((shape){{.batch = 2, .queries = 3, .capacity = 70, .heads = 4, .kv_heads = 2, .head_size = 8, .dropout = drops(0.3f)}},
+          NULL, NULL);
+    check_in((shape){{.batch = 20, .queries = 7, .heads = 4, .kv_heads = 2, .head_size = 8, .causal = true, .dropout = drops(0.3f)},
+                     .fused = true},
+             NULL, lengths, 30000);
 }
 
 /* Long heads take a software driver's compiler seconds each: all of them with ESPL_TEST_LONG=1. */
@@ -198,11 +238,12 @@ static void refused(void **state) {
         {.batch = 1, .heads = 4, .head_size = 8, .q_from = 2},
         {.batch = 1, .heads = 8, .head_size = 8},
         {.batch = 3, .heads = 4, .head_size = 8},
+        {.batch = 1, .heads = 4, .head_size = 8, .dropout = 1},
     };
     const char *const messages[] = {"attention: 4 query heads over 3 key heads", "attention: heads of 300",
                                     "attention: q takes 4 heads of 8 from column 2",
                                     "attention: q takes 8 heads of 8 from column 0",
-                                    "attention: q has 10 rows of 32 for a batch of 3"};
+                                    "attention: q has 10 rows of 32 for a batch of 3", "attention: dropout is 1"};
     for (size_t i = 0; i < ESPL_COUNT(bad); i++) {
         espl_graph *graph;
         op_ok(espl_graph_create(op_device(), "refused", &graph));
@@ -284,7 +325,7 @@ static void speed(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(speed), cmocka_unit_test(training),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(speed), cmocka_unit_test(training), cmocka_unit_test(dropout),
                                        cmocka_unit_test(windows),
                                        cmocka_unit_test(head_sizes), cmocka_unit_test(other_keys),
                                        cmocka_unit_test(refused)};

@@ -78,6 +78,44 @@ static void share(void **state) {
     assert_true(fabs((double)dropped / 64000 - 0.2) < 5 * sqrt(0.2 * 0.8 / 64000));
 }
 
+enum { QUERIES = 40, HEADS = 3, KEYS = 70 };
+
+/* How often two masks of attention agree beyond chance, in standard deviations: 0 if they have nothing to do with each
+ * other. shift: of the second one's query, head and key against the first one's. */
+static double agreement(const ref_dropout_args *a, const ref_dropout_args *b, const size_t shift[3]) {
+    double sum = 0, count = 0;
+    for (size_t i = 0; i + shift[0] < QUERIES; i++)
+        for (size_t h = 0; h + shift[1] < HEADS; h++)
+            for (size_t j = 0; j + shift[2] < KEYS; j++) {
+                const bool first = ref_dropout_factor(a, i, h, j, KEYS) == 0;
+                const bool second = ref_dropout_factor(b, i + shift[0], h + shift[1], j + shift[2], KEYS) == 0;
+                sum += ((first ? 1 : 0) - a->p) * ((second ? 1 : 0) - b->p);
+                count++;
+            }
+    return sum / (a->p * (1 - a->p)) / sqrt(count);
+}
+
+/* The mask that tests of attention hold the device's against: the right share, and no more alike than chance between queries,
+ * heads, keys, steps, sites and seeds. */
+static void attention_mask(void **state) {
+    (void)state;
+    const ref_dropout_args a = {0.3, 7, 5ull << 32 | 1};
+    const ref_dropout_args others[] = {{0.3, 7, 5ull << 32 | 2}, {0.3, 7, 6ull << 32 | 1}, {0.3, 8, 5ull << 32 | 1}};
+    const size_t shifts[][3] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}, {0, 0, 4}, {0, 0, 32}, {1, 1, 1}};
+    double dropped = 0, kept = 0;
+    for (size_t i = 0; i < QUERIES; i++)
+        for (size_t h = 0; h < HEADS; h++)
+            for (size_t j = 0; j < KEYS; j++) {
+                const double factor = ref_dropout_factor(&a, i, h, j, KEYS);
+                assert_true(factor == 0 || factor == 1 / (1 - a.p));
+                factor == 0 ? dropped++ : kept++;
+            }
+    assert_true(fabs(dropped / (dropped + kept) - 0.3) < 4 * sqrt(0.3 * 0.7 / (dropped + kept)));
+    for (size_t n = 0; n < ESPL_COUNT(others); n++) assert_true(fabs(agreement(&a, &others[n], (size_t[3]){0})) < 4);
+    for (size_t n = 0; n < ESPL_COUNT(shifts); n++) assert_true(fabs(agreement(&a, &a, shifts[n])) < 4);
+    assert_true(agreement(&a, &a, (size_t[3]){0}) > 50);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -91,6 +129,7 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(windows), cmocka_unit_test(share), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(windows), cmocka_unit_test(share), cmocka_unit_test(attention_mask),
+                                       cmocka_unit_test(refused)};
     return op_main("dropout", tests, ESPL_COUNT(tests));
 }

@@ -6,7 +6,13 @@
 typedef struct shape {
     uint32_t batch, tokens, heads, head_size, rows, reach;
     bool lengths, frozen_x, frozen_relative;
+    float dropout;
 } shape;
+
+static const uint32_t step[ESPL_STEP_WORDS] = {
+    [ESPL_STEP_SEED_LOW] = 0x89abcdefu, [ESPL_STEP_SEED_HIGH] = 0x01234567u, [ESPL_STEP_COUNTER] = 41};
+
+enum { SITE = 5 };
 
 enum { REACH_MAX = 40 };
 
@@ -23,7 +29,9 @@ static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const v
                                                                            .batch = s->batch,
                                                                            .heads = s->heads,
                                                                            .head_size = s->head_size,
-                                                                           .scale = 0.4f});
+                                                                           .scale = 0.4f,
+                                                                           .dropout = s->dropout,
+                                                                           .dropout_site = SITE});
 }
 
 static void reference(const double *const *leaves, const void *args, double *out) {
@@ -31,7 +39,8 @@ static void reference(const double *const *leaves, const void *args, double *out
     const size_t cols = s->heads * s->head_size;
     const ref_relative_args at = {.batch = s->batch, .tokens = s->tokens, .heads = s->heads, .head_size = s->head_size,
                                   .x_cols = 3 * cols, .r_cols = 2 * cols, .k_from = cols, .v_from = 2 * cols,
-                                  .zero = s->reach, .scale = (double)0.4f};
+                                  .zero = s->reach, .scale = (double)0.4f,
+                                  .dropout = {(double)s->dropout, 0x0123456789abcdefu, (uint64_t)SITE << 32 | 41}};
     ref_relative_attention(leaves[0], leaves[1], leaves[2], leaves[3], &at, out);
 }
 
@@ -47,8 +56,8 @@ static void check(const shape *s, uint64_t range) {
         const int32_t half = (int32_t)s->rows / 2;
         buckets[d + (int32_t)s->reach] = fmin(fmax(d + half, 0), s->rows - 1);
     }
-    snprintf(name, sizeof name, "relative attention %ux%u, %u heads of %u, %u rows", s->batch, s->tokens, s->heads,
-             s->head_size, s->rows);
+    snprintf(name, sizeof name, "relative attention %ux%u, %u heads of %u, %u rows, dropout %g", s->batch, s->tokens, s->heads,
+             s->head_size, s->rows, (double)s->dropout);
     const uint32_t cols = s->heads * s->head_size;
     const op_case test = {
         .name = name,
@@ -59,7 +68,8 @@ static void check(const shape *s, uint64_t range) {
                   .integers = lengths}},
         .build = build,
         .reference = reference,
-        .args = s};
+        .args = s,
+        .step = step};
     if (range) op_check_windows(&test, range);
     else op_check(&test);
 }
@@ -74,7 +84,11 @@ static void shapes(void **state) {
                           {2, 5, 2, 20, 6, 4, true},
                           {1, 9, 1, 64, 8, 8},
                           {1, 9, 1, 68, 8, 8},
-                          {2, 33, 2, 64, 8, 40}};
+                          {2, 33, 2, 64, 8, 40},
+                          {1, 1, 1, 4, 2, 0, .dropout = 0.5f},
+                          {2, 7, 3, 12, 4, 9, true, .dropout = 0.1f},
+                          {2, 33, 2, 20, 8, 40, .dropout = 0.3f},
+                          {4, 7, 1, 4, 14, 6, true, true, .dropout = 0.3f}};
     for (size_t n = 0; n < ESPL_COUNT(list); n++) check(&list[n], 0);
 }
 
@@ -82,6 +96,7 @@ static void shapes(void **state) {
 static void windows(void **state) {
     (void)state;
     check(&(shape){37, 3, 1, 4, 4, 2, true}, 4700);
+    check(&(shape){37, 3, 1, 4, 4, 2, true, .dropout = 0.3f}, 4700);
 }
 
 static void refused(void **state) {

@@ -47,6 +47,14 @@ double ref_sparsity(const double *alpha, const double *share, size_t n, double b
                     const double lambda[2]);
 void ref_diff_weight(const double *base, const double *delta, const double *alpha, size_t rows, size_t cols, double low,
                      double high, bool drawn, uint64_t seed, uint64_t stream, double *w);
+/* A word as host/ops/op_dropout.h names it, as a number in [0, 1). */
+double ref_dropout_word(uint64_t seed, uint64_t stream, uint64_t index, unsigned word);
+/* The factor of the weight of query row i, head h, key j of attention. */
+typedef struct ref_dropout_args {
+    double p; /* 0: none */
+    uint64_t seed, stream;
+} ref_dropout_args;
+double ref_dropout_factor(const ref_dropout_args *args, size_t i, size_t h, size_t j, size_t keys);
 void ref_dropout(const double *x, size_t rows, size_t cols, double p, uint64_t seed, uint64_t stream, double *y);
 
 /* stats[word] += factor * sum of x */
@@ -69,6 +77,7 @@ typedef struct ref_attention_args {
     double scale;
     bool causal;
     size_t window;
+    ref_dropout_args dropout;
 } ref_attention_args;
 void ref_attention(const double *q, const double *k, const double *v, const double *positions, const double *lengths,
                    const ref_attention_args *args, double *o);
@@ -145,6 +154,7 @@ void ref_prune(const double *score, size_t all, size_t k, size_t slot, size_t co
 typedef struct ref_relative_args {
     size_t batch, tokens, heads, head_size, x_cols, r_cols, q_from, k_from, v_from, zero;
     double scale;
+    ref_dropout_args dropout;
 } ref_relative_args;
 void ref_relative_attention(const double *x, const double *relative, const double *buckets, const double *lengths,
                             const ref_relative_args *args, double *o);

@@ -31,7 +31,8 @@ void ref_attention(const double *q, const double *k, const double *v, const doub
                             sum += exp(score - most);
                         else
                             for (size_t d = 0; d < a->head_size; d++)
-                                out[d] += exp(score - most) / sum * value[d];
+                                out[d] += ref_dropout_factor(&a->dropout, b * a->queries + i, h, j, a->capacity) *
+                                          exp(score - most) / sum * value[d];
                     }
             }
 }

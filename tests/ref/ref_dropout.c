@@ -15,11 +15,22 @@ static uint32_t philox_word(uint64_t seed, uint64_t stream, uint64_t index, unsi
     return counter[word];
 }
 
+double ref_dropout_word(uint64_t seed, uint64_t stream, uint64_t index, unsigned word) {
+    return philox_word(seed, stream, index, word) * 0x1p-32;
+}
+
+double ref_dropout_factor(const ref_dropout_args *args, size_t i, size_t h, size_t j, size_t keys) {
+    if (args->p == 0) return 1;
+    const size_t column = (keys + 31) / 32 * 32 * h + j;
+    const double unit = ref_dropout_word(args->seed, args->stream, (uint64_t)i << 32 | column / 4, column % 4);
+    return unit < args->p ? 0 : 1 / (1 - args->p);
+}
+
 void ref_dropout(const double *x, size_t rows, size_t cols, double p, uint64_t seed, uint64_t stream, double *y) {
     const size_t quads = (cols + 3) / 4;
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < cols; c++) {
-            const double unit = philox_word(seed, stream, r * quads + c / 4, c % 4) * 0x1p-32;
+            const double unit = ref_dropout_word(seed, stream, r * quads + c / 4, c % 4);
             y[r * cols + c] = unit < p ? 0 : x[r * cols + c] / (1 - p);
         }
 }

@@ -25,7 +25,8 @@ void ref_relative_attention(const double *x, const double *relative, const doubl
                             continue;
                         }
                         total += exp(s - highest);
-                        for (size_t c = 0; c < d; c++) to[c] += exp(s - highest) * v[c];
+                        const double kept = ref_dropout_factor(&at->dropout, b * at->tokens + i, h, j, at->tokens);
+                        for (size_t c = 0; c < d; c++) to[c] += kept * exp(s - highest) * v[c];
                     }
                 for (size_t c = 0; c < d && total > 0; c++) to[c] /= total;
             }
