@@ -280,6 +280,19 @@ static espl_tensor *sublayer_in(espl_builder *b, uint32_t block, espl_norm_place
     return b->model->config.family->post_norm ? x : espl_build_norm(b, block, place, x);
 }
 
+static espl_tensor *relative_attention(espl_builder *b, uint32_t block, const espl_attention *args) {
+    const espl_config *c = &b->model->config;
+    /* The same maps, of the rows for distances. */
+    espl_tensor *rows = linear(b, block, ESPL_LINEAR_QKV, espl_build_dropout(b, b->relative, c->dropout), NULL);
+    return espl_graph_relative_attention(
+        b->graph, &(espl_relative_attention){.x = args->q, .relative = rows, .q_from = args->q_from, .k_from = args->k_from,
+                                             .v_from = args->v_from, .batch = b->batch, .heads = c->heads,
+                                             .head_size = c->head_size, .lengths = b->lengths,
+                                             .buckets = espl_build_leaf(b, &b->model->store, b->model->buckets),
+                                             .scale = 1.0f / sqrtf(3.0f * (float)c->head_size),
+                                             .dropout = args->dropout, .dropout_site = args->dropout_site});
+}
+
 static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
     const espl_model *model = b->model;
     const espl_config *c = &model->config;
@@ -314,19 +327,8 @@ static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
                                                                       .each = before->rows != b->before});
         args.k_from = 0, args.v_from = kv_columns;
     }
-    espl_tensor *mixed;
-    if (b->relative) {
-        /* The same maps, of the rows for distances. */
-        espl_tensor *rows = linear(b, block, ESPL_LINEAR_QKV, espl_build_dropout(b, b->relative, c->dropout), NULL);
-        mixed = espl_graph_relative_attention(
-            b->graph, &(espl_relative_attention){.x = qkv, .relative = rows, .q_from = from[0], .k_from = from[1],
-                                                 .v_from = from[2], .batch = b->batch, .heads = c->heads,
-                                                 .head_size = c->head_size, .lengths = b->lengths,
-                                                 .buckets = espl_build_leaf(b, &model->store, model->buckets),
-                                                 .scale = 1.0f / sqrtf(3.0f * (float)c->head_size)});
-    } else {
-        mixed = espl_graph_attention(b->graph, &args);
-    }
+    if (b->training && c->attention_dropout > 0) args.dropout = c->attention_dropout, args.dropout_site = b->dropouts++;
+    espl_tensor *mixed = b->relative ? relative_attention(b, block, &args) : espl_graph_attention(b->graph, &args);
     return sublayer_out(b, block, ESPL_LINEAR_O, mixed, x, normed);
 }
 
@@ -353,7 +355,7 @@ static espl_tensor *embedding_out(espl_builder *b, espl_tensor *x) {
                                                                                .table = espl_build_base(b, model->types),
                                                                                .batch = b->batch})});
     if (model->embed_norm.weight != ESPL_NO_MATRIX) x = espl_build_layernorm(b, &model->embed_norm, x);
-    x = espl_build_dropout(b, x, model->config.dropout);
+    x = espl_build_dropout(b, x, model->config.embedding_dropout);
     if (model->embed_projection != ESPL_NO_MATRIX)
         x = espl_build_map(b, model->embed_projection, model->embed_projection_bias, x);
     return espl_build_join(b, ESPL_SITE_EMBEDDED, ESPL_NO_BLOCK, x);

@@ -140,6 +140,21 @@ static espl_status read_id(espl_context *ctx, const json_t *json, const char *ke
     return espl_json_i64(ctx, json, key, -1, out_id);
 }
 
+static espl_status read_dropout(espl_context *ctx, const json_t *json, const char *key, float by_default, float *out_p) {
+    *out_p = by_default;
+    if (key) ESPL_TRY(espl_json_f32(ctx, json, key, by_default, out_p));
+    if (*out_p >= 0 && *out_p < 1) return ESPL_OK;
+    return espl_fail(ctx, ESPL_FORMAT, "\"%s\" is %g, must be from 0 to below 1", key, (double)*out_p);
+}
+
+static espl_status read_dropouts(espl_context *ctx, const json_t *json, espl_config *config) {
+    const espl_family *f = config->family;
+    ESPL_TRY(read_dropout(ctx, json, f->key_dropout, f->key_dropout ? f->dropout : 0, &config->dropout));
+    ESPL_TRY(read_dropout(ctx, json, f->key_attention_dropout, f->dropout, &config->attention_dropout));
+    const float embedding = f->key_embedding_dropout ? f->dropout : config->dropout;
+    return read_dropout(ctx, json, f->key_embedding_dropout, embedding, &config->embedding_dropout);
+}
+
 /* What only encoders have. */
 static espl_status read_encoder(espl_context *ctx, const json_t *json, espl_config *config) {
     const espl_family *family = config->family;
@@ -166,12 +181,7 @@ static espl_status read_encoder(espl_context *ctx, const json_t *json, espl_conf
         config->repeat = config->layers / groups;
         config->layers = groups;
     }
-    if (family->key_dropout) ESPL_TRY(espl_json_f32(ctx, json, family->key_dropout, 0.1f, &config->dropout));
-    if (family->key_attention_dropout)
-        ESPL_TRY(espl_json_f32(ctx, json, family->key_attention_dropout, 0.1f, &config->attention_dropout));
-    if (!(config->dropout >= 0 && config->dropout < 1) || !(config->attention_dropout >= 0 && config->attention_dropout < 1))
-        return espl_fail(ctx, ESPL_FORMAT, "dropout %g and %g must be from 0 to below 1", (double)config->dropout,
-                         (double)config->attention_dropout);
+    ESPL_TRY(read_dropouts(ctx, json, config));
     if (family->relative) ESPL_TRY(espl_relative_read(ctx, json, config));
     if (!family->bidirectional) return ESPL_OK;
     ESPL_TRY(espl_json_string(ctx, json, "position_embedding_type", "absolute", &positions));

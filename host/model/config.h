@@ -39,6 +39,8 @@ typedef struct espl_family {
     const char *key_hidden, *key_layers, *key_heads, *key_intermediate, *key_context, *key_norm_eps, *key_activation;
     const char *key_embedding;       /* columns of the embedding where they may differ from hidden; NULL: hidden */
     const char *key_dropout, *key_attention_dropout, *key_head_dropout; /* NULL: no such dropout */
+    const char *key_embedding_dropout; /* NULL: key_dropout */
+    float dropout;          /* where config.json has none of these but that of the head */
     float norm_eps;         /* where config.json has none; 0: 1e-6 (RMS), 1e-5 */
     const char *activation; /* likewise; NULL: silu if gated, else gelu_new */
     const char *prefix; /* of every tensor name but the head's, "model."; files of a bare model lack it */
@@ -71,7 +73,7 @@ typedef struct espl_config {
     uint32_t types, position_from, position_rows; /* token types; row of position 0; rows of the position table */
     uint32_t relative_rows, relative_most, relative_buckets; /* 0: none; buckets 0: a row for each distance */
     bool relative_norm;
-    float dropout, attention_dropout;
+    float dropout, attention_dropout, embedding_dropout;
     float norm_eps;
     uint32_t activation; /* ACTIVATION_..., as op_activation names them */
     bool tied, attention_bias, mlp_bias;

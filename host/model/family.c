@@ -4,7 +4,7 @@
 #define LLAMA_KEYS                                                                                                   \
     .key_hidden = "hidden_size", .key_layers = "num_hidden_layers", .key_heads = "num_attention_heads",             \
     .key_intermediate = "intermediate_size", .key_context = "max_position_embeddings", .key_norm_eps = "rms_norm_eps", \
-    .key_activation = "hidden_act"
+    .key_activation = "hidden_act", .key_attention_dropout = "attention_dropout"
 
 #define LLAMA_NAMES(qkv_bias, o_bias, mlp_bias)                                                                      \
     .prefix = "model.", .embed = "embed_tokens", .final_norm = "norm", .block = "layers.%u.",                       \
@@ -25,7 +25,7 @@
 
 #define ENCODER                                                                                                      \
     .norm = ESPL_NORM_LAYER, .norm_eps = 1e-12f, .activation = "gelu", .post_norm = true, .bidirectional = true,     \
-    .tied_by_default = true
+    .tied_by_default = true, .dropout = 0.1f
 #define BERT_KEYS                                                                                                    \
     .key_hidden = "hidden_size", .key_layers = "num_hidden_layers", .key_heads = "num_attention_heads",             \
     .key_intermediate = "intermediate_size", .key_context = "max_position_embeddings", .key_norm_eps = "layer_norm_eps", \
@@ -61,6 +61,7 @@ const espl_family espl_families[] = {
     {.model_type = "gpt2", .class_name = "GPT2", DECODER_HEADS("classifier"),
      .key_hidden = "n_embd", .key_layers = "n_layer", .key_heads = "n_head", .key_intermediate = "n_inner",
      .key_context = "n_positions", .key_norm_eps = "layer_norm_epsilon", .key_activation = "activation_function",
+     .key_dropout = "resid_pdrop", .key_attention_dropout = "attn_pdrop", .key_embedding_dropout = "embd_pdrop", .dropout = 0.1f,
      .prefix = "transformer.", .embed = "wte", .position = "wpe", .final_norm = "ln_f",
      .block = "h.%u.", .attention_norm = "ln_1", .mlp_norm = "ln_2",
      .linear = {[ESPL_LINEAR_QKV] = {{"attn.c_attn", ESPL_BIAS_ALWAYS}},
