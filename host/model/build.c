@@ -1,6 +1,5 @@
 /* Transformer blocks written in operators, with the sites where adapters join. */
-#include "host/model/model.h"
-#include "host/model/adapter.h"
+#include "host/model/build.h"
 #include "host/ops/op_activation.h"
 #include "host/ops/op_add.h"
 #include "host/ops/op_attention.h"
@@ -15,161 +14,9 @@
 #include <math.h>
 #include <stdio.h>
 
-/* ---- Leaves: one per matrix and graph ---- */
-
-static espl_status make_leaf_table(espl_builder *b) {
-    if (b->leaves) return ESPL_OK;
-    size_t count = b->model->store.matrix_count;
-    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) count += adapter->store.matrix_count;
-    b->leaf_count = count;
-    return espl_graph_memory(b->graph, count * sizeof *b->leaves, &b->leaves);
-}
-
-static size_t leaf_index(const espl_builder *b, const espl_store *store, uint32_t matrix) {
-    if (store == &b->model->store) return matrix;
-    size_t first = b->model->store.matrix_count;
-    if (store->whole) matrix += store->whole_from, store = store->whole;
-    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
-        if (store == &adapter->store) break;
-        first += adapter->store.matrix_count;
-    }
-    return first + matrix;
-}
-
-espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t matrix) {
-    if (matrix == ESPL_NO_MATRIX) return NULL;
-    espl_status status = make_leaf_table(b);
-    if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
-    espl_tensor **leaf = &b->leaves[leaf_index(b, store, matrix)];
-    if (*leaf) return *leaf;
-    const espl_matrix *m = &store->matrices[matrix];
-    const bool trained = (store->whole ? store->whole : store) == b->trained && !m->frozen;
-    *leaf = espl_graph_leaf(b->graph, trained ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT, m->label, m->rows, m->cols, m->stride,
-                            m->dtype, m->span);
-    if (*leaf && trained)
-        espl_graph_parameter_grad(b->graph, *leaf, espl_span_part(b->gradients, m->flat * 4, m->span.bytes));
-    return *leaf;
-}
-
-espl_tensor *espl_build_base(espl_builder *b, uint32_t matrix) {
-    if (matrix == ESPL_NO_MATRIX) return NULL;
-    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
-        const uint32_t own = matrix < adapter->replacement_count ? adapter->replacement[matrix] : ESPL_NO_MATRIX;
-        if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
-    }
-    espl_tensor *w = espl_build_leaf(b, &b->model->store, matrix);
-    if (!w || w->producer) return w;
-    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
-        if (adapter->active && adapter->method->weight) w = adapter->method->weight(b, adapter, matrix, w);
-    }
-    return b->leaves[leaf_index(b, &b->model->store, matrix)] = w;
-}
-
-espl_tensor *espl_build_head(espl_builder *b) {
-    const espl_model *model = b->model;
-    if (model->head != ESPL_NO_MATRIX) return espl_build_base(b, model->head);
-    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
-        const uint32_t own = adapter->head_replacement;
-        if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
-    }
-    return espl_build_base(b, model->embed);
-}
-
 espl_tensor *espl_build_dropout(espl_builder *b, espl_tensor *x, float p) {
     if (!b->training || p == 0) return x;
     return espl_graph_dropout(b->graph, &(espl_dropout){.x = x, .p = p, .site = b->dropouts++});
-}
-
-/* ---- Where adapters join ---- */
-
-/* Adapters in their order; the parts of a union stand for it. */
-static espl_adapter *first_part(espl_adapter *adapter) {
-    return adapter && adapter->members ? adapter->members : adapter;
-}
-
-static espl_adapter *next_part(const espl_adapter *part) {
-    return first_part(!part->next && part->owner ? part->owner->next : part->next);
-}
-
-static bool is_active(const espl_adapter *part) {
-    return part->owner ? part->owner->active : part->active;
-}
-
-static bool joins(const espl_adapter *adapter, espl_site site) {
-    return is_active(adapter) && adapter->method->properties.sites & 1u << site;
-}
-
-static bool any_joins(const espl_builder *b, espl_site site) {
-    for (const espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
-        if (joins(adapter, site)) return true;
-    }
-    return false;
-}
-
-static espl_tensor *join(espl_builder *b, const espl_joint *joint, espl_tensor *y) {
-    for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
-        if (joins(adapter, joint->site)) y = adapter->method->join(b, adapter, joint, y);
-    }
-    return y;
-}
-
-espl_tensor *espl_build_join(espl_builder *b, espl_site site, uint32_t block, espl_tensor *x) {
-    return join(b, &(espl_joint){.site = site, .block = block, .norm = ESPL_NORM_PLACE_COUNT}, x);
-}
-
-espl_tensor *espl_build_step_made(const espl_builder *b, const espl_adapter *adapter, uint32_t which) {
-    for (uint32_t i = 0; i < b->inputs->count; i++) {
-        if (b->inputs->item[i].adapter == adapter && which-- == 0) return b->inputs->item[i].tensor;
-    }
-    return NULL;
-}
-
-espl_tensor *espl_build_step(espl_builder *b, const espl_adapter *adapter, const char *name, uint32_t rows,
-                             uint32_t cols, espl_dtype dtype) {
-    espl_tensor *t = espl_graph_step_leaf(b->graph, name, rows, cols, dtype);
-    if (!t) return NULL;
-    if (b->inputs->count == ESPL_STEP_INPUTS_MAX)
-        return espl_graph_fail(b->graph, espl_fail(b->model->ctx, ESPL_LIMIT, "the active adapters want more than %d "
-                                                   "tensors of the step buffer", ESPL_STEP_INPUTS_MAX));
-    b->inputs->item[b->inputs->count].adapter = adapter;
-    b->inputs->item[b->inputs->count++].tensor = t;
-    return t;
-}
-
-espl_status espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *graph, const espl_step_info *info) {
-    void *values[ESPL_STEP_INPUTS_MAX];
-    for (uint32_t i = 0; i < inputs->count; i++) {
-        const espl_adapter *adapter = inputs->item[i].adapter;
-        bool first = true;
-        for (uint32_t j = 0; j < i; j++) first &= inputs->item[j].adapter != adapter;
-        if (!first) continue;
-        uint32_t count = 0;
-        for (uint32_t j = i; j < inputs->count; j++) {
-            if (inputs->item[j].adapter == adapter)
-                values[count++] = espl_graph_step_pointer(graph, inputs->item[j].tensor);
-        }
-        ESPL_TRY(adapter->method->step(adapter, info, values));
-    }
-    return ESPL_OK;
-}
-
-espl_tensor *espl_build_state(espl_builder *b, const espl_adapter *adapter, uint32_t matrix) {
-    const espl_matrix *m = &adapter->store.matrices[matrix];
-    return espl_graph_leaf(b->graph, ESPL_ROLE_STATE, m->label, m->rows, m->cols, m->stride, m->dtype, m->span);
-}
-
-espl_tensor *espl_build_gradient(espl_builder *b, const espl_adapter *adapter, uint32_t matrix) {
-    const espl_matrix *m = &adapter->store.matrices[matrix];
-    return espl_graph_leaf(b->graph, ESPL_ROLE_STATE, m->label, m->rows, m->cols, m->stride, ESPL_DTYPE_F32,
-                           espl_span_part(b->gradients, m->flat * 4, m->span.bytes));
-}
-
-espl_status espl_build_update(espl_builder *b, espl_update when) {
-    for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
-        if (&adapter->store == b->trained && adapter->method->update)
-            ESPL_TRY(adapter->method->update(b, adapter, when));
-    }
-    return espl_graph_status(b->graph);
 }
 
 /* ---- Pieces outside of adapters' sites ---- */
@@ -195,29 +42,20 @@ espl_tensor *espl_build_norm(espl_builder *b, uint32_t block, espl_norm_place pl
         y = espl_build_layernorm(b, w, x);
     else
         y = espl_graph_rmsnorm(b->graph, &(espl_rmsnorm){.x = x, .w = espl_build_base(b, w->weight), .eps = model->config.norm_eps});
-    return join(b, &(espl_joint){.site = ESPL_SITE_NORM, .block = block, .norm = place}, y);
-}
-
-/* Methods that add to y may do so after the residual; others must see W x + b alone. */
-static bool all_add(const espl_builder *b) {
-    for (const espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
-        if (joins(adapter, ESPL_SITE_LINEAR) && adapter->method->properties.integration >= ESPL_INTEGRATION_CONCATENATION)
-            return false;
-    }
-    return true;
+    return espl_build_joint(b, &(espl_joint){.site = ESPL_SITE_NORM, .block = block, .norm = place}, y);
 }
 
 /* y = W x + bias (+ residual), and what the active adapters make of it. */
 static espl_tensor *linear(espl_builder *b, uint32_t block, uint32_t which, espl_tensor *x, espl_tensor *residual) {
     const espl_block_weights *w = &b->model->blocks[block];
     espl_joint joint = {.block = block, .linear = which, .norm = ESPL_NORM_PLACE_COUNT};
-    const bool early = all_add(b);
+    const bool early = espl_build_all_add(b);
     joint.site = ESPL_SITE_LINEAR_IN;
-    x = join(b, &joint, x);
+    x = espl_build_joint(b, &joint, x);
     joint.site = ESPL_SITE_WEIGHT;
-    espl_tensor *weight = join(b, &joint, espl_build_base(b, w->weight[which]));
+    espl_tensor *weight = espl_build_joint(b, &joint, espl_build_base(b, w->weight[which]));
     joint.site = ESPL_SITE_BIAS;
-    espl_tensor *bias = join(b, &joint, espl_build_base(b, w->bias[which]));
+    espl_tensor *bias = espl_build_joint(b, &joint, espl_build_base(b, w->bias[which]));
     espl_matmul product = {.a = x,
                            .b = weight,
                            .orientation = b->model->config.family->stored_in_out ? MATMUL_NN : MATMUL_NT,
@@ -226,7 +64,7 @@ static espl_tensor *linear(espl_builder *b, uint32_t block, uint32_t which, espl
     espl_tensor *y = espl_graph_matmul(b->graph, &product);
     joint.site = ESPL_SITE_LINEAR;
     joint.x = x, joint.weight = weight, joint.bias = bias, joint.product = y;
-    espl_tensor *joined = join(b, &joint, y);
+    espl_tensor *joined = espl_build_joint(b, &joint, y);
     if (early || !residual) return joined;
     if (joined != y) return espl_graph_add(b->graph, &(espl_add_args){joined, residual});
     /* Nobody wanted it alone: the plan drops that product for this one. */
@@ -249,8 +87,8 @@ static espl_tensor *sublayer_out(espl_builder *b, uint32_t block, uint32_t which
                               .out_closed = &closed};
     const float dropout = b->training && !(b->model->config.family->no_dropout & 1u << which) ? b->model->config.dropout : 0;
     espl_tensor *y;
-    if (dropout > 0 || any_joins(b, joint.site)) {
-        y = join(b, &joint, espl_build_dropout(b, linear(b, block, which, x, NULL), dropout));
+    if (dropout > 0 || espl_build_any_joins(b, joint.site)) {
+        y = espl_build_joint(b, &joint, espl_build_dropout(b, linear(b, block, which, x, NULL), dropout));
         if (closed) return y;
         y = espl_graph_add(b->graph, &(espl_add_args){y, residual});
     } else {
@@ -321,7 +159,8 @@ static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
                            .causal = !c->family->bidirectional, .lengths = b->key_lengths ? b->key_lengths : b->lengths,
                            .positions = b->key_positions ? b->key_positions : b->positions, .window = c->window};
     if (cache) args.k = args.v = cache, args.k_from = 0, args.v_from = kv_columns;
-    espl_tensor *before = join(b, &(espl_joint){.site = ESPL_SITE_KEYS, .block = block, .norm = ESPL_NORM_PLACE_COUNT, .x = normed}, NULL);
+    espl_tensor *before = espl_build_joint(
+        b, &(espl_joint){.site = ESPL_SITE_KEYS, .block = block, .norm = ESPL_NORM_PLACE_COUNT, .x = normed}, NULL);
     if (before) {
         args.k = args.v = espl_graph_concat(b->graph, &(espl_concat){.a = before, .x = qkv, .batch = b->batch, .from = from[1],
                                                                       .each = before->rows != b->before});
@@ -366,7 +205,7 @@ static espl_tensor *embedding(espl_builder *b) {
     espl_embedding args = {.ids = b->ids, .table = espl_build_base(b, model->embed), .batch = b->batch,
                            .position_table = espl_build_base(b, model->position), .positions = b->positions,
                            .position_from = model->config.position_from};
-    if (!any_joins(b, ESPL_SITE_EMBED)) return embedding_out(b, espl_graph_embedding(b->graph, &args));
+    if (!espl_build_any_joins(b, ESPL_SITE_EMBED)) return embedding_out(b, espl_graph_embedding(b->graph, &args));
     espl_tensor *x = espl_graph_embedding(b->graph, &(espl_embedding){.ids = b->ids, .table = args.table,
                                                                       .batch = b->batch});
     x = espl_build_join(b, ESPL_SITE_EMBED, ESPL_NO_BLOCK, x);
@@ -374,15 +213,6 @@ static espl_tensor *embedding(espl_builder *b) {
     if (b->row_ids) args.ids = b->row_ids;
     if (args.position_table) x = espl_graph_add(b->graph, &(espl_add_args){x, espl_graph_embedding(b->graph, &args)});
     return embedding_out(b, x);
-}
-
-static espl_status prepare(espl_builder *b) {
-    for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
-        if (!is_active(adapter) || !adapter->method->prepare) continue;
-        ESPL_TRY(espl_graph_layer(b->graph, adapter->name, ESPL_PHASE_BEGIN, false));
-        ESPL_TRY(adapter->method->prepare(b, adapter));
-    }
-    return ESPL_OK;
 }
 
 static espl_tensor *relative_rows(espl_builder *b) {
@@ -394,7 +224,7 @@ static espl_tensor *relative_rows(espl_builder *b) {
 espl_tensor *espl_build_hidden(espl_builder *b) {
     const espl_model *model = b->model;
     espl_status status = espl_graph_memory(b->graph, sizeof *b->inputs, &b->inputs);
-    if (status == ESPL_OK) status = prepare(b);
+    if (status == ESPL_OK) status = espl_build_prepare(b);
     if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
     espl_graph_value_dtype(b->graph, model->value_dtype);
     espl_graph_layer(b->graph, "embedding", ESPL_PHASE_MICRO, false);

@@ -129,7 +129,7 @@ typedef struct espl_builder {
     const struct espl_adapter *inverted; /* the one that changes the embedding and takes it back before the head */
     uint32_t dropouts;        /* made so far: each has random numbers of its own */
     espl_step_inputs *inputs; /* owned by the graph; NULL until espl_build_hidden */
-    /* Leaves made so far, private to build.c. */
+    /* Leaves made so far, private to build_leaves.c. */
     espl_tensor **leaves; /* owned by the graph */
     size_t leaf_count;
 } espl_builder;

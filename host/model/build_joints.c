@@ -1,0 +1,98 @@
+/* Where adapters join a model: at sites, in the step buffer, before the pass and after it. */
+#include "host/model/build.h"
+
+/* Adapters in their order; the parts of a union stand for it. */
+static espl_adapter *first_part(espl_adapter *adapter) {
+    return adapter && adapter->members ? adapter->members : adapter;
+}
+
+static espl_adapter *next_part(const espl_adapter *part) {
+    return first_part(!part->next && part->owner ? part->owner->next : part->next);
+}
+
+static bool is_active(const espl_adapter *part) {
+    return part->owner ? part->owner->active : part->active;
+}
+
+static bool joins(const espl_adapter *adapter, espl_site site) {
+    return is_active(adapter) && adapter->method->properties.sites & 1u << site;
+}
+
+bool espl_build_any_joins(const espl_builder *b, espl_site site) {
+    for (const espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
+        if (joins(adapter, site)) return true;
+    }
+    return false;
+}
+
+espl_tensor *espl_build_joint(espl_builder *b, const espl_joint *joint, espl_tensor *y) {
+    for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
+        if (joins(adapter, joint->site)) y = adapter->method->join(b, adapter, joint, y);
+    }
+    return y;
+}
+
+espl_tensor *espl_build_join(espl_builder *b, espl_site site, uint32_t block, espl_tensor *x) {
+    return espl_build_joint(b, &(espl_joint){.site = site, .block = block, .norm = ESPL_NORM_PLACE_COUNT}, x);
+}
+
+espl_tensor *espl_build_step_made(const espl_builder *b, const espl_adapter *adapter, uint32_t which) {
+    for (uint32_t i = 0; i < b->inputs->count; i++) {
+        if (b->inputs->item[i].adapter == adapter && which-- == 0) return b->inputs->item[i].tensor;
+    }
+    return NULL;
+}
+
+espl_tensor *espl_build_step(espl_builder *b, const espl_adapter *adapter, const char *name, uint32_t rows,
+                             uint32_t cols, espl_dtype dtype) {
+    espl_tensor *t = espl_graph_step_leaf(b->graph, name, rows, cols, dtype);
+    if (!t) return NULL;
+    if (b->inputs->count == ESPL_STEP_INPUTS_MAX)
+        return espl_graph_fail(b->graph, espl_fail(b->model->ctx, ESPL_LIMIT, "the active adapters want more than %d "
+                                                   "tensors of the step buffer", ESPL_STEP_INPUTS_MAX));
+    b->inputs->item[b->inputs->count].adapter = adapter;
+    b->inputs->item[b->inputs->count++].tensor = t;
+    return t;
+}
+
+espl_status espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *graph, const espl_step_info *info) {
+    void *values[ESPL_STEP_INPUTS_MAX];
+    for (uint32_t i = 0; i < inputs->count; i++) {
+        const espl_adapter *adapter = inputs->item[i].adapter;
+        bool first = true;
+        for (uint32_t j = 0; j < i; j++) first &= inputs->item[j].adapter != adapter;
+        if (!first) continue;
+        uint32_t count = 0;
+        for (uint32_t j = i; j < inputs->count; j++) {
+            if (inputs->item[j].adapter == adapter)
+                values[count++] = espl_graph_step_pointer(graph, inputs->item[j].tensor);
+        }
+        ESPL_TRY(adapter->method->step(adapter, info, values));
+    }
+    return ESPL_OK;
+}
+
+espl_status espl_build_update(espl_builder *b, espl_update when) {
+    for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
+        if (&adapter->store == b->trained && adapter->method->update)
+            ESPL_TRY(adapter->method->update(b, adapter, when));
+    }
+    return espl_graph_status(b->graph);
+}
+
+bool espl_build_all_add(const espl_builder *b) {
+    for (const espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
+        if (joins(adapter, ESPL_SITE_LINEAR) && adapter->method->properties.integration >= ESPL_INTEGRATION_CONCATENATION)
+            return false;
+    }
+    return true;
+}
+
+espl_status espl_build_prepare(espl_builder *b) {
+    for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
+        if (!is_active(adapter) || !adapter->method->prepare) continue;
+        ESPL_TRY(espl_graph_layer(b->graph, adapter->name, ESPL_PHASE_BEGIN, false));
+        ESPL_TRY(adapter->method->prepare(b, adapter));
+    }
+    return ESPL_OK;
+}

@@ -1,0 +1,72 @@
+/* The leaves of a graph, one per matrix: of the model, of adapters, and of adapters in place of the model. */
+#include "host/model/adapter.h"
+#include "host/model/model.h"
+
+static espl_status make_leaf_table(espl_builder *b) {
+    if (b->leaves) return ESPL_OK;
+    size_t count = b->model->store.matrix_count;
+    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) count += adapter->store.matrix_count;
+    b->leaf_count = count;
+    return espl_graph_memory(b->graph, count * sizeof *b->leaves, &b->leaves);
+}
+
+static size_t leaf_index(const espl_builder *b, const espl_store *store, uint32_t matrix) {
+    if (store == &b->model->store) return matrix;
+    size_t first = b->model->store.matrix_count;
+    if (store->whole) matrix += store->whole_from, store = store->whole;
+    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+        if (store == &adapter->store) break;
+        first += adapter->store.matrix_count;
+    }
+    return first + matrix;
+}
+
+espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t matrix) {
+    if (matrix == ESPL_NO_MATRIX) return NULL;
+    espl_status status = make_leaf_table(b);
+    if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
+    espl_tensor **leaf = &b->leaves[leaf_index(b, store, matrix)];
+    if (*leaf) return *leaf;
+    const espl_matrix *m = &store->matrices[matrix];
+    const bool trained = (store->whole ? store->whole : store) == b->trained && !m->frozen;
+    *leaf = espl_graph_leaf(b->graph, trained ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT, m->label, m->rows, m->cols, m->stride,
+                            m->dtype, m->span);
+    if (*leaf && trained)
+        espl_graph_parameter_grad(b->graph, *leaf, espl_span_part(b->gradients, m->flat * 4, m->span.bytes));
+    return *leaf;
+}
+
+espl_tensor *espl_build_base(espl_builder *b, uint32_t matrix) {
+    if (matrix == ESPL_NO_MATRIX) return NULL;
+    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+        const uint32_t own = matrix < adapter->replacement_count ? adapter->replacement[matrix] : ESPL_NO_MATRIX;
+        if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
+    }
+    espl_tensor *w = espl_build_leaf(b, &b->model->store, matrix);
+    if (!w || w->producer) return w;
+    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+        if (adapter->active && adapter->method->weight) w = adapter->method->weight(b, adapter, matrix, w);
+    }
+    return b->leaves[leaf_index(b, &b->model->store, matrix)] = w;
+}
+
+espl_tensor *espl_build_head(espl_builder *b) {
+    const espl_model *model = b->model;
+    if (model->head != ESPL_NO_MATRIX) return espl_build_base(b, model->head);
+    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
+        const uint32_t own = adapter->head_replacement;
+        if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
+    }
+    return espl_build_base(b, model->embed);
+}
+
+espl_tensor *espl_build_state(espl_builder *b, const espl_adapter *adapter, uint32_t matrix) {
+    const espl_matrix *m = &adapter->store.matrices[matrix];
+    return espl_graph_leaf(b->graph, ESPL_ROLE_STATE, m->label, m->rows, m->cols, m->stride, m->dtype, m->span);
+}
+
+espl_tensor *espl_build_gradient(espl_builder *b, const espl_adapter *adapter, uint32_t matrix) {
+    const espl_matrix *m = &adapter->store.matrices[matrix];
+    return espl_graph_leaf(b->graph, ESPL_ROLE_STATE, m->label, m->rows, m->cols, m->stride, ESPL_DTYPE_F32,
+                           espl_span_part(b->gradients, m->flat * 4, m->span.bytes));
+}
