@@ -24,17 +24,19 @@ static json_t *describe_adapter(const espl_adapter *adapter) {
 static json_t *describe(espl_trainer *t) {
     const espl_trainer_params *p = &t->params;
     const espl_dataset *data = t->dataset;
+    const espl_config *c = &t->model->config;
     char hash[32];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)espl_dataset_hash(data));
-    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:b, s:b, s:s, s:I}",
-                     "model_type", t->model->config.family->model_type, "base_dtype", espl_dtype_name(t->model->dtype),
+    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:b, s:b, s:s, s:I, s:f, s:f, s:f}",
+                     "model_type", c->family->model_type, "base_dtype", espl_dtype_name(t->model->dtype),
                      "method", t->adapter ? t->adapter->method->name : "full", "adapter", describe_adapter(t->adapter),
                      "steps", (json_int_t)t->steps, "batch", (json_int_t)p->batch, "accumulate", (json_int_t)p->accumulate,
                      "context", (json_int_t)espl_dataset_context(data), "learning_rate", p->learning_rate, "schedule",
                      (int)p->schedule, "warmup", (json_int_t)p->warmup, "beta1", p->beta1, "beta2", p->beta2, "epsilon",
                      p->epsilon, "weight_decay", p->weight_decay, "max_norm", p->max_norm, "seed", (json_int_t)p->seed,
                      "no_shuffle", (int)p->no_shuffle, "group_by_length", (int)p->group_by_length, "data", hash, "trained_values",
-                     (json_int_t)espl_store_values(espl_trainer_store(t)));
+                     (json_int_t)espl_store_values(espl_trainer_store(t)), "dropout", (double)c->dropout, "attention_dropout",
+                     (double)c->attention_dropout, "embedding_dropout", (double)c->embedding_dropout);
 }
 
 static espl_status path_of(espl_trainer *t, const char *folder, char **out_path) {

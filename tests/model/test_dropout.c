@@ -145,6 +145,13 @@ static void same_bits(void **state) {
         assert_true(train(f, 0, 6, true, folder) == whole);
         train(f, 0, 3, false, folder);
         assert_true(train(f, 3, 6, false, folder) == whole);
+        espl_dataset *dataset;
+        espl_model *other = make(f, 0.5f);
+        espl_trainer *trainer = begin(other, false, &dataset);
+        test_refused(espl_trainer_resume(trainer, folder), ESPL_ARGUMENT, "attention_dropout 0.3");
+        espl_trainer_destroy(&trainer);
+        espl_dataset_destroy(&dataset);
+        espl_model_destroy(&other);
         espl_os_remove_folder(test_context(), folder);
     }
     free(folder);
