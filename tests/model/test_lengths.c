@@ -60,7 +60,7 @@ typedef struct setup {
 static setup begin(size_t i, const espl_trainer_params *params) {
     setup s = {.model = test_model(cases[i].model, NULL)};
     /* What dropout takes depends on where in the batch it is. */
-    s.model->config.dropout = s.model->config.attention_dropout = s.model->task.dropout = 0;
+    s.model->config.dropout = s.model->config.attention_dropout = s.model->config.embedding_dropout = s.model->task.dropout = 0;
     test_ok(espl_adapter_add(s.model, "a", cases[i].method, 1, &s.adapter));
     test_ok(espl_model_activate(s.model, "a"));
     s.dataset = data(s.model);
