@@ -135,6 +135,32 @@ static espl_status add_aliases(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
+/* The Adapters library writes the tensors of a prefix once more under each layer that has it. */
+static espl_status is_repeated(const espl_adapter *adapter, const char *name, bool *out_repeated) {
+    static const char mark[] = "prefix_tuning.pool.";
+    const char *at = adapter->library ? strstr(name, mark) : NULL;
+    char *once;
+    *out_repeated = false;
+    if (!at) return ESPL_OK;
+    ESPL_TRY(espl_format(adapter->model->ctx, &once, "%sprefix_tuning.%s", adapter->model->config.family->prefix, at + strlen(mark)));
+    *out_repeated = espl_store_find(&adapter->store, once) != NULL;
+    espl_free(adapter->model->ctx, &once);
+    return ESPL_OK;
+}
+
+static espl_status check_names(const espl_adapter *adapter, const espl_tensors *set) {
+    for (size_t i = 0; i < espl_tensors_count(set); i++) {
+        const char *name = espl_tensors_name(set, i);
+        bool repeated;
+        if (espl_store_find(&adapter->store, name)) continue;
+        ESPL_TRY(is_repeated(adapter, name, &repeated));
+        if (!repeated)
+            return espl_fail(adapter->model->ctx, ESPL_FORMAT, "%s is not a tensor that this adapter's configuration gives this model",
+                             name);
+    }
+    return ESPL_OK;
+}
+
 espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder) {
     espl_context *ctx = adapter->model->ctx;
     char *path;
@@ -148,11 +174,7 @@ espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder) 
     status = add_aliases(adapter);
     if (status == ESPL_OK)
         status = adapter->method->read ? adapter->method->read(adapter, set) : espl_store_load(&adapter->store, set, "");
-    for (size_t i = 0; status == ESPL_OK && !adapter->method->read && i < espl_tensors_count(set); i++) {
-        if (!espl_store_find(&adapter->store, espl_tensors_name(set, i)))
-            status = espl_fail(ctx, ESPL_FORMAT, "%s is not a tensor that this adapter's configuration gives this model",
-                               espl_tensors_name(set, i));
-    }
+    if (status == ESPL_OK && !adapter->method->read) status = check_names(adapter, set);
     if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", path);
     espl_tensors_destroy(&set);
     espl_free(ctx, &path);
