@@ -24,5 +24,11 @@ espl_tensor *espl_gate_apply(espl_builder *builder, const espl_adapter *adapter,
                                                              .b = espl_build_leaf(builder, &adapter->store, gate->weight),
                                                              .bias = espl_build_leaf(builder, &adapter->store, gate->bias)});
     g = espl_graph_activation(graph, &(espl_activation){.x = g, .kind = ACTIVATION_SIGMOID});
-    return espl_graph_mean(graph, &(espl_mean){.x = g, .groups = builder->batch});
+    if (!builder->caches) return espl_graph_mean(graph, &(espl_mean){.x = g, .groups = builder->batch});
+    if (builder->prompt)
+        return espl_graph_fail(graph, espl_fail(adapter->model->ctx, ESPL_UNSUPPORTED, "%s: generation with gates behind a prompt, whose "
+                                                "rows would have to be in their means, is not supported; evaluation and prediction "
+                                                "are", adapter->method->name));
+    builder->whole = true;
+    return espl_graph_matmul(graph, &(espl_matmul){.a = builder->mean, .b = g, .orientation = MATMUL_NN});
 }

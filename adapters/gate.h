@@ -1,5 +1,6 @@
 /* One number per sequence that weighs an adapter's part: the mean over its tokens of sigmoid(w . h + c) (Mao et al. 2022, as the
- * Adapters library's use_gating; padding counts, as it does there). */
+ * Adapters library's use_gating; padding counts, as it does there). In a session the mean is over the tokens that come together:
+ * a prompt has one, then each new token its own, as in that library's generation with a cache. */
 #ifndef ESPL_GATE_H
 #define ESPL_GATE_H
 

@@ -144,5 +144,6 @@ const espl_method espl_method_library_prefix = {
     .declare = declare,
     .initialise = initialise,
     .join = espl_prompt_join,
+    .prelude = espl_prompt_prelude,
     .step = espl_prompt_step,
     .finish = espl_prompt_finish};

@@ -141,12 +141,11 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
                                                    "before the text", adapter->method->name, adapter->name));
     b->before = adapter->before;
     if (!state->keys) b->prompt = adapter->before;
-    if (b->caches && !adapter->method->prelude)
-        return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: generation with a prefix that leaves "
-                                                   "positions as they are is not supported; evaluation and prediction are",
-                                                   adapter->method->name));
     if (b->prelude) make_table(b, adapter);
-    if (b->caches) return NULL; /* their first rows are the prelude's, and positions count them */
+    if (b->caches) { /* their first rows are the prelude's, and positions count them */
+        if (state->keys && !state->shifts) b->key_positions = b->positions, b->positions = b->own_positions;
+        return NULL;
+    }
     if (b->tokens > context_max - adapter->before)
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_LIMIT, "%s: %u tokens behind %u rows are beyond the "
                                                    "model's context of %u", adapter->method->name, b->tokens, adapter->before,
@@ -180,10 +179,34 @@ static espl_tensor *keys_of_block(espl_builder *b, const espl_adapter *adapter, 
     return espl_graph_slice(b->graph, &(espl_slice){.x = table, .from = block * columns, .cols = columns});
 }
 
+/* Keys and values of a block's prefix, as the first rows of a cache. */
+static espl_tensor *store_rows(espl_builder *b, const espl_adapter *adapter, espl_tensor *rows, espl_tensor *cache) {
+    const espl_config *c = &adapter->model->config;
+    const uint32_t columns = espl_prompt_columns(adapter);
+    return espl_graph_rotary(b->graph, &(espl_rotary){.x = rows, .v_from = columns, .kv_heads = c->kv_heads,
+                                                      .head_size = c->head_size, .batch = b->batch, .cache = cache,
+                                                      .cache_v_from = columns}).cache;
+}
+
+/* With gates the prelude leaves the rows in a cache of the adapter's own, and each pass weighs them by its own gate. */
+static espl_tensor *own_rows(espl_builder *b, const espl_adapter *adapter, uint32_t block) {
+    return espl_build_cache(b, adapter, block, adapter->before, 2 * espl_prompt_columns(adapter));
+}
+
+static void weigh_rows(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint) {
+    const prompt_state *state = adapter->state;
+    espl_tensor *g = espl_gate_apply(b, adapter, &state->gates[joint->block], joint->x);
+    espl_tensor *rows = espl_graph_scale(b->graph, &(espl_scale){.x = own_rows(b, adapter, joint->block), .s = g});
+    b->caches[joint->block] = store_rows(b, adapter, rows, b->caches[joint->block]);
+}
+
 espl_tensor *espl_prompt_join(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const prompt_state *state = adapter->state;
     if (joint->site == ESPL_SITE_BEGIN) return begin(b, adapter);
-    if (b->caches && !b->prelude) return y;
+    if (b->caches && !b->prelude) {
+        if (state->gates) weigh_rows(b, adapter, joint);
+        return y;
+    }
     if (state->keys) {
         espl_tensor *rows = keys_of_block(b, adapter, joint->block);
         return state->gates ? gated(b, adapter, joint, rows) : rows;
@@ -194,10 +217,8 @@ espl_tensor *espl_prompt_join(espl_builder *b, const espl_adapter *adapter, cons
 }
 
 /* A prompt goes through the blocks; keys and values of a prefix are stored as they are. */
-static espl_status prelude(espl_builder *b, const espl_adapter *adapter) {
+espl_status espl_prompt_prelude(espl_builder *b, const espl_adapter *adapter) {
     const prompt_state *state = adapter->state;
-    const espl_config *c = &adapter->model->config;
-    const uint32_t columns = espl_prompt_columns(adapter);
     if (!state->keys) {
         espl_build_hidden(b);
         return espl_graph_status(b->graph);
@@ -205,17 +226,8 @@ static espl_status prelude(espl_builder *b, const espl_adapter *adapter) {
     ESPL_TRY(espl_graph_layer(b->graph, "prefix", ESPL_PHASE_MICRO, false));
     espl_graph_value_dtype(b->graph, adapter->model->value_dtype);
     make_table(b, adapter);
-    for (uint32_t block = 0; block < c->layers; block++) {
-        const espl_rotary stored = {.x = keys_of_block(b, adapter, block),
-                                    .v_from = columns,
-                                    .kv_heads = c->kv_heads,
-                                    .head_size = c->head_size,
-                                    .batch = b->batch,
-                                    .positions = b->positions,
-                                    .cache = b->caches[block],
-                                    .cache_v_from = columns};
-        b->caches[block] = espl_graph_rotary(b->graph, &stored).cache;
-    }
+    for (uint32_t block = 0; block < adapter->model->config.layers; block++)
+        store_rows(b, adapter, keys_of_block(b, adapter, block), state->gates ? own_rows(b, adapter, block) : b->caches[block]);
     return espl_graph_status(b->graph);
 }
 
@@ -266,7 +278,7 @@ void espl_prompt_finish(espl_adapter *adapter) {
                                           .declare = declared,                                     \
                                           .initialise = initialise,                                \
                                           .join = espl_prompt_join,                                \
-                                          .prelude = prelude,                                      \
+                                          .prelude = espl_prompt_prelude,                          \
                                           .step = espl_prompt_step,                                            \
                                           .save = save,                                            \
                                           .finish = espl_prompt_finish};

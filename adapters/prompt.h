@@ -32,6 +32,7 @@ uint32_t espl_prompt_columns(const espl_adapter *adapter); /* of a block's keys 
 espl_status espl_prompt_read_rows(espl_adapter *adapter, const char *key, const prompt_state *state);
 espl_tensor *espl_prompt_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
 espl_status espl_prompt_step(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
+espl_status espl_prompt_prelude(espl_builder *builder, const espl_adapter *adapter);
 void espl_prompt_finish(espl_adapter *adapter);
 
 /* names: of the five matrices, in the order embedding, W1, b1, W2, b2. */

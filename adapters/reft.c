@@ -6,7 +6,7 @@
  * rows of base's transpose, reflected (host/ops/op_householder.h).
  *
  * Positions are those of the whole text, also while it is generated token by token: the library takes each new token for the
- * first. Which is the last of a text that is not yet written nobody knows, so there the last ones are refused. */
+ * first and the last. There the last ones are those of the prompt, which is what a text begins with, as the paper has it. */
 #include "adapters/initial.h"
 #include "adapters/reft_base.h"
 #include "adapters/spec.h"
@@ -213,11 +213,9 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
     const reft_state *state = adapter->state;
     espl_graph *graph = builder->graph;
     if (!h || !state->edited[joint->block]) return h;
-    if (builder->prompt || (builder->caches && state->positions[LAST]))
-        return espl_graph_fail(graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: %s", adapter->method->name,
-                                                !builder->prompt ? "generation with suffix_positions is not supported; evaluation "
-                                                                  "and prediction are"
-                                                                : "with rows before the text is not supported"));
+    if (builder->prompt)
+        return espl_graph_fail(graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: with rows before the text is not supported",
+                                                adapter->method->name));
     espl_tensor *mask[PLACES], *other = NULL, *y = h;
     const bool drops = builder->training && state->dropout > 0;
     for (int place = 0; place < PLACES; place++) mask[place] = rows_of(builder, adapter, place);
@@ -243,10 +241,12 @@ static espl_status step(const espl_adapter *adapter, const espl_step_info *info,
     const bool drops = info->training && state->dropout > 0;
     for (uint32_t b = 0; b < info->batch; b++) {
         const uint32_t length = info->lengths ? (uint32_t)info->lengths[b] : info->tokens;
+        const uint64_t end = info->opening ? info->opening : length;
         for (uint32_t i = 0; i < info->tokens; i++) {
             const size_t at = ((size_t)b * info->tokens + i) * 4; /* rows every 4 elements */
-            const bool last = i < length && i + state->positions[LAST] >= length;
-            const bool first = i < length && !last && info->position + i < state->positions[FIRST];
+            const uint64_t position = (uint64_t)info->position + i;
+            const bool last = position < end && position + state->positions[LAST] >= end;
+            const bool first = i < length && !last && position < state->positions[FIRST];
             masks[FIRST][at] = first;
             masks[LAST][at] = last;
             if (drops) masks[PLACES][at] = !first && !last;

@@ -135,7 +135,7 @@ static void append(espl_builder *builder, const espl_adapter *adapter, uint32_t 
         builder->graph, &(espl_rotary){.x = args->q, .heads = state->heads, .k_from = args->k_from, .v_from = args->v_from,
                                        .kv_heads = state->heads, .head_size = state->dim, .batch = builder->batch,
                                        .positions = builder->own_positions,
-                                       .cache = espl_build_cache(builder, adapter, block, state->stride + state->width),
+                                       .cache = espl_build_cache(builder, adapter, block, 0, state->stride + state->width),
                                        .cache_v_from = state->stride});
     args->q = kept.x, args->k = args->v = kept.cache;
     args->k_from = 0, args->v_from = state->stride;

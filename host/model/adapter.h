@@ -80,6 +80,7 @@ typedef struct espl_step_info {
     uint64_t seed;
     bool training;
     uint32_t position; /* sessions: of the first token; else 0 */
+    uint32_t opening;  /* sessions: tokens that the text began with, together; else 0 */
     uint32_t pass; /* of this micro-batch, below what method->passes gives */
 } espl_step_info;
 
@@ -189,8 +190,9 @@ espl_status espl_adapter_replace_head(espl_adapter *adapter, const char *file_na
 /* A tensor of the step buffer that method->step fills; rows every 4 elements rounded up from cols. */
 espl_tensor *espl_build_step(espl_builder *builder, const espl_adapter *adapter, const char *name, uint32_t rows,
                              uint32_t cols, espl_dtype dtype);
-/* In a session (builder->caches): a cache of the adapter's own for a block, STATE F32 [rows of builder->caches, cols]. */
-espl_tensor *espl_build_cache(espl_builder *builder, const espl_adapter *adapter, uint32_t block, uint32_t cols);
+/* In a session (builder->caches): a cache of the adapter's own for a block, STATE F32 [rows, cols]; rows 0: those of
+ * builder->caches. */
+espl_tensor *espl_build_cache(espl_builder *builder, const espl_adapter *adapter, uint32_t block, uint32_t rows, uint32_t cols);
 /* The one that the adapter asked for as its which-th (from 0), for methods that read it at several joints; NULL: not yet. */
 espl_tensor *espl_build_step_made(const espl_builder *builder, const espl_adapter *adapter, uint32_t which);
 /* What the active adapters make of a hidden state at a site outside of products. */

@@ -131,6 +131,26 @@ static espl_tensor *relative_attention(espl_builder *b, uint32_t block, const es
                                              .dropout = args->dropout, .dropout_site = args->dropout_site});
 }
 
+/* q and k turned to their positions, and in a session keys and values in the cache: in other rows than those of their positions
+ * where the cache begins with rows that no position counts. */
+static espl_tensor *rotate_and_keep(espl_builder *b, uint32_t block, espl_tensor *qkv, const uint32_t from[3], uint32_t kv_columns) {
+    const espl_model *model = b->model;
+    const espl_config *c = &model->config;
+    const bool apart = b->caches && b->key_positions;
+    espl_rotary args = {.x = qkv, .q_from = from[0], .heads = c->heads, .k_from = from[1], .v_from = from[2],
+                        .kv_heads = c->kv_heads, .head_size = c->head_size, .magnitude = c->magnitude, .batch = b->batch,
+                        .frequencies = espl_build_leaf(b, &model->store, model->frequencies), .positions = b->positions,
+                        .cache = b->caches && !apart ? b->caches[block] : NULL, .cache_v_from = kv_columns};
+    if (!c->family->rotary && !b->caches) return qkv;
+    espl_rotated rotated = espl_graph_rotary(b->graph, &args);
+    if (apart) {
+        args.x = rotated.x, args.frequencies = NULL, args.positions = b->key_positions, args.cache = b->caches[block];
+        rotated = espl_graph_rotary(b->graph, &args);
+    }
+    if (b->caches) b->caches[block] = rotated.cache;
+    return rotated.x;
+}
+
 static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
     const espl_model *model = b->model;
     const espl_config *c = &model->config;
@@ -141,24 +161,12 @@ static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
     espl_tensor *qkv = linear(b, block, ESPL_LINEAR_QKV, normed, NULL);
     qkv = head_norm(b, qkv, w->q_norm, from[0], c->heads);
     qkv = head_norm(b, qkv, w->k_norm, from[1], c->kv_heads);
-    espl_tensor *cache = b->caches ? b->caches[block] : NULL;
     const uint32_t kv_columns = (uint32_t)espl_round_up(c->kv_heads * c->head_size, 4);
-    if (c->family->rotary || cache) {
-        espl_rotated rotated = espl_graph_rotary(
-            b->graph, &(espl_rotary){.x = qkv, .q_from = from[0], .heads = c->heads, .k_from = from[1], .v_from = from[2],
-                                     .kv_heads = c->kv_heads, .head_size = c->head_size,
-                                     .frequencies = espl_build_leaf(b, &model->store, model->frequencies),
-                                     .magnitude = c->magnitude, .batch = b->batch, .positions = b->positions,
-                                     .cache = cache, .cache_k_from = 0, .cache_v_from = kv_columns});
-        qkv = rotated.x;
-        cache = rotated.cache;
-        if (b->caches) b->caches[block] = cache;
-    }
+    qkv = rotate_and_keep(b, block, qkv, from, kv_columns);
     espl_attention args = {.q = qkv, .k = qkv, .v = qkv, .q_from = from[0], .k_from = from[1], .v_from = from[2],
                            .batch = b->batch, .heads = c->heads, .kv_heads = c->kv_heads, .head_size = c->head_size,
                            .causal = !c->family->bidirectional, .lengths = b->key_lengths ? b->key_lengths : b->lengths,
                            .positions = b->key_positions ? b->key_positions : b->positions, .window = c->window};
-    if (cache) args.k = args.v = cache, args.k_from = 0, args.v_from = kv_columns;
     espl_tensor *before = espl_build_joint(
         b, &(espl_joint){.site = ESPL_SITE_KEYS, .block = block, .norm = ESPL_NORM_PLACE_COUNT, .x = normed}, NULL);
     if (before) {
@@ -166,6 +174,7 @@ static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
                                                                       .each = before->rows != b->before});
         args.k_from = 0, args.v_from = kv_columns;
     }
+    if (b->caches) args.k = args.v = b->caches[block], args.k_from = 0, args.v_from = kv_columns;
     if (b->training && c->attention_dropout > 0) args.dropout = c->attention_dropout, args.dropout_site = b->dropouts++;
     espl_tensor *mixed = b->relative ? relative_attention(b, block, &args) : espl_graph_attention(b->graph, &args);
     return sublayer_out(b, block, ESPL_LINEAR_O, mixed, x, normed);

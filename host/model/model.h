@@ -115,13 +115,18 @@ typedef struct espl_builder {
     espl_tensor **caches;   /* one per layer, STATE [batch * capacity, 2 * kv columns]; updated; or NULL */
     espl_own_caches *own_caches; /* with caches; borrowed */
     espl_tensor *own_positions;  /* as positions, of own caches: a prefix's rows are not in them */
+    /* STEP [1, tokens] F32 with caches: a mean over the pass, 1/n for each of its n tokens and 0 behind them. `whole` is set by what
+     * takes that mean: tokens that come together may then not be cut into passes. */
+    espl_tensor *mean;
+    bool whole;
     /* What is trained: its matrices become parameters whose gradients lie in `gradients` as in the store's flat span. */
     const espl_store *trained;
     espl_span gradients;
     /* Rows that an adapter puts before each sequence, set at ESPL_SITE_BEGIN: before its keys in every block; prompt: also before
      * its embeddings. Then the queries' first positions and the lengths of keys differ from positions and lengths, and
      * positions are added to rows that have no ids. With caches these two alone are set: the caches' first rows
-     * are these, and positions count them. prelude: this pass stores them there (espl_method.prelude), its ids are no tokens. */
+     * are these, and positions count them; where the tokens' own do not, key_positions count them (and say which rows of the
+     * caches are the tokens'). prelude: this pass stores them there (espl_method.prelude), its ids are no tokens. */
     uint32_t before, prompt;
     bool prelude;
     espl_tensor *rows_before; /* the prompt, or keys and values of all blocks, where an adapter computes them */

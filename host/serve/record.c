@@ -13,8 +13,8 @@ static espl_status find_run(espl_session *session, uint32_t tokens, uint32_t *ou
     if (tokens == 0 || tokens > TOKENS_MAX)
         return espl_fail(session->ctx, ESPL_ARGUMENT, "a recorded pass is over 1 to %d tokens, not %u", TOKENS_MAX,
                          tokens);
-    *out_which = espl_session_choose(tokens);
-    return espl_session_ready(session, *out_which);
+    *out_which = espl_session_choose(session, tokens);
+    return espl_session_ready(session, *out_which, tokens);
 }
 
 uint32_t espl_session_layers(const espl_session *session) {
@@ -40,6 +40,7 @@ espl_status espl_session_begin(espl_session *session, const int32_t *ids, uint32
     uint32_t which = 0;
     ESPL_TRY(espl_session_check(session, ids, count));
     ESPL_TRY(find_run(session, count, &which));
+    if (session->position == 0) session->opening = count;
     ESPL_TRY(espl_session_set_ids(session, which, ids, count));
     ESPL_TRY(espl_graph_set_appended_step(session->runs[which].graph));
     session->open = count;
@@ -49,7 +50,7 @@ espl_status espl_session_begin(espl_session *session, const int32_t *ids, uint32
 espl_status espl_session_end(espl_session *session) {
     if (!session->open) return espl_fail(session->ctx, ESPL_ARGUMENT, "no pass was begun");
     session->position += session->open;
-    session->logits = espl_graph_host(session->runs[espl_session_choose(session->open)].logits);
+    session->logits = espl_graph_host(session->runs[espl_session_choose(session, session->open)].logits);
     session->open = 0;
     return ESPL_OK;
 }

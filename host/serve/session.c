@@ -1,6 +1,7 @@
 /* Generation: a key-value cache per layer, and one recorded graph per length of run: single tokens, and prompts in
  * pieces of a few fixed lengths, the last one padded. What a padded piece leaves in the cache lies behind the position
- * and is overwritten before any query can see it. */
+ * and is overwritten before any query can see it. Where adapters take means over what comes together, a prompt beyond these
+ * lengths has a run of its own. */
 #include "host/serve/session.h"
 #include "host/model/adapter.h"
 #include "host/ops/op_embedding.h"
@@ -8,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const uint32_t lengths[ESPL_RUNS] = {1, 16, 64, 256};
+static const uint32_t lengths[ESPL_RUN_WHOLE] = {1, 16, 64, 256};
 enum { CONTEXT_DEFAULT_MAX = 4096, LENGTH_MAX = 256 };
 
 /* ---- Making ---- */
@@ -24,6 +25,7 @@ espl_status espl_session_builder(espl_session *session, uint32_t tokens, espl_ru
     r->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
     r->positions = espl_graph_step_leaf(graph, "positions", 1, 1, ESPL_DTYPE_I32);
     r->own_positions = espl_graph_step_leaf(graph, "positions in own caches", 1, 1, ESPL_DTYPE_I32);
+    r->mean = espl_graph_step_leaf(graph, "mean", 1, tokens, ESPL_DTYPE_F32);
     *out_builder = (espl_builder){.model = model,
                                   .graph = graph,
                                   .batch = 1,
@@ -32,7 +34,8 @@ espl_status espl_session_builder(espl_session *session, uint32_t tokens, espl_ru
                                   .positions = r->positions,
                                   .caches = caches,
                                   .own_caches = &session->own_caches,
-                                  .own_positions = r->own_positions};
+                                  .own_positions = r->own_positions,
+                                  .mean = r->mean};
     return espl_graph_status(graph);
 }
 
@@ -52,17 +55,19 @@ static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
     if (r->device_logits) r->device_logits->keep = true;
     r->logits = espl_graph_to_host(graph, r->device_logits);
     r->inputs = builder.inputs;
-    session->before = builder.before, session->prompt = builder.prompt;
+    session->before = builder.before, session->prompt = builder.prompt, session->whole = builder.whole;
     return espl_graph_plan(graph);
 }
 
-espl_status espl_session_ready(espl_session *session, uint32_t which) {
+espl_status espl_session_ready(espl_session *session, uint32_t which, uint32_t count) {
     espl_run *r = &session->runs[which];
-    if (r->graph) return ESPL_OK;
+    if (r->graph && r->tokens >= count) return ESPL_OK;
     char name[32];
-    snprintf(name, sizeof name, "run of %u", lengths[which]);
+    espl_graph_destroy(&r->graph);
+    *r = (espl_run){.tokens = which < ESPL_RUN_WHOLE ? lengths[which] : (uint32_t)espl_round_up(count, LENGTH_MAX)};
+    snprintf(name, sizeof name, "run of %u", r->tokens);
     ESPL_TRY(espl_graph_create(session->model->device, name, &r->graph));
-    espl_status status = build(session, lengths[which], r);
+    espl_status status = build(session, r->tokens, r);
     if (status == ESPL_OK) status = espl_session_ready_prelude(session);
     if (status != ESPL_OK) espl_graph_destroy(&r->graph);
     return status;
@@ -87,7 +92,7 @@ static espl_status create(espl_session *session, const espl_session_params *para
     ESPL_TRY(espl_arena_reserve(&session->arena, bytes * c->layers));
     for (uint32_t i = 0; i < c->layers; i++)
         ESPL_TRY(espl_arena_take(&session->arena, bytes, &session->caches[i]));
-    return espl_session_ready(session, 0);
+    return espl_session_ready(session, 0, 1);
 }
 
 espl_status espl_session_create(espl_model *model, const espl_session_params *params, espl_session **out_session) {
@@ -131,11 +136,11 @@ espl_status espl_session_refresh(espl_session *session) {
     espl_own_caches_finish(&session->own_caches, session->ctx);
     espl_arena_init(&session->own_caches.arena, session->model->device, ESPL_ARENA_STATE, "adapters' caches");
     espl_session_reset(session);
-    return espl_session_ready(session, 0);
+    return espl_session_ready(session, 0, 1);
 }
 
 void espl_session_reset(espl_session *session) {
-    session->position = session->open = 0;
+    session->position = session->opening = session->open = 0;
     for (uint32_t i = 0; i < ESPL_RUNS; i++)
         session->runs[i].prepared = false;
     session->prelude.prepared = false;
@@ -155,11 +160,16 @@ espl_status espl_session_prepare(espl_session *session, espl_run *r) {
     return espl_wait(session->model->device, ticket);
 }
 
-uint32_t espl_session_choose(uint32_t count) {
+uint32_t espl_session_choose(const espl_session *session, uint32_t count) {
     uint32_t which = 0;
-    while (which + 1 < ESPL_RUNS && lengths[which] < count)
+    while (which < ESPL_RUN_WHOLE && lengths[which] < count)
         which++;
-    return which;
+    return which < ESPL_RUN_WHOLE || session->whole ? which : ESPL_RUN_WHOLE - 1;
+}
+
+static void write_mean(espl_run *r, uint32_t count) {
+    float *mean = espl_graph_step_pointer(r->graph, r->mean);
+    for (uint32_t i = 0; i < r->tokens; i++) mean[i] = i < count ? 1.0f / (float)count : 0;
 }
 
 espl_status espl_session_set_ids(espl_session *session, uint32_t which, const int32_t *ids, uint32_t count) {
@@ -167,14 +177,16 @@ espl_status espl_session_set_ids(espl_session *session, uint32_t which, const in
     ESPL_TRY(espl_session_run_prelude(session));
     ESPL_TRY(espl_session_prepare(session, r));
     int32_t *step_ids = espl_graph_step_pointer(r->graph, r->ids);
-    memset(step_ids, 0, lengths[which] * sizeof *step_ids);
+    memset(step_ids, 0, r->tokens * sizeof *step_ids);
     memcpy(step_ids, ids, count * sizeof *ids);
     *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = (int32_t)(session->before + session->position);
     *(int32_t *)espl_graph_step_pointer(r->graph, r->own_positions) = (int32_t)(session->prompt + session->position);
     if (r->last) *(int32_t *)espl_graph_step_pointer(r->graph, r->last) = (int32_t)count - 1;
+    write_mean(r, count);
     /* Behind the position these count for nothing yet. */
     memcpy(session->history + session->position, ids, count * sizeof *ids);
-    const espl_step_info info = {.ids = step_ids, .batch = 1, .tokens = lengths[which], .position = session->position};
+    const espl_step_info info = {.ids = step_ids, .batch = 1, .tokens = r->tokens, .position = session->position,
+                                 .opening = session->opening};
     return espl_step_inputs_write(r->inputs, r->graph, &info);
 }
 
@@ -192,8 +204,8 @@ espl_status espl_session_check(espl_session *session, const int32_t *ids, uint32
 }
 
 static espl_status run_piece(espl_session *session, const int32_t *ids, uint32_t count, espl_ticket *out_ticket) {
-    const uint32_t which = espl_session_choose(count);
-    ESPL_TRY(espl_session_ready(session, which));
+    const uint32_t which = espl_session_choose(session, count);
+    ESPL_TRY(espl_session_ready(session, which, count));
     ESPL_TRY(espl_session_set_ids(session, which, ids, count));
     ESPL_TRY(espl_graph_submit(session->runs[which].graph, ESPL_PHASE_MICRO, out_ticket));
     session->position += count;
@@ -205,9 +217,10 @@ espl_status espl_session_append(espl_session *session, const int32_t *ids, uint3
     ESPL_TRY(espl_session_check(session, ids, count));
     uint32_t last = 0;
     espl_ticket ticket = 0;
+    if (session->position == 0) session->opening = count;
     for (uint32_t done = 0; done < count;) {
-        const uint32_t piece = count - done < LENGTH_MAX ? count - done : LENGTH_MAX;
-        last = espl_session_choose(piece);
+        const uint32_t left = count - done, piece = left < LENGTH_MAX || session->whole ? left : LENGTH_MAX;
+        last = espl_session_choose(session, piece);
         ESPL_TRY(run_piece(session, ids + done, piece, &ticket));
         done += piece;
     }

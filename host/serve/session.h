@@ -6,12 +6,13 @@
 #include "host/model/model.h"
 #include <espalier/session.h>
 
-enum { ESPL_RUNS = 4 };
+enum { ESPL_RUNS = 5, ESPL_RUN_WHOLE = 4 /* of as many as came together, where they may not be cut */ };
 
 /* A recorded run over so many tokens. */
 typedef struct espl_run {
     espl_graph *graph; /* owned; NULL until first needed */
-    espl_tensor *ids, *positions, *own_positions, *last;
+    uint32_t tokens;
+    espl_tensor *ids, *positions, *own_positions, *mean, *last;
     espl_tensor *device_logits, *logits; /* logits: for the host, which may be the same */
     const espl_step_inputs *inputs; /* what adapters write before a run; owned by the graph */
     bool prepared; /* phase BEGIN has run since the session began */
@@ -26,7 +27,9 @@ struct espl_session {
     uint32_t context, capacity, kv_columns;
     uint32_t before;   /* rows that an adapter puts before the text: the first of the caches */
     uint32_t prompt;   /* those of them that go through the blocks: the first of own caches, too */
+    bool whole;        /* tokens that come together go through in one run */
     uint32_t position; /* tokens of text */
+    uint32_t opening;  /* those that it began with, together */
     uint32_t open; /* tokens of the pass that a host program has begun and not ended; 0: none */
     espl_run runs[ESPL_RUNS];
     espl_run prelude; /* over the rows before the text; prepared: they are in the caches */
@@ -35,9 +38,9 @@ struct espl_session {
 };
 
 /* The shortest run that takes so many tokens, else the longest. */
-uint32_t espl_session_choose(uint32_t count);
-/* Makes a run if it is not there. */
-espl_status espl_session_ready(espl_session *session, uint32_t which);
+uint32_t espl_session_choose(const espl_session *session, uint32_t count);
+/* Makes a run if it is not there; count: the tokens it is needed for. */
+espl_status espl_session_ready(espl_session *session, uint32_t which, uint32_t count);
 /* ids are tokens, they fit, and no pass of a host program is open. */
 espl_status espl_session_check(espl_session *session, const int32_t *ids, uint32_t count);
 espl_status espl_session_need_closed(espl_session *session);

@@ -198,11 +198,6 @@ static void rows_before(void **state) {
         test_ok(espl_adapter_add(model, "a", specs[i], 7, &adapter));
         test_ok(espl_model_activate(model, "a"));
         train(model, adapter, 0);
-        espl_session *session;
-        const bool still = !adapter->method->prelude || strcmp(specs[i], "mam") == 0 || strcmp(specs[i], "unipelt") == 0;
-        if (still)
-            test_refused(espl_session_create(model, NULL, &session), ESPL_UNSUPPORTED, "library_prefix: generation with a prefix "
-                         "that leaves positions as they are is not supported");
         test_refused(espl_adapter_merge(adapter), ESPL_UNSUPPORTED, "cannot be merged");
         test_refused(espl_adapter_add(model, "b", "prompt:tokens=64", 7, &adapter), ESPL_ARGUMENT, "below the context of 64");
         espl_model_destroy(&model);

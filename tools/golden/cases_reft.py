@@ -2,6 +2,7 @@
 "base" to orthonormal rows."""
 import torch
 from methods import OwnMethod
+from oracle import exact
 from cases_bottleneck import ACTIVATIONS
 from cases_vectors import block_paths, blocks
 
@@ -58,7 +59,7 @@ def attach(model, config):
 
     def look(module, arguments, keywords):
         mask = keywords.get("attention_mask")
-        state["lengths"] = None if mask is None else mask.sum(1)
+        state["lengths"] = getattr(model, "edited", None if mask is None else mask.sum(1))
 
     model.register_forward_pre_hook(look, with_kwargs=True)
     for layer, block in enumerate(blocks(model)):
@@ -88,9 +89,20 @@ class Reft(OwnMethod):
                         orthogonality=False, subtract_projection=True, dropout=0.0, non_linearity=None)
         super().__init__(attach, config={**defaults, **config}, name="a", version="adapters.1.2.0", hidden_size=0, model_type="")
 
+    def generate(self, model, folder, prompt, count):
+        """The prompt's tokens are edited, those behind it are not (section 3 of the paper); the library takes each for first and last."""
+        model, _ = self.load(model, folder)
+        model.edited = torch.tensor([prompt.shape[1]])
+        ids, logits = prompt, []
+        for _ in range(count):
+            with exact(), torch.no_grad():
+                logits.append(model(input_ids=ids).logits[:, -1])
+            ids = torch.cat([ids, logits[-1].argmax(1, keepdim=True)], 1)
+        return dict(prompt=prompt, generated=ids[:, prompt.shape[1]:], generated_logits=torch.stack(logits, 1))
 
-def case(name, seed, base, **config):
-    return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, method=Reft(**config))
+
+def case(name, seed, base, more=(), **config):
+    return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, method=Reft(**config), **dict(more))
 
 
 def bert(name, seed, **config):
@@ -98,11 +110,12 @@ def bert(name, seed, **config):
                 method=Reft(**config))
 
 
+GENERATE = dict(generate=8)
 CASES = [
-    case("loreft_llama", 2400, "llama_lora", orthogonality=True, r=3, suffix_positions=2, layers=[1]),
+    case("loreft_llama", 2400, "llama_lora", GENERATE, orthogonality=True, r=3, suffix_positions=2, layers=[1]),
     case("loreft_gpt2", 2401, "gpt2_lora", orthogonality=True, layers=[0]),  # a second unit that edits nothing
     case("noreft_gpt2", 2402, "gpt2_lora", r=2, prefix_positions=5, suffix_positions=4, non_linearity="gelu"),  # they meet
-    case("direft_llama", 2403, "llama_lora", r=2, subtract_projection=False, suffix_positions=1, tied_weights=True),
+    case("direft_llama", 2403, "llama_lora", GENERATE, r=2, subtract_projection=False, suffix_positions=1, tied_weights=True),
     bert("bert_loreft", 2410, orthogonality=True, r=2, prefix_positions=4, suffix_positions=3, layers=[0], tied_weights=True),
     bert("bert_noreft", 2411, r=1, suffix_positions=1),
     bert("bert_direft", 2412, r=3, subtract_projection=False),

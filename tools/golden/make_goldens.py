@@ -162,6 +162,8 @@ def check_gradients(model, named, inputs, case):
 def generate(folder, case, prompt):
     """What peft's own generate makes of the case's adapter, greedily and past any end of text; and the logits before each id."""
     model = load_model(base_folder(folder, case))
+    if hasattr(case.get("method"), "generate"):
+        return case["method"].generate(model, folder / "adapter", prompt, case["generate"])
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = None
     config = peft.PeftConfig.from_pretrained(folder / "adapter")
     config.task_type = "CAUSAL_LM"

@@ -1,5 +1,5 @@
 """Writes the cases of tests/golden that the Adapters library itself made: its folders, and what it makes of them in float64;
-in heads/ its head folders with logits.
+in heads/ its head folders with logits, in generation/ what its generation gives with a cache.
 
     python3 tools/golden/make_library_goldens.py [--out DIR] [--only CASE ...]
 
@@ -171,6 +171,41 @@ def write_head(root, name, base, kind, head):
     print(f"heads/{name:22} {tuple(logits.shape)} logits")
 
 
+# Generation: (name, base, configuration). Gates are means over what a pass is about: the prompt, then each new token alone.
+GATED = dict(use_gating=True)
+PREFIX = dict(prefix_length=3, bottleneck_size=7)
+BOTTLENECK = dict(reduction_factor=8, **GATED)
+GENERATION = [
+    ("prefix_gpt2", "gpt2_lora", lambda: adapters.PrefixTuningConfig(**PREFIX)),
+    ("gated_prefix_gpt2", "gpt2_lora", lambda: adapters.PrefixTuningConfig(flat=True, prefix_length=3, **GATED)),
+    ("gated_union_gpt2", "gpt2_lora", lambda: adapters.ConfigUnion(adapters.PrefixTuningConfig(**PREFIX, **GATED),
+                                                                   adapters.SeqBnConfig(**BOTTLENECK))),
+    ("gated_lora_llama", "llama_lora", lambda: adapters.ConfigUnion(adapters.LoRAConfig(**LORA, **GATED),
+                                                                    adapters.SeqBnConfig(**BOTTLENECK))),
+]
+
+
+def write_generation(root, name, base, config):
+    folder = root / "generation" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    torch.manual_seed(2700 + [g[0] for g in GENERATION].index(name))
+    model = load(root / base)
+    model.add_adapter("a", config=config())
+    for n, p in trainable(model).items():
+        p.data = (0.3 * torch.randn(p.shape)).float()
+    model.save_adapter(str(folder / "adapter"), "a", with_head=False)  # prefixes are shared, which safetensors refuses
+    model.double().set_active_adapters("a")
+    model.generation_config.eos_token_id = model.generation_config.pad_token_id = None
+    prompt = torch.randint(3, model.config.vocab_size, (1, 5))
+    with exact():
+        result = model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=8, do_sample=False,
+                                use_cache=True, output_logits=True, return_dict_in_generate=True)
+    save_file(dict(prompt=prompt, generated=result.sequences[:, prompt.shape[1]:].contiguous(),
+                   generated_logits=torch.stack(result.logits, 1).contiguous()), folder / "golden.safetensors")
+    print(f"generation/{name:22} {result.sequences[0].tolist()}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[2] / "tests" / "golden")
@@ -182,6 +217,9 @@ def main():
     for head in HEADS:
         if not arguments.only or head[0] in arguments.only:
             write_head(arguments.out, *head)
+    for one in GENERATION:
+        if not arguments.only or one[0] in arguments.only:
+            write_generation(arguments.out, *one)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ espl_status espl_session_refresh(espl_session *session);
 void espl_session_reset(espl_session *session);
 
 /* Runs ids through the model; their keys and values join the cache. Afterwards the logits of the last one are ready.
+ * What an adapter makes of a whole text it makes of the ids that come together: means of gates are over these (UniPELT, as the
+ * Adapters library's generation), the last positions that ReFT edits are those of the first ids after a reset (the prompt). So
+ * with such an adapter a prompt is appended at once; of more than 256 ids its first pass is recorded for that length.
  * Fails: LIMIT if the cache would overflow, with the numbers; nothing has changed then. */
 espl_status espl_session_append(espl_session *session, const int32_t *ids, uint32_t count);
 /* Logits after the last append: as many values as the vocabulary; borrowed until the next append. */
