@@ -207,7 +207,7 @@ static espl_status declare_one(espl_adapter *adapter, const bottleneck_state *st
     if (state->gated) {
         char *name;
         ESPL_TRY(espl_format(context(adapter), &name, "%s.gate", module));
-        espl_status status = espl_gate_declare(adapter, name, d, &b->gate);
+        espl_status status = espl_gate_declare(adapter, name, d, 1, &b->gate);
         espl_free(context(adapter), &name);
         ESPL_TRY(status);
     }
@@ -260,7 +260,7 @@ espl_status espl_bottleneck_initialise(espl_adapter *adapter, uint64_t seed) {
         if (done) continue;
         if (strstr(e->name, ".scaling") || (e->vector && strstr(e->name, "_norm_") && strstr(e->name, ".weight")))
             ESPL_TRY(espl_initial_constant(store, e, 1));
-        if (e->vector || (up && strcmp(state->init, "mam_adapter") == 0)) continue;
+        if (e->rank == 1 || (up && strcmp(state->init, "mam_adapter") == 0)) continue;
         if (strcmp(state->init, "bert") == 0 || strstr(e->name, ".gate.")) ESPL_TRY(espl_initial_normal(store, e, seed, 0.02f));
         else if (strcmp(state->init, "houlsby") == 0) ESPL_TRY(espl_initial_truncated(store, e, seed, 0.01f));
         else ESPL_TRY(espl_initial_uniform(store, e, seed, 1 / sqrtf((float)store->matrices[e->matrix].cols)));

@@ -27,7 +27,7 @@ static espl_tensor *branch(espl_builder *builder, const espl_adapter *adapter, u
     else if (state->factor != 1)
         u = espl_graph_scale(graph, &(espl_scale){.x = u, .number = state->factor});
     u = espl_build_dropout(builder, u, state->dropout);
-    if (state->gated) u = espl_graph_scale(graph, &(espl_scale){.x = u, .s = espl_gate_apply(builder, adapter, &b->gate, h)});
+    if (state->gated) u = espl_graph_scale(graph, &(espl_scale){.x = u, .s = espl_gate_apply(builder, adapter, &b->gate, 0, h)});
     return espl_bottleneck_drop(builder, adapter, block, u);
 }
 

@@ -49,8 +49,10 @@ static espl_status read_peft(espl_adapter *adapter, json_t *config) {
 static espl_status read_library(espl_adapter *adapter, json_t *file) {
     espl_context *ctx = adapter->model->ctx;
     json_t *config = json_object_get(file, "config");
-    /* A union lists its parts in the library's own words. */
+    const bool fused = espl_library_fused(adapter->model->config.family) && json_is_true(json_object_get(config, "selfattn_lora"));
+    /* A union lists its parts in the library's own words. Parts of one map for q, k and v PEFT's LoRA has not. */
     const espl_library_form *form = adapter->owner ? NULL : espl_library_find(config);
+    if (form && fused && strcmp(form->peft_type, "LORA") == 0) form = NULL;
     const char *name, *architecture;
     adapter->library = true;
     ESPL_TRY(espl_json_string(ctx, file, "name", adapter->name, &name));
@@ -59,14 +61,16 @@ static espl_status read_library(espl_adapter *adapter, json_t *file) {
     if (form) {
         adapter->form = json_incref(config);
         ESPL_TRY(espl_library_to_peft(ctx, form, &adapter->model->config, file, &adapter->config));
-        if (espl_library_fused(adapter->model->config.family) && json_is_true(json_object_get(config, "selfattn_lora")))
-            return espl_fail(ctx, ESPL_UNSUPPORTED, "\"selfattn_lora\": q, k and v are one map of a %s model, whose parts have LoRAs of "
+        if (fused)
+            return espl_fail(ctx, ESPL_UNSUPPORTED, "\"selfattn_lora\": q, k and v are one map of a %s model, whose parts have factors of "
                              "their own in the Adapters library: convert the folder to PEFT's format",
                              adapter->model->config.family->model_type);
         adapter->method = method_of_type(form->peft_type, adapter->config);
         return ESPL_OK;
     }
     adapter->config = json_incref(config);
+    if (strcmp(architecture, "lora") == 0 && espl_library_before_1_1(file))
+        ESPL_TRY(espl_json_set(ctx, config, "alpha", json_incref(json_object_get(config, "r"))));
     for (size_t i = 0; i < espl_method_count && !adapter->method; i++) {
         const espl_method *m = espl_methods[i];
         if (m->architecture && strcmp(m->architecture, architecture) == 0 && (!m->recognise || m->recognise(config)))

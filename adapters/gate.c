@@ -3,26 +3,29 @@
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_mean.h"
 
-static espl_status add(espl_adapter *adapter, const char *module, const char *part, uint32_t cols, bool vector,
+static espl_status add(espl_adapter *adapter, const char *module, const char *part, uint32_t rows, uint32_t cols, bool decay,
                        uint32_t *out_index) {
     char *name;
-    ESPL_TRY(espl_store_matrix(&adapter->store, part, 1, cols, ESPL_DTYPE_F32, !vector, out_index));
+    ESPL_TRY(espl_store_matrix(&adapter->store, part, rows, cols, ESPL_DTYPE_F32, decay, out_index));
     ESPL_TRY(espl_format(adapter->model->ctx, &name, "%s.%s", module, part));
-    espl_status status = espl_store_entry(&adapter->store, name, *out_index, 0, 1, vector);
+    espl_status status = espl_store_entry(&adapter->store, name, *out_index, 0, rows, false);
     espl_free(adapter->model->ctx, &name);
     return status;
 }
 
-espl_status espl_gate_declare(espl_adapter *adapter, const char *module, uint32_t width, espl_gate *gate) {
-    ESPL_TRY(add(adapter, module, "weight", width, false, &gate->weight));
-    return add(adapter, module, "bias", 1, true, &gate->bias);
+espl_status espl_gate_declare(espl_adapter *adapter, const char *module, uint32_t width, uint32_t gates, espl_gate *gate) {
+    ESPL_TRY(add(adapter, module, "weight", gates, width, true, &gate->weight));
+    ESPL_TRY(add(adapter, module, "bias", gates, 1, false, &gate->bias));
+    espl_store_shape(&adapter->store, 1, &gates);
+    return ESPL_OK;
 }
 
-espl_tensor *espl_gate_apply(espl_builder *builder, const espl_adapter *adapter, const espl_gate *gate, espl_tensor *h) {
+espl_tensor *espl_gate_apply(espl_builder *builder, const espl_adapter *adapter, const espl_gate *gate, uint32_t which, espl_tensor *h) {
     espl_graph *graph = builder->graph;
+    const espl_store *store = &adapter->store;
     espl_tensor *g = espl_graph_matmul(graph, &(espl_matmul){.a = h, .orientation = MATMUL_NT,
-                                                             .b = espl_build_leaf(builder, &adapter->store, gate->weight),
-                                                             .bias = espl_build_leaf(builder, &adapter->store, gate->bias)});
+                                                             .b = espl_build_rows(builder, store, gate->weight, which, 1),
+                                                             .bias = espl_build_rows(builder, store, gate->bias, which, 1)});
     g = espl_graph_activation(graph, &(espl_activation){.x = g, .kind = ACTIVATION_SIGMOID});
     if (!builder->caches) return espl_graph_mean(graph, &(espl_mean){.x = g, .groups = builder->batch});
     if (builder->prompt)

@@ -7,12 +7,12 @@
 #include "host/model/adapter.h"
 
 typedef struct espl_gate {
-    uint32_t weight, bias; /* matrices [1, width], [1, 1] */
+    uint32_t weight, bias; /* matrices [gates, width], [gates, 1] */
 } espl_gate;
 
-/* "module.weight", "module.bias". */
-espl_status espl_gate_declare(espl_adapter *adapter, const char *module, uint32_t width, espl_gate *gate);
-/* [batch, 1] from h [batch * tokens, width]. */
-espl_tensor *espl_gate_apply(espl_builder *builder, const espl_adapter *adapter, const espl_gate *gate, espl_tensor *h);
+/* "module.weight", "module.bias" of so many gates, which are one map in files. */
+espl_status espl_gate_declare(espl_adapter *adapter, const char *module, uint32_t width, uint32_t gates, espl_gate *gate);
+/* [batch, 1], the gate that is the which-th, from h [batch * tokens, width]. */
+espl_tensor *espl_gate_apply(espl_builder *builder, const espl_adapter *adapter, const espl_gate *gate, uint32_t which, espl_tensor *h);
 
 #endif

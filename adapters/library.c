@@ -251,8 +251,7 @@ espl_status espl_library_file(espl_context *ctx, json_t *config, const espl_conf
     return *out_file ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of an adapter needs memory");
 }
 
-/* Before 1.1.0 the library divided by r only what it merged: it trained LoRA with an alpha of r. */
-static bool before_1_1(const json_t *file) {
+bool espl_library_before_1_1(const json_t *file) {
     static const char mark[] = "adapters.";
     const char *own = json_string_value(json_object_get(file, "version"));
     char *end;
@@ -269,7 +268,7 @@ espl_status espl_library_to_peft(espl_context *ctx, const espl_library_form *for
     if (status == ESPL_OK) status = espl_library_complete(ctx, form, config);
     if (status == ESPL_OK) status = espl_json_set(ctx, peft, "peft_type", json_string(form->peft_type));
     if (status == ESPL_OK) status = form->to_peft(ctx, base, config, peft);
-    if (status == ESPL_OK && before_1_1(file) && json_object_get(peft, "lora_alpha"))
+    if (status == ESPL_OK && espl_library_before_1_1(file) && json_object_get(peft, "lora_alpha"))
         status = espl_json_set(ctx, peft, "lora_alpha", json_incref(json_object_get(peft, "r")));
     if (status != ESPL_OK) espl_json_destroy(&peft);
     *out_peft = peft;

@@ -44,6 +44,8 @@ typedef struct espl_library_form {
 uint32_t espl_library_fused_parts(const json_t *config);
 bool espl_library_has_part(const json_t *config, uint32_t part);
 
+/* A file of before 1.1.0: the library then divided by r only what it merged, and trained LoRA with an alpha of r. */
+bool espl_library_before_1_1(const json_t *file);
 /* NULL: the architecture is not PEFT's too. */
 const espl_library_form *espl_library_find(const json_t *config);
 /* NULL: the library has no form of it. */

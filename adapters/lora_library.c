@@ -1,11 +1,13 @@
 /* LoRA in the Adapters library's folders, with its gate: y = W x + s B A dropout(x), where s is alpha / r or, with use_gating, a
  * number for each sequence and target (UniPELT, Mao et al. 2022, section 3.2). Targets are q, k, v of attn_matrices; the first
  * and the second map of the feed-forward for intermediate_lora and output_lora, but in Llama and its like the last and the
- * second, because the library has it so. */
+ * second, because the library has it so. Where q, k and v are one map (GPT-2), its A, its B and its gates are one tensor each
+ * with rows for those of the three that are targets. */
 #include "adapters/gate.h"
 #include "adapters/initial.h"
 #include "adapters/lora.h"
 #include "adapters/spec.h"
+#include "host/ops/op_matmul.h"
 #include "host/ops/op_scale.h"
 #include <math.h>
 #include <string.h>
@@ -17,6 +19,7 @@ static espl_context *context(const espl_adapter *adapter) {
 /* What LoRA's state does not have. */
 typedef struct library_state {
     bool gated, bert;
+    bool fused; /* q, k and v are one map: group->target[i].from and .b are row and matrix of the i-th of them */
     uint32_t rank;
     float scale;
     espl_gate gates[][ESPL_LINEAR_COUNT][ESPL_LINEAR_PARTS];
@@ -116,27 +119,55 @@ static bool is_target(const espl_adapter *adapter, uint32_t linear, uint32_t par
            has(json_object_get(c, "attn_matrices"), attention[part]);
 }
 
-static espl_status declare_target(espl_adapter *adapter, uint32_t block, uint32_t linear, uint32_t part, lora_group *group) {
+/* The tensors of a target, or of several that files have as one: rows of A, rows of B, gates. */
+static espl_status declare_tensors(espl_adapter *adapter, uint32_t block, uint32_t linear, uint32_t part, const lora_group *group,
+                                   const uint32_t rows[2], uint32_t gates) {
     espl_context *ctx = context(adapter);
     const espl_linear_shape *shape = &adapter->model->linear[linear];
-    lora_target *target = &group->target[part];
+    const lora_target *target = &group->target[part];
     char *path, *module = NULL, *name = NULL;
     ESPL_TRY(espl_model_module(adapter->model, block, linear, part, &path));
     espl_status status = espl_format(ctx, &module, "%s.loras.%s", path, adapter->file_name);
     if (status == ESPL_OK) status = espl_format(ctx, &name, "%s.lora_A", module);
-    if (status == ESPL_OK) status = espl_store_entry(&adapter->store, name, group->a, target->from, target->rank, false);
+    if (status == ESPL_OK) status = espl_store_entry(&adapter->store, name, group->a, target->from, rows[0], false);
     espl_free(ctx, &name);
     if (status == ESPL_OK) status = espl_format(ctx, &name, "%s.lora_B", module);
-    if (status == ESPL_OK)
-        status = espl_store_matrix(&adapter->store, "lora_B", shape->part[part].count, target->rank, ESPL_DTYPE_F32, true, &target->b);
-    if (status == ESPL_OK) status = espl_store_entry(&adapter->store, name, target->b, 0, shape->part[part].count, false);
+    if (status == ESPL_OK) status = espl_store_entry(&adapter->store, name, target->b, 0, rows[1], false);
     espl_free(ctx, &name);
     if (status == ESPL_OK && own(adapter)->gated) status = espl_format(ctx, &name, "%s.gate", module);
-    if (status == ESPL_OK && name) status = espl_gate_declare(adapter, name, shape->in, &own(adapter)->gates[block][linear][part]);
+    if (status == ESPL_OK && name) status = espl_gate_declare(adapter, name, shape->in, gates, &own(adapter)->gates[block][linear][part]);
     espl_free(ctx, &name);
     espl_free(ctx, &module);
     espl_free(ctx, &path);
     return status;
+}
+
+static espl_status declare_target(espl_adapter *adapter, uint32_t block, uint32_t linear, uint32_t part, lora_group *group) {
+    lora_target *target = &group->target[part];
+    const uint32_t rows[] = {target->rank, adapter->model->linear[linear].part[part].count};
+    ESPL_TRY(espl_store_matrix(&adapter->store, "lora_B", rows[1], target->rank, ESPL_DTYPE_F32, true, &target->b));
+    return declare_tensors(adapter, block, linear, part, group, rows, 1);
+}
+
+static espl_status declare_fused(espl_adapter *adapter, uint32_t block, lora_group *group) {
+    const library_state *library = own(adapter);
+    const espl_linear_shape *shape = &adapter->model->linear[ESPL_LINEAR_QKV];
+    const uint32_t each = shape->part[0].count / ESPL_LINEAR_PARTS;
+    uint32_t count = 0, b;
+    if (each % 4)
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: q, k and v of %u columns in one map are not multiples of 4",
+                         adapter->method->name, each);
+    for (uint32_t p = 0; p < ESPL_LINEAR_PARTS; p++) count += is_target(adapter, ESPL_LINEAR_QKV, p);
+    if (!count) return ESPL_OK;
+    const uint32_t rows[] = {count * library->rank, count * each};
+    ESPL_TRY(espl_store_matrix(&adapter->store, "lora_A", rows[0], shape->in, ESPL_DTYPE_F32, true, &group->a));
+    ESPL_TRY(espl_store_matrix(&adapter->store, "lora_B", rows[1], library->rank, ESPL_DTYPE_F32, true, &b));
+    for (uint32_t p = 0, have = 0; p < ESPL_LINEAR_PARTS; p++) {
+        if (is_target(adapter, ESPL_LINEAR_QKV, p))
+            group->target[p] = (lora_target){.rank = library->rank, .from = have++ * library->rank, .b = b, .scale = library->scale};
+    }
+    group->target[0].b = b; /* by which files are laid out, target or not */
+    return declare_tensors(adapter, block, ESPL_LINEAR_QKV, 0, group, rows, count);
 }
 
 static espl_status declare_group(espl_adapter *adapter, uint32_t block, uint32_t linear, lora_group *group) {
@@ -144,12 +175,9 @@ static espl_status declare_group(espl_adapter *adapter, uint32_t block, uint32_t
     const espl_linear_shape *shape = &adapter->model->linear[linear];
     uint32_t rows = 0;
     group->a = ESPL_NO_MATRIX;
+    if (linear == ESPL_LINEAR_QKV && library->fused) return declare_fused(adapter, block, group);
     for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && shape->part[p].count; p++) {
         if (!is_target(adapter, linear, p)) continue;
-        if (linear == ESPL_LINEAR_QKV && !shape->part[1].count)
-            return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: q, k and v in one map, as %s models have them, are not "
-                             "supported: attention= (none) with intermediate or output is, and so is lora",
-                             adapter->method->name, adapter->model->config.family->model_type);
         group->target[p] = (lora_target){.rank = library->rank, .from = (uint32_t)espl_round_up(rows, 4), .scale = library->scale};
         rows = group->target[p].from + library->rank;
     }
@@ -170,6 +198,7 @@ static espl_status declare(espl_adapter *adapter) {
     adapter->state = state;
     ESPL_TRY(espl_new(ctx, sizeof *library + layers * sizeof *library->gates, &library));
     state->own = library;
+    library->fused = adapter->model->linear[ESPL_LINEAR_QKV].part[1].count == 0;
     ESPL_TRY(complete(adapter));
     ESPL_TRY(refuse_variants(adapter));
     ESPL_TRY(read_config(adapter, state, library));
@@ -191,7 +220,7 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     espl_store *store = &adapter->store;
     for (size_t i = 0; i < store->entry_count; i++) {
         const espl_entry *e = &store->entries[i];
-        if (e->vector) continue;
+        if (e->rank == 1) continue;
         const bool a = strstr(e->name, ".lora_A") != NULL;
         if (own(adapter)->bert || strstr(e->name, ".gate.")) ESPL_TRY(espl_initial_normal(store, e, seed, 0.02f));
         else if (a) ESPL_TRY(espl_initial_uniform(store, e, seed, 1 / sqrtf((float)store->matrices[e->matrix].cols)));
@@ -199,17 +228,42 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     return ESPL_OK;
 }
 
+/* Each of q, k and v that is a target by its own rows of A, B and gates. */
+static espl_tensor *join_fused(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
+    const lora_state *state = adapter->state;
+    const library_state *library = own(adapter);
+    const lora_group *group = &state->groups[joint->block][joint->linear];
+    const uint32_t each = adapter->model->linear[joint->linear].part[0].count / ESPL_LINEAR_PARTS;
+    espl_tensor *x = espl_build_dropout(builder, joint->x, state->dropout);
+    for (uint32_t p = 0, have = 0; p < ESPL_LINEAR_PARTS; p++) {
+        const lora_target *target = &group->target[p];
+        if (!target->rank) continue;
+        espl_tensor *a = espl_build_rows(builder, &adapter->store, group->a, target->from, target->rank);
+        espl_tensor *b = espl_build_rows(builder, &adapter->store, target->b, have * each, each);
+        espl_tensor *u = espl_graph_matmul(builder->graph, &(espl_matmul){.a = x, .b = a, .orientation = MATMUL_NT});
+        if (library->gated)
+            u = espl_graph_scale(builder->graph, &(espl_scale){.x = u, .s = espl_gate_apply(builder, adapter,
+                                                                                            &library->gates[joint->block][joint->linear][0],
+                                                                                            have, joint->x)});
+        y = espl_graph_matmul(builder->graph, &(espl_matmul){.a = u, .b = b, .orientation = MATMUL_NT, .into = y,
+                                                             .into_from = p * each, .scale = target->scale});
+        have++;
+    }
+    return y;
+}
+
 static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const lora_state *state = adapter->state;
     const library_state *library = own(adapter);
     const lora_group *group = espl_lora_group(adapter, joint);
     if (!group) return y;
+    if (joint->linear == ESPL_LINEAR_QKV && library->fused) return join_fused(builder, adapter, joint, y);
     espl_tensor *u = espl_lora_down(builder, adapter, group, espl_build_dropout(builder, joint->x, state->dropout));
     for (uint32_t p = 0; library->gated && p < ESPL_LINEAR_PARTS; p++) {
         const espl_gate *gate = &library->gates[joint->block][joint->linear][p];
         const lora_target *target = &group->target[p];
         if (!target->rank) continue;
-        u = espl_graph_scale(builder->graph, &(espl_scale){.x = u, .s = espl_gate_apply(builder, adapter, gate, joint->x),
+        u = espl_graph_scale(builder->graph, &(espl_scale){.x = u, .s = espl_gate_apply(builder, adapter, gate, 0, joint->x),
                                                            .from = target->from, .count = target->rank});
     }
     return espl_lora_up(builder, adapter, joint, group, u, y);

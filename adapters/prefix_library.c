@@ -96,7 +96,7 @@ static espl_status declare_gate(espl_adapter *adapter, uint32_t block, espl_gate
     char *last = strrchr(path, '.');
     espl_status status = espl_format(context(adapter), &module, "%.*s.prefix_tuning.prefix_gates.%s",
                                      (int)(last ? last - path : 0), path, adapter->file_name);
-    if (status == ESPL_OK) status = espl_gate_declare(adapter, module, adapter->model->config.hidden, gate);
+    if (status == ESPL_OK) status = espl_gate_declare(adapter, module, adapter->model->config.hidden, 1, gate);
     espl_free(context(adapter), &module);
     espl_free(context(adapter), &path);
     return status;
@@ -125,7 +125,7 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     else ESPL_TRY(espl_initial_normal(store, &store->entries[0], seed, 1));
     for (size_t i = 0; i < store->entry_count; i++) {
         const espl_entry *e = &store->entries[i];
-        if (strstr(e->name, ".prefix_gates.") && !e->vector) ESPL_TRY(espl_initial_normal(store, e, seed, 0.02f));
+        if (strstr(e->name, ".prefix_gates.") && e->rank > 1) ESPL_TRY(espl_initial_normal(store, e, seed, 0.02f));
     }
     return ESPL_OK;
 }

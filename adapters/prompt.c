@@ -167,7 +167,7 @@ static espl_tensor *gated(espl_builder *b, const espl_adapter *adapter, const es
     const uint32_t which = b->lengths ? 2 : 1;
     espl_tensor *copies = espl_build_step_made(b, adapter, which);
     if (!copies) copies = espl_build_step(b, adapter, "copies", b->batch * adapter->before, adapter->before, ESPL_DTYPE_F32);
-    espl_tensor *g = espl_gate_apply(b, adapter, &state->gates[joint->block], joint->x);
+    espl_tensor *g = espl_gate_apply(b, adapter, &state->gates[joint->block], 0, joint->x);
     return espl_graph_matmul(b->graph, &(espl_matmul){.a = espl_graph_scale(b->graph, &(espl_scale){.x = copies, .s = g}),
                                                       .b = rows, .orientation = MATMUL_NN});
 }
@@ -195,7 +195,7 @@ static espl_tensor *own_rows(espl_builder *b, const espl_adapter *adapter, uint3
 
 static void weigh_rows(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint) {
     const prompt_state *state = adapter->state;
-    espl_tensor *g = espl_gate_apply(b, adapter, &state->gates[joint->block], joint->x);
+    espl_tensor *g = espl_gate_apply(b, adapter, &state->gates[joint->block], 0, joint->x);
     espl_tensor *rows = espl_graph_scale(b->graph, &(espl_scale){.x = own_rows(b, adapter, joint->block), .s = g});
     b->caches[joint->block] = store_rows(b, adapter, rows, b->caches[joint->block]);
 }

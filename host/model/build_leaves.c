@@ -1,6 +1,7 @@
 /* The leaves of a graph, one per matrix: of the model, of adapters, and of adapters in place of the model. */
 #include "host/model/adapter.h"
 #include "host/model/model.h"
+#include "host/ops/op_concat.h"
 
 static espl_status make_leaf_table(espl_builder *b) {
     if (b->leaves) return ESPL_OK;
@@ -48,6 +49,15 @@ espl_tensor *espl_build_base(espl_builder *b, uint32_t matrix) {
         if (adapter->active && adapter->method->weight) w = adapter->method->weight(b, adapter, matrix, w);
     }
     return b->leaves[leaf_index(b, &b->model->store, matrix)] = w;
+}
+
+espl_tensor *espl_build_rows(espl_builder *b, const espl_store *store, uint32_t matrix, uint32_t first, uint32_t rows) {
+    espl_tensor *whole = espl_build_leaf(b, store, matrix);
+    if (!whole || rows == whole->rows) return whole;
+    espl_graph_value_dtype(b->graph, ESPL_DTYPE_F32); /* parameters are not rounded */
+    espl_tensor *part = espl_graph_slice(b->graph, &(espl_slice){.x = whole, .first = first, .rows = rows});
+    espl_graph_value_dtype(b->graph, b->model->value_dtype);
+    return part;
 }
 
 espl_tensor *espl_build_head(espl_builder *b) {

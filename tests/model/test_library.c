@@ -241,21 +241,22 @@ static void converted(void **state) {
     espl_model_destroy(&model);
 }
 
-/* GPT-2's q, k and v are one map: read by converting, on the feed-forward as they are. */
+/* GPT-2's q, k and v are one map: LoRAs of its parts are read as they are and by converting, factors by converting alone. */
 static void fused(void **state) {
     (void)state;
     espl_model *model = test_model("gpt2_lora", NULL);
     espl_adapter *adapter;
     static const char *const cases[] = {"library_lora_gpt2", "library_ia3_gpt2"};
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
-        char from[512];
+        char from[512], name[64];
         char *peft = test_path("peft");
         snprintf(from, sizeof from, "%s/fused/%s/adapter", ESPL_GOLDEN, cases[i]);
-        test_refused(espl_adapter_load(model, "a", from, &adapter), ESPL_UNSUPPORTED, "convert the folder to PEFT's format");
+        if (i == 1) test_refused(espl_adapter_load(model, "a", from, &adapter), ESPL_UNSUPPORTED, "convert the folder to PEFT's format");
         test_ok(espl_adapter_convert(test_context(), &(espl_convert_params){.adapter = from, .model = ESPL_GOLDEN "/gpt2_lora",
                                                                             .to = "peft", .out = peft}));
-        snprintf(from, sizeof from, "fused/%s", cases[i]);
-        compare_logits(model, peft, from);
+        snprintf(name, sizeof name, "fused/%s", cases[i]);
+        if (i == 0) compare_logits(model, from, name);
+        compare_logits(model, peft, name);
         espl_os_remove_folder(test_context(), peft);
         free(peft);
     }

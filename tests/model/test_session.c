@@ -28,6 +28,7 @@ static golden_case cases[] = {
     {.name = "generation/prefix_gpt2", .model = "gpt2_lora", .generated = true},
     {.name = "generation/gated_prefix_gpt2", .model = "gpt2_lora", .together = true, .generated = true},
     {.name = "generation/gated_union_gpt2", .model = "gpt2_lora", .together = true, .generated = true},
+    {.name = "generation/unipelt_gpt2", .model = "gpt2_lora", .together = true, .generated = true},
     {.name = "generation/gated_lora_llama", .model = "llama_lora", .together = true, .generated = true},
     {.name = "mam_llama", .model = "llama_lora"},
     {.name = "unipelt_llama", .model = "llama_lora", .together = true},

@@ -33,6 +33,10 @@ CASES = [
          selfattn_lora=False, **LORA),
     case("library_lora_llama", "llama_lora", 2402, adapters.LoRAConfig, safe=True, attn_matrices=["q", "k", "v"],
          intermediate_lora=True, **LORA),
+    case("library_lora_fused", "gpt2_lora", 2404, adapters.LoRAConfig, attn_matrices=["q", "v"], **LORA),
+    case("library_lora_fused_gated", "gpt2_lora", 2405, adapters.LoRAConfig, attn_matrices=["k", "v"], use_gating=True, **LORA),
+    case("library_prompt_first", "bert_classes_lora", 2420, adapters.PromptTuningConfig, prompt_length=2),
+    case("library_prompt_behind", "bert_classes_lora", 2421, adapters.PromptTuningConfig, prompt_length=2, combine="prefix_after_bos"),
     case("fused/library_lora_gpt2", "gpt2_lora", 2403, adapters.LoRAConfig, output_lora=True, **LORA),
     case("library_ia3_bert", "bert_classes_lora", 2410, adapters.IA3Config),
     case("library_ia3_llama", "llama_lora", 2411, adapters.IA3Config, safe=True, output_lora=True),
@@ -182,6 +186,8 @@ GENERATION = [
                                                                    adapters.SeqBnConfig(**BOTTLENECK))),
     ("gated_lora_llama", "llama_lora", lambda: adapters.ConfigUnion(adapters.LoRAConfig(**LORA, **GATED),
                                                                     adapters.SeqBnConfig(**BOTTLENECK))),
+    ("unipelt_gpt2", "gpt2_lora", lambda: adapters.ConfigUnion(adapters.PrefixTuningConfig(**PREFIX, **GATED),
+                                                               adapters.SeqBnConfig(**BOTTLENECK), adapters.LoRAConfig(**LORA, **GATED))),
 ]
 
 
