@@ -1,7 +1,7 @@
 # The command line: help of every command, and what is not understood.
 . "$SOURCE/tests/e2e/lib.sh"
 
-commands="devices train sweep eval generate merge convert inspect methods bench probe"
+commands="devices train sweep eval generate merge average convert inspect methods bench probe"
 must "overview" help
 for command in $commands; do
     check "the overview names $command" grep -q "^  $command " "$work/out"
@@ -39,6 +39,11 @@ refuses 2 "zero steps" '\-\-steps takes' train --model m --data d --out o --step
 refuses 2 "not a number" '\-\-lr takes' train --model m --data d --out o --lr nan
 refuses 2 "number and more" '\-\-lr takes' train --model m --data d --out o --lr 1e-4x
 refuses 2 "unknown mode" '\-\-mode takes one of' eval --model m --data d --mode quick
+refuses 2 "unknown way to average" '\-\-mode takes one of linear' average --model m --adapter a --out o --mode exact
+refuses 2 "a weight too few" 'a number for each of the 2 adapters' average --model m --adapter a --adapter b --weights 1 --out o
+refuses 2 "a weight too many" 'a number for each of the 1 adapters' average --model m --adapter a --weights 1,2 --out o
+refuses 2 "no weight" 'commas between, not "1,x"' average --model m --adapter a --adapter b --weights 1,x --out o
+refuses 2 "a rank for all modes" '\-\-rank is of --mode svd' average --model m --adapter a --rank 2 --out o
 refuses 2 "unknown schedule" '\-\-schedule takes one of' train --model m --data d --out o --schedule linear\|cosine
 refuses 2 "steps and epochs" '\-\-epochs' train --model m --data d --out o --steps 3 --epochs 3
 refuses 2 "random weights under an adapter" '\-\-method full' train --model m --data d --out o --init random

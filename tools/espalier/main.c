@@ -46,6 +46,12 @@ static const command commands[] = {
     {"merge", FOR_MERGE, "--model DIR --adapter DIR --out DIR [FLAGS]", "write the model with the adapter added in",
      "The result is a model folder of its own, with the tokenizer, that needs no adapter.\n",
      "espalier merge --model models/smol --adapter notes-adapter --out smol-notes\n", cmd_merge},
+    {"average", FOR_AVERAGE, "--model DIR --adapter DIR --adapter DIR --out DIR [FLAGS]", "write one adapter that is the average of several",
+     "A weighted sum in parameter space, of adapters of one method and configuration. Of LoRAs the modes cat and svd sum what\n"
+     "the adapters add to the weights, which the sum of their A and of their B is not.\n",
+     "espalier average --model models/smol --adapter notes-adapter --adapter mail-adapter --weights 0.5,0.5 --out both\n"
+     "espalier average --model models/smol --adapter a --adapter b --weights 1,-0.5 --mode svd --rank 8 --out difference\n",
+     cmd_average},
     {"convert", FOR_CONVERT, "--model DIR --adapter PATH --to FORMAT --out PATH [FLAGS]", "write an adapter in another format",
      "From a PEFT folder to a GGUF file for llama.cpp (llama-cli --lora FILE) and back, without rounding. Needs no\n"
      "GPU, and of the base model its config.json only.\n",

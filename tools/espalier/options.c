@@ -25,7 +25,8 @@ typedef struct option_row {
 #define AT(field)  offsetof(options, field)
 #define ON_TRAINING (FOR_TRAIN | FOR_SWEEP)
 #define ON_TASK    (FOR_TRAIN | FOR_EVAL | FOR_SWEEP)
-#define ON_MODEL   (FOR_TRAIN | FOR_SWEEP | FOR_EVAL | FOR_GENERATE | FOR_MERGE | FOR_BENCH | FOR_PROBE)
+#define ON_MODEL   (FOR_TRAIN | FOR_SWEEP | FOR_EVAL | FOR_GENERATE | FOR_MERGE | FOR_AVERAGE | FOR_BENCH | FOR_PROBE)
+#define ON_SESSION (ON_MODEL & ~(unsigned)(FOR_MERGE | FOR_AVERAGE)) /* that compute with the model */
 #define COUNTING   1, UINT32_MAX, "a whole number from 1"
 #define COUNTING_0 0, UINT32_MAX, "a whole number"
 #define ANY_TEXT   0, 0, NULL
@@ -39,6 +40,14 @@ static const option_row rows[] = {
      "PEFT adapter folder; given several times, their changes add up"},
     {FOR_MERGE, FOR_MERGE, "Model", "adapter", "[NAME=]DIR", LIST, AT(adapters), ANY_TEXT,
      "PEFT adapter folder; several are merged in the order given"},
+    {FOR_AVERAGE, FOR_AVERAGE, "Model", "adapter", "[NAME=]DIR", LIST, AT(adapters), ANY_TEXT,
+     "adapter folder; given several times, of one method and configuration"},
+    {FOR_AVERAGE, 0, "Average", "weights", "LIST", TEXT, AT(weights), ANY_TEXT,
+     "a number for each adapter, commas between: 0.5,0.5 (equal ones whose sum is 1)"},
+    {FOR_AVERAGE, 0, "Average", "mode", "MODE", CHOICE, AT(strategy), 0, 0, "linear|cat|svd|roots",
+     "linear (the default): tensor by tensor; of LoRAs cat: what they add, exactly, with all their ranks; svd: the closest to it of "
+     "--rank ranks; roots: A and B each with the root of the weight, PEFT's linear"},
+    {FOR_AVERAGE, 0, "Average", "rank", "N", U32, AT(rank), COUNTING, "of --mode svd: ranks of the result (the largest there is)"},
     {FOR_CONVERT, FOR_CONVERT, "Model", "model", "DIR", TEXT, AT(model), ANY_TEXT, "folder of the base: config.json is read"},
     {FOR_CONVERT, FOR_CONVERT, "Model", "adapter", "PATH", LIST, AT(adapters), ANY_TEXT, "PEFT folder, or GGUF file"},
     {FOR_TRAIN | FOR_BENCH | FOR_PROBE, 0, "Model", "init", "random", CHOICE, AT(init), 0, 0, "random",
@@ -138,6 +147,7 @@ static const option_row rows[] = {
      "folder with one folder for each cell; what is finished there is not run again"},
     {FOR_SWEEP, 0, "Output", "table", "FORM", CHOICE, AT(table), 0, 0, "text|markdown|csv", "form of the table (text)"},
     {FOR_MERGE, FOR_MERGE, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT, "folder for the merged model, in f32"},
+    {FOR_AVERAGE, FOR_AVERAGE, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT, "folder for the adapter"},
     {FOR_CONVERT, FOR_CONVERT, "Output", "to", "FORMAT", CHOICE, AT(to), 0, 0, "peft|adapters|gguf", "format to write"},
     {FOR_CONVERT, 0, "Output", "rank", "N", U32, AT(rank), COUNTING, "of a DyLoRA: its first N ranks as a LoRA (--to peft)"},
     {FOR_CONVERT, FOR_CONVERT, "Output", "out", "PATH", TEXT, AT(out), ANY_TEXT, "folder (peft, adapters) or file (gguf) to write"},
@@ -150,15 +160,15 @@ static const option_row rows[] = {
      "write DIR/checkpoint every N steps too, not at the end only"},
     {FOR_TRAIN, 0, "Output", "resume", NULL, SWITCH, AT(resume), ANY_TEXT,
      "go on from DIR/checkpoint, to the same bits as a run that was never stopped"},
-    {ON_TRAINING | FOR_MERGE | FOR_CONVERT, 0, "Output", "force", NULL, SWITCH, AT(force), ANY_TEXT,
+    {ON_TRAINING | FOR_MERGE | FOR_AVERAGE | FOR_CONVERT, 0, "Output", "force", NULL, SWITCH, AT(force), ANY_TEXT,
      "write into a folder that has something in it already"},
     {FOR_BENCH, 0, "Output", "repetitions", "N", U32, AT(repetitions), COUNTING, "measurements per figure (5)"},
 
     {ON_MODEL, 0, "Device", "device", "WHICH", TEXT, AT(device), ANY_TEXT,
      "number as listed by `espalier devices`, part of the name, or UUID (the best one)"},
-    {ON_MODEL & ~(unsigned)FOR_MERGE, 0, "Device", "mode", "MODE", CHOICE, AT(mode), 0, 0, "exact|fast",
+    {ON_SESSION, 0, "Device", "mode", "MODE", CHOICE, AT(mode), 0, 0, "exact|fast",
      "exact (the default): f32, the same bits on every run; fast: weights and activations in 16 bits"},
-    {ON_MODEL & ~(unsigned)FOR_MERGE, 0, "Device", "dtype", "TYPE", CHOICE, AT(dtype), 0, 0, "f32|f16|bf16",
+    {ON_SESSION, 0, "Device", "dtype", "TYPE", CHOICE, AT(dtype), 0, 0, "f32|f16|bf16",
      "base weights on the device (as stored)"},
     {ON_MODEL, 0, "Device", "limits", "LIST", TEXT, AT(limits), ANY_TEXT,
      "use less than the device offers, for faulty drivers: subgroup_arithmetic=0,shared_bytes_max=16384"},
@@ -166,7 +176,7 @@ static const option_row rows[] = {
      "milliseconds at most that work is given to the device for at a time, at low priority, so that a desktop stays usable (50)"},
     {ON_MODEL, 0, "Device", "cache", "DIR", TEXT, AT(cache), ANY_TEXT,
      "folder for compiled kernels (the user's cache folder); \"\": none"},
-    {ON_MODEL & ~(unsigned)FOR_MERGE, 0, "Device", "seed", "N", U64, AT(seed), 0, 0, "a whole number",
+    {ON_SESSION, 0, "Device", "seed", "N", U64, AT(seed), 0, 0, "a whole number",
      "of random weights, new adapters, row order, dropout, sampling (0)"},
 
     {~(unsigned)FOR_METHODS, 0, "Any command", "json", NULL, SWITCH, AT(json), ANY_TEXT, "the result as JSON on stdout"},

@@ -18,7 +18,8 @@ enum {
     FOR_PROBE = 1 << 7,
     FOR_CONVERT = 1 << 8,
     FOR_METHODS = 1 << 9,
-    FOR_SWEEP = 1 << 10
+    FOR_SWEEP = 1 << 10,
+    FOR_AVERAGE = 1 << 11
 };
 
 #define OPTION_LIST_MAX 64
@@ -31,7 +32,7 @@ typedef struct option_list {
 /* Every string is borrowed from the command line. Zero, NULL or an empty list: not given. */
 typedef struct options {
     const char *model, *data, *out, *prompt, *method, *init, *metrics, *ids, *labels, *types, *lengths, *values, *task;
-    const char *valid, *columns, *methods, *rates, *epochs_list, *table;
+    const char *valid, *columns, *methods, *rates, *epochs_list, *table, *weights, *strategy;
     const char *device, *mode, *dtype, *limits, *cache, *schedule, *to, *format;
     option_list adapters, stops, operands;
     uint64_t seed;

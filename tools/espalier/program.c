@@ -118,13 +118,18 @@ static int activate_all(program *program) {
     return status ? fail_status(program, status) : 0;
 }
 
-int open_adapters(program *program) {
+int load_adapters(program *program) {
     const option_list *list = &program->options->adapters;
     for (size_t i = 0; i < list->count; i++) {
         int result = open_adapter(program, list->items[i]);
         if (result) return result;
     }
-    return list->count ? activate_all(program) : 0;
+    return 0;
+}
+
+int open_adapters(program *program) {
+    int result = load_adapters(program);
+    return !result && program->options->adapters.count ? activate_all(program) : result;
 }
 
 bool is_full_training(const options *opts) {

@@ -41,6 +41,7 @@ int cmd_sweep(program *program);
 int cmd_eval(program *program);
 int cmd_generate(program *program);
 int cmd_merge(program *program);
+int cmd_average(program *program);
 int cmd_convert(program *program);
 int cmd_inspect(program *program);
 int cmd_methods(program *program);
@@ -65,6 +66,8 @@ espl_model_params model_params(const options *options);
 const char *adapter_folder(const char *text);
 /* Loads every --adapter and activates them all; none is fine. */
 int open_adapters(program *program);
+/* The same, none of them active. */
+int load_adapters(program *program);
 /* What --method says: "full" (program->trained stays NULL), or a new adapter, active. With --adapter and no --method
  * the one adapter loaded is trained further. fallback: the method where neither was given; NULL: nothing is trained. */
 int open_method(program *program, const char *fallback);
