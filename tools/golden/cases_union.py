@@ -138,6 +138,7 @@ CASES = [
     bert("bert_library_prefix", 2504, dict(PREFIX, **GATED)),
     llama("mam_llama", 2505, dict(PREFIX), bottleneck(PARALLEL, reduction_factor=6)),
     llama("unipelt_llama", 2506, dict(PREFIX, **GATED), bottleneck(PFEIFFER, **GATED), dict(LORA, **GATED)),
+    bert("bert_mam", 2509, dict(PREFIX), bottleneck(PARALLEL, reduction_factor=8)),
     bert("bert_unipelt", 2507, dict(PREFIX, **GATED), bottleneck(PFEIFFER, **GATED), dict(LORA, **GATED)),
     gpt2("union_gpt2", 2508, bottleneck(PFEIFFER, leave_out=[0]), bottleneck(PARALLEL, reduction_factor=8, leave_out=[1]), dict(
         architecture="reft", layers=[1], prefix_positions=2, suffix_positions=1, r=2, tied_weights=False, orthogonality=False,
