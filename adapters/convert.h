@@ -40,7 +40,8 @@ espl_status espl_gguf_adapter_read(espl_context *ctx, const char *path, const es
 espl_status espl_gguf_adapter_write(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
                                     const char *path);
 
-/* Folders of the Adapters library: LoRA and (IA)3. */
+/* Folders of the Adapters library: LoRA and (IA)3. Rows before the text are not the same in both, see espl_convert_differ. */
+const char *espl_convert_differ(const char *type); /* an architecture, or a peft_type: why the other has not the like; "" if only that is known */
 espl_status espl_library_adapter_is(espl_context *ctx, const char *path, bool *out_is);
 espl_status espl_library_adapter_read(espl_context *ctx, const char *path, const espl_convert_base *base,
                                       espl_loose_adapter *out);

@@ -115,6 +115,17 @@ static espl_status complete(espl_context *ctx, const espl_config *base, const js
     return espl_json_set(ctx, config, "inference_mode", json_true());
 }
 
+const char *espl_convert_differ(const char *type) {
+    static const char prompt[] = ": PEFT's prompts stand before the embedding, with positions and a norm, the Adapters library's behind it",
+                      prefix[] = ": the positions of the text begin behind PEFT's prefixes, and do not behind the Adapters library's";
+    static const char *const rows[][2] = {{"prompt_tuning", prompt}, {"PROMPT_TUNING", prompt}, {"P_TUNING", prompt},
+                                          {"prefix_tuning", prefix}, {"PREFIX_TUNING", prefix}};
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        if (strcmp(rows[i][0], type) == 0) return rows[i][1];
+    }
+    return "";
+}
+
 static espl_status read_folder(espl_context *ctx, const char *path, const espl_config *base, json_t *file,
                                espl_loose_adapter *out) {
     json_t *config = json_object_get(file, "config");
@@ -122,7 +133,8 @@ static espl_status read_folder(espl_context *ctx, const char *path, const espl_c
     const char *architecture, *name;
     ESPL_TRY(espl_json_string(ctx, config, "architecture", "bottleneck", &architecture));
     if (!form)
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "an adapter of the architecture \"%s\" has no form in PEFT", architecture);
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "an adapter of the architecture \"%s\" has no form in PEFT%s", architecture,
+                         espl_convert_differ(architecture));
     ESPL_TRY(espl_json_string(ctx, file, "name", "", &name));
     ESPL_TRY(espl_library_to_peft(ctx, form, base, file, &out->config));
     ESPL_TRY(complete(ctx, base, file, out->config));

@@ -209,7 +209,9 @@ espl_status espl_library_adapter_write(espl_context *ctx, const espl_loose_adapt
     espl_config config;
     ESPL_TRY(espl_json_string(ctx, adapter->config, "peft_type", "", &type));
     const espl_library_form *form = espl_library_find_type(type);
-    if (!form) return espl_fail(ctx, ESPL_UNSUPPORTED, "an adapter of the peft_type \"%s\" has no form in the Adapters library", type);
+    if (!form)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "an adapter of the peft_type \"%s\" has no form in the Adapters library%s", type,
+                         espl_convert_differ(type));
     ESPL_TRY(check_options(ctx, adapter->config));
     ESPL_TRY(espl_config_read(ctx, base->config, &config));
     target t = {.config = &config, .peft = adapter->config, .scales = strcmp(type, "IA3") == 0};
