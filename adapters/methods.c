@@ -26,6 +26,7 @@
     X(union) \
     X(library_lora) \
     X(library_prefix) \
+    X(library_prompt) \
     X(loreft) \
     X(direft) \
     X(noreft) \

@@ -3,8 +3,8 @@
  * al. 2022): keys and values before those of every block, behind which the real tokens' positions begin. Files as Hugging
  * Face PEFT has them: one tensor, "prompt_embeddings".
  *
- * Rows of the prompt are taken away again behind the last norm, so that heads and labels see the real tokens alone. In a
- * session the rows are in the key-value cache before the text, and nothing joins the passes over the text. */
+ * Rows of the prompt are taken away again behind the last norm, so that heads and labels see the real tokens alone; but a head
+ * that reads an encoder's first row reads the prompt's, as in PEFT. In a session the rows are in the key-value cache before the text, and nothing joins the passes over the text. */
 #include "adapters/folder.h"
 #include "adapters/initial.h"
 #include "adapters/prompt.h"
@@ -141,17 +141,19 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
                                                    "before the text", adapter->method->name, adapter->name));
     b->before = adapter->before;
     if (!state->keys) b->prompt = adapter->before;
+    b->prompt_first = state->embedded ? state->first : !state->keys;
     if (b->prelude) make_table(b, adapter);
     if (b->caches) { /* their first rows are the prelude's, and positions count them */
         if (state->keys && !state->shifts) b->key_positions = b->positions, b->positions = b->own_positions;
         return NULL;
     }
-    if (b->tokens > context_max - adapter->before)
+    if (!state->embedded && b->tokens > context_max - adapter->before)
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_LIMIT, "%s: %u tokens behind %u rows are beyond the "
                                                    "model's context of %u", adapter->method->name, b->tokens, adapter->before,
                                                    context_max));
     make_table(b, adapter);
     if (b->lengths) b->key_lengths = espl_build_step(b, adapter, "key lengths", 1, b->batch, ESPL_DTYPE_I32);
+    if (state->embedded) return NULL;
     if (!state->keys) {
         b->row_ids = espl_build_step(b, adapter, "rows", 1, b->batch * (b->tokens + adapter->before), ESPL_DTYPE_I32);
         return NULL;
@@ -238,6 +240,7 @@ espl_status espl_prompt_step(const espl_adapter *adapter, const espl_step_info *
         int32_t *lengths = values[at++];
         for (uint32_t i = 0; i < info->batch; i++) lengths[i] = info->lengths[i] + (int32_t)adapter->before;
     }
+    if (state->embedded) return ESPL_OK;
     int32_t *numbers = values[at++];
     const uint32_t count = state->keys ? info->batch : info->batch * (info->tokens + adapter->before);
     for (uint32_t i = 0; i < count; i++) numbers[i] = state->keys ? (int32_t)adapter->before : 0;

@@ -1,7 +1,8 @@
 /* What methods with rows before a sequence share.
  *   prompt.c          PEFT's prompt and prefix tuning; operators of all
  *   generator.c       the map that makes the rows while they are learned, and their rows without it
- *   prefix_library.c  prefix tuning in the Adapters library's folders */
+ *   prefix_library.c  prefix tuning in the Adapters library's folders
+ *   prompt_library.c  prompt tuning in these */
 #ifndef ESPL_PROMPT_H
 #define ESPL_PROMPT_H
 
@@ -21,6 +22,8 @@ typedef struct espl_generator_sizes {
 typedef struct prompt_state {
     uint32_t table; /* matrix [rows, hidden], or [rows, blocks * 2 * key columns] */
     bool keys;      /* prefix tuning */
+    bool embedded;  /* a prompt whose rows enter behind the embedding: no positions, types or norm of their own */
+    bool first;     /* of these: a head that reads the first row reads the prompt's */
     bool shifts;    /* the positions of real tokens begin behind the prefix */
     espl_generator generator; /* in place of the table */
     float dropout;            /* of the prefix */

@@ -193,15 +193,20 @@ static espl_tensor *mlp(espl_builder *b, uint32_t block, espl_tensor *x) {
     return sublayer_out(b, block, ESPL_LINEAR_DOWN, active, x, normed);
 }
 
+/* Those of the tokens' types, before them the first type's for rows that have none. */
+static espl_tensor *type_rows(espl_builder *b) {
+    espl_embedding args = {.ids = b->types, .table = espl_build_base(b, b->model->types), .batch = b->batch};
+    espl_tensor *types = espl_graph_embedding(b->graph, &args);
+    if (!b->row_ids) return types;
+    args.ids = b->row_ids; /* zeros */
+    espl_tensor *zero = espl_graph_slice(b->graph, &(espl_slice){.x = espl_graph_embedding(b->graph, &args), .rows = b->prompt});
+    return espl_graph_concat(b->graph, &(espl_concat){.a = zero, .x = types, .batch = b->batch});
+}
+
 /* Token types, norm, dropout and projection of encoders. */
 static espl_tensor *embedding_out(espl_builder *b, espl_tensor *x) {
     const espl_model *model = b->model;
-    if (model->types != ESPL_NO_MATRIX)
-        x = espl_graph_add(b->graph, &(espl_add_args){
-                                         x, espl_graph_embedding(b->graph, &(espl_embedding){
-                                                                               .ids = b->row_ids ? b->row_ids : b->types,
-                                                                               .table = espl_build_base(b, model->types),
-                                                                               .batch = b->batch})});
+    if (model->types != ESPL_NO_MATRIX) x = espl_graph_add(b->graph, &(espl_add_args){x, type_rows(b)});
     if (model->embed_norm.weight != ESPL_NO_MATRIX) x = espl_build_layernorm(b, &model->embed_norm, x);
     x = espl_build_dropout(b, x, model->config.embedding_dropout);
     if (model->embed_projection != ESPL_NO_MATRIX)
@@ -254,7 +259,8 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
     }
     espl_graph_layer(b->graph, "head", ESPL_PHASE_MICRO, false);
     if (model->config.family->final_norm) x = espl_build_norm(b, ESPL_NO_BLOCK, ESPL_NORM_FINAL, x);
-    if (b->prompt && !b->caches) x = espl_graph_slice(b->graph, &(espl_slice){.x = x, .batch = b->batch, .first = b->prompt});
+    const bool keep = b->prompt_first && !espl_head_per_token(model) && !model->task.names->last;
+    if (b->prompt && !b->caches && !keep) x = espl_graph_slice(b->graph, &(espl_slice){.x = x, .batch = b->batch, .first = b->prompt});
     espl_graph_value_dtype(b->graph, ESPL_DTYPE_F32);
     return x;
 }

@@ -128,6 +128,7 @@ typedef struct espl_builder {
      * are these, and positions count them; where the tokens' own do not, key_positions count them (and say which rows of the
      * caches are the tokens'). prelude: this pass stores them there (espl_method.prelude), its ids are no tokens. */
     uint32_t before, prompt;
+    bool prompt_first; /* heads that read a sequence's first row read the prompt's */
     bool prelude;
     espl_tensor *rows_before; /* the prompt, or keys and values of all blocks, where an adapter computes them */
     espl_tensor *key_positions, *key_lengths, *row_ids;

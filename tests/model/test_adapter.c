@@ -147,6 +147,7 @@ static void refused(void **state) {
         {"union:r=2", ESPL_ARGUMENT, "there is no key \"r\""},
         {"houlsby:drop=2", ESPL_ARGUMENT, "drop=2 is not from 0 to below the 2 blocks"},
         {"adapterplus:robust=1", ESPL_UNSUPPORTED, "robust_drop is supported with original_ln_after"},
+        {"library_prompt", ESPL_UNSUPPORTED, "a llama model is none of the encoders that the Adapters library has it for"},
         {"prompt:tokens=2|library_prefix:length=2", ESPL_ARGUMENT, "library_prefix is a second part with rows before the text"},
         {"nothing:r=8", ESPL_ARGUMENT, "method \"nothing\" is not one of"},
         {"{\"peft_type\":\"LOHA\"}", ESPL_UNSUPPORTED, "peft_type \"LOHA\" is not one of"},

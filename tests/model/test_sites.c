@@ -33,6 +33,7 @@ static const row rows[] = {
     {"llama_lora", {"library_lora:gated,intermediate"}, "library_lora"},
     {"llama_lora", {"library_prefix:length=2,gated"}, "library_prefix"},
     {"gpt2_lora", {"library_prefix:length=2,flat"}, "library_prefix"},
+    {"bert_masked_full", {"library_prompt:length=2"}, "library_prompt"},
     {"llama_lora", {"invertible"}, "invertible"},
     {"llama_lora", {"loreft:r=3,suffix=1"}, "loreft"},
     {"bert_classes_lora", {"noreft:r=2,activation=gelu"}, "noreft"},

@@ -92,6 +92,10 @@ static void refused(void **state) {
         {"qwen2_bias_all", "qwen2_bias_all", "adapters", "no place for \"bias\""},
         {"qwen3_patterns", "qwen3_patterns", "adapters", "the Adapters library has one of each"},
         {"llama_lora", "vera_llama", "adapters", "the peft_type \"VERA\" has no form in the Adapters library"},
+        {"llama_lora", "prefix_llama", "adapters", "in the Adapters library: the positions of the text begin behind PEFT's prefixes"},
+        {"llama_lora", "library_prefix_flat", "peft", "in PEFT: the positions of the text begin behind PEFT's prefixes"},
+        {"llama_lora", "prompt_llama", "adapters", "PEFT's prompts stand before the embedding"},
+        {"bert_classes_lora", "library_prompt_first", "peft", "PEFT's prompts stand before the embedding"},
         {"bert_classes_lora", "bert_houlsby", "peft", "the architecture \"bottleneck\" has no form in PEFT"},
     };
     unit_heap heap;

@@ -1,4 +1,5 @@
 """Methods on a BERT that classifies rows with padding: post-norm places, pairs with special tokens, the task's head trained."""
+import cases_prompt
 import cases_tiny_attention
 import peft
 from cases_bottleneck import COMPACTER, HOULSBY, PARALLEL, PFEIFFER, PLUS, LibraryMethod
@@ -50,6 +51,9 @@ CASES = [
     case("adalink", 2204, link("pre_sum")),
     case("adalink_post_ln", 2205, link("post_ln")),
     case("tiny_attention", 2217, own(cases_tiny_attention.attach, **cases_tiny_attention.method(2, 3, layer_norm=True))),
+    case("prompt", 2218, own(cases_prompt.prompt, "PROMPT_TUNING", num_virtual_tokens=3)),
+    case("residual_prompt", 2219, own(cases_prompt.prompt, "PROMPT_TUNING", num_virtual_tokens=3, residual_hidden_size=7)),
+    library("adapterdrop", 2220, PFEIFFER, leave_out=[0]),
     library("houlsby", 2210, HOULSBY),
     library("pfeiffer", 2211, PFEIFFER),
     library("parallel", 2212, PARALLEL),

@@ -24,9 +24,13 @@ def prompt(model, config):
         table = residual(p["embedding.weight"]) if inner else p["prompt_embeddings"]
         embeddings = torch.cat([table.expand(batch, -1, -1), embeddings], 1)
         if labels is not None:
-            labels = torch.cat([labels.new_full((batch, rows), -100), labels], 1)
+            labels = torch.cat([labels.new_full((batch, rows), -100), labels], 1) if labels.dim() == 2 else labels
+        for name, value in (("attention_mask", 1), ("token_type_ids", 0)):
+            if name in keywords:
+                keywords[name] = torch.cat([keywords[name].new_full((batch, rows), value), keywords[name]], 1)
         result = plain(inputs_embeds=embeddings, labels=labels, **keywords)
-        result.logits = result.logits[:, rows:]
+        if result.logits.dim() == 3:  # a class of the whole is read from the first row, which is the prompt's
+            result.logits = result.logits[:, rows:]
         return result
 
     model.forward = forward
