@@ -39,6 +39,10 @@
 #define MATMUL_SPEC_A_TYPE 11      /* espl_dtype of A */
 #define MATMUL_SPEC_C_TYPE 12      /* of C and the residual */
 #define MATMUL_SPEC_NORM 13        /* 1: rows of A are normalised; matmul_few only */
+#define MATMUL_SPEC_MATRIX_M 14    /* a shape of the device's list; this one and those below matmul_coopmat only */
+#define MATMUL_SPEC_MATRIX_N 15
+#define MATMUL_SPEC_MATRIX_K 16
+#define MATMUL_SPEC_PARTS 17       /* numbers of B's dtype that an element of A is taken as the sum of */
 
 #define MATMUL_NT 0
 #define MATMUL_NN 1

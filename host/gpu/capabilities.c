@@ -229,9 +229,12 @@ static void read_matrix_shapes(const espl_vk *vk, VkInstance instance, VkPhysica
         rows[i] = (VkCooperativeMatrixPropertiesKHR){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
     if (!get || get(physical, &count, rows) < 0) return;
     const int subgroup_scope = 3;
+    const bool bf16 = probe->capabilities.bf16 && probe->features.bf16.shaderBFloat16CooperativeMatrix;
     for (uint32_t i = 0; i < count; i++) {
         const VkCooperativeMatrixPropertiesKHR *row = &rows[i];
-        if ((int)row->scope != subgroup_scope) continue;
+        if ((int)row->scope != subgroup_scope || (row->AType == ESPL_MATRIX_F16 && !probe->capabilities.f16_arithmetic) ||
+            (row->AType == ESPL_MATRIX_BF16 && !bf16))
+            continue;
         probe->shapes[probe->capabilities.matrix_shape_count++] = (espl_matrix_shape){
             row->MSize, row->NSize, row->KSize, (uint32_t)row->AType, (uint32_t)row->BType, (uint32_t)row->CType,
             (uint32_t)row->ResultType, row->saturatingAccumulation != 0};
@@ -328,7 +331,8 @@ static void fill_capabilities(espl_probe *probe, const property_chain *chain) {
         features->integer_dot.shaderIntegerDotProduct && chain->dot.integerDotProduct4x8BitPackedSignedAccelerated;
     c->subgroup_arithmetic = operations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
     c->subgroup_shuffle = operations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
-    c->subgroup_size_control = features->subgroup_size.subgroupSizeControl;
+    c->subgroup_size_control = features->subgroup_size.subgroupSizeControl &&
+                               (chain->subgroup_size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
     /* GLSL's cooperative matrices use the Vulkan memory model. */
     c->cooperative_matrix = features->matrix.cooperativeMatrix && features->memory_model.vulkanMemoryModel;
     c->cooperative_matrix_2 = c->cooperative_matrix && features->matrix_2.cooperativeMatrixWorkgroupScope &&

@@ -35,7 +35,8 @@ typedef struct espl_capabilities {
 } espl_capabilities;
 
 /* Cooperative matrix: C[m,n] += A[m,k] * B[k,n] that one subgroup computes at once. Component types are
- * VkComponentTypeKHR: 0 f16, 1 f32, 3 i8, 5 i32, 7 u8, 1000141000 bf16. */
+ * VkComponentTypeKHR. */
+enum { ESPL_MATRIX_F16 = 0, ESPL_MATRIX_F32 = 1, ESPL_MATRIX_BF16 = 1000141000 };
 typedef struct espl_matrix_shape {
     uint32_t m, n, k;
     uint32_t a, b, c, result;
@@ -44,7 +45,8 @@ typedef struct espl_matrix_shape {
 
 espl_context *espl_device_context(const espl_device *device);
 const espl_capabilities *espl_device_capabilities(const espl_device *device);
-/* Borrowed; capabilities.matrix_shape_count rows, those of subgroup scope in the driver's order. */
+/* Borrowed; capabilities.matrix_shape_count rows, those of subgroup scope in the driver's order; of 16-bit floats only
+ * where kernels may use these. */
 const espl_matrix_shape *espl_device_matrix_shapes(const espl_device *device);
 /* Messages of the validation layer so far; tests hold it at 0. */
 uint64_t espl_device_validation_count(const espl_device *device);
@@ -211,6 +213,7 @@ espl_ticket espl_device_newest_ticket(const espl_device *device);
 /* Counters that tests hold the library against. */
 typedef struct espl_device_counters {
     uint64_t commands_recorded, dispatches_recorded, device_allocations, kernels_created, submissions;
+    uint64_t matrix_kernels_created; /* of those, with cooperative matrix */
     uint64_t arena_bytes[ESPL_ARENA_KIND_COUNT];
     uint64_t slices;   /* queue submissions; at least one per submission */
     uint64_t barriers; /* recorded between dispatches */

@@ -90,10 +90,17 @@ static espl_status create_pipeline(espl_device *device, espl_kernel *kernel, VkS
                                        .pMapEntries = entries,
                                        .dataSize = 4 * (size_t)kernel->spec_count,
                                        .pData = kernel->spec};
+    const espl_capabilities *c = &device->probe.capabilities;
+    const bool full = kernel->reflection.cooperative_matrix && device->probe.features.subgroup_size.computeFullSubgroups;
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = c->subgroup_size};
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .flags = device->sliced ? VK_PIPELINE_CREATE_DISPATCH_BASE_BIT : 0, /* it may be dispatched in parts */
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = kernel->reflection.cooperative_matrix && c->subgroup_size_control ? &size : NULL,
+                  .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,
                   .pName = "main",
@@ -142,6 +149,7 @@ espl_status espl_device_kernel(espl_device *device, const espl_shader *shader, c
     espl_device_label_object(device, VK_OBJECT_TYPE_PIPELINE, ESPL_HANDLE(kernel->pipeline), shader->name);
     device->kernels[device->kernel_count++] = kernel;
     device->counters.kernels_created++;
+    device->counters.matrix_kernels_created += kernel->reflection.cooperative_matrix;
     device->cache_file.dirty = true;
     espl_pipeline_cache_save(device, false);
     *out_kernel = kernel;

@@ -33,6 +33,8 @@ enum {
     OP_DECORATE = 71,
     OP_MEMBER_DECORATE = 72,
 
+    CAPABILITY_COOPERATIVE_MATRIX = 6022,
+
     STORAGE_UNIFORM = 2,
     STORAGE_WORKGROUP = 4,
     STORAGE_PUSH_CONSTANT = 9,
@@ -87,7 +89,8 @@ static const struct {
     {4433, offsetof(espl_capabilities, f16_storage), "StorageBuffer16BitAccess"},
     {4448, offsetof(espl_capabilities, i8_storage), "StorageBuffer8BitAccess"},
     {5116, offsetof(espl_capabilities, bf16), "BFloat16TypeKHR"},
-    {6022, offsetof(espl_capabilities, cooperative_matrix), "CooperativeMatrixKHR"},
+    {5118, offsetof(espl_capabilities, bf16), "BFloat16CooperativeMatrixKHR"},
+    {CAPABILITY_COOPERATIVE_MATRIX, offsetof(espl_capabilities, cooperative_matrix), "CooperativeMatrixKHR"},
 };
 
 static espl_status malformed(const spirv_module *m, const char *what) {
@@ -131,7 +134,10 @@ static uint32_t result_word(uint32_t opcode) {
 static espl_status note_instruction(spirv_module *m, uint32_t at, uint32_t opcode, uint32_t length,
                                     espl_reflection *out) {
     const uint32_t *words = m->words + at;
-    if (opcode == OP_CAPABILITY && length >= 2) return check_capability(m, words[1]);
+    if (opcode == OP_CAPABILITY && length >= 2) {
+        out->cooperative_matrix |= words[1] == CAPABILITY_COOPERATIVE_MATRIX;
+        return check_capability(m, words[1]);
+    }
     if (opcode == OP_EXECUTION_MODE && length >= 6 && words[2] == MODE_LOCAL_SIZE)
         for (int i = 0; i < 3; i++) out->local_size[i] = words[3 + i];
     if (opcode == OP_DECORATE && length >= 3) {

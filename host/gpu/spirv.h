@@ -12,6 +12,7 @@ typedef struct espl_reflection {
     uint32_t push_bytes;
     uint32_t local_size[3];
     bool reads_group_count[3]; /* of gl_NumWorkGroups: its result depends on how many there are in this direction */
+    bool cooperative_matrix;    /* its matrices are of subgroup scope, so it counts on the device's subgroup size */
     uint64_t shared_bytes; /* 0 also where a size is computed in a way that is not understood */
 } espl_reflection;
 

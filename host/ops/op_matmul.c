@@ -7,17 +7,19 @@
 #include <string.h>
 
 /* Best first; the first row that fits is taken. Measured on lavapipe 26.1 and 22.3.6: lanes as rows (matmul) or columns
- * (matmul_col) with loads that all lanes share; on a GPU tiles in shared memory. */
+ * (matmul_col) with loads that all lanes share; on a GPU tiles in shared memory, and matrix units where there are any that
+ * take B's dtype: never f32, so not in exact mode. */
 typedef struct variant {
     bool cpu;
     uint32_t orientation;    /* ANY: each */
     uint32_t m_max, n_max;   /* sizes of C it is for */
     uint32_t k_max;          /* terms of a sum it is for: short sums like small steps, which also compile faster */
-    const espl_shader *shader[3]; /* by dtype of B: f32, f16, bf16 */
-    uint32_t local, tile_m, tile_n, tile_k, lane_m, lane_n;
+    const espl_shader *shader[3]; /* by dtype of B: f32, f16, bf16; NULL: not for this one */
+    uint32_t local, tile_m, tile_n, tile_k, lane_m, lane_n; /* of matmul_coopmat subgroups, not lanes */
 } variant;
 
 #define ANY UINT32_MAX
+#define OPTIONAL(name) {NULL, ESPL_OPTIONAL_##name##_f16, ESPL_OPTIONAL_##name##_bf16}
 #define SHADERS(name) {&espl_shader_##name##_f32, &espl_shader_##name##_f16, &espl_shader_##name##_bf16}
 static const variant variants[] = {
     {true, MATMUL_NT, 1, ANY, ANY, SHADERS(matmul_few), 8, 1, 16, 32, 1, 16},
@@ -37,15 +39,44 @@ static const variant variants[] = {
     {true, MATMUL_TN, ANY, ANY, ANY, SHADERS(matmul_col), 8, 8, 32, 4, 8, 4},
     {false, MATMUL_NT, 1, ANY, ANY, SHADERS(matmul_few), 64, 1, 4, 256, 1, 4},
     {false, MATMUL_NT, 8, ANY, ANY, SHADERS(matmul_few), 64, 8, 4, 256, 8, 4},
+    {false, ANY, ANY, ANY, ANY, OPTIONAL(matmul_coopmat), 4, 64, 64, 32, 32, 32},
     {false, ANY, ANY, ANY, ANY, SHADERS(matmul_tile), 128, 64, 64, 16, 8, 4},
 };
 
+static bool is_matrix(const variant *v) {
+    return !v->shader[ESPL_DTYPE_F32]; /* matrix units take none */
+}
+
+/* What matmul_coopmat has of shared memory at most: A of f32 in three parts, or the sums of a matrix of 32 rows. */
+enum { MATRIX_SHARED_BYTES = 20480 + 16 };
+
+/* The first shape of the device's list that a variant's tiles can be made of; NULL: none. */
+static const espl_matrix_shape *shape_for(const espl_device *device, const variant *v, espl_dtype dtype) {
+    const espl_capabilities *c = espl_device_capabilities(device);
+    const espl_matrix_shape *shapes = espl_device_matrix_shapes(device);
+    const uint32_t type = dtype == ESPL_DTYPE_F16 ? ESPL_MATRIX_F16 : ESPL_MATRIX_BF16;
+    const uint32_t lanes = v->local * c->subgroup_size;
+    if (!c->cooperative_matrix || c->shared_bytes_max < MATRIX_SHARED_BYTES || lanes > c->invocations_max ||
+        v->tile_m * v->tile_k / 4 % lanes)
+        return NULL;
+    for (uint32_t i = 0; i < c->matrix_shape_count; i++) {
+        const espl_matrix_shape *s = &shapes[i];
+        if (s->a == type && s->b == type && s->c == ESPL_MATRIX_F32 && s->result == ESPL_MATRIX_F32 && !s->saturating &&
+            v->lane_m % s->m == 0 && v->lane_n % s->n == 0 && v->tile_k % s->k == 0)
+            return s;
+    }
+    return NULL;
+}
+
+static bool fits(const espl_device *device, const variant *v, const espl_matmul_view *view) {
+    return v->cpu == espl_device_capabilities(device)->cpu && (v->orientation == ANY || v->orientation == view->orientation) &&
+           view->m <= v->m_max && view->n <= v->n_max && view->k <= v->k_max && v->shader[view->b_dtype] &&
+           (!is_matrix(v) || shape_for(device, v, view->b_dtype));
+}
+
 static const variant *choose(const espl_device *device, const espl_matmul_view *view) {
-    const bool cpu = espl_device_capabilities(device)->cpu;
     const variant *v = variants;
-    while (v->cpu != cpu || (v->orientation != ANY && v->orientation != view->orientation) || view->m > v->m_max ||
-           view->n > v->n_max || view->k > v->k_max)
-        v++; /* the last row of each kind of device takes everything */
+    while (!fits(device, v, view)) v++; /* the last row of each kind of device takes everything */
     return v;
 }
 
@@ -53,19 +84,29 @@ static bool is_few(const variant *v) {
     return v->shader[0] == &espl_shader_matmul_few_f32;
 }
 
+/* As many as hold what A has: 22 bits of an f32 in f16, all 24 in bf16. */
+static uint32_t matrix_parts(const espl_matmul_view *view) {
+    if (view->a_dtype == view->b_dtype) return 1;
+    return view->b_dtype == ESPL_DTYPE_F16 ? 2 : 3;
+}
+
 static espl_status record_window(espl_device *device, espl_commands *commands, const char *label,
                                  const espl_matmul_view *view) {
     const variant *v = choose(device, view);
     const bool few = is_few(v);
-    const uint32_t spec[] = {v->local,  1,         1,
+    const espl_matrix_shape none = {0}, *shape = is_matrix(v) ? shape_for(device, v, view->b_dtype) : &none;
+    const uint32_t lanes = is_matrix(v) ? v->local * espl_device_capabilities(device)->subgroup_size : v->local;
+    const uint32_t spec[] = {lanes,     1,         1,
                              v->tile_m, v->tile_n, v->tile_k,
                              v->lane_m, v->lane_n, view->orientation,
                              view->k % v->tile_k || view->n % 4,
                              view->bias.block != NULL, view->a_dtype, view->c_dtype,
-                             view->norm.block != NULL};
-    size_t kind = view->b_dtype == ESPL_DTYPE_F32 ? 0 : view->b_dtype == ESPL_DTYPE_F16 ? 1 : 2;
+                             view->norm.block != NULL,
+                             shape->m,  shape->n,  shape->k,
+                             matrix_parts(view)};
+    const uint32_t spec_count = is_matrix(v) ? ESPL_COUNT(spec) : few ? MATMUL_SPEC_NORM + 1 : MATMUL_SPEC_NORM;
     const espl_kernel *kernel;
-    ESPL_TRY(espl_device_kernel(device, v->shader[kind], spec, ESPL_COUNT(spec) - !few, &kernel));
+    ESPL_TRY(espl_device_kernel(device, v->shader[view->b_dtype], spec, spec_count, &kernel));
     const matmul_push push = {.m = view->m,
                               .n = view->n,
                               .k = view->k,

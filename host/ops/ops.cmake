@@ -14,7 +14,9 @@ espl_op(matmul SHADERS
     matmul:B_F32@f32 matmul:B_F16@f16 matmul:B_BF16@bf16
     matmul_col:B_F32@f32 matmul_col:B_F16@f16 matmul_col:B_BF16@bf16
     matmul_few:B_F32@f32 matmul_few:B_F16@f16 matmul_few:B_BF16@bf16
-    matmul_tile:B_F32@f32 matmul_tile:B_F16@f16 matmul_tile:B_BF16@bf16)
+    matmul_tile:B_F32@f32 matmul_tile:B_F16@f16 matmul_tile:B_BF16@bf16
+    matmul_coopmat:B_F16@f16?GL_KHR_cooperative_matrix
+    matmul_coopmat:B_BF16@bf16?GL_KHR_cooperative_matrix,GL_EXT_bfloat16)
 espl_op(cross_entropy SHADERS cross_entropy)
 espl_op(mse SHADERS mse)
 espl_op(pick SHADERS pick pick_bwd)

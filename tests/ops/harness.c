@@ -413,6 +413,23 @@ double op_milliseconds(espl_graph *graph, uint32_t times) {
     return best;
 }
 
+static int run_all(const char *name, const struct CMUnitTest *tests, size_t count) {
+    storage_range = capabilities()->storage_range_max;
+    int failed = _cmocka_run_group_tests(name, tests, count, NULL, NULL);
+    clean_up_after_failure();
+    return failed;
+}
+
+static int run_again(const char *name, const struct CMUnitTest *tests, size_t count, espl_device_params *params,
+                     const char *limits) {
+    fprintf(stderr, "%s with %s\n", name, limits);
+    espl_device_destroy(&device);
+    params->limits = limits;
+    if (espl_device_create(context, params, &device) == ESPL_OK) return run_all(name, tests, count);
+    fprintf(stderr, "%s: %s\n", name, espl_context_message(context));
+    return 1;
+}
+
 int op_main(const char *name, const struct CMUnitTest *tests, size_t count) {
     if (espl_context_create(&(espl_context_params){.log = on_log}, &context) != ESPL_OK) return 1;
     const char *validation = getenv("ESPL_TEST_VALIDATION");
@@ -431,20 +448,10 @@ int op_main(const char *name, const struct CMUnitTest *tests, size_t count) {
         return 1;
     }
     fprintf(stderr, "%s on %s\n", name, espl_device_name(device));
-    storage_range = capabilities()->storage_range_max;
-    int failed = _cmocka_run_group_tests(name, tests, count, NULL, NULL);
-    clean_up_after_failure();
-    if (capabilities()->cpu) {
-        fprintf(stderr, "%s with the variants of a GPU\n", name);
-        espl_device_destroy(&device);
-        params.limits = "cpu=0";
-        if (espl_device_create(context, &params, &device) != ESPL_OK) {
-            fprintf(stderr, "%s: %s\n", name, espl_context_message(context));
-            return 1;
-        }
-        failed += _cmocka_run_group_tests(name, tests, count, NULL, NULL);
-        clean_up_after_failure();
-    }
+    int failed = run_all(name, tests, count);
+    if (capabilities()->cpu) failed += run_again(name, tests, count, &params, "cpu=0");
+    if (device && espl_device_count(device).matrix_kernels_created)
+        failed += run_again(name, tests, count, &params, params.limits ? "cpu=0,cooperative_matrix=0" : "cooperative_matrix=0");
     espl_device_destroy(&device);
     espl_context_destroy(&context);
     return failed || validation_messages ? 1 : 0;

@@ -7,8 +7,8 @@
  *     rounded before the reference sees them, so the output may be off by half a unit in the last place of its format
  *     plus what f32 arithmetic loses, and gradients, which are f32, by the latter alone,
  *   - looks at padding, guard bands and read-only leaves (untouched), and runs everything twice (same bits).
- * A validation message fails the test. On a software driver all tests run twice, the second time with the variants that
- * other devices get. Environment: ESPL_TEST_DEVICE (espl_device_params.select), ESPL_TEST_VALIDATION=0,
+ * A validation message fails the test. On a software driver all tests run a second time with the variants that other
+ * devices get, and wherever these had cooperative matrix, once more without. Environment: ESPL_TEST_DEVICE (espl_device_params.select), ESPL_TEST_VALIDATION=0,
  * ESPL_TEST_PRINT; ESPL_TEST_PLAN=1: kernels are made, graphs recorded, and nothing runs (tests/drivers). */
 #ifndef ESPL_TESTS_OPS_HARNESS_H
 #define ESPL_TESTS_OPS_HARNESS_H
