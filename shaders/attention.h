@@ -42,6 +42,10 @@
 #define ATTENTION_SPEC_DROPOUT 17    /* 1: weights are dropped by the mask */
 #define ATTENTION_SPEC_ACCUMULATE 18 /* bwd: 1: add to dQ; bit 0: add to dK, bit 1: add to dV */
 #define ATTENTION_SPEC_WANTED 19     /* bwd: 1: write dQ; bit 0: write dK, bit 1: write dV */
+#define ATTENTION_SPEC_MATRIX_M 20   /* attention_coopmat.comp: a shape of the device's list */
+#define ATTENTION_SPEC_MATRIX_N 21
+#define ATTENTION_SPEC_MATRIX_K 22
+#define ATTENTION_SPEC_PARTS 23      /* numbers of 16 bits that an exponential is multiplied as the sum of */
 
 #ifdef VULKAN
 #define ATTENTION_U32 uint

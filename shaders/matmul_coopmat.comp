@@ -8,24 +8,13 @@
 // PARTS: where A has the format of B it is taken as it is (1). Else, as gradients are f32, it is taken as a sum of PARTS
 // numbers of that format, largest first, each times B: two f16 hold 22 bits of an f32, three bf16 all 24. f16 has not the range
 // of f32, so the tile is scaled by the power of two that brings the largest number yet seen below 2^15; the sums follow
-// when it grows. What is 2^-39 of that number or less is lost.
+// when it grows. Errors are below 2^-39 of that number, 2^-29 where the units take subnormal factors for 0.
 //
 // local size x = (TILE_M / LANE_M) * (TILE_N / LANE_N) * the subgroup size. LANE_M, LANE_N, TILE_K: multiples of 8 and of
 // MATRIX_M, MATRIX_N, MATRIX_K. TILE_M * TILE_K / 4 is a multiple of the local size.
 #version 450
 #extension GL_EXT_control_flow_attributes : require
-#extension GL_KHR_memory_scope_semantics : require
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_shader_subgroup_basic : require
-#ifdef B_F16
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#define FACTOR float16_t
-#define B_TYPE TYPED_F16
-#else
-#extension GL_EXT_bfloat16 : require
-#define FACTOR bfloat16_t
-#define B_TYPE TYPED_BF16
-#endif
+#include "lib/coopmat.glsl"
 #include "matmul.glsl"
 
 #define EACH(i, count) [[unroll]] for (uint i = 0; i < count; ++i)
@@ -39,7 +28,7 @@ const uint LANES = gl_WorkGroupSize.x;
 const uint COL_SHARES = TILE_N / LANE_N;
 const uint ROW_MATRICES = LANE_M / MATRIX_M;
 const uint COL_MATRICES = LANE_N / MATRIX_N;
-const bool SCALED = PARTS > 1 && B_TYPE == TYPED_F16;
+const bool SCALED = PARTS > 1 && FACTOR_TYPE == TYPED_F16;
 
 // The tiles of A and B as they lie in memory, in quads. Rows are 16 bytes longer than they need to be, against bank conflicts:
 // loads of matrices want rows that begin at multiples of 16 bytes.
@@ -192,8 +181,8 @@ void main()
                 if (SCALED)
                     rest *= uintBitsToFloat(scaled << 23);
                 EACH(p, PARTS) {
-                    const uvec2 w = typed_pack(B_TYPE, rest);
-                    rest -= typed_unpack(B_TYPE, w);
+                    const uvec2 w = typed_pack(FACTOR_TYPE, rest);
+                    rest -= typed_unpack(FACTOR_TYPE, w);
                     stage[p * PART + a_place(t)] = w;
                 }
             } else {

@@ -296,6 +296,7 @@ espl_status espl_commands_dispatch(espl_commands *commands, const espl_dispatch 
     ESPL_TRY(add_item(commands, &item));
     commands->dispatch_count++;
     commands->device->counters.dispatches_recorded++;
+    commands->device->counters.matrix_dispatches_recorded += dispatch->kernel->reflection.cooperative_matrix;
     return ESPL_OK;
 }
 

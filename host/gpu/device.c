@@ -219,6 +219,18 @@ const espl_matrix_shape *espl_device_matrix_shapes(const espl_device *device) {
     return device->probe.shapes;
 }
 
+const espl_matrix_shape *espl_device_matrix_shape(const espl_device *device, espl_dtype dtype, uint32_t m, uint32_t n,
+                                                  uint32_t k) {
+    const uint32_t type = dtype == ESPL_DTYPE_F16 ? ESPL_MATRIX_F16 : ESPL_MATRIX_BF16;
+    for (uint32_t i = 0; i < device->probe.capabilities.matrix_shape_count; i++) {
+        const espl_matrix_shape *s = &device->probe.shapes[i];
+        if (s->a == type && s->b == type && s->c == ESPL_MATRIX_F32 && s->result == ESPL_MATRIX_F32 && !s->saturating &&
+            m % s->m == 0 && n % s->n == 0 && k % s->k == 0)
+            return s;
+    }
+    return NULL;
+}
+
 uint64_t espl_device_validation_count(const espl_device *device) {
     return device->instance.validation_count;
 }

@@ -48,6 +48,9 @@ const espl_capabilities *espl_device_capabilities(const espl_device *device);
 /* Borrowed; capabilities.matrix_shape_count rows, those of subgroup scope in the driver's order; of 16-bit floats only
  * where kernels may use these. */
 const espl_matrix_shape *espl_device_matrix_shapes(const espl_device *device);
+/* The first of them that multiplies factors of dtype (F16, BF16) into f32 and whose sizes divide m, n and k; NULL: none. */
+const espl_matrix_shape *espl_device_matrix_shape(const espl_device *device, espl_dtype dtype, uint32_t m, uint32_t n,
+                                                  uint32_t k);
 /* Messages of the validation layer so far; tests hold it at 0. */
 uint64_t espl_device_validation_count(const espl_device *device);
 
@@ -213,7 +216,7 @@ espl_ticket espl_device_newest_ticket(const espl_device *device);
 /* Counters that tests hold the library against. */
 typedef struct espl_device_counters {
     uint64_t commands_recorded, dispatches_recorded, device_allocations, kernels_created, submissions;
-    uint64_t matrix_kernels_created; /* of those, with cooperative matrix */
+    uint64_t matrix_dispatches_recorded; /* of those, with cooperative matrix */
     uint64_t arena_bytes[ESPL_ARENA_KIND_COUNT];
     uint64_t slices;   /* queue submissions; at least one per submission */
     uint64_t barriers; /* recorded between dispatches */

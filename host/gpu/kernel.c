@@ -149,7 +149,6 @@ espl_status espl_device_kernel(espl_device *device, const espl_shader *shader, c
     espl_device_label_object(device, VK_OBJECT_TYPE_PIPELINE, ESPL_HANDLE(kernel->pipeline), shader->name);
     device->kernels[device->kernel_count++] = kernel;
     device->counters.kernels_created++;
-    device->counters.matrix_kernels_created += kernel->reflection.cooperative_matrix;
     device->cache_file.dirty = true;
     espl_pipeline_cache_save(device, false);
     *out_kernel = kernel;

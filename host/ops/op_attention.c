@@ -10,7 +10,7 @@
 
 _Static_assert(sizeof(attention_push) <= ESPL_PUSH_BYTES_MAX, "push block");
 
-enum { HEAD_SIZE_MAX = 256, GROUPS_MAX = 65535, SPEC_COUNT = ATTENTION_SPEC_WANTED + 1, FEW_ROWS = 16 };
+enum { HEAD_SIZE_MAX = 256, GROUPS_MAX = 65535, SPEC_COUNT = ATTENTION_SPEC_PARTS + 1, FEW_ROWS = 16 };
 enum { ACCUMULATE_Q = 4, WANTED_Q = 4 }; /* beside the bits of K and V that shaders/attention.h names */
 
 typedef struct attribute {
@@ -93,16 +93,62 @@ static variant gpu_variant(kernel_kind kind, uint32_t head_size, uint32_t rows) 
     return (variant){64 / split, 1, split, 1, block};
 }
 
+/* Matrix units, forward, for many rows of which all is in one format of 16 bits and heads are whole quads; not on software
+ * drivers. */
+enum { MATRIX_HEAD_MAX = 128, MATRIX_BLOCK = 32, MATRIX_SUBGROUPS = 4 };
+static const espl_shader *const matrix_shaders[ESPL_DTYPE_COUNT] = {
+    [ESPL_DTYPE_F16] = ESPL_OPTIONAL_attention_coopmat_f16, [ESPL_DTYPE_BF16] = ESPL_OPTIONAL_attention_coopmat_bf16};
+
+static uint32_t matrix_parts(espl_dtype dtype) {
+    return dtype == ESPL_DTYPE_F16 ? 2 : 3;
+}
+
+/* As attention_coopmat.comp declares it. */
+static uint32_t matrix_shared_bytes(const espl_matrix_shape *s, uint32_t head_size, uint32_t tile, uint32_t parts) {
+    const uint32_t head_row = (uint32_t)espl_round_up(head_size, s->n > s->k ? s->n : s->k) / 4 + 2;
+    return 8 * ((tile + MATRIX_BLOCK) * head_row + parts * tile * (MATRIX_BLOCK / 4 + 2) + tile * (MATRIX_BLOCK / 2 + 2));
+}
+
+/* The shape and the variant, as many subgroups as shared memory is for; NULL and the variant as it was: not this way. */
+static const espl_matrix_shape *matrix_variant(const espl_device *device, const attribute *at, espl_tensor *const *in,
+                                               const espl_tensor *o, variant *v) {
+    const espl_capabilities *c = espl_device_capabilities(device);
+    const espl_dtype dtype = o->dtype;
+    if (c->cpu || !matrix_shaders[dtype] || at->head_size % 4 || at->head_size > MATRIX_HEAD_MAX) return NULL;
+    for (uint32_t i = 0; i < 3; i++)
+        if (in[i]->dtype != dtype) return NULL;
+    const espl_matrix_shape *s = espl_device_matrix_shape(device, dtype, c->subgroup_size, MATRIX_BLOCK, MATRIX_BLOCK);
+    const uint32_t split = s ? c->subgroup_size / s->m : 0;
+    if (!s || MATRIX_BLOCK / 4 % split) return NULL;
+    for (uint32_t tile = MATRIX_SUBGROUPS * s->m; tile >= s->m; tile /= 2) {
+        if (tile * split > c->invocations_max || tile * split > c->local_size_max[0] ||
+            matrix_shared_bytes(s, at->head_size, tile, matrix_parts(dtype)) > c->shared_bytes_max)
+            continue;
+        *v = (variant){tile, 1, split, 1, MATRIX_BLOCK};
+        return s;
+    }
+    return NULL;
+}
+
 /* Fills the dispatch but for the other bindings. in: q, k, v, positions, lengths. rows: what lanes have, queries times
  * heads of a group, or keys. */
 static espl_status prepare(espl_device *device, kernel_kind kind, const attribute *at, const attention_push *push,
                            espl_tensor *const *in, const espl_tensor *o, espl_dispatch *dispatch) {
-    const espl_shader *const shaders[] = {&espl_shader_attention, &espl_shader_attention_bwd_q,
-                                          &espl_shader_attention_bwd_kv};
+    static const struct {
+        const espl_shader *shader;
+        uint32_t spec_count;
+    } kernels[] = {{&espl_shader_attention, ATTENTION_SPEC_ACCUMULATE},
+                   {&espl_shader_attention_bwd_q, ATTENTION_SPEC_WANTED + 1},
+                   {&espl_shader_attention_bwd_kv, ATTENTION_SPEC_WANTED + 1}};
     const uint32_t group = at->heads / at->kv_heads, quads = (at->head_size + 3) / 4;
     const uint32_t rows = kind == BACKWARD_KV ? push->capacity : push->queries * group;
     const bool cpu = espl_device_capabilities(device)->cpu;
-    const variant v = cpu ? cpu_variant(kind, quads, rows) : gpu_variant(kind, at->head_size, rows);
+    variant v = cpu ? cpu_variant(kind, quads, rows) : gpu_variant(kind, at->head_size, rows);
+    const espl_matrix_shape none = {0},
+                            *shape = kind == FORWARD && rows > FEW_ROWS ? matrix_variant(device, at, in, o, &v) : NULL;
+    const espl_shader *shader = shape ? matrix_shaders[o->dtype] : kernels[kind].shader;
+    const uint32_t spec_count = shape ? SPEC_COUNT : kernels[kind].spec_count;
+    if (!shape) shape = &none;
     const bool backward_q = kind == BACKWARD_Q;
     const uint32_t spec[SPEC_COUNT] = {
         [0] = v.row_lanes * v.dim_split * v.key_split,
@@ -125,6 +171,10 @@ static espl_status prepare(espl_device *device, kernel_kind kind, const attribut
         [ATTENTION_SPEC_DROPOUT] = at->dropout > 0,
         [ATTENTION_SPEC_ACCUMULATE] = backward_q ? (at->accumulate & ACCUMULATE_Q) != 0 : at->accumulate & 3,
         [ATTENTION_SPEC_WANTED] = backward_q ? (at->wanted & WANTED_Q) != 0 : at->wanted & 3,
+        [ATTENTION_SPEC_MATRIX_M] = shape->m,
+        [ATTENTION_SPEC_MATRIX_N] = shape->n,
+        [ATTENTION_SPEC_MATRIX_K] = shape->k,
+        [ATTENTION_SPEC_PARTS] = matrix_parts(o->dtype),
     };
     if (in[3]) dispatch->bind[ATTENTION_BIND_POSITIONS] = in[3]->span;
     if (in[4]) dispatch->bind[ATTENTION_BIND_LENGTHS] = in[4]->span;
@@ -139,8 +189,7 @@ static espl_status prepare(espl_device *device, kernel_kind kind, const attribut
         if (dispatch->groups[i] > GROUPS_MAX)
             return espl_fail(espl_device_context(device), ESPL_LIMIT, "attention: %u x %u workgroups of a sequence",
                              dispatch->groups[0], dispatch->groups[1]);
-    return espl_device_kernel(device, shaders[kind], spec, kind == FORWARD ? ATTENTION_SPEC_ACCUMULATE : SPEC_COUNT,
-                              &dispatch->kernel);
+    return espl_device_kernel(device, shader, spec, spec_count, &dispatch->kernel);
 }
 
 /* Dispatches windows of the batch: parts[i] is bound at binding[i], as many of its rows as these sequences have. */

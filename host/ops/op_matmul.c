@@ -50,22 +50,13 @@ static bool is_matrix(const variant *v) {
 /* What matmul_coopmat has of shared memory at most: A of f32 in three parts, or the sums of a matrix of 32 rows. */
 enum { MATRIX_SHARED_BYTES = 20480 + 16 };
 
-/* The first shape of the device's list that a variant's tiles can be made of; NULL: none. */
+/* What a variant's tiles are made of on this device; NULL: not at all. */
 static const espl_matrix_shape *shape_for(const espl_device *device, const variant *v, espl_dtype dtype) {
     const espl_capabilities *c = espl_device_capabilities(device);
-    const espl_matrix_shape *shapes = espl_device_matrix_shapes(device);
-    const uint32_t type = dtype == ESPL_DTYPE_F16 ? ESPL_MATRIX_F16 : ESPL_MATRIX_BF16;
     const uint32_t lanes = v->local * c->subgroup_size;
-    if (!c->cooperative_matrix || c->shared_bytes_max < MATRIX_SHARED_BYTES || lanes > c->invocations_max ||
-        v->tile_m * v->tile_k / 4 % lanes)
+    if (c->shared_bytes_max < MATRIX_SHARED_BYTES || lanes > c->invocations_max || v->tile_m * v->tile_k / 4 % lanes)
         return NULL;
-    for (uint32_t i = 0; i < c->matrix_shape_count; i++) {
-        const espl_matrix_shape *s = &shapes[i];
-        if (s->a == type && s->b == type && s->c == ESPL_MATRIX_F32 && s->result == ESPL_MATRIX_F32 && !s->saturating &&
-            v->lane_m % s->m == 0 && v->lane_n % s->n == 0 && v->tile_k % s->k == 0)
-            return s;
-    }
-    return NULL;
+    return espl_device_matrix_shape(device, dtype, v->lane_m, v->lane_n, v->tile_k);
 }
 
 static bool fits(const espl_device *device, const variant *v, const espl_matmul_view *view) {

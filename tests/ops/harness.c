@@ -403,6 +403,15 @@ void op_submit(espl_graph *graph) {
     op_ok(espl_wait(device, ticket));
 }
 
+bool op_matrix_units(const char *name, espl_dtype dtype, const espl_shader *shader) {
+    const char *why = capabilities()->cpu                              ? "a software driver has kernels of its own"
+                      : !espl_device_matrix_shape(device, dtype, 32, 32, 32) ? "this device has no cooperative matrix of it"
+                      : !shader                                        ? "this build's glslc knows no cooperative matrix of it"
+                                                                       : NULL;
+    if (why) fprintf(stderr, "%s with matrix units, %s: skipped: %s\n", name, espl_dtype_name(dtype), why);
+    return !why;
+}
+
 double op_milliseconds(espl_graph *graph, uint32_t times) {
     double best = 1e300;
     for (uint32_t i = 0; i < times; i++) {
@@ -450,7 +459,7 @@ int op_main(const char *name, const struct CMUnitTest *tests, size_t count) {
     fprintf(stderr, "%s on %s\n", name, espl_device_name(device));
     int failed = run_all(name, tests, count);
     if (capabilities()->cpu) failed += run_again(name, tests, count, &params, "cpu=0");
-    if (device && espl_device_count(device).matrix_kernels_created)
+    if (!planning && device && espl_device_count(device).matrix_dispatches_recorded)
         failed += run_again(name, tests, count, &params, params.limits ? "cpu=0,cooperative_matrix=0" : "cooperative_matrix=0");
     espl_device_destroy(&device);
     espl_context_destroy(&context);

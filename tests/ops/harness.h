@@ -99,6 +99,10 @@ double op_round(double value, espl_dtype dtype);
 void op_compare(const char *label, const double *got, const double *expected, size_t count, espl_dtype dtype,
                 double looser);
 
+/* Whether the device must be given kernels with matrix units for factors of dtype; if not, says why by name. shader: the one
+ * that this build has, or NULL. */
+bool op_matrix_units(const char *name, espl_dtype dtype, const espl_shader *shader);
+
 /* Submits phase MICRO of a planned graph and waits. With ESPL_TEST_PLAN the test ends here as skipped. */
 void op_submit(espl_graph *graph);
 /* Submits phase MICRO of a planned graph `times` times and returns the fastest milliseconds of one of them. */

@@ -1,5 +1,6 @@
 #include "host/ops/op_attention.h"
 #include "host/base/os.h"
+#include "shaders/shaders.h"
 #include "tests/ops/harness.h"
 #include <math.h>
 #include <stdio.h>
@@ -230,6 +231,40 @@ static void other_keys(void **state) {
         positions, NULL);
 }
 
+/* Values of 16 bits of many rows get matrix units where the device lists them for their format; f32 never. */
+static void matrix_units(void **state) {
+    (void)state;
+    enum { ROWS = 40, COLS = 16 };
+    static const struct {
+        espl_dtype dtype;
+        const espl_shader *shader;
+    } rows[] = {{ESPL_DTYPE_F32, NULL},
+                {ESPL_DTYPE_F16, ESPL_OPTIONAL_attention_coopmat_f16},
+                {ESPL_DTYPE_BF16, ESPL_OPTIONAL_attention_coopmat_bf16}};
+    int tried = 0;
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        const espl_dtype dtype = rows[i].dtype;
+        const bool wanted = dtype != ESPL_DTYPE_F32 && op_matrix_units("attention", dtype, rows[i].shader);
+        const uint64_t before = espl_device_count(op_device()).matrix_dispatches_recorded;
+        espl_graph *graph;
+        op_ok(espl_graph_create(op_device(), "matrix units", &graph));
+        espl_graph_value_dtype(graph, dtype);
+        op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
+        espl_tensor *q = espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "q", ROWS, COLS, 0, dtype, op_span(ROWS, COLS, dtype));
+        espl_tensor *o = espl_graph_attention(
+            graph, &(espl_attention){.q = q, .k = q, .v = q, .batch = 1, .heads = 1, .kv_heads = 1, .head_size = COLS});
+        op_ok(espl_graph_status(graph));
+        o->keep = true;
+        op_ok(espl_graph_plan(graph));
+        const uint64_t count = espl_device_count(op_device()).matrix_dispatches_recorded - before;
+        espl_graph_destroy(&graph);
+        op_spans_finish();
+        assert_int_equal(count, wanted);
+        tried += wanted;
+    }
+    if (!tried) skip();
+}
+
 static void refused(void **state) {
     (void)state;
     const espl_attention bad[] = {
@@ -328,7 +363,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(speed), cmocka_unit_test(training), cmocka_unit_test(dropout),
                                        cmocka_unit_test(windows),
                                        cmocka_unit_test(head_sizes), cmocka_unit_test(other_keys),
-                                       cmocka_unit_test(refused)};
+                                       cmocka_unit_test(matrix_units), cmocka_unit_test(refused)};
     const bool bench = getenv("ESPL_TEST_BENCH") != NULL;
     return op_main("attention", bench ? tests : tests + 1, bench ? 1 : ESPL_COUNT(tests) - 1);
 }

@@ -1,5 +1,6 @@
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_rmsnorm.h"
+#include "shaders/shaders.h"
 #include "tests/ops/harness.h"
 #include <math.h>
 #include <stdio.h>
@@ -204,6 +205,96 @@ static void normed(void **state) {
     }
 }
 
+/* ---- Cooperative matrix ---- */
+
+/* Whether C = A B with these dtypes is recorded with matrix units. */
+static bool has_matrix_units(uint32_t orientation, espl_dtype a_dtype, espl_dtype b_dtype) {
+    enum { SIZE = 36 };
+    const uint64_t before = espl_device_count(op_device()).matrix_dispatches_recorded;
+    espl_graph *graph;
+    op_ok(espl_graph_create(op_device(), "matrix units", &graph));
+    op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
+    espl_tensor *a = espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "a", SIZE, SIZE, 0, a_dtype, op_span(SIZE, SIZE, a_dtype));
+    espl_tensor *b = espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "b", SIZE, SIZE, 0, b_dtype, op_span(SIZE, SIZE, b_dtype));
+    espl_tensor *c = espl_graph_matmul(graph, &(espl_matmul){.a = a, .b = b, .orientation = orientation});
+    op_ok(espl_graph_status(graph));
+    c->keep = true;
+    op_ok(espl_graph_plan(graph));
+    espl_graph_destroy(&graph);
+    op_spans_finish();
+    return espl_device_count(op_device()).matrix_dispatches_recorded > before;
+}
+
+/* Where the device lists matrices for a dtype, weights in it get them for rows of that dtype and for gradients, which are
+ * f32; weights in f32 never do. */
+static void matrix_units(void **state) {
+    (void)state;
+    static const struct {
+        espl_dtype dtype;
+        const espl_shader *shader;
+    } rows[] = {{ESPL_DTYPE_F16, ESPL_OPTIONAL_matmul_coopmat_f16}, {ESPL_DTYPE_BF16, ESPL_OPTIONAL_matmul_coopmat_bf16}};
+    int tried = 0;
+    for (uint32_t o = MATMUL_NT; o <= MATMUL_TN; o++) assert_false(has_matrix_units(o, ESPL_DTYPE_F32, ESPL_DTYPE_F32));
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        const bool wanted = op_matrix_units("matmul", rows[i].dtype, rows[i].shader);
+        for (uint32_t o = MATMUL_NT; o <= MATMUL_TN; o++) {
+            assert_int_equal(has_matrix_units(o, rows[i].dtype, rows[i].dtype), wanted);
+            assert_int_equal(has_matrix_units(o, ESPL_DTYPE_F32, rows[i].dtype), wanted);
+        }
+        tried += wanted;
+    }
+    if (!tried) skip();
+}
+
+/* Factors in f32 of any size with weights of 16 bits: as exact in each row as f32 is, also where terms grow along the sum
+ * and rows of a tile differ. What is not finite stays so. */
+static void range_in(espl_dtype dtype, uint32_t orientation, double scale, double growth) {
+    enum { M = 67, N = 40, K = 133 };
+    static double a[M * K], b[N * K], got[M * N], expected[M * N];
+    op_random(1, 0, 0, a, M * K), op_random(2, 0, 0, b, N * K);
+    for (size_t i = 0; i < M * K; i++)
+        a[i] = i % K < 40 && growth > 1 ? 0 : op_round(a[i] * scale * pow(10, -(double)(i / K % 4)) * pow(growth, (double)(i % K)),
+                                                        ESPL_DTYPE_F32);
+    for (size_t i = 0; i < N * K; i++) b[i] = op_round(b[i], dtype);
+    const bool nt = orientation == MATMUL_NT;
+    const uint32_t b_rows = nt ? N : K, b_cols = nt ? K : N;
+    for (int infinite = 0; infinite < 2; infinite++) {
+        espl_graph *graph;
+        if (infinite) a[5 * K + 7] = INFINITY;
+        op_ok(espl_graph_create(op_device(), "range", &graph));
+        op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
+        espl_tensor *ta = espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "a", M, K, 0, ESPL_DTYPE_F32, op_span(M, K + 3, ESPL_DTYPE_F32));
+        espl_tensor *tb = espl_graph_leaf(graph, ESPL_ROLE_WEIGHT, "b", b_rows, b_cols, 0, dtype, op_span(b_rows, b_cols + 3, dtype));
+        espl_tensor *tc = espl_graph_matmul(graph, &(espl_matmul){.a = ta, .b = tb, .orientation = orientation});
+        op_ok(espl_graph_status(graph));
+        tc->keep = true;
+        op_ok(espl_graph_plan(graph));
+        op_write(ta, a), op_write(tb, b);
+        op_submit(graph);
+        op_read(tc, got);
+        espl_graph_destroy(&graph);
+        op_spans_finish();
+        if (infinite) {
+            if (isfinite(got[5 * N])) fail_msg("range: infinity became %g", got[5 * N]);
+            return;
+        }
+        ref_matmul(a, b, NULL, NULL, &(ref_matmul_args){.orientation = orientation, .m = M, .n = N, .k = K, .a_cols = K,
+                                                        .b_cols = b_cols, .c_cols = N, .scale = 1}, expected);
+        for (uint32_t m = 0; m < M; m++) op_compare("a row", got + m * N, expected + m * N, N, ESPL_DTYPE_F32, 1);
+    }
+}
+
+static void range(void **state) {
+    (void)state;
+    static const double scales[][2] = {{1, 1}, {1e-30, 1}, {1e30, 1}, {1e-20, 1.9}, {1e20, 0.6}};
+    for (size_t i = 0; i < ESPL_COUNT(scales); i++) {
+        for (uint32_t o = MATMUL_NT; o <= MATMUL_NN; o++) {
+            range_in(ESPL_DTYPE_F16, o, scales[i][0], scales[i][1]);
+            range_in(ESPL_DTYPE_BF16, o, scales[i][0], scales[i][1]);
+        }
+    }
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -219,6 +310,7 @@ static void refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(orientations), cmocka_unit_test(half_weights),
                                        cmocka_unit_test(windows), cmocka_unit_test(normed),
+                                       cmocka_unit_test(matrix_units), cmocka_unit_test(range),
                                        cmocka_unit_test(refused)};
     return op_main("matmul", tests, ESPL_COUNT(tests));
 }

@@ -8,13 +8,23 @@
 typedef struct product {
     uint32_t rows, out, in; /* C[rows, out] = A[rows, in] W[out, in]^T */
     espl_dtype dtype;
-    bool blas; /* beside sgemm */
+    bool blas;         /* beside sgemm */
+    espl_dtype values; /* of A and C */
+    bool gradient;     /* C[rows, in] = A[rows, out] W instead */
 } product;
 
 static const product products[] = {
-    {512, 4096, 1024, ESPL_DTYPE_F32, true}, {1, 4096, 14336, ESPL_DTYPE_F16, false},
-    {8, 4096, 14336, ESPL_DTYPE_F16, false}, {512, 4096, 14336, ESPL_DTYPE_F16, false},
-    {1, 4096, 14336, ESPL_DTYPE_F32, true},  {8, 4096, 14336, ESPL_DTYPE_F32, true},
+    {512, 4096, 1024, ESPL_DTYPE_F32, .blas = true},
+    {1, 4096, 14336, ESPL_DTYPE_F16, .blas = false},
+    {8, 4096, 14336, ESPL_DTYPE_F16, .blas = false},
+    {512, 4096, 14336, ESPL_DTYPE_F16, .blas = false},
+    {1, 4096, 14336, ESPL_DTYPE_F32, .blas = true},
+    {8, 4096, 14336, ESPL_DTYPE_F32, .blas = true},
+    /* Fast mode: forward with activations of 16 bits, backward with gradients of 32. */
+    {512, 4096, 1024, ESPL_DTYPE_F16, .values = ESPL_DTYPE_F16},
+    {512, 4096, 1024, ESPL_DTYPE_F16, .gradient = true},
+    {512, 4096, 1024, ESPL_DTYPE_BF16, .values = ESPL_DTYPE_BF16},
+    {512, 4096, 1024, ESPL_DTYPE_BF16, .gradient = true},
 };
 
 /* The C interface of every BLAS: row-major 101, no transposition 111, transposition 112. */
@@ -39,20 +49,22 @@ static espl_status fill(espl_graph *graph, espl_tensor *t, espl_random *random, 
 static espl_status prepare(measured *m, espl_device *device, const product *p) {
     espl_span a_span, b_span;
     espl_random random = {.seed = 1};
-    const uint64_t a_bytes = (uint64_t)p->rows * p->in * 4,
+    const uint32_t terms = p->gradient ? p->out : p->in;
+    const uint64_t a_bytes = (uint64_t)p->rows * terms * espl_dtype_bytes(p->values),
                    b_bytes = (uint64_t)p->out * p->in * espl_dtype_bytes(p->dtype);
     espl_arena_init(&m->arena, device, ESPL_ARENA_WEIGHTS, "benchmark");
     ESPL_TRY(espl_arena_take(&m->arena, a_bytes, &a_span));
     ESPL_TRY(espl_arena_take(&m->arena, b_bytes, &b_span));
     a_span.bytes = a_bytes, b_span.bytes = b_bytes;
     ESPL_TRY(espl_graph_create(device, "benchmark", &m->graph));
+    espl_graph_value_dtype(m->graph, p->values);
     ESPL_TRY(espl_graph_layer(m->graph, "product", ESPL_PHASE_MICRO, false));
-    espl_tensor *a = espl_graph_leaf(m->graph, ESPL_ROLE_WEIGHT, "a", p->rows, p->in, 0, ESPL_DTYPE_F32, a_span);
+    espl_tensor *a = espl_graph_leaf(m->graph, ESPL_ROLE_WEIGHT, "a", p->rows, terms, 0, p->values, a_span);
     espl_tensor *b = espl_graph_leaf(m->graph, ESPL_ROLE_WEIGHT, "w", p->out, p->in, 0, p->dtype, b_span);
-    espl_tensor *c = espl_graph_matmul(m->graph, &(espl_matmul){.a = a, .b = b, .orientation = MATMUL_NT});
+    espl_tensor *c = espl_graph_matmul(m->graph, &(espl_matmul){.a = a, .b = b, .orientation = p->gradient ? MATMUL_NN : MATMUL_NT});
     if (c) c->keep = true;
     ESPL_TRY(espl_graph_plan(m->graph));
-    ESPL_TRY(espl_new(m->ctx, (size_t)p->rows * p->in * sizeof *m->a, &m->a));
+    ESPL_TRY(espl_new(m->ctx, (size_t)p->rows * terms * sizeof *m->a, &m->a));
     ESPL_TRY(espl_new(m->ctx, (size_t)p->out * p->in * sizeof *m->b, &m->b));
     ESPL_TRY(espl_new(m->ctx, (size_t)p->rows * p->out * sizeof *m->c, &m->c));
     ESPL_TRY(fill(m->graph, a, &random, m->a));
@@ -64,7 +76,7 @@ static espl_status measure(measured *m, espl_device *device, const product *p, s
     enum { MOST = 1000 };
     static const char *const names[] = {"f32", "f16", "bf16"};
     double ours[MOST], ratios[MOST];
-    char name[64];
+    char name[96];
     ESPL_TRY(prepare(m, device, p));
     const double work = 2.0 * p->rows * p->out * p->in * 1e-9;
     if (repetitions > MOST) repetitions = MOST;
@@ -82,7 +94,8 @@ static espl_status measure(measured *m, espl_device *device, const product *p, s
         ours[i - 1] = work / seconds;
         ratios[i - 1] = (espl_os_seconds() - begin) / seconds;
     }
-    snprintf(name, sizeof name, "%s %ux%ux%u", names[p->dtype], p->rows, p->out, p->in);
+    snprintf(name, sizeof name, "%s %ux%ux%u%s", names[p->dtype], p->rows, p->out, p->in,
+             p->gradient ? " gradient" : p->values ? " fast" : "");
     row(user, name, "GFLOP/s", ours, repetitions);
     if (sgemm && p->blas) row(user, name, "of OpenBLAS", ratios, repetitions);
     return ESPL_OK;
