@@ -149,7 +149,7 @@ void main()
             total += (rest.x + rest.y) + (rest.z + rest.w);
             rest *= P_SCALE;
             EACH(p, PARTS) {
-                const uvec2 w = typed_pack(FACTOR_TYPE, rest);
+                const uvec2 w = factor_pack(rest);
                 rest -= typed_unpack(FACTOR_TYPE, w);
                 p_stage[(p * TILE + row) * P_ROW + quad] = w;
             }

@@ -6,7 +6,7 @@
 // they lie in A and B; what is outside of A and B becomes 0. In the end the sums go through shared memory to finish().
 //
 // PARTS: where A has the format of B it is taken as it is (1). Else, as gradients are f32, it is taken as a sum of PARTS
-// numbers of that format, largest first, each times B: two f16 hold 22 bits of an f32, three bf16 all 24. f16 has not the range
+// numbers of that format, largest first, each times B: two f16 hold 21 bits of an f32 or more, three bf16 all. f16 has not the range
 // of f32, so the tile is scaled by the power of two that brings the largest number yet seen below 2^15; the sums follow
 // when it grows. Errors are below 2^-39 of that number, 2^-29 where the units take subnormal factors for 0.
 //
@@ -181,7 +181,7 @@ void main()
                 if (SCALED)
                     rest *= uintBitsToFloat(scaled << 23);
                 EACH(p, PARTS) {
-                    const uvec2 w = typed_pack(FACTOR_TYPE, rest);
+                    const uvec2 w = factor_pack(rest);
                     rest -= typed_unpack(FACTOR_TYPE, w);
                     stage[p * PART + a_place(t)] = w;
                 }

@@ -75,7 +75,7 @@ static bool is_few(const variant *v) {
     return v->shader[0] == &espl_shader_matmul_few_f32;
 }
 
-/* As many as hold what A has: 22 bits of an f32 in f16, all 24 in bf16. */
+/* As many as hold what A has: 21 bits of an f32 or more in f16, all in bf16. */
 static uint32_t matrix_parts(const espl_matmul_view *view) {
     if (view->a_dtype == view->b_dtype) return 1;
     return view->b_dtype == ESPL_DTYPE_F16 ? 2 : 3;
