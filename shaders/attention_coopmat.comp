@@ -120,6 +120,8 @@ void main()
     }
     const uint query = min(tile + row, rows - 1) / GROUP;
     const uvec2 seen = keys_seen(position + int(query), count);
+    const uint mask = kept_row(batch * push.queries + query, kv_head * GROUP + min(tile + row, rows - 1) % GROUP);
+    const float p_scale = DROPOUT != 0 ? P_SCALE / push.kept_scale : P_SCALE; // factors of dropout are beyond 1
     vec4 sum[PART_QUADS];
     EACH(c, PART_QUADS) sum[c] = vec4(0);
     float most = NONE, total = 0.0;
@@ -147,7 +149,9 @@ void main()
             vec4 rest;
             EACH(e, 4) rest[e] = espl_exp_bounded(s[e] - most);
             total += (rest.x + rest.y) + (rest.z + rest.w);
-            rest *= P_SCALE;
+            if (DROPOUT != 0)
+                EACH(e, 4) rest[e] *= kept_factor(mask, min(block + 4 * quad + e, end - 1));
+            rest *= p_scale;
             EACH(p, PARTS) {
                 const uvec2 w = factor_pack(rest);
                 rest -= typed_unpack(FACTOR_TYPE, w);
@@ -177,7 +181,7 @@ void main()
     EACH(c, PART_QUADS) {
         const uint quad = c * DIM_SPLIT + part;
         if (quad < QUADS)
-            o_16[(i * push.o_stride + head * HEAD) / 4 + quad] = value_pack(O_TYPE, sum[c] * (share / P_SCALE));
+            o_16[(i * push.o_stride + head * HEAD) / 4 + quad] = value_pack(O_TYPE, sum[c] * (share / p_scale));
     }
     if (part == 0)
         lse[i * push.lse_stride + head] = total != 0.0 ? most + espl_log(total) : 0.0;
