@@ -9,6 +9,7 @@
 #define ROW(field, kind, may_lower, meaning) \
     { #field, offsetof(espl_capabilities, field), ESPL_CAPABILITY_##kind, may_lower, meaning }
 const espl_capability_row espl_capability_rows[] = {
+    ROW(vulkan_minor, U32, true, "of Vulkan 1.N, as much as is used"),
     ROW(cpu, BOOL, true, "a software driver: gets kernels of its own"),
     ROW(unified_memory, BOOL, true, "device memory that the host can map"),
     ROW(timeline, BOOL, true, "timeline semaphores"),
@@ -91,6 +92,15 @@ static espl_status apply_limits(espl_context *ctx, espl_capabilities *capabiliti
         lower(capabilities, row, value);
         limits = *end ? end + 1 : end;
     }
+    return ESPL_OK;
+}
+
+espl_status espl_version_limit(espl_context *ctx, const char *limits, uint32_t *version) {
+    espl_capabilities c = {.vulkan_minor = VK_API_VERSION_MINOR(*version)};
+    if (limits) ESPL_TRY(apply_limits(ctx, &c, limits));
+    ESPL_TRY(apply_limits(ctx, &c, espl_config_limits()));
+    if (c.vulkan_minor < 1) return espl_fail(ctx, ESPL_UNSUPPORTED, "limits: Vulkan 1.0, 1.1 is needed");
+    *version = VK_MAKE_API_VERSION(0, 1, c.vulkan_minor, 0);
     return ESPL_OK;
 }
 
@@ -317,6 +327,7 @@ static void fill_capabilities(espl_probe *probe, const property_chain *chain) {
     const VkSubgroupFeatureFlags operations =
         chain->subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT ? chain->subgroup.supportedOperations : 0;
     espl_capabilities *c = &probe->capabilities;
+    c->vulkan_minor = VK_API_VERSION_MINOR(probe->version);
     c->cpu = probe->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     c->timeline = features->timeline.timelineSemaphore;
     c->timestamps = probe->timestamp_bits > 0 && limits->timestampPeriod > 0;
@@ -354,6 +365,27 @@ static void fill_capabilities(espl_probe *probe, const property_chain *chain) {
         c->allocation_bytes_max = smaller(c->allocation_bytes_max, chain->maintenance4.maxBufferSize);
     read_memory(probe);
     c->memory_type_count = probe->memory.memoryTypeCount;
+}
+
+static void drop(void *feature_struct, size_t bytes) {
+    memset((unsigned char *)feature_struct + sizeof(VkBaseOutStructure), 0, bytes - sizeof(VkBaseOutStructure));
+}
+
+/* A device that was told to be without a feature is made without it: the validation layer sees what still needs it. */
+static void drop_features(espl_probe *probe) {
+    const espl_capabilities *c = &probe->capabilities;
+    espl_features *features = &probe->features;
+    features->base.features.shaderInt16 = c->i16_arithmetic;
+    features->arithmetic.shaderFloat16 = c->f16_arithmetic;
+    features->arithmetic.shaderInt8 = c->i8_arithmetic;
+    if (!c->timeline) drop(&features->timeline, sizeof features->timeline);
+    if (!c->f16_storage) drop(&features->storage16, sizeof features->storage16);
+    if (!c->i8_storage) drop(&features->storage8, sizeof features->storage8);
+    if (!c->integer_dot) drop(&features->integer_dot, sizeof features->integer_dot);
+    if (!c->subgroup_size_control) drop(&features->subgroup_size, sizeof features->subgroup_size);
+    if (!c->cooperative_matrix) drop(&features->matrix, sizeof features->matrix);
+    if (!c->cooperative_matrix_2) drop(&features->matrix_2, sizeof features->matrix_2);
+    if (!c->bf16) drop(&features->bf16, sizeof features->bf16);
 }
 
 static espl_status find_family(espl_context *ctx, const espl_vk *vk, VkPhysicalDevice physical,
@@ -409,6 +441,7 @@ espl_status espl_probe_device(espl_context *ctx, const espl_vk *vk, VkInstance i
     ESPL_TRY(apply_limits(ctx, &probe->capabilities, import->imported ? "" : espl_config_limits()));
     probe->heap_lowered = probe->capabilities.heap_bytes < heap_bytes;
     if (!probe->capabilities.cooperative_matrix) probe->capabilities.cooperative_matrix_2 = false;
+    drop_features(probe);
     if (probe->capabilities.cooperative_matrix) read_matrix_shapes(vk, instance, physical, probe);
     return ESPL_OK;
 }

@@ -57,6 +57,10 @@ espl_status espl_probe_device(espl_context *ctx, const espl_vk *vk, VkInstance i
                               uint32_t instance_version, const espl_probe_import *import, const char *limits,
                               espl_probe *out_probe);
 
+/* Lowers version, one of Vulkan 1.N, to what limits and the environment allow. Fails: UNSUPPORTED below 1.1; ARGUMENT if
+ * limits is not understood. */
+espl_status espl_version_limit(espl_context *ctx, const char *limits, uint32_t *version);
+
 /* Chains the feature structs of the probe for vkCreateDevice; borrowed from the probe, valid while it stays in place.
  */
 const VkPhysicalDeviceFeatures2 *espl_features_link(espl_probe *probe);

@@ -108,7 +108,7 @@ espl_status espl_device_create(espl_context *context, const espl_device_params *
     ESPL_TRY(espl_new(context, sizeof *device, &device));
     device->ctx = context;
     espl_status status;
-    ESPL_GOTO(espl_instance_init(context, &device->vk, p.validation, &device->instance));
+    ESPL_GOTO(espl_instance_init(context, &device->vk, p.limits, p.validation, &device->instance));
     ESPL_GOTO(espl_select_device(context, &device->vk, &device->instance, p.select, &device->physical));
     ESPL_GOTO(espl_probe_device(context, &device->vk, device->instance.handle, device->physical,
                                 device->instance.version, &(espl_probe_import){0}, p.limits, &device->probe));

@@ -194,7 +194,7 @@ espl_status espl_device_list(espl_context *context, bool json, char **out_text) 
     uint32_t count = 0;
     espl_bytes text = {0};
     espl_status status;
-    ESPL_GOTO(espl_instance_init(context, &vk, false, &instance));
+    ESPL_GOTO(espl_instance_init(context, &vk, NULL, false, &instance));
     ESPL_GOTO(espl_instance_devices(context, &vk, &instance, &devices, &count));
     ESPL_GOTO(espl_new(context, count * sizeof *rows, &rows));
     for (uint32_t i = 0; i < count; i++) {

@@ -13,6 +13,7 @@ enum { ESPL_BINDINGS_MAX = 12, ESPL_PUSH_BYTES_MAX = 128, ESPL_SPEC_MAX = 24 };
 
 /* ---- What the device can do; read once at creation, lowered by the quirk table and by espl_device_params.limits. ---- */
 typedef struct espl_capabilities {
+    uint32_t vulkan_minor;  /* of Vulkan 1.N; what is newer comes by extensions */
     bool cpu;               /* a software driver: lanes are SIMD, shared memory is a cache line like any other */
     bool unified_memory;    /* device-local memory that the host can map */
     bool timeline;          /* timeline semaphores; else fences */

@@ -1,6 +1,7 @@
 /* Finding the loader, making an instance, and listening to the validation layer. */
 #include "host/gpu/instance.h"
 #include "host/base/os.h"
+#include "host/gpu/capabilities.h"
 #include <string.h>
 
 #if defined(_WIN32)
@@ -162,7 +163,8 @@ static espl_status create_instance(espl_context *ctx, espl_vk *vk, bool validati
     return ESPL_OK;
 }
 
-espl_status espl_instance_init(espl_context *ctx, espl_vk *vk, bool validation, espl_instance *out_instance) {
+espl_status espl_instance_init(espl_context *ctx, espl_vk *vk, const char *limits, bool validation,
+                               espl_instance *out_instance) {
     *out_instance = (espl_instance){.ctx = ctx};
     espl_status status;
     ESPL_GOTO(open_loader(ctx, vk, out_instance));
@@ -173,6 +175,7 @@ espl_status espl_instance_init(espl_context *ctx, espl_vk *vk, bool validation, 
         goto fail;
     }
     out_instance->version = version < VK_API_VERSION_1_3 ? version : VK_API_VERSION_1_3;
+    ESPL_GOTO(espl_version_limit(ctx, limits, &out_instance->version));
     ESPL_GOTO(create_instance(ctx, vk, validation, out_instance));
     return ESPL_OK;
 fail:

@@ -92,7 +92,7 @@ espl_device_import_params engine_import_params(engine *e, const char *limits) {
                                         .timeline_semaphore = e->timeline,
                                         .cache_folder = "",
                                         .debug_utils = true,
-                                        .limits = limits};
+                                        .limits = limits ? limits : getenv("ESPALIER_LIMITS")};
     memcpy(&params.get_instance_proc_addr, &e->own.get, sizeof e->own.get);
     return params;
 }

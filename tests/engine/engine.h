@@ -68,7 +68,8 @@ typedef struct engine {
 void engine_open(engine *e, bool timeline);
 /* Everything of the library's is gone by now; fails the test if validation had something to say. */
 void engine_close(engine *e);
-/* What the library is given. The host and limits are borrowed. */
+/* What the library is given. limits: NULL for those of the environment, which a host's device does not read by itself. The
+ * host and limits are borrowed. */
 espl_device_import_params engine_import_params(engine *e, const char *limits);
 void engine_ok(engine *e, espl_status status);
 void engine_refused(engine *e, espl_status status, espl_status expected, const char *part);

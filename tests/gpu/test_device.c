@@ -85,10 +85,11 @@ static void selection_by_number_name_and_uuid(void **state) {
 static void limits_lower_and_refuse(void **state) {
     (void)state;
     espl_context *ctx = test_context_open();
-    espl_device *device = test_device_open(ctx, "shared_bytes_max=16384,timeline=0,invocations_max=4000000000");
+    espl_device *device = test_device_open(ctx, "shared_bytes_max=16384,timeline=0,vulkan_minor=1,invocations_max=4000000000");
     const espl_capabilities *c = espl_device_capabilities(device);
     assert_int_equal(c->shared_bytes_max, 16384);
     assert_false(c->timeline);
+    assert_int_equal(c->vulkan_minor, 1);
     assert_true(c->invocations_max < 4000000000u);
     test_device_close(&device);
     static const char *const wrong[] = {"nonsense=1", "shared_bytes_max", "shared_bytes_max=", "timeline=x", "subgroup_size=1",
@@ -99,6 +100,9 @@ static void limits_lower_and_refuse(void **state) {
         assert_message(ctx, "limits: '");
         assert_null(device);
     }
+    assert_fails(ctx, ESPL_UNSUPPORTED,
+                 espl_device_create(ctx, &(espl_device_params){.cache_folder = "", .limits = "vulkan_minor=0"}, &device));
+    assert_message(ctx, "limits: Vulkan 1.0, 1.1 is needed");
     test_context_close(&ctx);
 }
 

@@ -157,7 +157,8 @@ static espl_status import(espl_context *ctx, bool timeline, espl_device **out_de
     espl_device_import_params params = {.instance = host.instance, .physical_device = host.physical, .device = host.device,
                                         .queue = host.queue, .queue_family = host.family,
                                         .timeline_semaphore = timeline && has_timeline,
-                                        .slice_ms = 50, .cache_folder = "loss_cache"};
+                                        .slice_ms = 50, .cache_folder = "loss_cache",
+                                        .limits = getenv("ESPALIER_LIMITS")}; /* those of the device that resumes */
     PFN_vkGetInstanceProcAddr get = get_function;
     memcpy(&params.get_instance_proc_addr, &get, sizeof get);
     return espl_device_import(ctx, &params, out_device);

@@ -21,6 +21,11 @@ static double bound(const precision *p, double exact) {
     return p->dtype ? 4 * p->rounding : exact;
 }
 
+/* Merged: weights are rounded once more, too, as many times as values are; of independent ones squares add up. */
+static double bound_merged(const precision *p) {
+    return p->dtype ? sqrt(2) * bound(p, 0) : 1e-5;
+}
+
 typedef struct life {
     const char *model, *spec;
     bool changes_at_once; /* it does not start as a no-op */
@@ -118,7 +123,7 @@ static void check_merge(espl_model *model, espl_adapter *adapter, const life *l,
     }
     test_ok(espl_adapter_merge(adapter));
     test_logits(model, now);
-    if (!(test_off(now, trained) < bound(p, 1e-5))) fail_msg("%s: merged is off by %g", l->spec, test_off(now, trained));
+    if (!(test_off(now, trained) < bound_merged(p))) fail_msg("%s: merged is off by %g", l->spec, test_off(now, trained));
     test_ok(espl_adapter_unmerge(adapter));
     test_logits(model, now);
     if (!test_same(now, base)) fail_msg("%s: taken out, the base is off by %g", l->spec, test_off(now, base));
