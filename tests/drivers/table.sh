@@ -50,8 +50,9 @@ speed() { # NAME
         sed -n 's/^ *"value": \([0-9]*\).*/\1/p' | paste -sd ' '
 }
 
-# Installing; and host memory that runs out, which makes all kernels again a thousand times.
-not_of_a_driver='^(e2e/install_and_link|model/memory)$'
+# Installing; host memory that runs out, which makes all kernels again a thousand times; and what has limits of its own, which
+# are drivers themselves.
+not_of_a_driver='^(e2e/install_and_link|model/memory|.*_(small|other))$'
 
 # The tests that a driver has a part in: words for ctest; those of --only.
 suite=(-L '^(gpu|ops|model|train|engine|e2e)$' -E "$not_of_a_driver")

@@ -25,7 +25,7 @@ status=0
 if [ "$test" = layer ]; then
     "${watched[@]}" "$build/bin/espalier" devices > "$out.log" 2>&1 7>&- < /dev/null
 else
-    "${watched[@]}" ctest --test-dir "$build" -R "^$test\$" --timeout 1500 --output-on-failure --test-output-size-passed 100000 \
+    "${watched[@]}" ctest --test-dir "$build" -R "^$test\$" --output-on-failure --test-output-size-passed 100000 \
         > "$out.log" 2>&1 7>&- < /dev/null || status=1
 fi
 exec 7>&-

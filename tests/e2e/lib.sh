@@ -39,7 +39,7 @@ check() {
 
 # run ARGUMENTS...: the program; leaves $status, $work/out and $work/err.
 run() {
-    timeout 120 "$ESPALIER" "$@" > "$work/out" 2> "$work/err" < /dev/null
+    timeout 900 "$ESPALIER" "$@" > "$work/out" 2> "$work/err" < /dev/null
     status=$?
     # With ESPALIER_VALIDATION=1 a message of the layer fails whatever the program was run for.
     if grep -q 'validation: ' "$work/err"; then status=99; fi

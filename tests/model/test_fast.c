@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 30, TOKENS = 64 };
+enum { STEPS = 20, TOKENS = 32 };
 
 static const char *const dtypes[] = {"f16", "bf16"};
 
