@@ -258,10 +258,15 @@ fail:
     return status;
 }
 
+/* Small beside a small heap, too, and no larger than one allocation may be. */
 static espl_status need_ring(espl_device *device) {
     if (device->ring) return ESPL_OK;
-    return espl_block_create(device, ESPL_ARENA_STAGING, "copies to and from the host", 2 * ESPL_RING_HALF_BYTES,
-                             &device->ring);
+    const espl_capabilities *can = &device->probe.capabilities;
+    uint64_t half = ESPL_RING_HALF_BYTES;
+    if (half > can->allocation_bytes_max / 2) half = can->allocation_bytes_max / 2;
+    if (half > can->heap_bytes / 64) half = can->heap_bytes / 64;
+    half = half < ESPL_SPAN_ALIGNMENT ? ESPL_SPAN_ALIGNMENT : half / ESPL_SPAN_ALIGNMENT * ESPL_SPAN_ALIGNMENT;
+    return espl_block_create(device, ESPL_ARENA_STAGING, "copies to and from the host", 2 * half, &device->ring);
 }
 
 espl_status espl_upload(espl_device *device, espl_span to, const void *from, uint64_t bytes) {
@@ -275,10 +280,11 @@ espl_status espl_upload(espl_device *device, espl_span to, const void *from, uin
     ESPL_TRY(need_ring(device));
     /* Two halves: the host fills one while the device reads the other. */
     espl_ticket tickets[2] = {device->signal.newest, device->signal.newest};
+    const uint64_t half_bytes = device->ring->bytes / 2;
     int half = 0;
     for (uint64_t done = 0, piece; done < bytes; done += piece, half ^= 1) {
-        piece = bytes - done < ESPL_RING_HALF_BYTES ? bytes - done : ESPL_RING_HALF_BYTES;
-        espl_span ring = {device->ring, (uint64_t)half * ESPL_RING_HALF_BYTES, piece};
+        piece = bytes - done < half_bytes ? bytes - done : half_bytes;
+        espl_span ring = {device->ring, (uint64_t)half * half_bytes, piece};
         ESPL_TRY(espl_wait(device, tickets[half]));
         memcpy(espl_span_host(ring), (const unsigned char *)from + done, (size_t)piece);
         ESPL_TRY(submit_copy(device, "upload", ring, espl_span_part(to, done, piece), &tickets[half]));
@@ -297,18 +303,19 @@ espl_status espl_download(espl_device *device, espl_span from, void *to, uint64_
     ESPL_TRY(need_ring(device));
     /* The device fills one half while the host empties the other; `copied` runs one piece ahead of `done`. */
     espl_ticket tickets[2] = {0};
+    const uint64_t half_bytes = device->ring->bytes / 2;
     uint64_t copied = 0, done = 0;
     for (int half = 0; done < bytes; half ^= 1) {
-        for (int ahead = 0; ahead < 2 && copied < bytes && copied - done < 2 * ESPL_RING_HALF_BYTES; ahead++) {
-            uint64_t piece = bytes - copied < ESPL_RING_HALF_BYTES ? bytes - copied : ESPL_RING_HALF_BYTES;
-            int slot = (int)(copied / ESPL_RING_HALF_BYTES % 2);
-            espl_span ring = {device->ring, (uint64_t)slot * ESPL_RING_HALF_BYTES, piece};
+        for (int ahead = 0; ahead < 2 && copied < bytes && copied - done < 2 * half_bytes; ahead++) {
+            uint64_t piece = bytes - copied < half_bytes ? bytes - copied : half_bytes;
+            int slot = (int)(copied / half_bytes % 2);
+            espl_span ring = {device->ring, (uint64_t)slot * half_bytes, piece};
             ESPL_TRY(submit_copy(device, "download", espl_span_part(from, copied, piece), ring, &tickets[slot]));
             copied += piece;
         }
-        uint64_t piece = bytes - done < ESPL_RING_HALF_BYTES ? bytes - done : ESPL_RING_HALF_BYTES;
+        uint64_t piece = bytes - done < half_bytes ? bytes - done : half_bytes;
         ESPL_TRY(espl_wait(device, tickets[half]));
-        memcpy((unsigned char *)to + done, device->ring->host + (uint64_t)half * ESPL_RING_HALF_BYTES, (size_t)piece);
+        memcpy((unsigned char *)to + done, device->ring->host + (uint64_t)half * half_bytes, (size_t)piece);
         done += piece;
     }
     return ESPL_OK;

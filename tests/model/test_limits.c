@@ -66,7 +66,7 @@ static espl_device_counters train(const char *limits, const char *name, bool ful
 static void same_training(const char *name, bool full) {
     double whole[STEPS], split[STEPS], bound[STEPS];
     const espl_device_counters a = train(NULL, name, full, whole);
-    const espl_device_counters b = train("allocation_bytes_max=98304", name, full, split);
+    const espl_device_counters b = train("allocation_bytes_max=98304,unified_memory=0", name, full, split);
     const espl_device_counters c = train("storage_range_max=16384", name, full, bound);
     printf("  %-12s blocks %llu, %llu in pieces; dispatches %llu, %llu in windows\n", name,
            (unsigned long long)a.device_allocations, (unsigned long long)b.device_allocations,
@@ -110,7 +110,7 @@ static void slices_change_no_bit(void **state) {
 
 static void weights_that_do_not_fit(void **state) {
     (void)state;
-    espl_device *device = device_with("heap_bytes=3000000");
+    espl_device *device = device_with("heap_bytes=3000000,unified_memory=0");
     espl_model *model;
     test_refused(espl_model_load(device, ESPL_TOOLS "/base", NULL, &model), ESPL_DEVICE_MEMORY, "dtype f16 or bf16 would fit");
     test_refused(espl_model_load(device, ESPL_TOOLS "/base", NULL, &model), ESPL_DEVICE_MEMORY, "the weights need 3");
