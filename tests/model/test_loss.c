@@ -316,8 +316,8 @@ static void sweep(bool timeline) {
     for (uint64_t call = 1; call <= calls; call++) {
         const int function = functions[call - 1];
         const uint32_t number = seen[function]++, all = vk.of_function[function], turn = number * OFTEN / all;
-        /* The first call of each OFTEN-th part of a function's calls. */
-        if (all > OFTEN && number > 0 && (number - 1) * OFTEN / all == turn) continue;
+        /* The first call of each OFTEN-th part of a function's calls, and the last: that is behind the checkpoint. */
+        if (all > OFTEN && number > 0 && number + 1 < all && (number - 1) * OFTEN / all == turn) continue;
         if (!timeline && !of_fences(function)) continue;
         for (size_t kind = 0; kind < ESPL_COUNT(kinds); kind++) {
             if (all > RARE && kind != turn % ESPL_COUNT(kinds)) continue;
