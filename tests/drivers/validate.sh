@@ -24,6 +24,7 @@ exec 7> "$settings/messages" # the pipe ends when this and all of the test's are
 status=0
 if [ "$test" = layer ]; then
     "${watched[@]}" "$build/bin/espalier" devices > "$out.log" 2>&1 7>&- < /dev/null
+    [ -z "$instrumented" ] || "${watched[@]}" "$build/tests/drivers/beyond" > "$out.log" 2>&1 7>&- < /dev/null || status=1
 else
     "${watched[@]}" ctest --test-dir "$build" -R "^$test\$" --output-on-failure --test-output-size-passed 100000 \
         > "$out.log" 2>&1 7>&- < /dev/null || status=1
@@ -33,8 +34,8 @@ wait
 
 if [ "$test" = layer ]; then # 1.3 and 1.4 say it in different words
     grep -qi 'synchronization' "$out.messages" || { echo "no validation layer with synchronisation checks" && exit 1; }
-    [ -z "$instrumented" ] || grep -qE 'GPU_ASSISTED|GPU-AV' "$out.messages" ||
-        { echo "this validation layer does not watch shaders" && exit 1; }
+    [ -z "$instrumented" ] || { [ $status -eq 0 ] && grep -qi 'out of bounds' "$out.messages"; } ||
+        { echo "this validation layer does not see a kernel that writes beyond its binding" && exit 1; }
     exit 0
 fi
 messages=$(grep -c 'MessageID = ' "$out.messages")
