@@ -45,7 +45,8 @@ espl_status espl_piece_begin(espl_commands *piece, const char *name) {
                                             .pInheritanceInfo = &outside};
     piece->tail = piece;
     piece->milliseconds = -1;
-    if (piece->kind == ESPL_COMMANDS_TIMED || (device->sliced && !part)) ESPL_TRY(espl_timer_take(device, &piece->timer));
+    piece->likely = -1;
+    if (piece->slice_ms > 0) ESPL_TRY(espl_timer_take(device, &piece->timer));
     ESPL_TRY(espl_device_check(device, device->vk.AllocateCommandBuffers(device->handle, &info, &piece->buffer),
                                "vkAllocateCommandBuffers"));
     espl_device_label_object(device, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)piece->buffer, name);
@@ -78,10 +79,15 @@ espl_status espl_piece_end(espl_commands *piece) {
 }
 
 espl_status espl_commands_begin(espl_device *device, const char *name, espl_commands **out_commands) {
-    return espl_commands_begin_as(device, name, ESPL_COMMANDS_OWN, out_commands);
+    return espl_commands_begin_as(device, name, ESPL_COMMANDS_OWN, 0, out_commands);
 }
 
-espl_status espl_commands_begin_as(espl_device *device, const char *name, espl_commands_kind kind,
+static double slice_of(const espl_device *device, espl_commands_kind kind, double piece_ms) {
+    if (kind == ESPL_COMMANDS_PART) return 0;
+    return device->sliced && !(piece_ms > 0 && piece_ms < device->slice_ms) ? device->slice_ms : piece_ms;
+}
+
+espl_status espl_commands_begin_as(espl_device *device, const char *name, espl_commands_kind kind, double piece_ms,
                                    espl_commands **out_commands) {
     *out_commands = NULL;
     ESPL_TRY(espl_device_alive(device));
@@ -91,12 +97,13 @@ espl_status espl_commands_begin_as(espl_device *device, const char *name, espl_c
     const bool part = kind == ESPL_COMMANDS_PART;
     commands->device = device;
     commands->kind = kind;
+    commands->slice_ms = slice_of(device, kind, piece_ms);
     commands->profiled = !part && device->profile.on && device->probe.capabilities.timestamps;
     espl_status status;
     ESPL_GOTO(espl_copy_string(device->ctx, name, strlen(name), &commands->name));
     ESPL_GOTO(espl_piece_begin(commands, commands->name));
     /* What is profiled is measured as it was recorded. */
-    if (device->sliced && !commands->profiled && !part) ESPL_GOTO(espl_cut_init(commands));
+    if (commands->slice_ms > 0 && !commands->profiled) ESPL_GOTO(espl_cut_init(commands));
     commands->next = device->commands;
     if (device->commands) device->commands->previous = commands;
     device->commands = commands;

@@ -1,4 +1,4 @@
-/* Commands in pieces, none longer than a slice. A piece is a command buffer of its own, so that the queue can be left between
+/* Commands in pieces, none longer than a slice: the device's, or one of their own. A piece is a command buffer of its own, so that the queue can be left between
  * two; a dispatch that alone takes longer is issued in several, over ranges of its workgroups (vkCmdDispatchBase), which
  * gives the same bits: workgroups do not know of each other.
  *
@@ -10,8 +10,9 @@
 #include <string.h>
 
 static const double fill_of_slice = 0.9; /* the rest is for what a guess is off */
-static const double late = 1.1;          /* a piece this much over a slice is cut again */
-enum { PARTS_MAX = 1024, TIMES_MAX = 4 };
+static const double late = 1.1;          /* a piece this much over a slice is cut again, */
+static const double far = 2;             /* one this much over the device's, which is a danger, before SAMPLES_MIN runs */
+enum { PARTS_MAX = 1024, TIMES_MAX = 8, SAMPLES_MIN = 3 };
 
 espl_status espl_cut_init(espl_commands *commands) {
     ESPL_TRY(espl_new(commands->device->ctx, sizeof *commands->recording, &commands->recording));
@@ -31,8 +32,8 @@ void espl_device_expect(espl_device *device, double operations_per_ms) {
     device->operations_per_ms = operations_per_ms;
 }
 
-static double limit_ms(const espl_device *device) {
-    return fill_of_slice * device->slice_ms;
+static double limit_ms(const espl_commands *commands) {
+    return fill_of_slice * commands->slice_ms;
 }
 
 static double expected_ms(const espl_device *device, const espl_item *item) {
@@ -47,6 +48,7 @@ static espl_status next_piece(espl_commands *commands) {
     ESPL_TRY(espl_new(device->ctx, sizeof *piece, &piece));
     piece->device = device;
     piece->kind = commands->kind;
+    piece->slice_ms = commands->slice_ms;
     espl_status status = espl_piece_begin(piece, commands->name);
     if (status != ESPL_OK) {
         espl_commands_free(piece);
@@ -85,7 +87,7 @@ static espl_status place_part(espl_commands *commands, uint32_t index, const uin
     for (int i = 0; i < 3; i++) share *= (double)groups[i] / item->groups[i];
     const double ms = share * item->milliseconds;
     ESPL_TRY(espl_grow(commands->device->ctx, &r->parts, &r->part_capacity, r->part_count + 1, sizeof *r->parts));
-    if (r->filled > 0 && r->filled + ms > limit_ms(commands->device)) ESPL_TRY(next_piece(commands));
+    if (r->filled > 0 && r->filled + ms > limit_ms(commands)) ESPL_TRY(next_piece(commands));
     r->parts[r->part_count++] = (espl_item_part){index, r->pieces - 1, share};
     r->filled += ms;
     espl_item_emit(commands, item, first, groups);
@@ -94,7 +96,7 @@ static espl_status place_part(espl_commands *commands, uint32_t index, const uin
 
 static espl_status place(espl_commands *commands, uint32_t index) {
     const espl_item *item = &commands->recording->items[index];
-    const double parts = fmin(item->milliseconds / limit_ms(commands->device), PARTS_MAX);
+    const double parts = fmin(item->milliseconds / limit_ms(commands), PARTS_MAX);
     uint32_t counts[3], at[3];
     divide(item, parts, counts);
     for (at[2] = 0; at[2] < counts[2]; at[2]++) {
@@ -122,16 +124,19 @@ espl_status espl_cut_add(espl_commands *commands, const espl_item *item) {
 
 /* ---- Again ---- */
 
-/* All pieces ran, and one was too long, or they could be less than half as many. */
+/* All pieces ran, and one was too long, or they could be less than half as many. What a single run took may be the driver
+ * compiling, or others' work on the processor: unless the device was busy for far too long, some are waited for. */
 static bool wanted(const espl_commands *commands) {
     double sum = 0, longest = 0;
-    uint32_t count = 0;
+    uint32_t count = 0, samples = UINT32_MAX;
     for (const espl_commands *piece = commands; piece; piece = piece->more, count++) {
-        if (!piece->measured) return false;
-        sum += piece->milliseconds;
-        longest = fmax(longest, piece->milliseconds);
+        if (piece->samples < samples) samples = piece->samples;
+        sum += piece->least;
+        longest = fmax(longest, piece->least);
     }
-    return longest > late * commands->device->slice_ms || count > 2 * ceil(sum / limit_ms(commands->device)) + 1;
+    if (samples == 0) return false;
+    if (samples < SAMPLES_MIN) return longest > far * commands->device->slice_ms;
+    return longest > late * commands->slice_ms || count > 2 * ceil(sum / limit_ms(commands)) + 1;
 }
 
 /* What each item takes by what its pieces took; of an item in several the slowest part speaks for all. */
@@ -145,7 +150,7 @@ static void learn(espl_commands *commands) {
             expected += r->parts[end].share * r->items[r->parts[end].item].milliseconds;
         for (size_t i = first; i < end && expected > 0; i++) {
             espl_item *item = &r->items[r->parts[i].item];
-            item->measured = fmax(item->measured, item->milliseconds * piece->milliseconds / expected);
+            item->measured = fmax(item->measured, item->milliseconds * piece->least / expected);
         }
     }
     for (size_t i = 0; i < r->item_count; i++) {
@@ -178,7 +183,8 @@ static void expect(espl_commands *commands) {
         piece->milliseconds = 0;
         for (; i < r->part_count && r->parts[i].piece == number; i++)
             piece->milliseconds += r->parts[i].share * r->items[r->parts[i].item].milliseconds;
-        piece->measured = false;
+        piece->likely = piece->milliseconds;
+        piece->samples = 0;
         piece->timed = false;
         piece->runs = 0;
     }
@@ -202,6 +208,7 @@ void espl_cut_again(espl_commands *commands) {
     learn(commands);
     fresh->device = device;
     fresh->kind = commands->kind;
+    fresh->slice_ms = commands->slice_ms;
     fresh->recording = r;
     /* The old parts are needed again if this fails. */
     r->parts = NULL;

@@ -166,7 +166,8 @@ fail:
     return status;
 }
 
-/* Everything made on the VkDevice. */
+/* Everything made on the VkDevice. What our own submissions use must not go before they end, so the newest of them is waited
+ * for: by the queue's order that includes what a host put before it, and nothing that came after. */
 static void finish_objects(espl_device *device) {
     if (!device->lost) (void)espl_wait(device, device->signal.newest);
     espl_pipeline_cache_save(device, true);
@@ -186,6 +187,7 @@ static void finish_objects(espl_device *device) {
     espl_signal_finish(device);
     device->vk.DestroyCommandPool(device->handle, device->command_pool, NULL);
     espl_free(device->ctx, &device->scratch);
+    espl_free(device->ctx, &device->chosen);
     if (!device->imported) device->vk.DestroyDevice(device->handle, NULL);
 }
 

@@ -139,15 +139,15 @@ espl_status espl_device_kernel(espl_device *device, const espl_shader *shader, c
 typedef struct espl_commands espl_commands;
 
 typedef enum espl_commands_kind {
-    ESPL_COMMANDS_OWN,   /* for espl_submit */
-    ESPL_COMMANDS_TIMED, /* the same, and timed also where submissions are not sliced */
-    ESPL_COMMANDS_PART   /* for espl_commands_append, never submitted by itself */
+    ESPL_COMMANDS_OWN, /* for espl_submit */
+    ESPL_COMMANDS_PART /* for espl_commands_append, never submitted by itself */
 } espl_commands_kind;
 
-/* name is copied and becomes the debug label. */
+/* name is copied and becomes the debug label. piece_ms: no command buffer of them shall take longer, and each is timed, as
+ * espl_submit_some needs it; 0: the device's slices, if it has any. */
 espl_status espl_commands_begin(espl_device *device, const char *name, espl_commands **out_commands);
 espl_status espl_commands_begin_as(espl_device *device, const char *name, espl_commands_kind kind,
-                                   espl_commands **out_commands);
+                                   double piece_ms, espl_commands **out_commands);
 
 typedef struct espl_dispatch {
     const espl_kernel *kernel;
@@ -176,7 +176,7 @@ uint32_t espl_commands_dispatch_count(const espl_commands *commands);
 /* Barriers derived between dispatches, copies and fills; those at begin and end are not counted. */
 uint32_t espl_commands_barrier_count(const espl_commands *commands);
 /* Milliseconds of the newest finished run, negative if none was measured: before the first, without timestamps, and on
- * a software driver that was not asked for slices, unless they were begun as TIMED. */
+ * a software driver that was not asked for slices, unless they were begun with piece_ms. */
 double espl_commands_milliseconds(espl_commands *commands);
 /* Of the longest piece of them, as it was newly measured: what the queue cannot be left for. Negative as above. */
 double espl_commands_longest_milliseconds(espl_commands *commands);
@@ -206,6 +206,22 @@ typedef uint64_t espl_ticket;
  * host program's queue lock and for commands that are profiled.
  * Fails: DEVICE_LOST (sticky). */
 espl_status espl_submit(espl_device *device, espl_commands *const *list, size_t count, espl_ticket *out_ticket);
+
+/* Milliseconds that submissions may take, by the times of earlier runs. */
+typedef struct espl_budget {
+    double left_ms; /* INFINITY: all there is */
+    bool used;      /* the device has something to do already. If not, one piece may go whatever it takes: one whose time
+                       is not known, or is above any budget */
+} espl_budget;
+/* How much of a list was submitted; zeroed: nothing. All of it was when commands is the list's count. */
+typedef struct espl_mark {
+    size_t commands;
+    uint32_t piece; /* of those commands */
+} espl_mark;
+/* espl_submit of what lies behind the mark and fits the budget. The list must be the same until all of it is submitted, and
+ * none of it may be submitted otherwise in between. *out_ticket is kept if nothing fits. */
+espl_status espl_submit_some(espl_device *device, espl_commands *const *list, size_t count, espl_budget *budget,
+                             espl_mark *in_out_mark, espl_ticket *out_ticket);
 /* Blocks until done. Fails: DEVICE_LOST. */
 espl_status espl_wait(espl_device *device, espl_ticket ticket);
 bool espl_is_done(espl_device *device, espl_ticket ticket); /* a lost device is done with everything */

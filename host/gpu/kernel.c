@@ -97,7 +97,7 @@ static espl_status create_pipeline(espl_device *device, espl_kernel *kernel, VkS
         .requiredSubgroupSize = c->subgroup_size};
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-        .flags = device->sliced ? VK_PIPELINE_CREATE_DISPATCH_BASE_BIT : 0, /* it may be dispatched in parts */
+        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT, /* it may be dispatched in parts */
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .pNext = kernel->reflection.cooperative_matrix && c->subgroup_size_control ? &size : NULL,
                   .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,

@@ -99,6 +99,7 @@ typedef struct espl_recording {
 struct espl_commands {
     espl_device *device;            /* borrowed */
     espl_commands_kind kind;
+    double slice_ms; /* no piece shall take longer; 0: not cut, not timed */
     espl_commands *more; /* owned: the next piece, in order; a piece has only what concerns its buffer */
     espl_commands *tail; /* borrowed: the piece that is recorded into, itself if there is but one */
     espl_recording *recording; /* owned; NULL: never cut */
@@ -116,9 +117,10 @@ struct espl_commands {
     bool ended;
     espl_timer timer;
     uint32_t runs;       /* submissions of this buffer */
-    bool measured;       /* milliseconds are those of a run, not expected ones */
+    uint32_t samples;    /* times that were read; 0: milliseconds are expected ones */
     bool timed;          /* the newest run's time was read, or need not be */
     double milliseconds; /* of the newest run that was read; negative if none */
+    double least, likely; /* of the fastest run; what the next run may take. See submit.c */
     bool profiled;
     bool harvested; /* the newest run is in the profile's sums */
     VkQueryPool *stamp_pools; /* owned */
@@ -192,7 +194,8 @@ struct espl_device {
 
     espl_signal signal;
     VkCommandBuffer *scratch; /* owned: the buffers of one slice */
-    size_t scratch_capacity;
+    espl_commands **chosen;   /* owned: the pieces of one submission */
+    size_t scratch_capacity, chosen_capacity;
     espl_profile profile;
     espl_device_counters counters;
 };
@@ -248,9 +251,14 @@ void espl_timer_give(espl_device *device, espl_timer timer);
 bool espl_timer_read(espl_device *device, VkQueryPool pool, uint32_t first, double *out_milliseconds);
 void espl_device_finish_timers(espl_device *device);
 
-/* submit.c */
+/* ticket.c */
 espl_status espl_signal_init(espl_device *device);
 void espl_signal_finish(espl_device *device);
+/* A fence that no running submission uses; NULL with a timeline. */
+espl_status espl_signal_take_fence(espl_device *device, espl_fence **out_fence);
+/* Learns what has ended. */
+espl_status espl_signal_poll(espl_device *device);
+VkResult espl_signal_wait(espl_device *device, espl_ticket ticket);
 /* Frees what no submission uses any more. */
 void espl_device_collect(espl_device *device);
 

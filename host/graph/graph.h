@@ -153,9 +153,9 @@ espl_status espl_graph_backward(espl_graph *graph, espl_tensor *loss);
 
 /* ---- Planning and running ---- */
 
-/* Before the plan: cuts layers so that each has at most so many nodes, and times them all: what espl_graph_submit_some
- * needs to keep to a budget. */
-void espl_graph_cut(espl_graph *graph, uint32_t nodes_max);
+/* Before the plan: layers are recorded in timed pieces of at most so many milliseconds, as espl_graph_submit_some needs them to
+ * keep to a budget. */
+void espl_graph_cut(espl_graph *graph, double piece_ms);
 /* Before the plan: activations may lie in the memory of those of `other`, which is planned already, outlives this graph and has
  * nothing to be read by the host when this one runs. Where they do not fit there they get memory of their own. */
 void espl_graph_share(espl_graph *graph, const espl_graph *other);
@@ -174,23 +174,21 @@ const void *espl_graph_host(const espl_tensor *t);
  * submissions are in flight. Records nothing, allocates nothing. */
 espl_status espl_graph_submit(espl_graph *graph, espl_phase phase, espl_ticket *out_ticket);
 
-/* Time that submissions may take, in milliseconds as measured by earlier runs. */
-typedef struct espl_budget {
-    double left_ms; /* INFINITY: all there is, and waiting is allowed */
-    bool used;      /* the device has something to do already. If not, one layer may go whatever it takes: one whose time
-                       is not known, or is above any budget */
-} espl_budget;
-/* espl_graph_submit a few layers at a time: those from *in_out_next on that fit the budget. Begin with 0; the phase is
- * submitted when *in_out_next is espl_graph_layers. The step buffer is read with the first layer, and the phases of one
- * graph must not overlap. *out_ticket is kept if nothing is submitted. Does not block unless left_ms is INFINITY. */
-espl_status espl_graph_submit_some(espl_graph *graph, espl_phase phase, espl_budget *budget, uint32_t *in_out_next,
+/* espl_graph_submit a few pieces at a time: those behind the mark that fit the budget. The step buffer is read with the
+ * first, and the phases of one graph must not overlap. *out_ticket is kept if nothing is submitted. Does not block unless
+ * the budget is INFINITY. */
+espl_status espl_graph_submit_some(espl_graph *graph, espl_phase phase, espl_budget *budget, espl_mark *in_out_mark,
                                    espl_ticket *out_ticket);
+bool espl_graph_is_submitted(const espl_graph *graph, espl_phase phase, const espl_mark *mark);
 
 /* A layer of a phase inside a host program's command buffer, as espl_commands_append; the first brings the step buffer with
  * it. Recorded when first asked for, kept with the graph. */
 espl_status espl_graph_append(espl_graph *graph, espl_phase phase, uint32_t layer, void *command_buffer);
 /* The step buffer as it is now is what appended layers read from the host's next submission on; none may be running. */
 espl_status espl_graph_set_appended_step(espl_graph *graph);
+
+/* Milliseconds of the longest piece of a phase in its newest run; negative where nothing is timed. */
+double espl_graph_longest_milliseconds(const espl_graph *graph, espl_phase phase);
 
 uint64_t espl_graph_activation_bytes(const espl_graph *graph);
 /* Nodes of one op after planning (tests: "no weight gradient of the base is computed"). */

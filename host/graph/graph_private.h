@@ -25,7 +25,7 @@ struct espl_graph {
 
     espl_layer *first_layer, *last_layer, *layer;
     espl_tensor *first_tensor, *last_tensor;
-    uint32_t nodes_max; /* in a layer; 0: any number. Else commands are timed */
+    double piece_ms; /* as espl_graph_cut; 0: not in pieces */
     bool planned;
     espl_dtype value_dtype;
 

@@ -5,42 +5,38 @@
 
 /* ---- Within a budget ---- */
 
-static bool takes(espl_budget *budget, espl_commands *commands) {
-    if (budget->left_ms == INFINITY) return true;
-    const double ms = espl_commands_milliseconds(commands);
-    const bool fits = ms >= 0 && ms <= budget->left_ms;
-    if (!fits && budget->used) return false;
-    budget->used = true;
-    budget->left_ms = fits ? budget->left_ms - ms : 0;
-    return true;
+/* The list of a phase is the step buffer's copy and its layers. */
+bool espl_graph_is_submitted(const espl_graph *graph, espl_phase phase, const espl_mark *mark) {
+    return mark->commands == graph->list_counts[phase] + 1;
 }
 
-espl_status espl_graph_submit_some(espl_graph *graph, espl_phase phase, espl_budget *budget, uint32_t *in_out_next,
+espl_status espl_graph_submit_some(espl_graph *graph, espl_phase phase, espl_budget *budget, espl_mark *in_out_mark,
                                    espl_ticket *out_ticket) {
     if (!graph->planned || graph->status != ESPL_OK)
         return espl_fail(graph->ctx, ESPL_ARGUMENT, "%s: submitted without a plan", graph->name);
-    const uint32_t slot = graph->slot_next, first = *in_out_next, count = espl_graph_layers(graph, phase);
-    espl_commands **layers = graph->lists[phase] + 1;
-    if (first == 0) {
+    const uint32_t slot = graph->slot_next;
+    const bool first = in_out_mark->commands == 0;
+    if (graph->list_counts[phase] == 0) in_out_mark->commands = 1;
+    if (first) {
         if (budget->left_ms < INFINITY && !espl_is_done(graph->device, graph->slot_ticket[slot])) return ESPL_OK;
         ESPL_TRY(espl_wait(graph->device, graph->slot_ticket[slot]));
-    }
-    uint32_t end = first;
-    while (end < count && takes(budget, layers[end])) end++;
-    if (end == first) return ESPL_OK;
-    if (first == 0) {
         memcpy(espl_span_host(graph->slot_span[slot]), graph->step_shadow, (size_t)graph->step_bytes);
         graph->lists[phase][0] = graph->slot_copy[slot];
     }
-    /* The copy lies before the first layer. */
-    const uint32_t copy = first == 0;
-    ESPL_TRY(espl_submit(graph->device, layers + first - copy, end - first + copy, out_ticket));
-    if (copy) {
+    ESPL_TRY(espl_submit_some(graph->device, graph->lists[phase], graph->list_counts[phase] + 1, budget, in_out_mark,
+                              out_ticket));
+    if (first && in_out_mark->commands > 0) {
         graph->slot_ticket[slot] = *out_ticket;
         graph->slot_next = (slot + 1) % ESPL_STEP_SLOTS;
     }
-    *in_out_next = end;
     return ESPL_OK;
+}
+
+double espl_graph_longest_milliseconds(const espl_graph *graph, espl_phase phase) {
+    double longest = -1;
+    for (size_t i = 1; i <= graph->list_counts[phase]; i++)
+        longest = fmax(longest, espl_commands_longest_milliseconds(graph->lists[phase][i]));
+    return longest;
 }
 
 /* ---- In a host program's command buffer ---- */

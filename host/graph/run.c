@@ -3,7 +3,7 @@
 #include <math.h>
 
 espl_status espl_step_record(espl_graph *graph, espl_span slot, espl_commands_kind kind, espl_commands **out_commands) {
-    ESPL_TRY(espl_commands_begin_as(graph->device, "step buffer", kind, out_commands));
+    ESPL_TRY(espl_commands_begin_as(graph->device, "step buffer", kind, graph->piece_ms, out_commands));
     ESPL_TRY(espl_commands_copy(*out_commands, espl_span_part(slot, 0, graph->step_bytes),
                                 espl_span_part(graph->step_span, 0, graph->step_bytes)));
     return espl_commands_end(*out_commands);
@@ -11,7 +11,7 @@ espl_status espl_step_record(espl_graph *graph, espl_span slot, espl_commands_ki
 
 espl_status espl_layer_record(espl_graph *graph, const espl_layer *layer, espl_commands_kind kind,
                               espl_commands **out_commands) {
-    ESPL_TRY(espl_commands_begin_as(graph->device, layer->name, kind, out_commands));
+    ESPL_TRY(espl_commands_begin_as(graph->device, layer->name, kind, graph->piece_ms, out_commands));
     for (espl_node *node = layer->first; node; node = node->next)
         ESPL_TRY(node->op->record(graph, *out_commands, node));
     return espl_commands_end(*out_commands);
@@ -31,10 +31,9 @@ static espl_status place_step(espl_graph *graph) {
 }
 
 static espl_status record_layers(espl_graph *graph) {
-    const espl_commands_kind kind = graph->nodes_max ? ESPL_COMMANDS_TIMED : ESPL_COMMANDS_OWN;
     for (espl_layer *layer = graph->first_layer; layer; layer = layer->next) {
         if (!layer->first) continue;
-        ESPL_TRY(espl_layer_record(graph, layer, kind, &layer->commands));
+        ESPL_TRY(espl_layer_record(graph, layer, ESPL_COMMANDS_OWN, &layer->commands));
         graph->list_counts[layer->phase]++;
     }
     for (int phase = 0; phase < ESPL_PHASE_COUNT; phase++) {
@@ -48,25 +47,8 @@ static espl_status record_layers(espl_graph *graph) {
     return ESPL_OK;
 }
 
-/* What is beyond nodes_max becomes a layer of its own, right behind. */
-static espl_status cut_layers(espl_graph *graph) {
-    for (espl_layer *layer = graph->first_layer; layer && graph->nodes_max; layer = layer->next) {
-        espl_node *node = layer->first;
-        for (uint32_t i = 0; node && i < graph->nodes_max; i++) node = node->next;
-        if (!node) continue;
-        espl_layer *rest;
-        ESPL_TRY(espl_graph_memory(graph, sizeof *rest, &rest));
-        *rest = *layer;
-        rest->first = node;
-        layer->last = node->previous;
-        layer->last->next = node->previous = NULL;
-        layer->next = rest;
-    }
-    return ESPL_OK;
-}
-
-void espl_graph_cut(espl_graph *graph, uint32_t nodes_max) {
-    graph->nodes_max = nodes_max;
+void espl_graph_cut(espl_graph *graph, double piece_ms) {
+    graph->piece_ms = piece_ms;
 }
 
 void espl_graph_share(espl_graph *graph, const espl_graph *other) {
@@ -82,7 +64,6 @@ espl_status espl_graph_plan(espl_graph *graph) {
     graph->planned = true;
     espl_plan_drop_dead(graph);
     espl_status status = espl_plan_place(graph);
-    if (status == ESPL_OK) status = cut_layers(graph);
     if (status == ESPL_OK) status = place_step(graph);
     /* An update lives where its root does; roots come first in the list. */
     for (espl_tensor *t = graph->first_tensor; t; t = t->next) {
@@ -130,9 +111,9 @@ void *espl_graph_step_pointer(espl_graph *graph, const espl_tensor *step_tensor)
 
 espl_status espl_graph_submit(espl_graph *graph, espl_phase phase, espl_ticket *out_ticket) {
     espl_budget all = {.left_ms = INFINITY};
-    uint32_t next = 0;
+    espl_mark begin = {0};
     *out_ticket = 0;
-    return espl_graph_submit_some(graph, phase, &all, &next, out_ticket);
+    return espl_graph_submit_some(graph, phase, &all, &begin, out_ticket);
 }
 
 uint64_t espl_graph_activation_bytes(const espl_graph *graph) {

@@ -210,7 +210,7 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
         ESPL_TRY(add_optimiser(&builder, params, stats));
         pass->stats = espl_graph_to_host(graph, stats);
     }
-    espl_graph_cut(graph, params->nodes_max);
+    espl_graph_cut(graph, params->piece_ms);
     espl_graph_share(graph, params->shared);
     ESPL_TRY(espl_graph_plan(graph));
     pass->step = espl_graph_step_pointer(graph, espl_graph_step(graph));
@@ -269,19 +269,19 @@ espl_status espl_pass_write(espl_pass *pass, const espl_batch *batch) {
     return espl_step_inputs_write(pass->inputs, pass->graph, &pass->info);
 }
 
-espl_status espl_pass_micro_some(espl_pass *pass, const espl_batch *batch, espl_budget *budget, uint32_t *in_out_next,
+espl_status espl_pass_micro_some(espl_pass *pass, const espl_batch *batch, espl_budget *budget, espl_mark *in_out_mark,
                                  espl_ticket *out_ticket) {
-    if (*in_out_next == 0) ESPL_TRY(espl_pass_write(pass, batch));
-    ESPL_TRY(espl_graph_submit_some(pass->graph, ESPL_PHASE_MICRO, budget, in_out_next, out_ticket));
-    if (*in_out_next == espl_graph_layers(pass->graph, ESPL_PHASE_MICRO)) pass->step[ESPL_STEP_COUNTER]++;
+    if (in_out_mark->commands == 0) ESPL_TRY(espl_pass_write(pass, batch));
+    ESPL_TRY(espl_graph_submit_some(pass->graph, ESPL_PHASE_MICRO, budget, in_out_mark, out_ticket));
+    if (espl_graph_is_submitted(pass->graph, ESPL_PHASE_MICRO, in_out_mark)) pass->step[ESPL_STEP_COUNTER]++;
     return ESPL_OK;
 }
 
 espl_status espl_pass_micro(espl_pass *pass, const espl_batch *batch, espl_ticket *out_ticket) {
     espl_budget all = {.left_ms = INFINITY};
-    uint32_t next = 0;
+    espl_mark begin = {0};
     *out_ticket = 0;
-    return espl_pass_micro_some(pass, batch, &all, &next, out_ticket);
+    return espl_pass_micro_some(pass, batch, &all, &begin, out_ticket);
 }
 
 espl_status espl_pass_loss(espl_pass *pass, espl_ticket ticket, double *out_sum) {

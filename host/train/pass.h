@@ -23,7 +23,7 @@ typedef struct espl_pass_params {
     espl_optimiser *optimiser; /* NULL: no gradients */
     bool dropout, recompute, keep_logits;
     bool decay_all; /* weight decay also for vectors (probe) */
-    uint32_t nodes_max; /* as espl_graph_cut; 0: a layer is one command buffer */
+    double piece_ms; /* as espl_graph_cut; 0: not in pieces */
     const espl_graph *shared; /* as espl_graph_share, or NULL */
 } espl_pass_params;
 
@@ -55,8 +55,8 @@ typedef struct espl_batch {
 espl_status espl_pass_write(espl_pass *pass, const espl_batch *batch);
 /* One micro-batch: its numbers and submission. */
 espl_status espl_pass_micro(espl_pass *pass, const espl_batch *batch, espl_ticket *out_ticket);
-/* The same a few layers at a time, as espl_graph_submit_some. */
-espl_status espl_pass_micro_some(espl_pass *pass, const espl_batch *batch, espl_budget *budget, uint32_t *in_out_next,
+/* The same a few pieces at a time, as espl_graph_submit_some. */
+espl_status espl_pass_micro_some(espl_pass *pass, const espl_batch *batch, espl_budget *budget, espl_mark *in_out_mark,
                                  espl_ticket *out_ticket);
 /* Sum of the losses of the micro-batch with this ticket, the last one, in double. Blocking. */
 espl_status espl_pass_loss(espl_pass *pass, espl_ticket ticket, double *out_sum);

@@ -79,28 +79,28 @@ static void pass_on(const espl_pass *first, espl_pass *to) {
     to->info.tokens = tokens;
 }
 
-espl_status espl_passes_micro_some(espl_passes *passes, const espl_batch *batch, espl_budget *budget, uint32_t *in_out_next,
+espl_status espl_passes_micro_some(espl_passes *passes, const espl_batch *batch, espl_budget *budget, espl_mark *in_out_mark,
                                    espl_ticket *out_ticket) {
     espl_pass *first = &passes->pass[0];
-    if (*in_out_next == 0) choose(passes, batch);
+    if (in_out_mark->commands == 0) choose(passes, batch);
     espl_pass *now = &passes->pass[passes->now];
-    if (*in_out_next == 0 && now != first) {
+    if (in_out_mark->commands == 0 && now != first) {
         pass_on(first, now);
         /* What adapters read in END is there, too. */
         ESPL_TRY(espl_pass_write(first, batch));
     }
-    ESPL_TRY(espl_pass_micro_some(now, batch, budget, in_out_next, out_ticket));
+    ESPL_TRY(espl_pass_micro_some(now, batch, budget, in_out_mark, out_ticket));
     first->step[ESPL_STEP_COUNTER] = now->step[ESPL_STEP_COUNTER];
     return ESPL_OK;
 }
 
 espl_status espl_passes_micro(espl_passes *passes, const espl_batch *batch, espl_ticket *out_ticket) {
     espl_budget all = {.left_ms = INFINITY};
-    uint32_t next = 0;
+    espl_mark begin = {0};
     *out_ticket = 0;
-    return espl_passes_micro_some(passes, batch, &all, &next, out_ticket);
+    return espl_passes_micro_some(passes, batch, &all, &begin, out_ticket);
 }
 
-uint32_t espl_passes_layers(const espl_passes *passes) {
-    return espl_graph_layers(passes->pass[passes->now].graph, ESPL_PHASE_MICRO);
+bool espl_passes_are_submitted(const espl_passes *passes, const espl_mark *mark) {
+    return espl_graph_is_submitted(passes->pass[passes->now].graph, ESPL_PHASE_MICRO, mark);
 }

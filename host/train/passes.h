@@ -21,10 +21,10 @@ espl_status espl_passes_init(espl_passes *passes, espl_model *model, const espl_
 void espl_passes_finish(espl_passes *passes);
 
 /* As espl_pass_micro_some; the batch has lengths. */
-espl_status espl_passes_micro_some(espl_passes *passes, const espl_batch *batch, espl_budget *budget, uint32_t *in_out_next,
+espl_status espl_passes_micro_some(espl_passes *passes, const espl_batch *batch, espl_budget *budget, espl_mark *in_out_mark,
                                    espl_ticket *out_ticket);
 espl_status espl_passes_micro(espl_passes *passes, const espl_batch *batch, espl_ticket *out_ticket);
-/* Layers of the micro-batch under way. */
-uint32_t espl_passes_layers(const espl_passes *passes);
+/* All of the micro-batch under way. */
+bool espl_passes_are_submitted(const espl_passes *passes, const espl_mark *mark);
 
 #endif

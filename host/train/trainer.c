@@ -22,9 +22,10 @@ static void fill_defaults(espl_trainer_params *p) {
 
 static espl_status check_params(espl_context *ctx, const espl_trainer_params *p) {
     if (!(p->learning_rate > 0) || !(p->beta1 >= 0 && p->beta1 < 1) || !(p->beta2 >= 0 && p->beta2 < 1) ||
-        !(p->epsilon > 0) || !(p->weight_decay >= 0) || !(p->epochs > 0) || !isfinite(p->learning_rate))
-        return espl_fail(ctx, ESPL_ARGUMENT, "learning rate %g, betas %g and %g, epsilon %g, weight decay %g, epochs %g: one "
-                         "is out of range", p->learning_rate, p->beta1, p->beta2, p->epsilon, p->weight_decay, p->epochs);
+        !(p->epsilon > 0) || !(p->piece_ms >= 0 && p->piece_ms < INFINITY) || !(p->weight_decay >= 0) || !(p->epochs > 0) || !isfinite(p->learning_rate))
+        return espl_fail(ctx, ESPL_ARGUMENT, "learning rate %g, betas %g and %g, epsilon %g, weight decay %g, epochs %g, piece_ms %g: "
+                         "one is out of range", p->learning_rate, p->beta1, p->beta2, p->epsilon, p->weight_decay, p->epochs,
+                         p->piece_ms);
     return ESPL_OK;
 }
 
@@ -53,10 +54,9 @@ static espl_status count_steps(espl_trainer *t) {
     return ESPL_OK;
 }
 
-/* Runs every phase once, so that a budget finds times and drivers have compiled what they compile late. Nothing of it
- * lasts: with gradients of zero and a learning rate of zero the optimiser changes its counters alone. A method with an
- * update of its own may change more, so there the optimiser's times are learnt in the first step. */
-static espl_status measure(espl_trainer *t) {
+/* Nothing of it lasts: with gradients of zero and a learning rate of zero the optimiser changes its counters alone. A method
+ * with an update of its own may change more, so there the optimiser's times are learnt in the first step. */
+static espl_status run_without_effect(espl_trainer *t) {
     espl_graph *graph = t->train.pass[0].graph;
     espl_ticket ticket = 0;
     ESPL_TRY(espl_graph_submit(graph, ESPL_PHASE_BEGIN, &ticket));
@@ -64,7 +64,18 @@ static espl_status measure(espl_trainer *t) {
         ESPL_TRY(espl_graph_submit(t->train.pass[i].graph, ESPL_PHASE_MICRO, &ticket));
     ESPL_TRY(espl_graph_submit(graph, ESPL_PHASE_BEGIN, &ticket));
     if (!t->adapter || !t->adapter->method->update) ESPL_TRY(espl_graph_submit(graph, ESPL_PHASE_END, &ticket));
-    ESPL_TRY(espl_wait(t->model->device, ticket));
+    return espl_wait(t->model->device, ticket);
+}
+
+/* Runs every phase, so that a budget finds times and drivers have compiled what they compile late, until nothing is cut or
+ * joined any more. */
+static espl_status measure(espl_trainer *t) {
+    enum { ROUNDS_QUIET = 4, ROUNDS_MAX = 20 };
+    for (uint32_t round = 0, quiet = 0; round < ROUNDS_MAX && quiet < ROUNDS_QUIET; round++) {
+        const uint64_t before = espl_device_count(t->model->device).cut_again;
+        ESPL_TRY(run_without_effect(t));
+        quiet = espl_device_count(t->model->device).cut_again == before ? quiet + 1 : 0;
+    }
     return espl_clear(t->model->device, t->optimiser.stats);
 }
 
@@ -82,7 +93,7 @@ static espl_status create(espl_trainer *t) {
                                      .optimiser = &t->optimiser,
                                      .dropout = true,
                                      .recompute = p->recompute,
-                                     .nodes_max = p->piece_ops};
+                                     .piece_ms = p->piece_ms};
     ESPL_TRY(espl_passes_init(&t->train, t->model, &params, t->dataset, ESPL_PART_TRAIN, p->group_by_length));
     espl_pass *pass = &t->train.pass[0];
     pass->step[ESPL_STEP_SEED_LOW] = (uint32_t)p->seed;
@@ -94,7 +105,7 @@ static espl_status create(espl_trainer *t) {
     espl_pass_set(pass, ESPL_STEP_EPSILON, (float)p->epsilon);
     espl_pass_set(pass, ESPL_STEP_WEIGHT_DECAY, (float)p->weight_decay);
     espl_pass_set(pass, ESPL_STEP_MAX_NORM, p->max_norm < 0 ? 0 : (float)p->max_norm);
-    return p->piece_ops ? measure(t) : ESPL_OK;
+    return p->piece_ms > 0 ? measure(t) : ESPL_OK;
 }
 
 espl_status espl_trainer_create(espl_model *model, espl_adapter *adapter, const espl_dataset *dataset,
@@ -181,7 +192,8 @@ static espl_status begin_step(espl_trainer *t) {
     t->loss_scale = labels ? 1 / (double)labels : 0;
     t->under_way = true;
     t->phase = ESPL_PHASE_BEGIN;
-    t->micro = t->pass = t->layer = 0;
+    t->micro = t->pass = 0;
+    t->mark = (espl_mark){0};
     return ESPL_OK;
 }
 
@@ -196,13 +208,13 @@ static espl_status submit_some(espl_trainer *t, espl_budget *budget) {
         espl_pass_set(pass, ESPL_STEP_LOSS_SCALE, (float)(t->loss_scale * weight));
         if (phase == ESPL_PHASE_MICRO) {
             const espl_batch batch = espl_row_buffer_at(&t->buffer, t->micro * t->params.batch);
-            ESPL_TRY(espl_passes_micro_some(&t->train, &batch, budget, &t->layer, &t->ticket));
-            if (t->layer < espl_passes_layers(&t->train)) return ESPL_OK;
+            ESPL_TRY(espl_passes_micro_some(&t->train, &batch, budget, &t->mark, &t->ticket));
+            if (!espl_passes_are_submitted(&t->train, &t->mark)) return ESPL_OK;
         } else {
-            ESPL_TRY(espl_graph_submit_some(pass->graph, phase, budget, &t->layer, &t->ticket));
-            if (t->layer < espl_graph_layers(pass->graph, phase)) return ESPL_OK;
+            ESPL_TRY(espl_graph_submit_some(pass->graph, phase, budget, &t->mark, &t->ticket));
+            if (!espl_graph_is_submitted(pass->graph, phase, &t->mark)) return ESPL_OK;
         }
-        t->layer = 0;
+        t->mark = (espl_mark){0};
         if (phase == ESPL_PHASE_MICRO && ++t->pass < count) continue;
         t->pass = 0;
         if (phase == ESPL_PHASE_MICRO && ++t->micro < t->params.accumulate) continue;
@@ -257,8 +269,8 @@ espl_status espl_trainer_step(espl_trainer *t, espl_progress *out_progress) {
 espl_status espl_trainer_advance(espl_trainer *t, double budget_ms, espl_progress *out_progress, bool *out_done) {
     *out_progress = (espl_progress){.step = t->step, .steps = t->steps};
     *out_done = false;
-    if (t->params.piece_ops == 0)
-        return espl_fail(t->ctx, ESPL_ARGUMENT, "this trainer was made with piece_ops 0, for whole steps only");
+    if (t->params.piece_ms == 0)
+        return espl_fail(t->ctx, ESPL_ARGUMENT, "this trainer was made with piece_ms 0, for whole steps only");
     if (!(budget_ms < INFINITY))
         return espl_fail(t->ctx, ESPL_ARGUMENT, "a budget of %g ms is not a number of milliseconds", budget_ms);
     if (espl_trainer_is_done(t)) return ESPL_OK;

@@ -21,7 +21,8 @@ struct espl_trainer {
     /* The step under way: what of it goes to the device next. */
     bool under_way;
     uint32_t phase;         /* ESPL_PHASE_COUNT: all was submitted */
-    uint32_t micro, pass, layer; /* in phase MICRO; of the micro-batch; in the phase */
+    uint32_t micro, pass;   /* in phase MICRO; of the micro-batch */
+    espl_mark mark;        /* in the phase */
     double loss_scale;      /* 1 / label tokens of the step */
     espl_ticket ticket;     /* of its newest submission */
     double pending_ms;      /* expected of what espl_trainer_advance submitted and the device has not finished */

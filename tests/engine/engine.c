@@ -131,13 +131,13 @@ void engine_submit(engine *e) {
 
 /* ---- Something to train ---- */
 
-engine_training engine_training_open(engine *e, espl_device *device, uint32_t steps, uint32_t piece_ops) {
+engine_training engine_training_open(engine *e, espl_device *device, uint32_t steps, double piece_ms) {
     enum { ROWS = 5, TOKENS = 13 };
     engine_training t = {.device = device};
     int32_t ids[ROWS * TOKENS];
     for (int i = 0; i < ROWS * TOKENS; i++) ids[i] = (i * i + 3 * i) % 97;
     const espl_trainer_params params = {.steps = steps, .batch = 2, .accumulate = 2, .learning_rate = 1e-2,
-                                        .seed = 5, .piece_ops = piece_ops};
+                                        .seed = 5, .piece_ms = piece_ms};
     engine_ok(e, espl_model_load(device, ESPL_GOLDEN "/llama_lora", NULL, &t.model));
     engine_ok(e, espl_adapter_add(t.model, "a", "lora:r=3,targets=all-linear,dropout=0.1", 1, &t.adapter));
     engine_ok(e, espl_model_activate(t.model, "a"));

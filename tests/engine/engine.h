@@ -101,7 +101,7 @@ typedef struct engine_training {
 } engine_training;
 
 /* LoRA on a tiny Llama of tests/golden, on a device that becomes the training's own. */
-engine_training engine_training_open(engine *e, espl_device *device, uint32_t steps, uint32_t piece_ops);
+engine_training engine_training_open(engine *e, espl_device *device, uint32_t steps, double piece_ms);
 void engine_training_close(engine_training *t);
 /* All trained values, from malloc. */
 float *engine_parameters(engine *e, engine_training *t, size_t *out_count);

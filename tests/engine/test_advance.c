@@ -57,7 +57,7 @@ static PFN_vkVoidFunction VKAPI_PTR get_function(VkInstance instance, const char
     return (PFN_vkVoidFunction)get_device_function;
 }
 
-static engine_training begin(engine *e, uint32_t steps, uint32_t piece_ops) {
+static engine_training begin(engine *e, uint32_t steps, double piece_ms) {
     espl_device_import_params params = engine_import_params(e, NULL);
     PFN_vkGetInstanceProcAddr get = get_function;
     espl_device *device;
@@ -65,7 +65,7 @@ static engine_training begin(engine *e, uint32_t steps, uint32_t piece_ops) {
     calls.get = e->own.get;
     memcpy(&params.get_instance_proc_addr, &get, sizeof get);
     engine_ok(e, espl_device_import(e->ctx, &params, &device));
-    return engine_training_open(e, device, steps, piece_ops);
+    return engine_training_open(e, device, steps, piece_ms);
 }
 
 static float *whole_steps(engine *e, double losses[STEPS], size_t *out_count) {
@@ -76,7 +76,7 @@ static float *whole_steps(engine *e, double losses[STEPS], size_t *out_count) {
         engine_ok(e, espl_trainer_step(t.trainer, &progress));
         losses[i] = progress.loss;
     }
-    engine_refused(e, espl_trainer_advance(t.trainer, 1, &progress, &done), ESPL_ARGUMENT, "piece_ops 0");
+    engine_refused(e, espl_trainer_advance(t.trainer, 1, &progress, &done), ESPL_ARGUMENT, "piece_ms 0");
     float *values = engine_parameters(e, &t, out_count);
     engine_training_close(&t);
     return values;
@@ -97,16 +97,15 @@ static bool frame(engine *e, engine_training *t, double budget_ms, espl_progress
 
 static void same_bits(bool timeline) {
     static const struct {
-        double budget_ms;
-        uint32_t piece_ops;
-    } cases[] = {{1e-6, 1}, {0.3, 1}, {2, 2}, {5, 7}, {1e9, 3}};
+        double budget_ms, piece_ms;
+    } cases[] = {{1e-6, 1e-3}, {0.3, 0.1}, {2, 0.5}, {5, 2}, {1e9, 1e-2}};
     engine e;
     double expected[STEPS];
     size_t count;
     engine_open(&e, timeline);
     float *values = whole_steps(&e, expected, &count);
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
-        engine_training t = begin(&e, STEPS, cases[i].piece_ops);
+        engine_training t = begin(&e, STEPS, cases[i].piece_ms);
         uint32_t frames = 0, steps = 0;
         while (!espl_trainer_is_done(t.trainer)) {
             espl_progress progress;
@@ -119,7 +118,7 @@ static void same_bits(bool timeline) {
             assert_memory_equal(&progress.loss, &expected[steps], sizeof progress.loss);
             steps++;
         }
-        print_message("%g ms, %u operators: %u frames for %d steps\n", cases[i].budget_ms, cases[i].piece_ops, frames, STEPS);
+        print_message("%g ms in pieces of %g ms: %u frames for %d steps\n", cases[i].budget_ms, cases[i].piece_ms, frames, STEPS);
         float *got = engine_parameters(&e, &t, &count);
         assert_memory_equal(got, values, count * sizeof *got);
         free(got);
@@ -149,7 +148,7 @@ static void under_way(void **state) {
     bool done;
     engine_open(&e, true);
     float *values = whole_steps(&e, expected, &count);
-    engine_training t = begin(&e, STEPS, 1);
+    engine_training t = begin(&e, STEPS, 0.1);
     engine_ok(&e, espl_trainer_evaluate(t.trainer, &loss));
     assert_false(frame(&e, &t, 1e-6, &progress, 0));
     engine_refused(&e, espl_trainer_save(t.trainer, "half"), ESPL_ARGUMENT, "step 1 is under way and cannot be saved");
@@ -176,7 +175,7 @@ static void under_way(void **state) {
     free(got);
     engine_training_close(&t);
 
-    t = begin(&e, STEPS, 1); /* from that checkpoint */
+    t = begin(&e, STEPS, 0.1); /* from that checkpoint */
     engine_ok(&e, espl_trainer_resume(t.trainer, "half"));
     for (uint32_t i = 0; !espl_trainer_is_done(t.trainer); i++) frame(&e, &t, 1, &progress, i);
     got = engine_parameters(&e, &t, &count);
@@ -194,7 +193,7 @@ static void within_the_budget(void **state) {
     espl_progress progress;
     bool done;
     engine_open(&e, true);
-    engine_training t = begin(&e, 1000, 1);
+    engine_training t = begin(&e, 1000, 0.1);
     for (uint32_t i = 0; !frame(&e, &t, 1, &progress, i);) i++;
     const espl_device_counters before = espl_device_count(t.device);
     uint32_t frames[2] = {0};

@@ -75,7 +75,7 @@ static espl_status measure(measured *m, espl_device *device, const product *p, s
                            bench_row row, void *user) {
     enum { MOST = 1000 };
     static const char *const names[] = {"f32", "f16", "bf16"};
-    double ours[MOST], ratios[MOST];
+    double ours[MOST], ratios[MOST], longest[MOST];
     char name[96];
     ESPL_TRY(prepare(m, device, p));
     const double work = 2.0 * p->rows * p->out * p->in * 1e-9;
@@ -91,12 +91,14 @@ static espl_status measure(measured *m, espl_device *device, const product *p, s
             sgemm(101, 111, 112, (int)p->rows, (int)p->out, (int)p->in, 1, m->a, (int)p->in, m->b, (int)p->in, 0, m->c,
                   (int)p->out);
         if (i == 0) continue; /* kernels, pages */
+        longest[i - 1] = espl_graph_longest_milliseconds(m->graph, ESPL_PHASE_MICRO);
         ours[i - 1] = work / seconds;
         ratios[i - 1] = (espl_os_seconds() - begin) / seconds;
     }
     snprintf(name, sizeof name, "%s %ux%ux%u%s", names[p->dtype], p->rows, p->out, p->in,
              p->gradient ? " gradient" : p->values ? " fast" : "");
     row(user, name, "GFLOP/s", ours, repetitions);
+    if (longest[0] >= 0) row(user, name, "ms, longest", longest, repetitions);
     if (sgemm && p->blas) row(user, name, "of OpenBLAS", ratios, repetitions);
     return ESPL_OK;
 }

@@ -160,7 +160,7 @@ static espl_status bench_frames(bench *bench) {
     program *program = bench->program;
     const options *opts = program->options;
     espl_trainer *trainer;
-    espl_trainer_params params = {.steps = 1u << 20, .batch = bench->batch, .piece_ops = opts->piece_ops};
+    espl_trainer_params params = {.steps = 1u << 20, .batch = bench->batch, .piece_ms = opts->piece_ms};
     if (!bench->dataset)
         ESPL_TRY(espl_dataset_from_ids(program->context, bench->ids, bench->ids, bench->batch, bench->context,
                                        &bench->dataset));

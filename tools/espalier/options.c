@@ -106,8 +106,8 @@ static const option_row rows[] = {
 
     {FOR_BENCH, 0, "Frames", "budget", "MS", REAL, AT(budget), DBL_MIN, 1e6, "a number above 0",
      "bench frames: milliseconds of training per frame (4)"},
-    {FOR_BENCH, 0, "Frames", "piece-ops", "N", U32, AT(piece_ops), COUNTING,
-     "bench frames: operators that go to the device at a time (1)"},
+    {FOR_BENCH, 0, "Frames", "piece-ms", "MS", REAL, AT(piece_ms), DBL_MIN, 1e6, "a number above 0",
+     "bench frames: milliseconds that go to the device at a time (1)"},
 
     {FOR_PROBE, FOR_PROBE, "Batch", "ids", "ROWS", TEXT, AT(ids), ANY_TEXT,
      "token numbers: commas between tokens, semicolons between rows of equal length (1,80,147;1,3,3)"},
@@ -264,7 +264,7 @@ static bool is_whole_name(const char *word, const option_row *row) {
 
 /* What the flags mean when they are not there and zero would mean something else. */
 static void set_defaults(options *opts) {
-    *opts = (options){.validation_share = 0.05, .max_norm = 1, .repetitions = 5, .budget = 4, .piece_ops = 1};
+    *opts = (options){.validation_share = 0.05, .max_norm = 1, .repetitions = 5, .budget = 4, .piece_ms = 1};
 }
 
 int options_parse(const command *command, int word_count, char **words, options *out_options) {

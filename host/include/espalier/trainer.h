@@ -73,14 +73,15 @@ typedef struct espl_trainer_params {
      * to 4 are made, in the memory of one. For data in which rows have lengths, that is all but plain text. The order
      * within an epoch is less random; with no_shuffle it stays as it is. */
     bool group_by_length;
-    /* For espl_trainer_advance: operators in one command buffer, the least that goes to the device at a time; each is timed.
-     * 0: a whole layer, and espl_trainer_advance is refused. 1 keeps closest to a budget; larger makes a step faster. */
-    uint32_t piece_ops;
+    /* For espl_trainer_advance: milliseconds of work that go to the device at a time; operators that take longer are cut, shorter
+     * ones joined, by measured times. 0: not in pieces, and espl_trainer_advance is refused. Shorter pieces fill a budget
+     * better, longer ones make a step faster; a quarter of the budget is a good beginning. */
+    double piece_ms;
 } espl_trainer_params;
 
 /* adapter: what is trained; NULL: the model itself, loaded with params.trainable. Both, and dataset, are borrowed.
- * Records everything: the first step takes as long as the others. With piece_ops, also runs everything once
- * without effect and waits for it, to know times. */
+ * Records everything: the first step takes as long as the others. With piece_ms, also runs everything 4 to
+ * 20 times without effect and waits for it, to know times. */
 espl_status espl_trainer_create(espl_model *model, espl_adapter *adapter, const espl_dataset *dataset,
                                 const espl_trainer_params *params, espl_trainer **out_trainer);
 void espl_trainer_destroy(espl_trainer **trainer);
@@ -101,12 +102,12 @@ espl_status espl_trainer_step(espl_trainer *trainer, espl_progress *out_progress
 /* A part of a step, for a host program that has something else to do on the device, such as the next frame: puts on the
  * queue what is expected to take at most budget_ms milliseconds there, by the time it took before, and returns without
  * waiting. What earlier calls submitted and the device has not finished counts against the budget. A piece that is alone
- * above any budget, or whose time is not known, goes by itself while nothing else is running; with budget_ms 0 or below nothing is
+ * above the budget, or whose time is not known, goes by itself while nothing else is running; with budget_ms 0 or below nothing is
  * submitted.
  * *out_done: the step is complete, *out_progress is its; the next call begins another. Else *out_progress has step and
  * steps only. The bits are those of espl_trainer_step. While a step is under way espl_trainer_save, _resume and _evaluate fail
  * with ARGUMENT; parameters change in its last pieces, so adapters should be saved, merged or used between steps too.
- * Fails: ARGUMENT (piece_ops is 0), DEVICE_LOST. */
+ * Fails: ARGUMENT (piece_ms is 0), DEVICE_LOST. */
 espl_status espl_trainer_advance(espl_trainer *trainer, double budget_ms, espl_progress *out_progress, bool *out_done);
 bool espl_trainer_is_done(const espl_trainer *trainer);
 uint64_t espl_trainer_activation_bytes(const espl_trainer *trainer);
