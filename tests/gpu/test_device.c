@@ -1,12 +1,16 @@
 /* Making a device: which one, with what lowered, what is kept on disk, and every allocation failing once. */
-#define _POSIX_C_SOURCE 200809L /* setenv, mkdtemp */
+#define _POSIX_C_SOURCE 200809L /* setenv, mkdtemp, fork */
 #include "gpu_test.h"
 #include "host/base/os.h"
 #include <dirent.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 /* ---- Selection ---- */
 
@@ -226,6 +230,82 @@ static void pipeline_cache_survives_corruption(void **state) {
     test_context_close(&ctx);
 }
 
+/* A file that is whole and was written by another driver, or by this one for another device: what the driver's own header
+ * says is looked at, too. */
+static void pipeline_cache_of_another_driver(void **state) {
+    (void)state;
+    enum { OURS = 24 }; /* magic, bytes, hash */
+    espl_context *ctx = test_context_open();
+    char folder[] = "/tmp/espl-gpu-XXXXXX", path[320];
+    assert_non_null(mkdtemp(folder));
+    use_kernel(ctx, folder);
+    only_file(folder, path, sizeof path);
+    espl_mapping whole;
+    assert_ok(ctx, espl_os_map(ctx, path, &whole));
+    const size_t bytes = whole.bytes;
+    unsigned char *data = malloc(bytes);
+    memcpy(data, whole.data, bytes);
+    espl_os_unmap(&whole);
+    const size_t changed[] = {OURS + 4, OURS + 8, OURS + 12, OURS + 16, OURS + 31}; /* version, vendor, device, UUID */
+    for (size_t i = 0; i <= ESPL_COUNT(changed); i++) {
+        const size_t at = i < ESPL_COUNT(changed) ? changed[i] : 0; /* at last as it was */
+        if (at) data[at] ^= 1;
+        uint64_t hash = 0xcbf29ce484222325u;
+        for (size_t k = OURS; k < bytes; k++) hash = (hash ^ data[k]) * 0x100000001b3u;
+        memcpy(data + 16, &hash, sizeof hash);
+        assert_ok(ctx, espl_os_write_file(ctx, path, data, bytes));
+        use_kernel(ctx, folder);
+        if (at) data[at] ^= 1;
+        assert_int_equal(remade_line_count, at ? i + 1 : ESPL_COUNT(changed));
+    }
+    assert_int_equal(warning_line_count, 0);
+    free(data);
+    espl_os_remove_folder(ctx, folder);
+    test_context_close(&ctx);
+}
+
+/* A process that does nothing but make kernels and keep them. */
+static void keep_on_writing(const char *folder) {
+    espl_context *ctx = test_context_open();
+    for (uint32_t i = 1;; i++) {
+        espl_device *device;
+        const espl_kernel *kernel;
+        const espl_device_params params = {.cache_folder = folder};
+        assert_ok(ctx, espl_device_create(ctx, &params, &device));
+        assert_ok(ctx, espl_device_kernel(device, &espl_shader_axpy, (uint32_t[]){i, 1, 1, 1, 0}, 5, &kernel));
+        espl_device_destroy(&device);
+    }
+}
+
+static const char *program;
+
+static void pipeline_cache_survives_a_killed_process(void **state) {
+    (void)state;
+    enum { KILLS = 12 };
+    espl_context *ctx = test_context_open();
+    char folder[] = "/tmp/espl-gpu-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    use_kernel(ctx, folder);
+    for (long i = 0; i < KILLS; i++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            execl(program, program, "keep on writing", folder, (char *)NULL);
+            _exit(127);
+        }
+        assert_true(child > 0);
+        nanosleep(&(struct timespec){.tv_nsec = 60000000 + 17000000 * i}, NULL);
+        int ended;
+        assert_int_equal(kill(child, SIGKILL), 0);
+        assert_int_equal(waitpid(child, &ended, 0), child);
+        assert_true(WIFSIGNALED(ended)); /* else it came to an end by itself */
+        use_kernel(ctx, folder);
+        assert_int_equal(remade_line_count, 0);
+    }
+    assert_int_equal(warning_line_count, 0);
+    espl_os_remove_folder(ctx, folder);
+    test_context_close(&ctx);
+}
+
 /* ---- Failing allocations ---- */
 
 /* Everything that allocates, once; destroys whatever was made. */
@@ -302,7 +382,9 @@ static void every_allocation_may_fail(void **state) {
     test_context_close(&ctx);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    program = argv[0];
+    if (argc == 3) keep_on_writing(argv[2]);
     int missing = test_missing_device();
     if (missing) return missing;
     const struct CMUnitTest tests[] = {
@@ -312,6 +394,8 @@ int main(void) {
         cmocka_unit_test(environment_fills_what_is_left_open),
         cmocka_unit_test(a_machine_without_drivers_has_an_empty_list),
         cmocka_unit_test(pipeline_cache_survives_corruption),
+        cmocka_unit_test(pipeline_cache_of_another_driver),
+        cmocka_unit_test(pipeline_cache_survives_a_killed_process),
         cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

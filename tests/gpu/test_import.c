@@ -148,6 +148,46 @@ static void import_refuses_half_a_host(void **state) {
     host_close(&h);
 }
 
+/* A host that waits for something behind our work - here for itself - is not waited for when the device goes. */
+static void only_its_own_work_is_waited_for(void **state) {
+    (void)state;
+    host h;
+    host_open(&h, false);
+    if (!h.features12.timelineSemaphore) {
+        print_message("skipped: no timeline semaphores\n");
+        host_close(&h);
+        return;
+    }
+    espl_device *device;
+    espl_device_import_params params = import_params(&h);
+    params.features = &h.features;
+    assert_ok(h.ctx, espl_device_import(h.ctx, &params, &device));
+    espl_arena arena;
+    espl_span v;
+    espl_arena_init(&arena, device, ESPL_ARENA_WEIGHTS, "under way");
+    assert_ok(h.ctx, espl_arena_take(&arena, 16 << 20, &v));
+    assert_ok(h.ctx, espl_clear(device, v)); /* which nobody waits for */
+    const VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+                                            .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
+    const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
+    const VkPipelineStageFlags stage = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
+    VkSemaphore gate;
+    assert_int_equal(VULKAN_HOST_FUNCTION(&h.own, CreateSemaphore)(h.own.device, &info, NULL, &gate), VK_SUCCESS);
+    const VkTimelineSemaphoreSubmitInfo values = {.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+                                                  .waitSemaphoreValueCount = 1,
+                                                  .pWaitSemaphoreValues = &(uint64_t){1}};
+    const VkSubmitInfo waiting = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .pNext = &values, .waitSemaphoreCount = 1,
+                                  .pWaitSemaphores = &gate, .pWaitDstStageMask = &stage};
+    assert_int_equal(VULKAN_HOST_FUNCTION(&h.own, QueueSubmit)(h.own.queue, 1, &waiting, VK_NULL_HANDLE), VK_SUCCESS);
+    espl_arena_finish(&arena);
+    espl_device_destroy(&device); /* while the queue stands still */
+    const VkSemaphoreSignalInfo open = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_SIGNAL_INFO, .semaphore = gate, .value = 1};
+    assert_int_equal(VULKAN_HOST_FUNCTION(&h.own, SignalSemaphore)(h.own.device, &open), VK_SUCCESS);
+    assert_int_equal(VULKAN_HOST_FUNCTION(&h.own, QueueWaitIdle)(h.own.queue), VK_SUCCESS);
+    VULKAN_HOST_FUNCTION(&h.own, DestroySemaphore)(h.own.device, gate, NULL);
+    host_close(&h);
+}
+
 /* ---- Calls that fail ---- */
 
 static struct {
@@ -296,6 +336,7 @@ int main(void) {
         cmocka_unit_test(import_with_features),
         cmocka_unit_test(import_of_a_plain_device),
         cmocka_unit_test(import_refuses_half_a_host),
+        cmocka_unit_test(only_its_own_work_is_waited_for),
         cmocka_unit_test(device_loss_with_a_timeline),
         cmocka_unit_test(device_loss_with_fences),
         cmocka_unit_test(a_full_heap_says_how_full),
