@@ -1,15 +1,17 @@
 /* A device that fails: every call of the driver that can fail is made to, one at a time, by the loader that a host program
- * hands over - the device lost, no memory on the device, none on the host. Each time the library returns the status that
+ * hands over - the device lost, no memory on the device, none on the host: at each place of the library that calls in all three
+ * ways, and some of the later calls from there in one. Each time the library returns the status that
  * says so (or does without, where it can), everything is freed, the process lives; and a new device goes on from the last
  * checkpoint to the same bits. */
 #include "tests/gpu/vulkan_host.h"
 #include "tests/model/model_test.h"
 #include "host/base/os.h"
+#include "host/train/trainer.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 2, SAVED_AT = 1, RARE = 3, OFTEN = 9 };
+enum { STEPS = 2, SAVED_AT = 1, OFTEN = 9 };
 
 /* ---- The loader ---- */
 
@@ -31,6 +33,7 @@ enum { STEPS = 2, SAVED_AT = 1, RARE = 3, OFTEN = 9 };
     X(CreateQueryPool, (VkDevice d, const VkQueryPoolCreateInfo *i, const VkAllocationCallbacks *a, VkQueryPool *o), (d, i, a, o)) \
     X(CreateSemaphore, (VkDevice d, const VkSemaphoreCreateInfo *i, const VkAllocationCallbacks *a, VkSemaphore *o), (d, i, a, o)) \
     X(CreateShaderModule, (VkDevice d, const VkShaderModuleCreateInfo *i, const VkAllocationCallbacks *a, VkShaderModule *o), (d, i, a, o)) \
+    X(EnumerateDeviceExtensionProperties, (VkPhysicalDevice p, const char *l, uint32_t *n, VkExtensionProperties *o), (p, l, n, o)) \
     X(EndCommandBuffer, (VkCommandBuffer b), (b))                                                                       \
     X(GetFenceStatus, (VkDevice d, VkFence f), (d, f))                                                                  \
     X(GetPipelineCacheData, (VkDevice d, VkPipelineCache c, size_t *n, void *o), (d, c, n, o))                          \
@@ -55,6 +58,11 @@ enum {
 #undef NUMBER
 };
 
+typedef struct call_made {
+    int function;
+    const void *site; /* where the library called */
+} call_made;
+
 static struct {
     PFN_vkGetInstanceProcAddr get;
     PFN_vkGetDeviceProcAddr get_device;
@@ -66,21 +74,21 @@ static struct {
     uint64_t calls, fail_at; /* 0: never */
     VkResult result;
     uint32_t of_function[CALL_COUNT];
-    unsigned char *functions; /* by call, while counting */
+    call_made *made; /* while counting */
     size_t capacity;
     int64_t living; /* objects made and not ended */
 } vk;
 
 static VkDevice host_device(void);
 
-static bool fails(int function) {
-    if (vk.functions) {
+static bool fails(int function, const void *site) {
+    if (vk.made) {
         if (vk.calls == vk.capacity) {
             vk.capacity = 2 * vk.capacity;
-            vk.functions = realloc(vk.functions, vk.capacity);
-            assert_non_null(vk.functions);
+            vk.made = realloc(vk.made, vk.capacity * sizeof *vk.made);
+            assert_non_null(vk.made);
         }
-        vk.functions[vk.calls] = (unsigned char)function;
+        vk.made[vk.calls] = (call_made){function, site};
         vk.of_function[function]++;
     }
     if (++vk.calls != vk.fail_at) return false;
@@ -91,7 +99,7 @@ static bool fails(int function) {
 
 #define WRAP(name, parameters, arguments)                                                                   \
     static VkResult VKAPI_PTR call_##name parameters {                                                      \
-        if (fails(CALL_##name)) return vk.result;                                                           \
+        if (fails(CALL_##name, __builtin_return_address(0))) return vk.result;                                                           \
         const VkResult result = vk.name arguments;                                                          \
         const bool makes = strncmp(#name, "Create", 6) == 0 || strcmp(#name, "AllocateMemory") == 0;         \
         vk.living += makes && result == VK_SUCCESS;                                                         \
@@ -122,6 +130,10 @@ static PFN_vkVoidFunction VKAPI_PTR get_device_function(VkDevice device, const c
 
 static PFN_vkVoidFunction VKAPI_PTR get_function(VkInstance instance, const char *name) {
     PFN_vkVoidFunction function = vk.get(instance, name);
+    if (strcmp(name, "vkEnumerateDeviceExtensionProperties") == 0) {
+        vk.EnumerateDeviceExtensionProperties = (PFN_vkEnumerateDeviceExtensionProperties)function;
+        return (PFN_vkVoidFunction)call_EnumerateDeviceExtensionProperties;
+    }
     if (strcmp(name, "vkGetDeviceProcAddr") != 0) return function;
     vk.get_device = (PFN_vkGetDeviceProcAddr)function;
     return (PFN_vkVoidFunction)get_device_function;
@@ -187,9 +199,28 @@ static void quiet(void *user, espl_log_level level, const char *line) {
     } while (0)
 
 typedef struct outcome {
-    double loss; /* of the last step */
+    double loss;         /* of the last step */
+    uint64_t parameters; /* after it: a hash of their bits */
     bool saved, named;
 } outcome;
+
+static espl_status hash_parameters(espl_store *store, uint64_t *out_hash) {
+    *out_hash = 0xcbf29ce484222325u; /* FNV-1a */
+    for (size_t i = 0; i < store->entry_count; i++) {
+        const size_t count = (size_t)espl_entry_values(store, &store->entries[i]);
+        uint32_t *bits = malloc(count * sizeof *bits);
+        assert_non_null(bits);
+        const espl_status status = espl_store_read(store, &store->entries[i], (float *)bits);
+        for (size_t k = 0; status == ESPL_OK && k < count; k++) *out_hash = (*out_hash ^ bits[k]) * 0x100000001b3u;
+        free(bits);
+        if (status != ESPL_OK) return status;
+    }
+    return ESPL_OK;
+}
+
+static bool same(const outcome *a, const outcome *b) {
+    return a->loss == b->loss && a->parameters == b->parameters;
+}
 
 static espl_status train(espl_context *ctx, espl_device *device, bool resume, outcome *out) {
     static const int32_t ids[] = {1, 5, 9, 33, 2, 7, 11, 8, 3, 6, 4, 10};
@@ -213,6 +244,7 @@ static espl_status train(espl_context *ctx, espl_device *device, bool resume, ou
         out->saved = true;
     }
     out->loss = progress.loss;
+    TRY(hash_parameters(espl_trainer_store(trainer), &out->parameters));
     if (!resume) {
         TRY(espl_session_create(model, &(espl_session_params){.context = 8}, &session));
         TRY(espl_session_append(session, ids, 1));
@@ -240,10 +272,10 @@ static espl_status everything(bool timeline, outcome *out) {
 }
 
 /* On a device of its own, in the same process, beside the one that failed. */
-static double resumed_loss(void) {
+static outcome resumed(void) {
     outcome out = {0};
     test_ok(train(test_context(), test_device(), true, &out));
-    return out.loss;
+    return out;
 }
 
 static const struct {
@@ -254,7 +286,7 @@ static const struct {
              {VK_ERROR_OUT_OF_HOST_MEMORY, ESPL_HOST_MEMORY}};
 
 typedef struct counts {
-    uint32_t tried, survived, saved, resumed;
+    uint32_t sites, tried, survived, resumed;
 } counts;
 
 static const char *function_name(int function) {
@@ -267,7 +299,7 @@ static const char *function_name(int function) {
 }
 
 /* Said before, so that a process that is ended from outside has told what it was at. */
-static void fail_one(bool timeline, uint64_t call, int function, size_t kind, double expected, counts *in_out) {
+static void fail_one(bool timeline, uint64_t call, int function, size_t kind, const outcome *expected, counts *in_out) {
     outcome out;
     printf("  call %llu, %s: result %d\n", (unsigned long long)call, function_name(function), (int)kinds[kind].result);
     fflush(stdout);
@@ -285,10 +317,10 @@ static void fail_one(bool timeline, uint64_t call, int function, size_t kind, do
     if (vk.living || blocks)
         fail_msg("%lld Vulkan objects and %lld blocks of memory are left", (long long)vk.living, (long long)blocks);
     in_out->survived += status == ESPL_OK;
-    if (status == ESPL_OK && out.loss != expected) fail_msg("loss %.9g, not %.9g", out.loss, expected);
-    if (status == ESPL_OK || !out.saved || in_out->saved++ % 2) return; /* half of them, for time */
-    const double loss = resumed_loss();
-    if (loss != expected) fail_msg("resumed: loss %.9g, not %.9g", loss, expected);
+    if (status == ESPL_OK && !same(&out, expected)) fail_msg("loss %.9g, not %.9g", out.loss, expected->loss);
+    if (status == ESPL_OK || !out.saved) return;
+    out = resumed();
+    if (!same(&out, expected)) fail_msg("resumed: loss %.9g, not %.9g", out.loss, expected->loss);
     in_out->resumed++;
 }
 
@@ -297,36 +329,51 @@ static bool of_fences(int function) {
            function == CALL_WaitForFences || function == CALL_QueueSubmit;
 }
 
-/* Every function that can fail does so: in every way where it is called RARE times at most, else in turns, at up to OFTEN
- * moments between its first and its last call. With fences: those that a timeline does without. */
+/* Whether the library had called from there before. */
+static bool is_new_site(const call_made *made, uint64_t index) {
+    for (uint64_t i = 0; i < index; i++)
+        if (made[i].function == made[index].function && made[i].site == made[index].site) return false;
+    return true;
+}
+
+/* The calls of everything(), from malloc. Once before, to warm the cache of kernels. */
+static call_made *count_calls(bool timeline, outcome *out_whole, uint64_t *out_count) {
+    test_ok(everything(timeline, out_whole));
+    memset(vk.of_function, 0, sizeof vk.of_function);
+    vk.capacity = 4096;
+    vk.made = malloc(vk.capacity * sizeof *vk.made);
+    assert_non_null(vk.made);
+    vk.calls = vk.fail_at = 0;
+    test_ok(everything(timeline, out_whole));
+    assert_true(out_whole->saved);
+    call_made *made = vk.made;
+    *out_count = vk.calls;
+    vk.made = NULL;
+    return made;
+}
+
+/* The first call from each place fails in every way; of the later ones those that begin the OFTEN-th parts of a function's
+ * calls, in one way each. With fences: the functions that a timeline does without. */
 static void sweep(bool timeline) {
     outcome whole;
     counts done = {0};
-    memset(vk.of_function, 0, sizeof vk.of_function);
-    test_ok(everything(timeline, &whole)); /* once to warm the cache of kernels, once to count */
-    vk.capacity = 4096;
-    vk.functions = malloc(vk.capacity);
-    vk.calls = vk.fail_at = 0;
-    test_ok(everything(timeline, &whole));
-    unsigned char *functions = vk.functions;
-    const uint64_t calls = vk.calls;
-    vk.functions = NULL;
-    assert_true(whole.saved);
+    uint64_t calls;
+    call_made *made = count_calls(timeline, &whole, &calls);
     uint32_t seen[CALL_COUNT] = {0};
-    for (uint64_t call = 1; call <= calls; call++) {
-        const int function = functions[call - 1];
+    for (uint64_t i = 0; i < calls; i++) {
+        const int function = made[i].function;
         const uint32_t number = seen[function]++, all = vk.of_function[function], turn = number * OFTEN / all;
-        /* The first call of each OFTEN-th part of a function's calls, and the last: that is behind the checkpoint. */
-        if (all > OFTEN && number > 0 && number + 1 < all && (number - 1) * OFTEN / all == turn) continue;
-        if (!timeline && !of_fences(function)) continue;
-        for (size_t kind = 0; kind < ESPL_COUNT(kinds); kind++) {
-            if (all > RARE && kind != turn % ESPL_COUNT(kinds)) continue;
-            fail_one(timeline, call, function, kind, whole.loss, &done);
-        }
+        const bool new_site = is_new_site(made, i);
+        /* The last one is behind the checkpoint. */
+        const bool begins = number == 0 || number + 1 == all || (number - 1) * OFTEN / all != turn;
+        if (!(new_site || begins) || (!timeline && !of_fences(function))) continue;
+        done.sites += new_site;
+        for (size_t kind = 0; kind < ESPL_COUNT(kinds); kind++)
+            if (new_site || kind == turn % ESPL_COUNT(kinds)) fail_one(timeline, i + 1, function, kind, &whole, &done);
     }
-    free(functions);
-    printf("  %s: %llu calls, %u failures, %u survived, %u resumed from the checkpoint\n",
-           timeline ? "timeline" : "fences", (unsigned long long)calls, done.tried, done.survived, done.resumed);
+    free(made);
+    printf("  %s: %llu calls from %u places, %u failures, %u survived, %u resumed from the checkpoint\n",
+           timeline ? "timeline" : "fences", (unsigned long long)calls, done.sites, done.tried, done.survived, done.resumed);
     if (!done.resumed) fail_msg("no failure came behind the checkpoint, so none was resumed from it");
 }
 
