@@ -53,7 +53,7 @@ void store_scores(uint row0)
 {
     SUMS s[BLOCK / MATRIX_N];
     EACH(j, BLOCK / MATRIX_N) s[j] = SUMS(0.0);
-    EACH(d, HEAD_QUADS * 4 / MATRIX_K) {
+    for (uint d = 0; d < HEAD_QUADS * 4 / MATRIX_K; ++d) { // not unrolled: as in matmul_coopmat.comp
         LEFT mq;
         coopMatLoad(mq, q_stage, row0 * HEAD_ROW + d * MATRIX_K / 4, HEAD_ROW, gl_CooperativeMatrixLayoutRowMajor);
         EACH(j, BLOCK / MATRIX_N) {
@@ -73,10 +73,10 @@ void store_values(uint row0, uint first)
         const uint d = first + j * MATRIX_N;
         if (d < HEAD_QUADS * 4) {
             SUMS s = SUMS(0.0);
-            EACH(k, BLOCK / MATRIX_K) {
+            for (uint k = 0; k < BLOCK / MATRIX_K; ++k) {
                 RIGHT mv;
                 coopMatLoad(mv, kv_stage, k * MATRIX_K * HEAD_ROW + d / 4, HEAD_ROW, gl_CooperativeMatrixLayoutRowMajor);
-                EACH(p, PARTS) {
+                for (uint p = 0; p < PARTS; ++p) {
                     LEFT mp;
                     coopMatLoad(mp, p_stage, (p * TILE + row0) * P_ROW + k * MATRIX_K / 4, P_ROW, gl_CooperativeMatrixLayoutRowMajor);
                     s = coopMatMulAdd(mp, mv, s);

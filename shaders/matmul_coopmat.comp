@@ -112,7 +112,8 @@ uint a_place(uint turn)
 void add_terms()
 {
     const uint row0 = gl_SubgroupID / COL_SHARES * LANE_M, col0 = gl_SubgroupID % COL_SHARES * LANE_N;
-    EACH(k, TILE_K / MATRIX_K) {
+    // Loops that compilers may unroll and that keep the kernel small for those that should not (lavapipe).
+    for (uint k = 0; k < TILE_K / MATRIX_K; ++k) {
         coopmat<FACTOR, gl_ScopeSubgroup, MATRIX_K, MATRIX_N, gl_MatrixUseB> mb[COL_MATRICES];
         EACH(j, COL_MATRICES) {
             const uint n = col0 + j * MATRIX_N;
@@ -121,7 +122,7 @@ void add_terms()
             else
                 coopMatLoad(mb[j], stage, B_AT + k * MATRIX_K * B_STRIDE + n / 4, B_STRIDE, gl_CooperativeMatrixLayoutRowMajor);
         }
-        EACH(p, PARTS) {
+        for (uint p = 0; p < PARTS; ++p) {
             EACH(i, ROW_MATRICES) {
                 const uint m = row0 + i * MATRIX_M;
                 coopmat<FACTOR, gl_ScopeSubgroup, MATRIX_M, MATRIX_K, gl_MatrixUseA> ma;
