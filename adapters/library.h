@@ -51,7 +51,8 @@ const espl_library_form *espl_library_find(const json_t *config);
 /* NULL: the library has no form of it. */
 const espl_library_form *espl_library_find_type(const char *peft_type);
 /* The object under "config" of adapter_config.json (file) as PEFT would write it, with what older versions of the
- * library meant by it; keys that it leaves out are put in. A new reference. Fails: UNSUPPORTED for a key that is not known or says what is not offered. */
+ * library meant by it; keys that it leaves out are put in. A new reference. Fails: UNSUPPORTED for a key that is not
+ * known or says what is not offered. */
 espl_status espl_library_to_peft(espl_context *ctx, const espl_library_form *form, const espl_config *base,
                                  const json_t *file, json_t **out_peft);
 /* Puts in the keys that config leaves out. */

@@ -4,7 +4,8 @@
  * Face PEFT has them: one tensor, "prompt_embeddings".
  *
  * Rows of the prompt are taken away again behind the last norm, so that heads and labels see the real tokens alone; but a head
- * that reads an encoder's first row reads the prompt's, as in PEFT. In a session the rows are in the key-value cache before the text, and nothing joins the passes over the text. */
+ * that reads an encoder's first row reads the prompt's, as in PEFT. In a session the rows are in the key-value cache before
+ * the text, and nothing joins the passes over the text. */
 #include "adapters/folder.h"
 #include "adapters/initial.h"
 #include "adapters/prompt.h"

@@ -31,7 +31,8 @@ typedef struct prompt_state {
 } prompt_state;
 
 uint32_t espl_prompt_columns(const espl_adapter *adapter); /* of a block's keys */
-/* num_virtual_tokens or prefix_length into adapter->before. Fails: ARGUMENT beyond the context, UNSUPPORTED for keys of odd widths. */
+/* num_virtual_tokens or prefix_length into adapter->before. Fails: ARGUMENT beyond the context, UNSUPPORTED for keys of
+ * odd widths. */
 espl_status espl_prompt_read_rows(espl_adapter *adapter, const char *key, const prompt_state *state);
 espl_tensor *espl_prompt_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
 espl_status espl_prompt_step(const espl_adapter *adapter, const espl_step_info *info, void *const *values);

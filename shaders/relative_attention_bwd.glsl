@@ -1,7 +1,8 @@
 // What the backward kernels share beside relative_attention.glsl. With p_j = exp(s_j - lse):
 //   rowsum = sum of p_j (dO . v_j),   ds_j = scale * p_j (dO . v_j - rowsum)
-// where with dropout dO . v_j has the factor of lib/kept.glsl. The row sum is dO . o, but o may have been rounded to 16 bits, and ds_j must add up to zero over the keys: many of them share a
-// relative row, whose gradient would be what the rounding leaves of that zero.
+// where with dropout dO . v_j has the factor of lib/kept.glsl. The row sum is dO . o, but o may have been rounded to 16
+// bits, and ds_j must add up to zero over the keys: many of them share a relative row, whose gradient would be what the
+// rounding leaves of that zero.
 layout(constant_id = RELATIVE_SPEC_ACCUMULATE) const uint ACCUMULATE = 0;
 layout(std430, binding = RELATIVE_BIND_LSE) restrict readonly buffer lse_buffer { float lse[]; };
 layout(std430, binding = RELATIVE_BIND_DO) restrict readonly buffer do_buffer { vec4 d_o[]; };

@@ -1,6 +1,6 @@
-/* Commands in pieces, none longer than a slice: the device's, or one of their own. A piece is a command buffer of its own, so that the queue can be left between
- * two; a dispatch that alone takes longer is issued in several, over ranges of its workgroups (vkCmdDispatchBase), which
- * gives the same bits: workgroups do not know of each other.
+/* Commands in pieces, none longer than a slice: the device's, or one of their own. A piece is a command buffer of its own,
+ * so that the queue can be left between two; a dispatch that alone takes longer is issued in several, over ranges of its
+ * workgroups (vkCmdDispatchBase), which gives the same bits: workgroups do not know of each other.
  *
  * How long something takes is guessed when it is recorded - operations over what the kernel was measured to do, or over a
  * low guess by kind of device - and known after its first run. If a piece then proves too long, or the pieces far too

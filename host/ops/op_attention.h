@@ -17,7 +17,8 @@
  * in a fixed order, no atomics.
  * Cost:   4 * head_size operations per pair of query head and seen key, one dispatch; backward 14, two dispatches. Dropout: a
  *         dispatch more and one bit of scratch memory per pair, each way.
- * Fails:  ARGUMENT if shapes or dtypes disagree or dropout is outside [0, 1), LIMIT beyond 65535 tiles, key heads or rows of the batch.
+ * Fails:  ARGUMENT if shapes or dtypes disagree or dropout is outside [0, 1), LIMIT beyond 65535 tiles, key heads or rows
+ *         of the batch.
  * Source: Milakov & Gimelshein 2018 (online softmax); Dao et al. 2022 (backward).
  * Reference: tests/ref/ref_attention.c */
 #ifndef ESPL_OP_ATTENTION_H

@@ -27,7 +27,8 @@ static json_t *describe(espl_trainer *t) {
     const espl_config *c = &t->model->config;
     char hash[32];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)espl_dataset_hash(data));
-    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:b, s:b, s:s, s:I, s:f, s:f, s:f}",
+    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:b, s:b, s:s, "
+                     "s:I, s:f, s:f, s:f}",
                      "model_type", c->family->model_type, "base_dtype", espl_dtype_name(t->model->dtype),
                      "method", t->adapter ? t->adapter->method->name : "full", "adapter", describe_adapter(t->adapter),
                      "steps", (json_int_t)t->steps, "batch", (json_int_t)p->batch, "accumulate", (json_int_t)p->accumulate,

@@ -22,7 +22,8 @@ static void fill_defaults(espl_trainer_params *p) {
 
 static espl_status check_params(espl_context *ctx, const espl_trainer_params *p) {
     if (!(p->learning_rate > 0) || !(p->beta1 >= 0 && p->beta1 < 1) || !(p->beta2 >= 0 && p->beta2 < 1) ||
-        !(p->epsilon > 0) || !(p->piece_ms >= 0 && p->piece_ms < INFINITY) || !(p->weight_decay >= 0) || !(p->epochs > 0) || !isfinite(p->learning_rate))
+        !(p->epsilon > 0) || !(p->piece_ms >= 0 && p->piece_ms < INFINITY) || !(p->weight_decay >= 0) || !(p->epochs > 0) ||
+        !isfinite(p->learning_rate))
         return espl_fail(ctx, ESPL_ARGUMENT, "learning rate %g, betas %g and %g, epsilon %g, weight decay %g, epochs %g, piece_ms %g: "
                          "one is out of range", p->learning_rate, p->beta1, p->beta2, p->epsilon, p->weight_decay, p->epochs,
                          p->piece_ms);

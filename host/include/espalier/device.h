@@ -62,7 +62,8 @@ typedef struct espl_device_import_params {
 } espl_device_import_params;
 espl_status espl_device_import(espl_context *context, const espl_device_import_params *params, espl_device **out_device);
 
-/* Waits for its own submissions only, not for what a host program put on the queue behind them. Takes and clears; NULL is accepted. Objects made from it come first. */
+/* Waits for its own submissions only, not for what a host program put on the queue behind them. Takes and clears; NULL
+ * is accepted. Objects made from it come first. */
 void espl_device_destroy(espl_device **device);
 
 /* One line about the device: name, driver, version. Borrowed from the device. */

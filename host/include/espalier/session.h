@@ -53,8 +53,8 @@ uint32_t espl_session_position(const espl_session *session);
 uint32_t espl_session_layers(const espl_session *session);
 
 /* Records one layer into command_buffer: a VkCommandBuffer of primary level in the recording state, outside of a render
- * pass, of a pool of the imported queue's family. Commands go in (vkCmdExecuteCommands), after which the state bound in the command buffer - pipelines, descriptor sets, dynamic state -
- * is undefined, as Vulkan says. What was recorded:
+ * pass, of a pool of the imported queue's family. Commands go in (vkCmdExecuteCommands), after which the state bound in
+ * the command buffer - pipelines, descriptor sets, dynamic state - is undefined, as Vulkan says. What was recorded:
  *   begins with a barrier: compute and transfer writes before it -> its compute and transfer accesses
  *   ends with a barrier: its writes -> compute and transfer accesses after it, and reads of the host program's processor
  * so rendering before and after is not waited for; a host that reads the logits in another stage adds its own barrier from
