@@ -131,8 +131,8 @@ static bool wanted(const espl_commands *commands) {
     uint32_t count = 0, samples = UINT32_MAX;
     for (const espl_commands *piece = commands; piece; piece = piece->more, count++) {
         if (piece->samples < samples) samples = piece->samples;
-        sum += piece->least;
-        longest = fmax(longest, piece->least);
+        sum += piece->typical;
+        longest = fmax(longest, piece->typical);
     }
     if (samples == 0) return false;
     if (samples < SAMPLES_MIN) return longest > far * commands->device->slice_ms;
@@ -150,7 +150,7 @@ static void learn(espl_commands *commands) {
             expected += r->parts[end].share * r->items[r->parts[end].item].milliseconds;
         for (size_t i = first; i < end && expected > 0; i++) {
             espl_item *item = &r->items[r->parts[i].item];
-            item->measured = fmax(item->measured, item->milliseconds * piece->least / expected);
+            item->measured = fmax(item->measured, item->milliseconds * piece->typical / expected);
         }
     }
     for (size_t i = 0; i < r->item_count; i++) {

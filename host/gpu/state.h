@@ -120,7 +120,8 @@ struct espl_commands {
     uint32_t samples;    /* times that were read; 0: milliseconds are expected ones */
     bool timed;          /* the newest run's time was read, or need not be */
     double milliseconds; /* of the newest run that was read; negative if none */
-    double least, likely; /* of the fastest run; what the next run may take. See submit.c */
+    double typical;      /* of runs: what cutting goes by */
+    double likely;       /* what the next run may take, for slices and budgets: up at once, down slowly */
     bool profiled;
     bool harvested; /* the newest run is in the profile's sums */
     VkQueryPool *stamp_pools; /* owned */

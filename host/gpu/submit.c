@@ -7,18 +7,24 @@
 /* What was recorded once takes about the same time every run, and reading a time costs 9 us on lavapipe: after the first
  * few every 16th will do. */
 static const uint32_t runs_between_times = 16, samples_first = 4;
-static const double fall_of_likely = 0.25;
+static const double weight_of_run = 0.25;
 
 /* ---- Times ---- */
 
-/* What the next run may take: up with each that was longer, down slowly. One of more than twice as long had somebody else's
- * work in between, and counts as twice. */
+/* A run of more than twice as long had somebody else's work in between, and counts as twice. The first one may hold the
+ * driver's compiler: the second counts alone if it was faster. */
+static double moved(double before, double milliseconds) {
+    return before + weight_of_run * (fmin(milliseconds, 2 * before) - before);
+}
+
 static void note_time(espl_commands *piece, double milliseconds) {
-    const double before = piece->likely;
-    if (piece->samples == 0) piece->likely = piece->least = milliseconds;
-    else if (milliseconds < before) piece->likely = before + fall_of_likely * (milliseconds - before);
-    else piece->likely = milliseconds < 2 * before ? milliseconds : 2 * before;
-    if (milliseconds < piece->least) piece->least = milliseconds;
+    const bool faster = milliseconds < piece->typical;
+    if (piece->samples == 0 || (piece->samples == 1 && faster)) piece->typical = piece->likely = milliseconds;
+    else {
+        const bool longer = milliseconds > piece->likely;
+        piece->typical = moved(piece->typical, milliseconds);
+        piece->likely = longer ? fmin(milliseconds, 2 * piece->likely) : moved(piece->likely, milliseconds);
+    }
     piece->milliseconds = milliseconds;
     piece->samples++;
 }
