@@ -115,7 +115,7 @@ CASES = [
     case("loreft_llama", 2400, "llama_lora", GENERATE, orthogonality=True, r=3, suffix_positions=2, layers=[1]),
     case("loreft_gpt2", 2401, "gpt2_lora", orthogonality=True, layers=[0]),  # a second unit that edits nothing
     case("noreft_gpt2", 2402, "gpt2_lora", r=2, prefix_positions=5, suffix_positions=4, non_linearity="gelu"),  # they meet
-    case("direft_llama", 2403, "llama_lora", GENERATE, r=2, subtract_projection=False, suffix_positions=1, tied_weights=True),
+    case("direft_llama", 2433, "llama_lora", GENERATE, r=2, subtract_projection=False, suffix_positions=1, tied_weights=True),
     bert("bert_loreft", 2410, orthogonality=True, r=2, prefix_positions=4, suffix_positions=3, layers=[0], tied_weights=True),
     bert("bert_noreft", 2411, r=1, suffix_positions=1),
     bert("bert_direft", 2412, r=3, subtract_projection=False),
