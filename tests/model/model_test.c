@@ -1,6 +1,7 @@
 #include "tests/model/model_test.h"
 #include "host/base/os.h"
 #include "host/gpu/gpu.h"
+#include "host/train/trainer.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,4 +125,22 @@ char *test_path(const char *name) {
     assert_non_null(path);
     snprintf(path, bytes, "model_test_%s", name);
     return path;
+}
+
+void test_setup_end(test_setup *setup) {
+    espl_trainer_destroy(&setup->trainer);
+    espl_dataset_destroy(&setup->dataset);
+    espl_model_destroy(&setup->model);
+}
+
+float *test_trained(const test_setup *setup, size_t *out_count) {
+    espl_store *store = espl_trainer_store(setup->trainer);
+    *out_count = (size_t)espl_store_values(store);
+    float *values = malloc(*out_count * sizeof *values), *at = values;
+    assert_non_null(values);
+    for (size_t i = 0; i < store->entry_count; i++) {
+        test_ok(espl_store_read(store, &store->entries[i], at));
+        at += espl_entry_values(store, &store->entries[i]);
+    }
+    return values;
 }

@@ -39,6 +39,17 @@ void test_logits(espl_model *model, float out[TEST_VOCABULARY]);
 double test_off(const float a[TEST_VOCABULARY], const float b[TEST_VOCABULARY]);
 bool test_same(const float a[TEST_VOCABULARY], const float b[TEST_VOCABULARY]);
 
+/* What is trained; end it with test_setup_end. */
+typedef struct test_setup {
+    espl_model *model;
+    espl_adapter *adapter; /* NULL: the model itself */
+    espl_dataset *dataset;
+    espl_trainer *trainer;
+} test_setup;
+void test_setup_end(test_setup *setup);
+/* All trained values, from malloc. */
+float *test_trained(const test_setup *setup, size_t *out_count);
+
 /* A path in the build folder, made unique by name; from malloc. */
 char *test_path(const char *name);
 

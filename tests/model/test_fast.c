@@ -12,13 +12,6 @@ enum { STEPS = 20, TOKENS = 32 };
 
 static const char *const dtypes[] = {"f16", "bf16"};
 
-typedef struct setup {
-    espl_model *model;
-    espl_adapter *adapter;
-    espl_dataset *dataset;
-    espl_trainer *trainer;
-} setup;
-
 /* dtype NULL: exact. */
 static espl_model *load(const char *dtype) {
     espl_model *model;
@@ -27,8 +20,8 @@ static espl_model *load(const char *dtype) {
     return model;
 }
 
-static setup begin(const char *dtype) {
-    setup s = {.model = load(dtype)};
+static test_setup begin(const char *dtype) {
+    test_setup s = {.model = load(dtype)};
     test_ok(espl_dataset_load(test_context(), espl_model_tokenizer(s.model), ESPL_TOOLS "/base/style.txt",
                               &(espl_dataset_params){.context = TOKENS}, &s.dataset));
     test_ok(espl_adapter_add(s.model, "a", "lora:r=8,alpha=16,targets=all-linear,dropout=0.1", 1, &s.adapter));
@@ -39,13 +32,7 @@ static setup begin(const char *dtype) {
     return s;
 }
 
-static void end(setup *s) {
-    espl_trainer_destroy(&s->trainer);
-    espl_dataset_destroy(&s->dataset);
-    espl_model_destroy(&s->model);
-}
-
-static void run(setup *s, uint32_t from, uint32_t to, double *out_losses) {
+static void run(test_setup *s, uint32_t from, uint32_t to, double *out_losses) {
     espl_progress progress;
     for (uint32_t i = from; i < to; i++) {
         test_ok(espl_trainer_step(s->trainer, &progress));
@@ -58,15 +45,15 @@ static void run(setup *s, uint32_t from, uint32_t to, double *out_losses) {
 static void training(void **state) {
     (void)state;
     double exact[STEPS], fast[STEPS], again[STEPS];
-    setup s = begin(NULL);
+    test_setup s = begin(NULL);
     run(&s, 0, STEPS, exact);
     const uint64_t exact_bytes = espl_trainer_activation_bytes(s.trainer);
-    end(&s);
+    test_setup_end(&s);
     for (size_t d = 0; d < ESPL_COUNT(dtypes); d++) {
         s = begin(dtypes[d]);
         const uint64_t bytes = espl_trainer_activation_bytes(s.trainer);
         run(&s, 0, STEPS, fast);
-        end(&s);
+        test_setup_end(&s);
         double worst = 0;
         for (int i = 0; i < STEPS; i++) worst = fmax(worst, fabs(fast[i] - exact[i]) / exact[i]);
         printf("  %s: loss %.4f -> %.4f, exact %.4f -> %.4f, largest difference %.3f %%, activations %.3f of %llu bytes\n",
@@ -79,11 +66,11 @@ static void training(void **state) {
         s = begin(dtypes[d]);
         run(&s, 0, STEPS / 2, again);
         test_ok(espl_trainer_save(s.trainer, folder));
-        end(&s);
+        test_setup_end(&s);
         s = begin(dtypes[d]);
         test_ok(espl_trainer_resume(s.trainer, folder));
         run(&s, STEPS / 2, STEPS, again);
-        end(&s);
+        test_setup_end(&s);
         assert_memory_equal(fast, again, sizeof fast);
         espl_os_remove_folder(test_context(), folder);
         free(folder);

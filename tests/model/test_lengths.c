@@ -50,15 +50,8 @@ static espl_dataset *data(const espl_model *model) {
     return dataset;
 }
 
-typedef struct setup {
-    espl_model *model;
-    espl_adapter *adapter;
-    espl_dataset *dataset;
-    espl_trainer *trainer;
-} setup;
-
-static setup begin(size_t i, const espl_trainer_params *params) {
-    setup s = {.model = test_model(cases[i].model, NULL)};
+static test_setup begin(size_t i, const espl_trainer_params *params) {
+    test_setup s = {.model = test_model(cases[i].model, NULL)};
     /* What dropout takes depends on where in the batch it is. */
     s.model->config.dropout = s.model->config.attention_dropout = s.model->config.embedding_dropout = s.model->task.dropout = 0;
     test_ok(espl_adapter_add(s.model, "a", cases[i].method, 1, &s.adapter));
@@ -66,12 +59,6 @@ static setup begin(size_t i, const espl_trainer_params *params) {
     s.dataset = data(s.model);
     test_ok(espl_trainer_create(s.model, s.adapter, s.dataset, params, &s.trainer));
     return s;
-}
-
-static void end(setup *s) {
-    espl_trainer_destroy(&s->trainer);
-    espl_dataset_destroy(&s->dataset);
-    espl_model_destroy(&s->model);
 }
 
 /* Sums have another order where a pass is shorter: rounding of f32 sums over some hundred values, as in every comparison of two
@@ -91,7 +78,7 @@ static void learns_the_same(void **state) {
         for (int by_length = 0; by_length < 2; by_length++) {
             const espl_trainer_params params = {.steps = STEPS, .batch = BATCH, .accumulate = 8, .no_shuffle = true,
                                                 .learning_rate = 1e-3, .group_by_length = by_length};
-            setup s = begin(i, &params);
+            test_setup s = begin(i, &params);
             assert_int_equal(s.trainer->train.count, by_length ? 3 : 1);
             for (int step = 0; step < STEPS; step++) {
                 espl_progress progress;
@@ -100,7 +87,7 @@ static void learns_the_same(void **state) {
                 close_to("loss", i, progress.loss, one[step].loss);
                 close_to("norm of the gradient / 10", i, progress.gradient_norm / 10, one[step].gradient_norm / 10);
             }
-            end(&s);
+            test_setup_end(&s);
         }
     }
 }
@@ -108,7 +95,7 @@ static void learns_the_same(void **state) {
 static void predicts_the_same(void **state) {
     (void)state;
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
-        setup s = begin(i, &(espl_trainer_params){.steps = 1});
+        test_setup s = begin(i, &(espl_trainer_params){.steps = 1});
         const uint32_t outputs = espl_head_outputs(s.model), context = espl_head_per_token(s.model) ? CONTEXT : 1;
         const size_t row = (size_t)context * outputs, count = ROWS * row;
         float *one = malloc(count * sizeof *one), *several = malloc(count * sizeof *several);
@@ -131,7 +118,7 @@ static void predicts_the_same(void **state) {
         close_to("loss", i, losses[0], losses[1]);
         assert_int_equal(labels[0], labels[1]);
         free(one), free(several);
-        end(&s);
+        test_setup_end(&s);
     }
 }
 
@@ -140,7 +127,7 @@ static void groups(void **state) {
     (void)state;
     enum { STEP = BATCH };
     const espl_trainer_params params = {.epochs = 2, .batch = BATCH, .group_by_length = true, .seed = 5};
-    setup s = begin(0, &params);
+    test_setup s = begin(0, &params);
     uint32_t first[ROWS];
     for (int epoch = 0; epoch < 2; epoch++) {
         bool seen[ROWS] = {false};
@@ -158,19 +145,7 @@ static void groups(void **state) {
         memcpy(first, order, sizeof first);
         while (!epoch && s.trainer->rows_done < ROWS) test_ok(espl_trainer_step(s.trainer, &progress));
     }
-    end(&s);
-}
-
-static float *parameters(setup *s, size_t *out_count) {
-    espl_store *store = &s->adapter->store;
-    *out_count = (size_t)espl_store_values(store);
-    float *values = malloc(*out_count * sizeof *values), *at = values;
-    assert_non_null(values);
-    for (size_t i = 0; i < store->entry_count; i++) {
-        test_ok(espl_store_read(store, &store->entries[i], at));
-        at += espl_entry_values(store, &store->entries[i]);
-    }
-    return values;
+    test_setup_end(&s);
 }
 
 static void resumes_to_the_same_bits(void **state) {
@@ -179,19 +154,19 @@ static void resumes_to_the_same_bits(void **state) {
     char *folder = test_path("lengths");
     size_t count;
     espl_progress progress;
-    setup s = begin(0, &params);
+    test_setup s = begin(0, &params);
     for (int i = 0; i < 9; i++) {
         if (i == 4) test_ok(espl_trainer_save(s.trainer, folder));
         test_ok(espl_trainer_step(s.trainer, &progress));
     }
-    float *whole = parameters(&s, &count);
-    end(&s);
+    float *whole = test_trained(&s, &count);
+    test_setup_end(&s);
     s = begin(0, &params);
     test_ok(espl_trainer_resume(s.trainer, folder));
     for (int i = 4; i < 9; i++) test_ok(espl_trainer_step(s.trainer, &progress));
-    float *resumed = parameters(&s, &count);
+    float *resumed = test_trained(&s, &count);
     assert_memory_equal(whole, resumed, count * sizeof *whole);
-    end(&s);
+    test_setup_end(&s);
     free(whole), free(resumed);
     espl_os_remove_folder(test_context(), folder);
     free(folder);

@@ -9,8 +9,8 @@
 #include <string.h>
 
 /* Half a unit in the last place of the values a model makes; 0: of f32, whose bounds are written out. In 16 bits a joined
- * adapter stands between operators that were one, so values are rounded that were not, and merged weights are rounded once
- * more: some thirty roundings, which add up to a few of them (as in test_fast.c). */
+ * adapter stands between operators that were one, so values are rounded that were not: some thirty roundings, which add up
+ * to a few of them (as in test_fast.c). */
 typedef struct precision {
     const char *dtype; /* NULL: exact mode */
     double rounding;
@@ -21,7 +21,8 @@ static double bound(const precision *p, double exact) {
     return p->dtype ? 4 * p->rounding : exact;
 }
 
-/* Merged: weights are rounded once more, too, as many times as values are; of independent ones squares add up. */
+/* Merged weights are rounded, too, about as often again as values are; of independent roundings the squares add up. (IA)3 on
+ * Qwen2 with the kernels of GPUs comes to 4.7 half units. */
 static double bound_merged(const precision *p) {
     return p->dtype ? sqrt(2) * bound(p, 0) : 1e-5;
 }

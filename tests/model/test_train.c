@@ -20,17 +20,10 @@ static espl_dataset *data(void) {
     return dataset;
 }
 
-typedef struct setup {
-    espl_model *model;
-    espl_adapter *adapter;
-    espl_dataset *dataset;
-    espl_trainer *trainer;
-} setup;
-
 static const char spec[] = "lora:r=3,alpha=5,targets=all-linear,dropout=0.2";
 
-static setup begin(const char *model_name, const char *method, const espl_trainer_params *params) {
-    setup s = {.model = test_model(model_name, &(espl_model_params){.trainable = !method}), .dataset = data()};
+static test_setup begin(const char *model_name, const char *method, const espl_trainer_params *params) {
+    test_setup s = {.model = test_model(model_name, &(espl_model_params){.trainable = !method}), .dataset = data()};
     if (method) {
         test_ok(espl_adapter_add(s.model, "a", method, 1, &s.adapter));
         test_ok(espl_model_activate(s.model, "a"));
@@ -39,26 +32,7 @@ static setup begin(const char *model_name, const char *method, const espl_traine
     return s;
 }
 
-static void end(setup *s) {
-    espl_trainer_destroy(&s->trainer);
-    espl_dataset_destroy(&s->dataset);
-    espl_model_destroy(&s->model);
-}
-
-/* All trained values, from malloc. */
-static float *parameters(setup *s, size_t *out_count) {
-    espl_store *store = espl_trainer_store(s->trainer);
-    *out_count = (size_t)espl_store_values(store);
-    float *values = malloc(*out_count * sizeof *values), *at = values;
-    assert_non_null(values);
-    for (size_t i = 0; i < store->entry_count; i++) {
-        test_ok(espl_store_read(store, &store->entries[i], at));
-        at += espl_entry_values(store, &store->entries[i]);
-    }
-    return values;
-}
-
-static espl_progress steps(setup *s, uint32_t count) {
+static espl_progress steps(test_setup *s, uint32_t count) {
     espl_progress progress = {0};
     for (uint32_t i = 0; i < count; i++) test_ok(espl_trainer_step(s->trainer, &progress));
     return progress;
@@ -74,14 +48,14 @@ static void same_bits(void **state) {
     for (int round = 0; round < 3; round++) {
         espl_trainer_params params = usual;
         params.recompute = round == 2;
-        setup s = begin("llama_lora", spec, &params);
+        test_setup s = begin("llama_lora", spec, &params);
         steps(&s, 6);
         assert_true(espl_trainer_is_done(s.trainer));
-        second = parameters(&s, &count);
+        second = test_trained(&s, &count);
         if (first) assert_memory_equal(first, second, count * sizeof *first);
         if (!first) first = second;
         else free(second);
-        end(&s);
+        test_setup_end(&s);
     }
     free(first);
 }
@@ -94,22 +68,22 @@ static void resume_carried(void **state) {
     params.steps = 8;
     size_t count;
     char *folder = test_path("carried");
-    setup s = begin("llama_lora", adalora, &params);
+    test_setup s = begin("llama_lora", adalora, &params);
     steps(&s, 8);
-    float *whole = parameters(&s, &count);
-    end(&s);
+    float *whole = test_trained(&s, &count);
+    test_setup_end(&s);
     for (uint32_t stop = 1; stop < 8; stop += 2) {
         s = begin("llama_lora", adalora, &params);
         steps(&s, stop);
         test_ok(espl_trainer_save(s.trainer, folder));
-        end(&s);
+        test_setup_end(&s);
         s = begin("llama_lora", adalora, &params);
         test_ok(espl_trainer_resume(s.trainer, folder));
         steps(&s, 8 - stop);
-        float *resumed = parameters(&s, &count);
+        float *resumed = test_trained(&s, &count);
         if (memcmp(whole, resumed, count * sizeof *whole) != 0) fail_msg("stopped after step %u it has other bits", stop);
         free(resumed);
-        end(&s);
+        test_setup_end(&s);
     }
     free(whole);
     espl_os_remove_folder(test_context(), folder);
@@ -120,31 +94,31 @@ static void resume_same_bits(void **state) {
     (void)state;
     size_t count;
     char *folder = test_path("checkpoint");
-    setup s = begin("qwen3_patterns", spec, &usual);
+    test_setup s = begin("qwen3_patterns", spec, &usual);
     steps(&s, 3);
     test_ok(espl_trainer_save(s.trainer, folder));
     steps(&s, 3);
-    float *whole = parameters(&s, &count);
-    end(&s);
+    float *whole = test_trained(&s, &count);
+    test_setup_end(&s);
     s = begin("qwen3_patterns", spec, &usual);
     test_ok(espl_trainer_resume(s.trainer, folder));
     const espl_progress progress = steps(&s, 3);
     assert_int_equal(progress.step, 6);
-    float *resumed = parameters(&s, &count);
+    float *resumed = test_trained(&s, &count);
     assert_memory_equal(whole, resumed, count * sizeof *whole);
-    end(&s);
+    test_setup_end(&s);
     free(whole), free(resumed);
     espl_trainer_params other = usual;
     other.learning_rate = 2e-2;
     s = begin("qwen3_patterns", spec, &other);
     test_refused(espl_trainer_resume(s.trainer, folder), ESPL_ARGUMENT, "learning_rate 0.01, this run has 0.02");
-    end(&s);
+    test_setup_end(&s);
     s = begin("llama_lora", spec, &usual);
     test_refused(espl_trainer_resume(s.trainer, folder), ESPL_ARGUMENT, "model_type \"qwen3\", this run has \"llama\"");
-    end(&s);
+    test_setup_end(&s);
     s = begin("qwen3_patterns", "lora:r=3,alpha=7,targets=all-linear,dropout=0.2", &usual);
     test_refused(espl_trainer_resume(s.trainer, folder), ESPL_ARGUMENT, "lora_alpha 5, this run has 7");
-    end(&s);
+    test_setup_end(&s);
     espl_os_remove_folder(test_context(), folder);
     free(folder);
 }
@@ -210,7 +184,7 @@ static void frozen_base_costs_nothing(void **state) {
         {"{\"peft_type\":\"LORA\",\"target_modules\":[\"q_proj\"],\"layers_to_transform\":[1]}", 8 + 2 + 3 + 3, 1},
     };
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
-        setup s = begin("llama_lora", cases[i].method, &usual);
+        test_setup s = begin("llama_lora", cases[i].method, &usual);
         espl_bytes text = {0};
         test_ok(espl_graph_print(s.trainer->train.pass[0].graph, &text));
         const uint32_t matmuls = espl_graph_count_nodes(s.trainer->train.pass[0].graph, "matmul");
@@ -221,14 +195,14 @@ static void frozen_base_costs_nothing(void **state) {
         assert_null(strstr(text.data, "d block"));
         assert_null(strstr(text.data, "block 0 backward"));
         espl_bytes_finish(test_context(), &text);
-        end(&s);
+        test_setup_end(&s);
     }
 }
 
 /* A loss that overflows gives gradients that are not finite: nothing changes, the step counts as skipped. */
 static void not_finite(void **state) {
     (void)state;
-    setup s = begin("llama_lora", "lora:r=3,targets=q_proj,init=random", &(espl_trainer_params){.steps = 4, .warmup = 0});
+    test_setup s = begin("llama_lora", "lora:r=3,targets=q_proj,init=random", &(espl_trainer_params){.steps = 4, .warmup = 0});
     espl_store *store = espl_trainer_store(s.trainer);
     size_t count;
     float *huge = calloc((size_t)espl_entry_values(store, &store->entries[0]), sizeof *huge);
@@ -239,9 +213,9 @@ static void not_finite(void **state) {
     assert_non_null(kept);
     test_ok(espl_store_read(store, &store->entries[0], kept));
     test_ok(espl_store_write(store, &store->entries[0], huge, ESPL_DTYPE_F32));
-    float *before = parameters(&s, &count);
+    float *before = test_trained(&s, &count);
     espl_progress progress = steps(&s, 1);
-    float *after = parameters(&s, &count);
+    float *after = test_trained(&s, &count);
     assert_int_equal(progress.skipped, 1);
     assert_true(!isfinite(progress.gradient_norm));
     assert_memory_equal(before, after, count * sizeof *before);
@@ -250,7 +224,7 @@ static void not_finite(void **state) {
     assert_int_equal(progress.skipped, 1);
     assert_true(isfinite(progress.loss) && isfinite(progress.gradient_norm));
     free(huge), free(kept), free(before), free(after);
-    end(&s);
+    test_setup_end(&s);
 }
 
 /* It learns: the loss of a few rows falls, with adapters and in full. */
@@ -259,14 +233,14 @@ static void learns(void **state) {
     const espl_trainer_params params = {.steps = 40, .batch = 4, .learning_rate = 2e-2, .schedule = ESPL_SCHEDULE_COSINE};
     const char *const methods[] = {"lora:r=8,alpha=16,targets=all-linear", NULL};
     for (size_t i = 0; i < ESPL_COUNT(methods); i++) {
-        setup s = begin(methods[i] ? "llama_lora" : "gpt2_full", methods[i], &params);
+        test_setup s = begin(methods[i] ? "llama_lora" : "gpt2_full", methods[i], &params);
         double before, after;
         test_ok(espl_trainer_evaluate(s.trainer, &before));
         steps(&s, 40);
         test_ok(espl_trainer_evaluate(s.trainer, &after));
         printf("  %s: loss %.3f -> %.3f\n", methods[i] ? methods[i] : "full", before, after);
         assert_true(after < 0.5 * before);
-        end(&s);
+        test_setup_end(&s);
     }
 }
 
