@@ -13,31 +13,52 @@ static uint32_t longest(const int32_t *lengths, uint32_t rows) {
     return (uint32_t)most;
 }
 
-/* The quarters of the rows, longest first, each length once. Returns how many. */
-static uint32_t choose_lengths(const espl_dataset *dataset, espl_part part, const uint32_t *rows_of_length, uint32_t most,
+/* The length among lengths[0..count), the longest first, that rows of `length` take, and the next shorter one. */
+static void around(const uint32_t *lengths, uint32_t count, uint32_t length, uint32_t *out_above, uint32_t *out_below) {
+    uint32_t i = count;
+    while (lengths[i - 1] < length) i--;
+    *out_above = lengths[i - 1];
+    *out_below = i < count ? lengths[i] : 0;
+}
+
+/* Beside the longest row's length, one by one the length that saves most tokens, out of multiples of LENGTH_STEP, the longest
+ * first. rows_up_to[n]: rows of at most n tokens. Returns how many. */
+static uint32_t choose_lengths(const uint32_t *rows_up_to, uint32_t longest_row, uint32_t most,
                                uint32_t lengths[ESPL_PASSES_MAX]) {
-    const uint32_t context = espl_dataset_context(dataset), rows = espl_dataset_rows(dataset, part);
-    uint32_t count = 0;
-    for (uint32_t quarter = most; quarter > 0; quarter--) {
-        uint64_t held = 0;
-        uint32_t length = 0;
-        while (held * most < (uint64_t)rows * quarter) held += rows_of_length[++length];
-        length = (uint32_t)espl_round_up(length, LENGTH_STEP);
-        if (length > context) length = context;
-        if (count == 0 || length < lengths[count - 1]) lengths[count++] = length;
+    uint32_t count = 1;
+    lengths[0] = longest_row;
+    while (count < most) {
+        uint64_t most_saved = 0;
+        uint32_t chosen = 0;
+        for (uint32_t length = LENGTH_STEP; length < longest_row; length += LENGTH_STEP) {
+            uint32_t above, below;
+            around(lengths, count, length, &above, &below);
+            const uint64_t saved = (uint64_t)(rows_up_to[length] - rows_up_to[below]) * (above - length);
+            if (saved > most_saved) most_saved = saved, chosen = length;
+        }
+        if (!most_saved) break;
+        uint32_t at = count++;
+        for (; lengths[at - 1] < chosen; at--) lengths[at] = lengths[at - 1];
+        lengths[at] = chosen;
     }
     return count;
 }
 
 static espl_status find_lengths(espl_context *ctx, const espl_dataset *dataset, espl_part part, uint32_t batch,
                                 uint32_t lengths[ESPL_PASSES_MAX], uint32_t *out_count) {
-    const uint32_t rows = espl_dataset_rows(dataset, part);
-    uint32_t *rows_of_length, most = 1 + rows / batch / BATCHES_FOR_A_PASS;
+    const uint32_t rows = espl_dataset_rows(dataset, part), context = espl_dataset_context(dataset);
+    uint32_t *rows_up_to, longest_row = 0, most = 1 + rows / batch / BATCHES_FOR_A_PASS;
     if (most > ESPL_PASSES_MAX) most = ESPL_PASSES_MAX;
-    ESPL_TRY(espl_new(ctx, (espl_dataset_context(dataset) + (size_t)1) * sizeof *rows_of_length, &rows_of_length));
-    for (uint32_t r = 0; r < rows; r++) rows_of_length[espl_dataset_row(dataset, part, r).length]++;
-    *out_count = choose_lengths(dataset, part, rows_of_length, most, lengths);
-    espl_free(ctx, &rows_of_length);
+    ESPL_TRY(espl_new(ctx, (context + (size_t)1) * sizeof *rows_up_to, &rows_up_to));
+    for (uint32_t r = 0; r < rows; r++) {
+        const uint32_t length = espl_dataset_row(dataset, part, r).length;
+        rows_up_to[length]++;
+        if (length > longest_row) longest_row = length;
+    }
+    for (uint32_t n = 1; n <= context; n++) rows_up_to[n] += rows_up_to[n - 1];
+    longest_row = (uint32_t)espl_round_up(longest_row, LENGTH_STEP);
+    *out_count = choose_lengths(rows_up_to, longest_row < context ? longest_row : context, most, lengths);
+    espl_free(ctx, &rows_up_to);
     return ESPL_OK;
 }
 
