@@ -52,6 +52,7 @@ static void choose_slices(espl_device *device, uint32_t slice_ms) {
     device->operations_per_ms = type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU     ? 2e8
                                 : type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ? 2e7
                                                                                  : 1e6;
+    device->pace = (espl_pace){.factor = 1, .gap_ms = device->probe.capabilities.cpu ? 0.08 : 0.01};
 }
 
 /* Everything beyond the VkDevice and its queue. */

@@ -64,7 +64,8 @@ void espl_profile_harvest(espl_commands *commands) {
     for (size_t i = 0; i < commands->stamp_count; i++) {
         double milliseconds;
         const espl_stamp *stamp = &commands->stamps[i];
-        if (!espl_timer_read(commands->device, stamp->pool, stamp->first, &milliseconds)) continue;
+        const espl_timer timer = {stamp->pool, stamp->first};
+        if (!espl_timer_read(commands->device, timer, timer, &milliseconds)) continue;
         espl_profile_row *row = find_row(commands->device, stamp->label);
         if (!row) continue;
         row->count++;

@@ -155,6 +155,15 @@ typedef struct espl_cache_file {
     double saved_at;
 } espl_cache_file;
 
+/* How fast pieces with a budget run; learnt from each of their submissions. */
+typedef struct espl_pace {
+    double factor;           /* times what they usually take */
+    double gap_ms;           /* between two pieces, about */
+    espl_timer first, last;  /* of the newest submissions, while they are under way */
+    double expected_ms;      /* of those; INFINITY: of some nothing is known */
+    espl_ticket ticket;      /* the newest of them; 0: none */
+} espl_pace;
+
 struct espl_device {
     espl_context *ctx; /* borrowed */
     espl_vk vk;
@@ -171,6 +180,7 @@ struct espl_device {
     bool debug_utils;
     double slice_ms;
     bool sliced; /* submissions are cut, for which each commands is timed */
+    espl_pace pace;
     double operations_per_ms; /* taken for granted of a kernel that never ran */
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
     char driver[160];
@@ -248,9 +258,19 @@ void espl_cut_again(espl_commands *commands);
 /* timer.c */
 espl_status espl_timer_take(espl_device *device, espl_timer *out_timer);
 void espl_timer_give(espl_device *device, espl_timer timer);
-/* false while the result is not there. */
-bool espl_timer_read(espl_device *device, VkQueryPool pool, uint32_t first, double *out_milliseconds);
+/* From the beginning of one pair to the end of another, or of the same. false while the result is not there. */
+bool espl_timer_read(espl_device *device, espl_timer first, espl_timer last, double *out_milliseconds);
 void espl_device_finish_timers(espl_device *device);
+
+/* pace.c */
+/* Milliseconds that a piece takes of a budget; negative if nothing is known. */
+double espl_pace_of(const espl_device *device, const espl_commands *piece);
+/* These pieces went out together. */
+void espl_pace_expect(espl_device *device, espl_commands *const *pieces, size_t count, espl_ticket ticket);
+/* Reads what has ended since. */
+void espl_pace_learn(espl_device *device);
+/* The timer goes to somebody else. */
+void espl_pace_forget(espl_device *device, espl_timer timer);
 
 /* ticket.c */
 espl_status espl_signal_init(espl_device *device);

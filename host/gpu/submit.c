@@ -1,6 +1,7 @@
 /* Submission: which pieces of a list of commands go out, by a budget, and in which slices, both by their measured times: drivers
  * reset a device that is busy for seconds, and a desktop stutters long before.
  * A step that is replayed allocates nothing here: the scratch arrays and the fences are kept. */
+#include "host/base/os.h"
 #include "host/gpu/state.h"
 #include <math.h>
 
@@ -35,7 +36,7 @@ static void read_time(espl_commands *piece) {
     espl_device *device = piece->device;
     double milliseconds;
     if (piece->timed || piece->runs == 0) return;
-    if (!espl_timer_read(device, piece->timer.pool, piece->timer.first, &milliseconds)) return;
+    if (!espl_timer_read(device, piece->timer, piece->timer, &milliseconds)) return;
     note_time(piece, milliseconds);
     piece->timed = piece->newest_ticket <= device->signal.completed;
 }
@@ -103,11 +104,22 @@ static espl_status check_list(espl_device *device, espl_commands *const *list, s
 
 static bool takes(espl_budget *budget, const espl_commands *piece) {
     if (budget->left_ms == INFINITY) return true;
-    const bool fits = piece->likely >= 0 && piece->likely <= budget->left_ms;
+    const double time = espl_pace_of(piece->device, piece);
+    const bool fits = time >= 0 && time <= budget->left_ms;
     if (!fits && budget->used) return false;
     budget->used = true;
-    budget->left_ms = fits ? budget->left_ms - piece->likely : 0;
+    budget->left_ms = fits ? budget->left_ms - time : 0;
     return true;
+}
+
+/* Times of the commands' pieces that ran: of all where it is at its beginning, which is also when it may be cut anew, else of
+ * those that went out before. What reading takes, up to 0.1 ms for each, is gone from the budget. */
+static void look_back(espl_commands *commands, uint32_t at, espl_budget *budget) {
+    const double begin = espl_os_seconds();
+    espl_commands *piece = commands;
+    for (uint32_t i = 0; piece && (at == 0 || i < at); i++, piece = piece->more) read_time(piece);
+    if (at == 0) espl_cut_again(commands);
+    budget->left_ms -= (espl_os_seconds() - begin) * 1e3;
 }
 
 /* What goes out now, into device->chosen. Commands may be cut anew before the first of their pieces goes. */
@@ -117,8 +129,7 @@ static espl_status choose(espl_device *device, espl_commands *const *list, size_
     *out_chosen = 0;
     for (; at.commands < count; at = (espl_mark){.commands = at.commands + 1}) {
         espl_commands *piece = list[at.commands];
-        for (espl_commands *timed = at.piece ? NULL : piece; timed; timed = timed->more) read_time(timed);
-        if (at.piece == 0) espl_cut_again(piece);
+        look_back(piece, at.piece, budget);
         for (uint32_t i = 0; i < at.piece; i++) piece = piece->more;
         for (; piece && takes(budget, piece); piece = piece->more, at.piece++) {
             ESPL_TRY(espl_grow(device->ctx, &device->chosen, &device->chosen_capacity, *out_chosen + 1,
@@ -162,12 +173,11 @@ static void give_up(espl_device *device, espl_ticket ticket, espl_fence *fence) 
     device->lost = true;
 }
 
-/* The chosen have gone out. Where a budget is kept each run is timed. */
-static void note_run(espl_device *device, size_t count, espl_ticket ticket, bool budgeted) {
+static void note_run(espl_device *device, size_t count, espl_ticket ticket) {
     for (size_t i = 0; i < count; i++) {
         espl_commands *piece = device->chosen[i];
         piece->newest_ticket = ticket;
-        piece->timed = !budgeted && piece->samples >= samples_first && piece->runs % runs_between_times != 0;
+        piece->timed = piece->samples >= samples_first && piece->runs % runs_between_times != 0;
         piece->runs++;
     }
 }
@@ -189,7 +199,8 @@ static espl_status submit_fitting(espl_device *device, espl_commands *const *lis
     if (fence) fence->ticket = ticket;
     device->signal.newest = ticket;
     device->counters.submissions++;
-    note_run(device, pieces, ticket, budget->left_ms < INFINITY);
+    if (budget->left_ms < INFINITY) espl_pace_expect(device, device->chosen, pieces, ticket);
+    note_run(device, pieces, ticket);
     /* All pieces live as long as the first. */
     for (size_t i = in_out_mark->commands; i < mark.commands + (mark.piece > 0); i++) {
         list[i]->newest_ticket = ticket;
@@ -217,6 +228,7 @@ espl_status espl_submit_some(espl_device *device, espl_commands *const *list, si
     ESPL_TRY(espl_device_alive(device));
     ESPL_TRY(check_list(device, list, count));
     ESPL_TRY(espl_signal_poll(device));
+    espl_pace_learn(device);
     bool profiled = false;
     for (size_t i = 0; i < count; i++) profiled |= list[i]->profiled;
     const bool waits = profiled && budget->left_ms == INFINITY;

@@ -31,22 +31,29 @@ espl_status espl_timer_take(espl_device *device, espl_timer *out_timer) {
 }
 
 void espl_timer_give(espl_device *device, espl_timer timer) {
+    espl_pace_forget(device, timer);
     for (size_t i = 0; timer.pool && i < device->timer_pool_count; i++)
         if (device->timer_pools[i].handle == timer.pool)
             device->timer_pools[i].taken &= ~((uint64_t)1 << (timer.first / 2));
 }
 
-bool espl_timer_read(espl_device *device, VkQueryPool pool, uint32_t first, double *out_milliseconds) {
-    uint64_t stamps[4]; /* value and availability, twice */
-    if (!pool) return false;
-    VkResult result = device->vk.GetQueryPoolResults(device->handle, pool, first, 2, sizeof stamps, stamps,
-                                                     2 * sizeof stamps[0],
-                                                     VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WITH_AVAILABILITY_BIT);
-    if (result != VK_SUCCESS || !stamps[1] || !stamps[3]) return false;
-    uint32_t bits = device->probe.timestamp_bits;
+static bool read_stamp(espl_device *device, VkQueryPool pool, uint32_t query, uint64_t *out_ticks) {
+    uint64_t stamp[2]; /* value and availability */
+    const VkResult result =
+        device->vk.GetQueryPoolResults(device->handle, pool, query, 1, sizeof stamp, stamp, sizeof stamp,
+                                       VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WITH_AVAILABILITY_BIT);
+    *out_ticks = stamp[0];
+    return result == VK_SUCCESS && stamp[1];
+}
+
+bool espl_timer_read(espl_device *device, espl_timer first, espl_timer last, double *out_milliseconds) {
+    uint64_t begin, end;
+    if (!first.pool || !read_stamp(device, first.pool, first.first, &begin)) return false;
+    if (!last.pool || !read_stamp(device, last.pool, last.first + 1, &end)) return false;
+    const uint32_t bits = device->probe.timestamp_bits;
     /* A run that begins between the two reads would give an end before its beginning. */
-    if (bits == 64 && stamps[2] < stamps[0]) return false;
-    uint64_t ticks = stamps[2] - stamps[0];
+    if (bits == 64 && end < begin) return false;
+    uint64_t ticks = end - begin;
     if (bits < 64) ticks &= ((uint64_t)1 << bits) - 1;
     *out_milliseconds = (double)ticks * (double)device->probe.properties.limits.timestampPeriod * 1e-6;
     return true;
