@@ -38,7 +38,7 @@ void espl_pace_learn(espl_device *device) {
     double milliseconds;
     if (pace->ticket == 0 || pace->ticket > device->signal.completed) return;
     pace->ticket = 0;
-    if (!(pace->expected_ms < INFINITY) || !espl_timer_read(device, pace->first, pace->last, &milliseconds)) return;
+    if (!(pace->expected_ms < INFINITY) || !espl_timer_read_from_to(device, pace->first, pace->last, &milliseconds)) return;
     const double factor = fmin(milliseconds / pace->expected_ms, slowest);
     pace->factor += (factor > pace->factor ? 1 : weight_if_faster) * (factor - pace->factor);
 }

@@ -65,7 +65,7 @@ void espl_profile_harvest(espl_commands *commands) {
         double milliseconds;
         const espl_stamp *stamp = &commands->stamps[i];
         const espl_timer timer = {stamp->pool, stamp->first};
-        if (!espl_timer_read(commands->device, timer, timer, &milliseconds)) continue;
+        if (!espl_timer_read(commands->device, timer, &milliseconds)) continue;
         espl_profile_row *row = find_row(commands->device, stamp->label);
         if (!row) continue;
         row->count++;

@@ -258,8 +258,10 @@ void espl_cut_again(espl_commands *commands);
 /* timer.c */
 espl_status espl_timer_take(espl_device *device, espl_timer *out_timer);
 void espl_timer_give(espl_device *device, espl_timer timer);
-/* From the beginning of one pair to the end of another, or of the same. false while the result is not there. */
-bool espl_timer_read(espl_device *device, espl_timer first, espl_timer last, double *out_milliseconds);
+/* false while the result is not there. */
+bool espl_timer_read(espl_device *device, espl_timer timer, double *out_milliseconds);
+/* From the beginning of one pair to the end of another. */
+bool espl_timer_read_from_to(espl_device *device, espl_timer first, espl_timer last, double *out_milliseconds);
 void espl_device_finish_timers(espl_device *device);
 
 /* pace.c */

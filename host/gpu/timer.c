@@ -37,26 +37,39 @@ void espl_timer_give(espl_device *device, espl_timer timer) {
             device->timer_pools[i].taken &= ~((uint64_t)1 << (timer.first / 2));
 }
 
-static bool read_stamp(espl_device *device, VkQueryPool pool, uint32_t query, uint64_t *out_ticks) {
-    uint64_t stamp[2]; /* value and availability */
-    const VkResult result =
-        device->vk.GetQueryPoolResults(device->handle, pool, query, 1, sizeof stamp, stamp, sizeof stamp,
-                                       VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WITH_AVAILABILITY_BIT);
-    *out_ticks = stamp[0];
-    return result == VK_SUCCESS && stamp[1];
+static bool read_stamps(espl_device *device, VkQueryPool pool, uint32_t first, uint32_t count, uint64_t *out_ticks) {
+    uint64_t stamps[4]; /* value and availability of each */
+    if (!pool) return false;
+    VkResult result = device->vk.GetQueryPoolResults(device->handle, pool, first, count, 2 * count * sizeof stamps[0], stamps,
+                                                     2 * sizeof stamps[0],
+                                                     VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WITH_AVAILABILITY_BIT);
+    if (result != VK_SUCCESS) return false;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!stamps[2 * i + 1]) return false;
+        out_ticks[i] = stamps[2 * i];
+    }
+    return true;
 }
 
-bool espl_timer_read(espl_device *device, espl_timer first, espl_timer last, double *out_milliseconds) {
-    uint64_t begin, end;
-    if (!first.pool || !read_stamp(device, first.pool, first.first, &begin)) return false;
-    if (!last.pool || !read_stamp(device, last.pool, last.first + 1, &end)) return false;
+/* false if the end lies before its beginning: a run began between two reads. */
+static bool between(const espl_device *device, const uint64_t ticks[2], double *out_milliseconds) {
     const uint32_t bits = device->probe.timestamp_bits;
-    /* A run that begins between the two reads would give an end before its beginning. */
-    if (bits == 64 && end < begin) return false;
-    uint64_t ticks = end - begin;
-    if (bits < 64) ticks &= ((uint64_t)1 << bits) - 1;
-    *out_milliseconds = (double)ticks * (double)device->probe.properties.limits.timestampPeriod * 1e-6;
+    if (bits == 64 && ticks[1] < ticks[0]) return false;
+    uint64_t passed = ticks[1] - ticks[0];
+    if (bits < 64) passed &= ((uint64_t)1 << bits) - 1;
+    *out_milliseconds = (double)passed * (double)device->probe.properties.limits.timestampPeriod * 1e-6;
     return true;
+}
+
+bool espl_timer_read(espl_device *device, espl_timer timer, double *out_milliseconds) {
+    uint64_t ticks[2];
+    return read_stamps(device, timer.pool, timer.first, 2, ticks) && between(device, ticks, out_milliseconds);
+}
+
+bool espl_timer_read_from_to(espl_device *device, espl_timer first, espl_timer last, double *out_milliseconds) {
+    uint64_t ticks[2];
+    return read_stamps(device, first.pool, first.first, 1, &ticks[0]) &&
+           read_stamps(device, last.pool, last.first + 1, 1, &ticks[1]) && between(device, ticks, out_milliseconds);
 }
 
 void espl_device_finish_timers(espl_device *device) {
