@@ -44,5 +44,23 @@ best=$(figure bleu)
 must "eval with it" eval "${base[@]}" --adapter "$work/prefix/best" --data "$work/valid.csv" --json
 check "the same BLEU ($best, $(number bleu))" near "$best" "$(number bleu)" 1e-6
 
+# Triples of subject, relation, object instead of an attribute list.
+triples() { # NAME FOOD
+    printf '{"triples": [["The %s", "FOOD", "%s"]], "refs": ["The %s sells %s.", "They have %s at The %s."]}\n' "$1" "$2" "$1" "$2" "$2" "$1"
+}
+for name in Cat Dog Bird Fox Hen; do triples $name bread; triples $name cake; done > "$work/triples.jsonl"
+tail -n 2 "$work/triples.jsonl" > "$work/valid.jsonl"
+sed -i "9,10d" "$work/triples.jsonl"
+for task in dart webnlg; do
+    of=(--model "$SOURCE/tools/base" --task $task)
+    must "train on $task" train "${of[@]}" --data "$work/triples.jsonl" --valid "$work/valid.jsonl" --context 64 --batch 2 --lr 1e-2 --epochs 5 \
+        --method lora:r=8,alpha=16,targets=all-linear --out "$work/$task" --json
+    best=$(figure bleu)
+    check "BLEU of what it writes ($best)" less 10 "$best"
+    must "eval on $task" eval "${of[@]}" --adapter "$work/$task/best" --data "$work/valid.jsonl" --json
+    check "the same BLEU ($best, $(number bleu))" near "$best" "$(number bleu)" 1e-6
+    check "rows are sources" near "$(number rows)" 2 0
+done
+
 refuses 1 "a file of other columns" 'train.tsv' train "${base[@]}" --data "$work/train.tsv" --out "$work/no"
 finish
