@@ -78,7 +78,7 @@ espl_status espl_pipeline_cache_create(espl_device *device, const char *folder) 
                  file.bytes);
     }
     VkResult result = create(device, data, bytes);
-    if (result != VK_SUCCESS && data) result = create(device, NULL, 0);
+    if (result != VK_SUCCESS && result != VK_ERROR_DEVICE_LOST && data) result = create(device, NULL, 0);
     device->cache_file.saved_at = espl_os_seconds();
     status = espl_device_check(device, result, "vkCreatePipelineCache");
 fail:

@@ -189,6 +189,8 @@ static espl_status submit_fitting(espl_device *device, espl_commands *const *lis
     espl_mark mark = *in_out_mark;
     size_t pieces;
     ESPL_TRY(choose(device, list, count, budget, &mark, &pieces));
+    /* Found lost while times were read or commands cut anew: nothing that goes out now would be waited for. */
+    ESPL_TRY(espl_device_alive(device));
     if (pieces == 0) return ESPL_OK;
     ESPL_TRY(espl_grow(device->ctx, &device->scratch, &device->scratch_capacity, pieces, sizeof *device->scratch));
     ESPL_TRY(espl_signal_take_fence(device, &fence));

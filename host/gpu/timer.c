@@ -43,6 +43,7 @@ static bool read_stamps(espl_device *device, VkQueryPool pool, uint32_t first, u
     VkResult result = device->vk.GetQueryPoolResults(device->handle, pool, first, count, 2 * count * sizeof stamps[0], stamps,
                                                      2 * sizeof stamps[0],
                                                      VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WITH_AVAILABILITY_BIT);
+    if (result < 0) (void)espl_device_check(device, result, "vkGetQueryPoolResults");
     if (result != VK_SUCCESS) return false;
     for (uint32_t i = 0; i < count; i++) {
         if (!stamps[2 * i + 1]) return false;

@@ -195,11 +195,15 @@ static struct {
     PFN_vkGetDeviceProcAddr get_device;
     PFN_vkQueueSubmit submit;
     PFN_vkAllocateMemory allocate;
+    PFN_vkEndCommandBuffer end;
+    int submits;          /* that were made */
     int submits_left;     /* that succeed; then the device is lost */
     int allocations_full; /* that find no room */
+    bool lost_at_end;     /* of a recording */
 } fault;
 
 static VkResult VKAPI_PTR failing_submit(VkQueue queue, uint32_t count, const VkSubmitInfo *infos, VkFence fence) {
+    fault.submits++;
     if (fault.submits_left == 0) return VK_ERROR_DEVICE_LOST;
     fault.submits_left--;
     return fault.submit(queue, count, infos, fence);
@@ -212,6 +216,10 @@ static VkResult VKAPI_PTR failing_allocate(VkDevice device, const VkMemoryAlloca
     return VK_ERROR_OUT_OF_DEVICE_MEMORY;
 }
 
+static VkResult VKAPI_PTR failing_end(VkCommandBuffer buffer) {
+    return fault.lost_at_end ? VK_ERROR_DEVICE_LOST : fault.end(buffer);
+}
+
 static PFN_vkVoidFunction VKAPI_PTR get_device_function(VkDevice device, const char *name) {
     PFN_vkVoidFunction function = fault.get_device(device, name);
     if (strcmp(name, "vkQueueSubmit") == 0) {
@@ -221,6 +229,10 @@ static PFN_vkVoidFunction VKAPI_PTR get_device_function(VkDevice device, const c
     if (strcmp(name, "vkAllocateMemory") == 0) {
         fault.allocate = (PFN_vkAllocateMemory)function;
         return (PFN_vkVoidFunction)failing_allocate;
+    }
+    if (strcmp(name, "vkEndCommandBuffer") == 0) {
+        fault.end = (PFN_vkEndCommandBuffer)function;
+        return (PFN_vkVoidFunction)failing_end;
     }
     return function;
 }
@@ -237,7 +249,9 @@ static espl_device *open_faulty(host *h, bool plain) {
     fault.get = h->own.get;
     fault.submits_left = -1;
     fault.allocations_full = 0;
+    fault.lost_at_end = false;
     espl_device_import_params params = import_params(h);
+    params.slice_ms = 50; /* software drivers cut nothing unless asked to */
     if (!plain) params.features = &h->features;
     PFN_vkGetInstanceProcAddr get = get_function;
     memcpy(&params.get_instance_proc_addr, &get, sizeof get);
@@ -294,6 +308,40 @@ static void device_loss_with_fences(void **state) {
     a_lost_device_stays_lost(true);
 }
 
+/* Commands that are cut anew are recorded on the way to the queue. A loss found there must not be followed by work, which would
+ * run while what it needs is freed. */
+static void device_loss_while_cutting(void **state) {
+    (void)state;
+    enum { RUNS = 12 };
+    host h;
+    espl_device *device = open_faulty(&h, false);
+    espl_arena arena;
+    espl_span v;
+    espl_commands *commands;
+    espl_ticket ticket = 0;
+    espl_status status = ESPL_OK;
+    int submits = 0;
+    espl_arena_init(&arena, device, ESPL_ARENA_STATE, "cut");
+    assert_ok(h.ctx, espl_arena_take(&arena, 256, &v));
+    assert_ok(h.ctx, espl_commands_begin(device, "said to be long", &commands));
+    for (int i = 0; i < 30; i++) assert_ok(h.ctx, record_increment_of(device, commands, v, 64, 1, 1, 1e12));
+    assert_ok(h.ctx, espl_commands_end(commands));
+    fault.lost_at_end = true;
+    for (int i = 0; i < RUNS && status == ESPL_OK; i++) {
+        submits = fault.submits;
+        status = espl_submit(device, &commands, 1, &ticket);
+        if (status == ESPL_OK) assert_ok(h.ctx, espl_wait(device, ticket));
+    }
+    if (espl_device_capabilities(device)->timestamps) {
+        assert_int_equal(status, ESPL_DEVICE_LOST);
+        assert_int_equal(fault.submits, submits);
+    }
+    espl_commands_destroy(&commands);
+    espl_arena_finish(&arena);
+    espl_device_destroy(&device);
+    host_close(&h);
+}
+
 static void a_full_heap_says_how_full(void **state) {
     (void)state;
     host h;
@@ -339,6 +387,7 @@ int main(void) {
         cmocka_unit_test(only_its_own_work_is_waited_for),
         cmocka_unit_test(device_loss_with_a_timeline),
         cmocka_unit_test(device_loss_with_fences),
+        cmocka_unit_test(device_loss_while_cutting),
         cmocka_unit_test(a_full_heap_says_how_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL) != 0;

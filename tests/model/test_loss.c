@@ -73,6 +73,7 @@ static struct {
     PFN_vkDeviceWaitIdle DeviceWaitIdle;
     uint64_t calls, fail_at; /* 0: never */
     VkResult result;
+    bool lost, worked_after; /* it was made up; and then work was submitted, though nobody waits for it any more */
     uint32_t of_function[CALL_COUNT];
     call_made *made; /* while counting */
     size_t capacity;
@@ -91,9 +92,13 @@ static bool fails(int function, const void *site) {
         vk.made[vk.calls] = (call_made){function, site};
         vk.of_function[function]++;
     }
-    if (++vk.calls != vk.fail_at) return false;
+    if (++vk.calls != vk.fail_at) {
+        vk.worked_after |= vk.lost && function == CALL_QueueSubmit;
+        return false;
+    }
+    vk.lost = vk.result == VK_ERROR_DEVICE_LOST;
     /* This device is not really lost: it would go on with what is freed now. */
-    if (vk.result == VK_ERROR_DEVICE_LOST) vk.DeviceWaitIdle(host_device());
+    if (vk.lost) vk.DeviceWaitIdle(host_device());
     return true;
 }
 
@@ -306,11 +311,14 @@ static void fail_one(bool timeline, uint64_t call, int function, size_t kind, co
     in_out->tried++;
     vk.calls = 0;
     vk.fail_at = call;
+    vk.lost = vk.worked_after = false;
     vk.result = kinds[kind].result;
     espl_os_remove_file("loss_checkpoint/trainer.safetensors");
     const espl_status status = everything(timeline, &out);
     const bool reached = vk.calls >= call;
     vk.fail_at = 0;
+    vk.lost = false;
+    if (vk.worked_after) fail_msg("work was submitted to a device that was lost");
     if (!reached) return; /* polls are as many as there is time for */
     if ((status != ESPL_OK && status != kinds[kind].status) || !out.named)
         fail_msg("the status is %s, with%s a sentence", espl_status_name(status), out.named ? "" : "out");
