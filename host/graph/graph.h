@@ -159,8 +159,11 @@ void espl_graph_cut(espl_graph *graph, double piece_ms);
 /* Before the plan: activations may lie in the memory of those of `other`, which is planned already, outlives this graph and has
  * nothing to be read by the host when this one runs. Where they do not fit there they get memory of their own. */
 void espl_graph_share(espl_graph *graph, const espl_graph *other);
-/* Drops nodes nobody needs, lays out activations, allocates, records every layer. Nothing can be built after it.
+/* Drops nodes nobody needs, lays out activations, allocates. Nothing can be built after it; called twice it does nothing.
  * Fails: DEVICE_MEMORY with the number of bytes the plan needs. */
+espl_status espl_graph_place(espl_graph *graph);
+/* Places the graph if that is not done, and records every layer in the order in which they run, for which the device compiles
+ * the kernels it has not: what takes long where none were kept. Called twice it does nothing. Fails: as espl_graph_place. */
 espl_status espl_graph_plan(espl_graph *graph);
 /* Layers of a phase that the plan left something in. */
 uint32_t espl_graph_layers(const espl_graph *graph, espl_phase phase);

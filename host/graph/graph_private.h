@@ -26,7 +26,7 @@ struct espl_graph {
     espl_layer *first_layer, *last_layer, *layer;
     espl_tensor *first_tensor, *last_tensor;
     double piece_ms; /* as espl_graph_cut; 0: not in pieces */
-    bool planned;
+    bool planned, recorded;
     espl_dtype value_dtype;
 
     espl_tensor *step;

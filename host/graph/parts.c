@@ -12,7 +12,7 @@ bool espl_graph_is_submitted(const espl_graph *graph, espl_phase phase, const es
 
 espl_status espl_graph_submit_some(espl_graph *graph, espl_phase phase, espl_budget *budget, espl_mark *in_out_mark,
                                    espl_ticket *out_ticket) {
-    if (!graph->planned || graph->status != ESPL_OK)
+    if (!graph->recorded || graph->status != ESPL_OK)
         return espl_fail(graph->ctx, ESPL_ARGUMENT, "%s: submitted without a plan", graph->name);
     const uint32_t slot = graph->slot_next;
     const bool first = in_out_mark->commands == 0;

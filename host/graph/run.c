@@ -30,18 +30,16 @@ static espl_status place_step(espl_graph *graph) {
     return ESPL_OK;
 }
 
+/* In the order in which they run, so that kernels are made in the order of their first use. */
 static espl_status record_layers(espl_graph *graph) {
-    for (espl_layer *layer = graph->first_layer; layer; layer = layer->next) {
-        if (!layer->first) continue;
-        ESPL_TRY(espl_layer_record(graph, layer, ESPL_COMMANDS_OWN, &layer->commands));
-        graph->list_counts[layer->phase]++;
-    }
     for (int phase = 0; phase < ESPL_PHASE_COUNT; phase++) {
+        size_t n = 1; /* behind the copy of the step buffer */
         ESPL_TRY(espl_new(graph->ctx, (graph->list_counts[phase] + 1) * sizeof *graph->lists[phase],
                           &graph->lists[phase]));
-        size_t n = 1;
         for (espl_layer *layer = graph->first_layer; layer; layer = layer->next) {
-            if ((int)layer->phase == phase && layer->commands) graph->lists[phase][n++] = layer->commands;
+            if ((int)layer->phase != phase || !layer->first) continue;
+            ESPL_TRY(espl_layer_record(graph, layer, ESPL_COMMANDS_OWN, &layer->commands));
+            graph->lists[phase][n++] = layer->commands;
         }
     }
     return ESPL_OK;
@@ -59,8 +57,14 @@ uint32_t espl_graph_layers(const espl_graph *graph, espl_phase phase) {
     return (uint32_t)graph->list_counts[phase];
 }
 
-espl_status espl_graph_plan(espl_graph *graph) {
-    if (graph->status != ESPL_OK) return graph->status;
+static espl_status end_half(espl_graph *graph, espl_status status) {
+    if (status == ESPL_OK) return ESPL_OK;
+    espl_graph_fail(graph, status);
+    return espl_fail_in(graph->ctx, status, "%s", graph->name);
+}
+
+espl_status espl_graph_place(espl_graph *graph) {
+    if (graph->status != ESPL_OK || graph->planned) return graph->status;
     graph->planned = true;
     espl_plan_drop_dead(graph);
     espl_status status = espl_plan_place(graph);
@@ -69,12 +73,16 @@ espl_status espl_graph_plan(espl_graph *graph) {
     for (espl_tensor *t = graph->first_tensor; t; t = t->next) {
         if (t->base) t->span = espl_tensor_root(t)->span;
     }
-    if (status == ESPL_OK) status = record_layers(graph);
-    if (status != ESPL_OK) {
-        espl_graph_fail(graph, status);
-        return espl_fail_in(graph->ctx, status, "%s", graph->name);
-    }
-    return ESPL_OK;
+    for (const espl_layer *layer = graph->first_layer; layer; layer = layer->next)
+        graph->list_counts[layer->phase] += layer->first != NULL;
+    return end_half(graph, status);
+}
+
+espl_status espl_graph_plan(espl_graph *graph) {
+    ESPL_TRY(espl_graph_place(graph));
+    if (graph->recorded) return ESPL_OK;
+    graph->recorded = true;
+    return end_half(graph, record_layers(graph));
 }
 
 /* in: t; out: its copy on the host. */

@@ -19,10 +19,10 @@ static espl_status build(espl_session *session) {
     builder.prelude = true;
     ESPL_TRY(adapter->method->prelude(&builder, adapter));
     r->inputs = builder.inputs;
-    return espl_graph_plan(r->graph);
+    return espl_graph_place(r->graph);
 }
 
-espl_status espl_session_ready_prelude(espl_session *session) {
+espl_status espl_session_place_prelude(espl_session *session) {
     espl_run *r = &session->prelude;
     if (session->before == 0 || r->graph) return ESPL_OK;
     if (session->before >= session->context)
@@ -30,6 +30,14 @@ espl_status espl_session_ready_prelude(espl_session *session) {
                          session->before, adapter_of(session)->name, session->context);
     ESPL_TRY(espl_graph_create(session->model->device, "rows before the text", &r->graph));
     espl_status status = build(session);
+    if (status != ESPL_OK) espl_graph_destroy(&r->graph);
+    return status;
+}
+
+espl_status espl_session_ready_prelude(espl_session *session) {
+    espl_run *r = &session->prelude;
+    ESPL_TRY(espl_session_place_prelude(session));
+    const espl_status status = r->graph ? espl_graph_plan(r->graph) : ESPL_OK;
     if (status != ESPL_OK) espl_graph_destroy(&r->graph);
     return status;
 }

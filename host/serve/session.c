@@ -56,10 +56,11 @@ static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
     r->logits = espl_graph_to_host(graph, r->device_logits);
     r->inputs = builder.inputs;
     session->before = builder.before, session->prompt = builder.prompt, session->whole = builder.whole;
-    return espl_graph_plan(graph);
+    return espl_graph_place(graph);
 }
 
-espl_status espl_session_ready(espl_session *session, uint32_t which, uint32_t count) {
+/* A run without its commands. */
+static espl_status place(espl_session *session, uint32_t which, uint32_t count) {
     espl_run *r = &session->runs[which];
     if (r->graph && r->tokens >= count) return ESPL_OK;
     char name[32];
@@ -68,9 +69,38 @@ espl_status espl_session_ready(espl_session *session, uint32_t which, uint32_t c
     snprintf(name, sizeof name, "run of %u", r->tokens);
     ESPL_TRY(espl_graph_create(session->model->device, name, &r->graph));
     espl_status status = build(session, r->tokens, r);
-    if (status == ESPL_OK) status = espl_session_ready_prelude(session);
     if (status != ESPL_OK) espl_graph_destroy(&r->graph);
     return status;
+}
+
+espl_status espl_session_ready(espl_session *session, uint32_t which, uint32_t count) {
+    espl_run *r = &session->runs[which];
+    ESPL_TRY(place(session, which, count));
+    ESPL_TRY(espl_session_ready_prelude(session));
+    const espl_status status = espl_graph_plan(r->graph);
+    if (status != ESPL_OK) espl_graph_destroy(&r->graph);
+    return status;
+}
+
+/* Of so many tokens, those that go through together. */
+static uint32_t next_piece(const espl_session *session, uint32_t left) {
+    return left < LENGTH_MAX || session->whole ? left : LENGTH_MAX;
+}
+
+/* Memory for single tokens: whatever comes, they are needed, and it shows what active adapters cannot do. Commands wait for the
+ * first use, unless the prompt is announced. */
+static espl_status begin(espl_session *session) {
+    ESPL_TRY(place(session, 0, 1));
+    ESPL_TRY(espl_session_place_prelude(session));
+    if (session->announced == 0) return ESPL_OK;
+    if (session->announced > espl_session_room(session))
+        return espl_fail(session->ctx, ESPL_LIMIT, "a prompt of %u tokens does not fit a context of %u", session->announced,
+                         espl_session_room(session));
+    for (uint32_t left = session->announced, piece; left > 0; left -= piece) {
+        piece = next_piece(session, left);
+        ESPL_TRY(espl_session_ready(session, espl_session_choose(session, piece), piece));
+    }
+    return espl_session_ready(session, 0, 1);
 }
 
 static espl_status create(espl_session *session, const espl_session_params *params) {
@@ -84,6 +114,7 @@ static espl_status create(espl_session *session, const espl_session_params *para
     if (session->context > c->context_max)
         return espl_fail(session->ctx, ESPL_LIMIT, "a context of %u tokens is beyond the model's %u", session->context,
                          c->context_max);
+    session->announced = params ? params->prompt : 0;
     session->capacity = session->own_caches.rows = session->context + LENGTH_MAX;
     session->kv_columns = (uint32_t)espl_round_up(c->kv_heads * c->head_size, 4);
     const uint64_t bytes = (uint64_t)session->capacity * 2 * session->kv_columns * espl_dtype_bytes(session->model->value_dtype);
@@ -92,7 +123,7 @@ static espl_status create(espl_session *session, const espl_session_params *para
     ESPL_TRY(espl_arena_reserve(&session->arena, bytes * c->layers));
     for (uint32_t i = 0; i < c->layers; i++)
         ESPL_TRY(espl_arena_take(&session->arena, bytes, &session->caches[i]));
-    return espl_session_ready(session, 0, 1);
+    return begin(session);
 }
 
 espl_status espl_session_create(espl_model *model, const espl_session_params *params, espl_session **out_session) {
@@ -136,7 +167,7 @@ espl_status espl_session_refresh(espl_session *session) {
     espl_own_caches_finish(&session->own_caches, session->ctx);
     espl_arena_init(&session->own_caches.arena, session->model->device, ESPL_ARENA_STATE, "adapters' caches");
     espl_session_reset(session);
-    return espl_session_ready(session, 0, 1);
+    return begin(session);
 }
 
 void espl_session_reset(espl_session *session) {
@@ -219,7 +250,7 @@ espl_status espl_session_append(espl_session *session, const int32_t *ids, uint3
     espl_ticket ticket = 0;
     if (session->position == 0) session->opening = count;
     for (uint32_t done = 0; done < count;) {
-        const uint32_t left = count - done, piece = left < LENGTH_MAX || session->whole ? left : LENGTH_MAX;
+        const uint32_t piece = next_piece(session, count - done);
         last = espl_session_choose(session, piece);
         ESPL_TRY(run_piece(session, ids + done, piece, &ticket));
         done += piece;

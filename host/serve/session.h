@@ -28,6 +28,7 @@ struct espl_session {
     uint32_t before;   /* rows that an adapter puts before the text: the first of the caches */
     uint32_t prompt;   /* those of them that go through the blocks: the first of own caches, too */
     bool whole;        /* tokens that come together go through in one run */
+    uint32_t announced; /* tokens of the first prompt, for which all is made with the session; 0: not known */
     uint32_t position; /* tokens of text */
     uint32_t opening;  /* those that it began with, together */
     uint32_t open; /* tokens of the pass that a host program has begun and not ended; 0: none */
@@ -39,7 +40,7 @@ struct espl_session {
 
 /* The shortest run that takes so many tokens, else the longest. */
 uint32_t espl_session_choose(const espl_session *session, uint32_t count);
-/* Makes a run if it is not there; count: the tokens it is needed for. */
+/* Makes a run and its commands if they are not there; count: the tokens it is needed for. */
 espl_status espl_session_ready(espl_session *session, uint32_t which, uint32_t count);
 /* ids are tokens, they fit, and no pass of a host program is open. */
 espl_status espl_session_check(espl_session *session, const int32_t *ids, uint32_t count);
@@ -50,7 +51,9 @@ static inline uint32_t espl_session_room(const espl_session *session) {
 }
 /* Leaves of a run, and a builder for its nodes. */
 espl_status espl_session_builder(espl_session *session, uint32_t tokens, espl_run *run, espl_builder *out_builder);
-/* Makes the prelude if an adapter has rows before the text. Fails: LIMIT if they leave no room. */
+/* Builds the prelude if an adapter has rows before the text, without commands. Fails: LIMIT if they leave no room. */
+espl_status espl_session_place_prelude(espl_session *session);
+/* The same with commands. */
 espl_status espl_session_ready_prelude(espl_session *session);
 /* Runs it unless its rows are in the caches. */
 espl_status espl_session_run_prelude(espl_session *session);

@@ -89,6 +89,10 @@ static espl_device *import(const vulkan_host *host) {
     return device;
 }
 
+static void forget_kernels(void) {
+    vk.made_count = vk.used_count = vk.bind_count = 0;
+}
+
 /* Everything that ran was made in that order, and all that was made had run. */
 static void check_order(const char *what) {
     size_t next = 0;
@@ -127,27 +131,61 @@ static void training(void **state) {
     espl_device_destroy(&device);
 }
 
-/* A session can always write: kernels of single tokens are made with it, those of a prompt when the first one comes. */
+/* A session writes what it is first asked for: kernels of the prompt before those of single tokens if a prompt comes first, what
+ * goes before the text ahead of both. Told how long the prompt will be, it makes all of them at the beginning. */
+static const struct {
+    const char *name, *method;
+    uint32_t first, second, announced; /* tokens */
+} sessions[] = {
+    {"prompt first", NULL, 3, 1, 0},
+    {"token first", NULL, 1, 3, 0},
+    {"announced prompt", NULL, 3, 1, 3},
+    {"two pieces", NULL, 300, 1, 300},
+    {"rows before the text", "prompt:tokens=2", 3, 1, 0},
+    {"announced behind rows", "prefix:tokens=2", 3, 1, 3},
+    {"what is computed once", "dora:r=2,targets=all-linear", 3, 1, 0},
+};
+
 static void generation(void **state) {
     (void)state;
-    const float *logits;
-    uint32_t count;
-    espl_device *device = import(&host);
+    static const int32_t ids[300] = {1, 5, 9, 33, 2, 7, 11, 8, 3, 6, 4, 10};
+    for (size_t i = 0; i < ESPL_COUNT(sessions); i++) {
+        espl_device *device = import(&host);
+        espl_model *model;
+        espl_adapter *adapter;
+        espl_session *session;
+        test_ok(espl_model_load(device, ESPL_GOLDEN "/../../tools/base", NULL, &model));
+        if (sessions[i].method) {
+            test_ok(espl_adapter_add(model, "a", sessions[i].method, 1, &adapter));
+            test_ok(espl_model_activate(model, "a"));
+        }
+        forget_kernels(); /* those that made the adapter */
+        test_ok(espl_session_create(model, &(espl_session_params){.context = 320, .prompt = sessions[i].announced}, &session));
+        const size_t made = vk.made_count;
+        assert_true(sessions[i].announced ? made > 5 : made == 0);
+        test_ok(espl_session_append(session, ids, sessions[i].first));
+        test_ok(espl_session_append(session, ids, sessions[i].second));
+        if (sessions[i].announced) assert_int_equal(vk.made_count, made);
+        check_order(sessions[i].name);
+        espl_session_destroy(&session);
+        espl_model_destroy(&model);
+        espl_device_destroy(&device);
+    }
+}
+
+static void announced_too_long(void **state) {
+    (void)state;
     espl_model *model;
     espl_session *session;
-    test_ok(espl_model_load(device, ESPL_GOLDEN "/llama_lora", NULL, &model));
-    test_ok(espl_session_create(model, &(espl_session_params){.context = 8}, &session));
-    test_ok(espl_session_append(session, (const int32_t[]){2}, 1));
-    test_ok(espl_session_append(session, (const int32_t[]){1, 5, 9}, 3));
-    test_ok(espl_session_logits(session, &logits, &count));
-    check_order("generation");
-    espl_session_destroy(&session);
+    test_ok(espl_model_load(test_device(), ESPL_GOLDEN "/llama_lora", NULL, &model));
+    test_refused(espl_session_create(model, &(espl_session_params){.context = 8, .prompt = 9}, &session), ESPL_LIMIT,
+                 "a prompt of 9 tokens does not fit a context of 8");
     espl_model_destroy(&model);
-    espl_device_destroy(&device);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(training), cmocka_unit_test(generation)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(training), cmocka_unit_test(generation),
+                                       cmocka_unit_test(announced_too_long)};
     test_device(); /* ends the program where there is none */
     const char *wrong = vulkan_host_open(&host, VK_API_VERSION_1_1, true);
     if (!wrong) wrong = vulkan_host_make_device(&host, VK_QUEUE_COMPUTE_BIT, NULL, NULL);

@@ -14,10 +14,13 @@ typedef struct espl_session_params {
     /* Tokens the cache holds, rows that adapters put before the text (prompts, prefixes) among them; 0: the model's
      * maximum, at most 4096. */
     uint32_t context;
+    /* Tokens of the first prompt where they are known: what these need is recorded and compiled with the session, and after that
+     * what single tokens need. 0: each is when it is first needed. */
+    uint32_t prompt;
 } espl_session_params;
 
 /* Uses the model's adapters as they are active now. params may be NULL.
- * Fails: LIMIT for a context beyond the model's, or one that rows before the text leave no room in. */
+ * Fails: LIMIT for a context beyond the model's, or one that rows before the text or the prompt leave no room in. */
 espl_status espl_session_create(espl_model *model, const espl_session_params *params, espl_session **out_session);
 void espl_session_destroy(espl_session **session);
 /* Follows a changed activation; the cache is emptied. */
