@@ -69,6 +69,9 @@ static const command commands[] = {
     {"bench", FOR_BENCH, "[train] [prompt] [generate] [first-step] [FLAGS]", "measure speed on this machine",
      "Without names all of them run. Without --model a small Llama with random weights is measured.\n"
      "  first-step  seconds from the start of the process to the end of the first training step\n"
+     "  ready       seconds from there until a prompt of --context tokens can be taken: the model on the device, all kernels\n"
+     "              made, everything recorded (only when named)\n"
+     "  first-token seconds from there until that prompt was read and the next token is known (only when named)\n"
      "  train       tokens/s of LoRA of rank 8 on every linear layer of every block\n"
      "  prompt      tokens/s of reading a prompt of --context tokens\n"
      "  generate    tokens/s of writing one token after the other; both with the adapter where --adapter names one\n"
@@ -79,6 +82,7 @@ static const command commands[] = {
      "              up the other work at a time (only when named)\n"
      "  methods     a training step of LoRA, (IA)3, PASTA and AdaLink beside the base's forward and backward down to its\n"
      "              embeddings, of DyLoRA beside LoRA; ratios are taken round by round (only when named)\n"
+     "ready, first-token and first-step count what is done before, so each is asked for by itself.\n"
      "Figures are medians. host%: share of the time in which the host worked instead of waiting for the\n"
      "device (processor time of the calling thread).\n",
      "espalier bench\nespalier bench frames --budget 4\nespalier bench train --model models/smol --context 512 --mode fast --json\n", cmd_bench},
