@@ -84,4 +84,7 @@ check "the old best is gone" test ! -e "$adapter/best"
 check "metrics begin anew" test "$(wc -l < "$adapter/metrics.jsonl")" -eq 2
 must "bench" bench train generate --model "$base" --context 32 --repetitions 2 --json
 check "two figures" test "$(grep -c '"value"' "$work/out")" -eq 2
+must "bench of the start" bench ready first-token --model "$base" --context 32 --json
+# shellcheck disable=SC2046 # two numbers
+check "ready, then the first token" less $(sed -n 's/^ *"value": \([0-9.e+-]*\),*$/\1/p' "$work/out")
 finish
