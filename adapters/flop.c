@@ -188,34 +188,41 @@ static espl_tensor *input(espl_builder *builder, const espl_adapter *adapter, ui
     return espl_build_step_made(builder, adapter, which);
 }
 
-/* ((x P) * z) Q, with its bias; added to the columns of the part where y is given. */
-static espl_tensor *product(espl_builder *builder, const espl_adapter *adapter, const flop_target *t, espl_tensor *x,
-                            espl_tensor *y, uint32_t into_from) {
+/* ((x P) * z) Q, with its bias: added to the columns of the part, or what they are set to where the base gives none of them. */
+static espl_tensor *product(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, uint32_t part,
+                            bool whole, espl_tensor *y) {
     const flop_state *state = adapter->state;
+    const flop_target *t = &state->targets[joint->block][joint->linear][part];
+    const espl_linear_shape *shape = &adapter->model->linear[joint->linear];
     const espl_store *store = &adapter->store;
     espl_graph *graph = builder->graph;
     espl_tensor *z = espl_graph_hard_concrete(
         graph, &(espl_hard_concrete){.alpha = espl_build_leaf(builder, store, state->log_alpha), .from = t->from, .count = t->k,
                                      .beta = beta, .low = low, .high = high, .soft = soft, .drawn = builder->training,
                                      .site = builder->training ? builder->dropouts++ : 0});
-    espl_tensor *u = espl_graph_matmul(graph, &(espl_matmul){.a = x, .b = espl_build_leaf(builder, store, t->p),
+    espl_tensor *u = espl_graph_matmul(graph, &(espl_matmul){.a = joint->x, .b = espl_build_leaf(builder, store, t->p),
                                                              .orientation = MATMUL_NN});
     u = espl_graph_scale(graph, &(espl_scale){.x = u, .s = z});
     return espl_graph_matmul(graph, &(espl_matmul){.a = u, .b = espl_build_leaf(builder, store, t->q), .orientation = MATMUL_NN,
                                                    .bias = espl_build_leaf(builder, store, t->bias), .into = y,
-                                                   .into_from = into_from});
+                                                   .into_from = shape->part[part].from, .into_cols = y ? 0 : shape->out,
+                                                   .unset = whole});
 }
 
+/* Where every part is a target nobody reads the base's product, so it does not run. */
 static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const flop_state *state = adapter->state;
     if (joint->block == ESPL_NO_BLOCK) return y;
     const flop_target *targets = state->targets[joint->block][joint->linear];
     const espl_columns *part = adapter->model->linear[joint->linear].part;
-    if (!part[1].count) return targets[0].k ? product(builder, adapter, &targets[0], joint->x, NULL, 0) : y;
+    bool whole = true;
+    for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && part[p].count; p++) whole = whole && targets[p].k;
+    if (whole) y = NULL;
     for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && part[p].count; p++) {
         if (!targets[p].k) continue;
-        y = espl_graph_scale(builder->graph, &(espl_scale){.x = y, .from = part[p].from, .count = part[p].count, .number = 0});
-        y = product(builder, adapter, &targets[p], joint->x, y, part[p].from);
+        if (!whole)
+            y = espl_graph_scale(builder->graph, &(espl_scale){.x = y, .from = part[p].from, .count = part[p].count, .number = 0});
+        y = product(builder, adapter, joint, p, whole, y);
     }
     return y;
 }

@@ -251,8 +251,8 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
 }
 
 static espl_status add_node(espl_graph *graph, const attribute *at, espl_tensor *a, espl_tensor *b, espl_tensor *bias,
-                            espl_tensor *residual, espl_tensor *c) {
-    espl_tensor *in[] = {a, b, bias, residual, at->accumulate ? c->base : NULL};
+                            espl_tensor *residual, espl_tensor *before, espl_tensor *c) {
+    espl_tensor *in[] = {a, b, bias, residual, before};
     return espl_graph_node(graph, &espl_op_matmul, in, ESPL_COUNT(in), &c, 1, at, sizeof *at);
 }
 
@@ -264,7 +264,7 @@ static espl_status grad_product(espl_graph *graph, attribute at, espl_tensor *a,
     espl_tensor *c = espl_grad_target(graph, x, from, count, &accumulate);
     if (!c) return espl_graph_status(graph);
     at.accumulate = accumulate;
-    return add_node(graph, &at, a, b, NULL, NULL, c);
+    return add_node(graph, &at, a, b, NULL, NULL, accumulate ? c->base : NULL, c);
 }
 
 static espl_status vjp(espl_graph *graph, const espl_node *node) {
@@ -336,6 +336,9 @@ static espl_status check(espl_context *ctx, const espl_matmul *args, const attri
     if (args->into && (args->into->rows != at->m || args->into->cols < at->c_from + at->n))
         return espl_fail(ctx, ESPL_ARGUMENT, "matmul: columns %u to %u of %s, which is %u x %u, for a C of %u x %u",
                          at->c_from, at->c_from + at->n, args->into->name, args->into->rows, args->into->cols, at->m, at->n);
+    if (args->into_cols && (args->into || args->residual || args->into_cols < at->c_from + at->n))
+        return espl_fail(ctx, ESPL_ARGUMENT, "matmul: columns %u to %u of a fresh C of %u, which has no residual and is not added to",
+                         at->c_from, at->c_from + at->n, args->into_cols);
     return ESPL_OK;
 }
 
@@ -351,17 +354,17 @@ espl_tensor *espl_graph_matmul(espl_graph *graph, const espl_matmul *args) {
                           .k = tn ? a->rows : a_cols,
                           .a_from = args->a_from,
                           .b_from = args->b_from,
-                          .c_from = args->into ? args->into_from : 0,
-                          .accumulate = args->into != NULL,
+                          .c_from = args->into || args->into_cols ? args->into_from : 0,
+                          .accumulate = args->into && !args->unset,
                           .scale = args->scale == 0.0f ? 1.0f : args->scale};
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args, &at, nt ? b_cols : b->rows);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
     espl_tensor *c = args->into ? espl_graph_update(graph, args->into)
-                                : espl_graph_output(graph, "matmul", at.m, at.n);
+                                : espl_graph_output(graph, "matmul", at.m, args->into_cols ? args->into_cols : at.n);
     if (!c) return NULL;
     if (args->residual && args->residual->dtype != c->dtype)
         return espl_graph_fail(graph, espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
                                                 "matmul: residual is %s, C is %s", espl_dtype_name(args->residual->dtype),
                                                 espl_dtype_name(c->dtype)));
-    return add_node(graph, &at, a, b, args->bias, args->residual, c) == ESPL_OK ? c : NULL;
+    return add_node(graph, &at, a, b, args->bias, args->residual, args->into, c) == ESPL_OK ? c : NULL;
 }

@@ -4,8 +4,9 @@
  * b         [rows, cols] f32 f16 bf16               read
  * bias      [1, n] f32                              read unless NULL
  * residual  [m, n] dtype of C                       read unless NULL
- * into      [m, >= into_from + n] f32 f16 bf16      its columns from into_from are added to (then no residual); NULL: a fresh
- *                                                  [m, n] value is made
+ * into      [m, >= into_from + n] f32 f16 bf16      its columns from into_from are added to (then no residual), or set where
+ *                                                  `unset` says that no node has written them; NULL: a fresh value is made
+ * into_cols columns of a fresh C, of which those from into_from are set (then no residual); 0: n, from 0
  * scale     0 means 1
  * Orientation, with A the columns a_from .. + a_cols of a (a_cols 0: all that are left), likewise B for TN:
  *   NT  m = a.rows, k = a_cols, n = b.rows   a linear layer whose weight is stored [out, in]
@@ -29,7 +30,8 @@ typedef struct espl_matmul {
     uint32_t a_from, a_cols, b_from, b_cols;
     espl_tensor *bias, *residual;
     espl_tensor *into;
-    uint32_t into_from;
+    uint32_t into_from, into_cols;
+    bool unset;
     float scale;
 } espl_matmul;
 

@@ -164,8 +164,34 @@ static void pasta_rows(void **state) {
     espl_model_destroy(&model);
 }
 
+/* FLOP in place of every map of a block: the base's products do not run, fused or not. Of llama_lora q, k and v are one
+ * product, gate and up another. */
+static void flop_replaces(void **state) {
+    (void)state;
+    static const struct {
+        const char *spec;
+        uint32_t products; /* the base's, in two blocks */
+    } rows[] = {{"flop:k=3", 0}, {"flop:k=3,targets=q_proj+k_proj+v_proj", 2 * 3}, {"flop:k=3,targets=down_proj", 2 * 3},
+                {"flop:k=3,targets=q_proj+v_proj", 2 * 4}}; /* k's is still the base's */
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        espl_model *model = test_model("llama_lora", NULL);
+        espl_adapter *adapter;
+        espl_pass pass;
+        assert_int_equal(model->config.layers, 2);
+        test_ok(espl_adapter_add(model, "a", rows[i].spec, 1, &adapter));
+        test_ok(espl_model_activate(model, "a"));
+        begin_pass(&pass, model);
+        const uint32_t gates = espl_graph_count_nodes(pass.graph, "hard_concrete");
+        const uint32_t products = espl_graph_count_nodes(pass.graph, "matmul") - 2 * gates; /* P and Q of each */
+        assert_true(gates > 0);
+        if (products != rows[i].products) fail_msg("%s: %u products of the base, expected %u", rows[i].spec, products, rows[i].products);
+        espl_pass_finish(&pass);
+        espl_model_destroy(&model);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(adapter_drop), cmocka_unit_test(robust_drop), cmocka_unit_test(ejected),
-                                       cmocka_unit_test(pasta_rows)};
+                                       cmocka_unit_test(pasta_rows), cmocka_unit_test(flop_replaces)};
     return test_main("conformance", tests, ESPL_COUNT(tests));
 }

@@ -139,6 +139,46 @@ static void windows(void **state) {
     }
 }
 
+/* Two products beside each other in one C, whose other columns nobody sets. */
+enum { FIRST = 4, SECOND = 16, WIDE = 32 };
+
+static espl_tensor *build_beside(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
+    (void)args;
+    espl_tensor *c = espl_graph_matmul(graph, &(espl_matmul){.a = leaves[0], .b = leaves[1], .orientation = MATMUL_NT,
+                                                             .into_from = FIRST, .into_cols = WIDE});
+    return espl_graph_matmul(graph, &(espl_matmul){.a = leaves[0], .b = leaves[2], .orientation = MATMUL_NN, .bias = leaves[3],
+                                                   .into = c, .into_from = SECOND, .unset = true});
+}
+
+static void reference_beside(const double *const *leaves, const void *args, double *out) {
+    const shape *s = args;
+    ref_matmul_args r = {.orientation = MATMUL_NT, .m = s->m, .n = s->n, .k = s->k, .a_cols = s->k, .b_cols = s->k, .c_cols = WIDE,
+                         .c_from = FIRST, .scale = 1};
+    for (size_t i = 0; i < r.m * WIDE; i++) out[i] = NAN;
+    ref_matmul(leaves[0], leaves[1], NULL, NULL, &r, out);
+    r.orientation = MATMUL_NN, r.b_cols = s->n, r.c_from = SECOND;
+    ref_matmul(leaves[0], leaves[2], leaves[3], NULL, &r, out);
+}
+
+static void beside(void **state) {
+    (void)state;
+    static const shape list[] = {{.m = 1, .n = 1, .k = 1}, {.m = 7, .n = 12, .k = 33}, {.m = 65, .n = 9, .k = 16}};
+    for (size_t i = 0; i < ESPL_COUNT(list); i++) {
+        const shape *s = &list[i];
+        char name[64];
+        snprintf(name, sizeof name, "matmul beside %ux%ux%u", s->m, s->n, s->k);
+        op_check(&(op_case){.name = name,
+                            .leaf = {{.name = "a", .rows = s->m, .cols = s->k},
+                                     {.name = "w1", .rows = s->n, .cols = s->k, .role = ESPL_ROLE_PARAMETER},
+                                     {.name = "w2", .rows = s->k, .cols = s->n, .role = ESPL_ROLE_PARAMETER},
+                                     {.name = "bias", .rows = 1, .cols = s->n, .role = ESPL_ROLE_PARAMETER}},
+                            .build = build_beside,
+                            .reference = reference_beside,
+                            .args = s,
+                            .output_sparse = true});
+    }
+}
+
 /* A norm before few rows is done by the product: the same numbers, and no norm is left. */
 static espl_tensor *build_normed(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
     (void)args;
@@ -309,8 +349,8 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(orientations), cmocka_unit_test(half_weights),
-                                       cmocka_unit_test(windows), cmocka_unit_test(normed),
-                                       cmocka_unit_test(matrix_units), cmocka_unit_test(range),
+                                       cmocka_unit_test(windows), cmocka_unit_test(beside),
+                                       cmocka_unit_test(normed), cmocka_unit_test(matrix_units), cmocka_unit_test(range),
                                        cmocka_unit_test(refused)};
     return op_main("matmul", tests, ESPL_COUNT(tests));
 }

@@ -74,5 +74,6 @@ def case(name, seed, base, targets, k):
                                  drop_init=0.5))
 
 
-CASES = [case("flop_llama", 2310, "llama_lora", ["q_proj", "v_proj", "down_proj"], 6),
+CASES = [case("flop_fused", 2315, "llama_lora", ["q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"], 3),
+         case("flop_llama", 2310, "llama_lora", ["q_proj", "v_proj", "down_proj"], 6),
          case("flop_gpt2", 2311, "gpt2_lora", ["c_attn", "mlp.c_fc"], 9)]
