@@ -1,13 +1,14 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
-// w = base + z delta with a gate for each element (op_diff_weight.h), or (BACKWARD) ddelta (+)= z dw, dalpha (+)= delta dw
-// dz/dalpha. Words of an element are those that dropout would take (dropout.comp).
+// w = base + z delta with a gate for each element (op_diff_weight.h) times one for its group, or (BACKWARD) ddelta (+)= z dw,
+// dalpha (+)= delta dw dz/dalpha. Words of an element are those that dropout would take (dropout.comp).
 #include "diff_weight.h"
 layout(constant_id = DIFF_WEIGHT_SPEC_BASE_TYPE) const uint BASE_TYPE = 0;
 layout(constant_id = DIFF_WEIGHT_SPEC_DRAWN) const uint DRAWN = 0;
 layout(constant_id = DIFF_WEIGHT_SPEC_BACKWARD) const uint BACKWARD = 0;
 layout(constant_id = DIFF_WEIGHT_SPEC_ADD_DELTA) const uint ADD_DELTA = 0;
 layout(constant_id = DIFF_WEIGHT_SPEC_ADD_ALPHA) const uint ADD_ALPHA = 0;
+layout(constant_id = DIFF_WEIGHT_SPEC_GROUPS) const uint GROUPS = 0;
 #include "lib/step.h"
 layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 #include "lib/each.glsl"
@@ -16,25 +17,12 @@ layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 #include "lib/rng.glsl"
 #include "lib/concrete.glsl"
 #include "lib/value.glsl"
+#include "diff_weight.glsl"
 
 VALUE_BUFFER(base, DIFF_WEIGHT_BIND_BASE, restrict readonly)
-layout(std430, set = 0, binding = DIFF_WEIGHT_BIND_STEP) restrict readonly buffer diff_weight_step { uint step_words[]; };
-layout(std430, set = 0, binding = DIFF_WEIGHT_BIND_DELTA) restrict readonly buffer diff_weight_delta { vec4 delta[]; };
-layout(std430, set = 0, binding = DIFF_WEIGHT_BIND_ALPHA) restrict readonly buffer diff_weight_alpha { vec4 alpha[]; };
 layout(std430, set = 0, binding = DIFF_WEIGHT_BIND_W) restrict buffer diff_weight_w { vec4 w[]; };
 layout(std430, set = 0, binding = DIFF_WEIGHT_BIND_DDELTA) restrict buffer diff_weight_ddelta { vec4 ddelta[]; };
 layout(std430, set = 0, binding = DIFF_WEIGHT_BIND_DALPHA) restrict buffer diff_weight_dalpha { vec4 dalpha[]; };
-
-vec4 chances(uint index, vec4 a)
-{
-    if (DRAWN != 0) {
-        const uvec2 seed = uvec2(step_words[ESPL_STEP_SEED_LOW], step_words[ESPL_STEP_SEED_HIGH]);
-        const uvec4 words = philox(seed, uvec2(step_words[ESPL_STEP_COUNTER], push.site), uvec2(index, 0u));
-        for (uint e = 0; e < 4; e++)
-            a[e] += concrete_noise(words[e]);
-    }
-    return espl_sigmoid(a);
-}
 
 void main()
 {
@@ -46,16 +34,15 @@ void main()
                 break;
             const uint left = push.cols - 4 * q;
             const vec4 s = chances(push.first + row * quads + q, quad_keep(alpha[at], left));
-            const vec4 stretched = s * (push.high - push.low) + push.low, z = clamp(stretched, vec4(0.0), vec4(1.0));
+            const vec4 of_group = GROUPS != 0 ? gates(group_chance(group_at(push.first / quads + row, q))) : vec4(1.0);
             if (BACKWARD == 0) {
-                const vec4 v = VALUE_LOAD(base, BASE_TYPE, row * push.base_stride + q) + z * delta[at];
+                const vec4 v = VALUE_LOAD(base, BASE_TYPE, row * push.base_stride + q) + of_group * gates(s) * delta[at];
                 QUAD_STORE(w, row * push.w_stride + q, v, left)
                 continue;
             }
             const uint to = row * push.gradient_stride + q;
-            const vec4 g = quad_keep(w[row * push.w_stride + q], left);
-            const vec4 slope = mix(vec4(0.0), (push.high - push.low) * s * (1.0 - s), equal(stretched, z));
-            vec4 of_delta = z * g, of_alpha = quad_keep(delta[at], left) * g * slope;
+            const vec4 g = of_group * quad_keep(w[row * push.w_stride + q], left);
+            vec4 of_delta = gates(s) * g, of_alpha = quad_keep(delta[at], left) * g * slopes(s);
             if (ADD_DELTA != 0)
                 of_delta += ddelta[to];
             if (ADD_ALPHA != 0)

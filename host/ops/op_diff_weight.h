@@ -4,9 +4,13 @@
  * base          [rows, cols]  f32 f16 bf16   read
  * delta, alpha  [rows, cols]  f32            read, of the same stride
  * result        [rows, cols]  f32
- * low < 0, high > 1. site: a number of its own for every drawn weight, gate and dropout of a model; words as in op_dropout.h.
- * Cost:   one dispatch, backward one.
- * Fails:  ARGUMENT if shapes or dtypes disagree, or low and high do not enclose 0 and 1; LIMIT beyond 2^32 quads.
+ * With groups (the same paper, section 3.1: "structured"), each z is times the z of its group's alpha: groups are rows of a
+ * matrix, or columns of a vector, that lie beside each other.
+ * group         [1, n], n <= 4  f32  read, or NULL: none
+ * bounds        where groups 1, 2, 3 begin: rows, or for one row columns, which are multiples of 4
+ * low < 0, high > 1. site, group_site: each a number of its own for every drawn weight, gate and dropout of a model; words as in op_dropout.h.
+ * Cost:   one dispatch, backward one; of groups two more, and memory for a number per row.
+ * Fails:  ARGUMENT if shapes or dtypes disagree, or low and high do not enclose 0 and 1, or bounds do not rise; LIMIT beyond 2^32 quads.
  * Reference: tests/ref/ref_diff_weight.c
  *
  * The penalty on open gates, penalty * sum of sigmoid(alpha - log(-low / high)): its gradient is added.
@@ -23,6 +27,8 @@ typedef struct espl_diff_weight {
     float low, high;
     bool drawn;
     uint32_t site;
+    espl_tensor *group;
+    uint32_t bounds[3], group_site;
 } espl_diff_weight;
 
 espl_tensor *espl_graph_diff_weight(espl_graph *graph, const espl_diff_weight *args);

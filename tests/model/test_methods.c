@@ -92,6 +92,8 @@ static const life lives[] = {
     {"llama_lora", "flop", true, false},
     {"llama_lora", "diff_pruning:share=0.1,penalty=0.001,alpha_rate=10", false, true},
     {"gpt2_full", "diff_pruning:prune_at=1,alpha=0.5,alpha_rate=2", false, true},
+    {"llama_lora", "diff_pruning:structured,share=0.1,penalty=0.001,alpha_rate=10", false, true},
+    {"gpt2_full", "diff_pruning:structured,prune_at=1,alpha=0.5,alpha_rate=2", false, true},
     {"gpt2_lora", "flop:targets=c_attn+c_fc,k=5,sparsity=0.3,lambda_rate=1", true, false},
     {"gpt2_lora", "tiny_attention:heads=3,dim=5,bias,norm", false, false},
 };
@@ -196,7 +198,8 @@ static void dora_beside_another(void **state) {
  * is said. */
 static void rows_before(void **state) {
     static const char *const specs[] = {"prompt:tokens=4", "ptuning:tokens=1", "prefix:tokens=3", "ptuning2:tokens=5", "mam",
-                                        "prefix:tokens=2,projection,encoder=5", "library_prefix:length=2,gated,dropout=0.1", "unipelt"};
+                                        "prefix:tokens=2,projection,encoder=5", "library_prefix:length=2,gated,dropout=0.1",
+                                        "library_prefix:length=2,gated,shared=false", "unipelt"};
     (void)state;
     for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
         espl_model *model = test_model("llama_lora", NULL);

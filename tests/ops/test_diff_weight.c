@@ -11,6 +11,7 @@ typedef struct shape {
     bool drawn;
     uint32_t site;
     espl_dtype base;
+    uint32_t groups, begins[4];
 } shape;
 
 static const float low = -1.5f, high = 1.5f;
@@ -18,21 +19,28 @@ static const float low = -1.5f, high = 1.5f;
 static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
     const shape *s = args;
     return espl_graph_diff_weight(graph, &(espl_diff_weight){.base = leaves[0], .delta = leaves[1], .alpha = leaves[2], .low = low,
-                                                             .high = high, .drawn = s->drawn, .site = s->site});
+                                                             .high = high, .drawn = s->drawn, .site = s->site, .group = leaves[3],
+                                                             .group_site = s->site + 1,
+                                                             .bounds = {s->begins[1], s->begins[2], s->begins[3]}});
 }
 
 static void reference(const double *const *leaves, const void *args, double *out) {
     const shape *s = args;
-    const uint64_t seed = (uint64_t)step[ESPL_STEP_SEED_HIGH] << 32 | step[ESPL_STEP_SEED_LOW];
-    ref_diff_weight(leaves[0], leaves[1], leaves[2], s->rows, s->cols, (double)low, (double)high, s->drawn, seed,
-                    (uint64_t)s->site << 32 | step[ESPL_STEP_COUNTER], out);
+    const ref_diff_args r = {.rows = s->rows, .cols = s->cols, .groups = s->groups, .begins = s->begins, .low = (double)low,
+                             .high = (double)high, .drawn = s->drawn,
+                             .seed = (uint64_t)step[ESPL_STEP_SEED_HIGH] << 32 | step[ESPL_STEP_SEED_LOW],
+                             .stream = (uint64_t)s->site << 32 | step[ESPL_STEP_COUNTER],
+                             .group_stream = (uint64_t)(s->site + 1) << 32 | step[ESPL_STEP_COUNTER]};
+    ref_diff_weight(leaves[0], leaves[1], leaves[2], leaves[3], &r, out);
 }
 
 static op_case case_of(const shape *s, const char *name) {
     return (op_case){.name = name,
                      .leaf = {{.name = "base", .rows = s->rows, .cols = s->cols, .role = ESPL_ROLE_WEIGHT, .dtype = s->base},
                               {.name = "delta", .rows = s->rows, .cols = s->cols, .role = ESPL_ROLE_PARAMETER},
-                              {.name = "alpha", .rows = s->rows, .cols = s->cols, .role = ESPL_ROLE_PARAMETER, .low = -2, .high = 2}},
+                              {.name = "alpha", .rows = s->rows, .cols = s->cols, .role = ESPL_ROLE_PARAMETER, .low = -2, .high = 2},
+                              {.name = "group", .rows = s->groups > 0, .cols = s->groups, .role = ESPL_ROLE_PARAMETER, .low = 0.2,
+                               .high = 0.9}},
                      .build = build,
                      .reference = reference,
                      .args = s,
@@ -42,10 +50,18 @@ static op_case case_of(const shape *s, const char *name) {
 static void shapes(void **state) {
     (void)state;
     const shape list[] = {{1, 1, true, 3, ESPL_DTYPE_F32},    {3, 7, false, 0, ESPL_DTYPE_F16}, {13, 31, true, 5, ESPL_DTYPE_BF16},
-                          {5, 64, true, 7, ESPL_DTYPE_F32}, {70, 33, false, 0, ESPL_DTYPE_F32}};
+                          {5, 64, true, 7, ESPL_DTYPE_F32}, {70, 33, false, 0, ESPL_DTYPE_F32},
+                          {1, 1, false, 0, ESPL_DTYPE_F32, 1},
+                          {7, 3, false, 0, ESPL_DTYPE_F16, 1},
+                          {13, 31, true, 9, ESPL_DTYPE_BF16, 3, {0, 1, 8}},
+                          {70, 33, false, 0, ESPL_DTYPE_F32, 4, {0, 32, 33, 69}},
+                          {5, 64, true, 7, ESPL_DTYPE_F32, 2, {0, 3}},
+                          {1, 45, false, 0, ESPL_DTYPE_F32, 3, {0, 4, 32}},
+                          {1, 300, true, 11, ESPL_DTYPE_F16, 2, {0, 136}}};
     for (size_t i = 0; i < ESPL_COUNT(list); i++) {
         char name[64];
-        snprintf(name, sizeof name, "diff_weight %ux%u%s", list[i].rows, list[i].cols, list[i].drawn ? " drawn" : "");
+        snprintf(name, sizeof name, "diff_weight %ux%u%s in %u groups", list[i].rows, list[i].cols, list[i].drawn ? " drawn" : "",
+                 list[i].groups);
         const op_case test = case_of(&list[i], name);
         op_check(&test);
     }
@@ -58,6 +74,9 @@ static void windows(void **state) {
     op_case test = case_of(&s, "diff_weight in windows");
     op_check_windows(&test, 5000);
     test = case_of(&even, "diff_weight in windows of one row");
+    op_check_windows(&test, 5000);
+    const shape grouped = {70, 33, true, 1, ESPL_DTYPE_F32, 3, {0, 20, 66}};
+    test = case_of(&grouped, "diff_weight in windows and groups");
     op_check_windows(&test, 5000);
 }
 
@@ -101,6 +120,13 @@ static void refused(void **state) {
     espl_tensor *x = espl_graph_value(graph, "x", 2, 12, ESPL_DTYPE_F32), *y = espl_graph_value(graph, "y", 2, 8, ESPL_DTYPE_F32);
     assert_null(espl_graph_diff_weight(graph, &(espl_diff_weight){.base = x, .delta = y, .alpha = y, .low = low, .high = high}));
     op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "diff_weight: base (x) is F32 [2, 12], delta [2, 8]");
+    espl_graph_destroy(&graph);
+    op_ok(espl_graph_create(op_device(), "refused", &graph));
+    op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
+    x = espl_graph_value(graph, "x", 2, 12, ESPL_DTYPE_F32), y = espl_graph_value(graph, "y", 1, 2, ESPL_DTYPE_F32);
+    assert_null(espl_graph_diff_weight(graph, &(espl_diff_weight){.base = x, .delta = x, .alpha = x, .low = low, .high = high,
+                                                                  .group = y, .bounds = {2}}));
+    op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "diff_weight: 1 x 2 groups (y) that begin at 2, 0 and 0 of 2 x 12 values");
     espl_graph_destroy(&graph);
 }
 

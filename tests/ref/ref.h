@@ -45,8 +45,16 @@ void ref_hard_concrete_drawn(const double *alpha, size_t n, double beta, double 
 void ref_hard_concrete_open(const double *alpha, size_t n, double beta, double low, double high, double soft, double *z);
 double ref_sparsity(const double *alpha, const double *share, size_t n, double beta, double low, double high, double target,
                     const double lambda[2]);
-void ref_diff_weight(const double *base, const double *delta, const double *alpha, size_t rows, size_t cols, double low,
-                     double high, bool drawn, uint64_t seed, uint64_t stream, double *w);
+/* group: NULL or alphas of groups, of which i begins at row (of one row: column) begins[i]; drawn with word 0 of index i. */
+typedef struct ref_diff_args {
+    size_t rows, cols, groups;
+    const uint32_t *begins;
+    double low, high;
+    bool drawn;
+    uint64_t seed, stream, group_stream;
+} ref_diff_args;
+void ref_diff_weight(const double *base, const double *delta, const double *alpha, const double *group, const ref_diff_args *args,
+                     double *w);
 /* A word as host/ops/op_dropout.h names it, as a number in [0, 1). */
 double ref_dropout_word(uint64_t seed, uint64_t stream, uint64_t index, unsigned word);
 /* The factor of the weight of query row i, head h, key j of attention. */
