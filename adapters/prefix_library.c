@@ -1,5 +1,5 @@
 /* Prefix tuning in the Adapters library's folders: keys and values before those of every block, made by a generator or "flat",
- * gated for UniPELT. Other than PEFT's, real tokens keep their positions. */
+ * gated for UniPELT: by one gate, or by one for keys and one for values. Other than PEFT's, real tokens keep their positions. */
 #include "adapters/initial.h"
 #include "adapters/prompt.h"
 #include "adapters/spec.h"
@@ -17,7 +17,8 @@ static espl_status set(espl_adapter *adapter, const char *key, const char *value
                                          {"activation", "non_linearity", ESPL_SPEC_TEXT},
                                          {"dropout", "dropout", ESPL_SPEC_NUMBER},
                                          {"flat", "flat", ESPL_SPEC_BOOL},
-                                         {"gated", "use_gating", ESPL_SPEC_BOOL}};
+                                         {"gated", "use_gating", ESPL_SPEC_BOOL},
+                                         {"shared", "shared_gating", ESPL_SPEC_BOOL}};
     return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
 }
 
@@ -48,9 +49,6 @@ static espl_status read_config(espl_adapter *adapter, prompt_state *state) {
         return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: non_linearity \"%s\" is not supported", adapter->method->name, activation);
     if (json_array_size(json_object_get(config, "leave_out")))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: \"leave_out\" is not supported", adapter->method->name);
-    if (json_is_true(json_object_get(config, "use_gating")) && !json_is_true(json_object_get(config, "shared_gating")))
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: gates of keys and of values apart (\"shared_gating\" false) are not supported",
-                         adapter->method->name);
     if (!(state->dropout >= 0 && state->dropout < 1))
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: dropout %g is not from 0 to below 1", adapter->method->name,
                          (double)state->dropout);
@@ -90,13 +88,13 @@ static espl_status declare_generator(espl_adapter *adapter, prompt_state *state,
 }
 
 /* The module of a block's queries without its last step: the library's gates are in the self-attention. */
-static espl_status declare_gate(espl_adapter *adapter, uint32_t block, espl_gate *gate) {
+static espl_status declare_gate(espl_adapter *adapter, const prompt_state *state, uint32_t block, espl_gate *gate) {
     char *path, *module = NULL;
     ESPL_TRY(espl_model_module(adapter->model, block, ESPL_LINEAR_QKV, 0, &path));
     char *last = strrchr(path, '.');
     espl_status status = espl_format(context(adapter), &module, "%.*s.prefix_tuning.prefix_gates.%s",
                                      (int)(last ? last - path : 0), path, adapter->file_name);
-    if (status == ESPL_OK) status = espl_gate_declare(adapter, module, adapter->model->config.hidden, 1, gate);
+    if (status == ESPL_OK) status = espl_gate_declare(adapter, module, adapter->model->config.hidden, state->gate_count, gate);
     espl_free(context(adapter), &module);
     espl_free(context(adapter), &path);
     return status;
@@ -113,8 +111,9 @@ static espl_status declare(espl_adapter *adapter) {
     const bool flat = json_is_true(json_object_get(adapter->config, "flat"));
     ESPL_TRY(flat ? declare_flat(adapter, state, columns) : declare_generator(adapter, state, columns));
     if (!json_is_true(json_object_get(adapter->config, "use_gating"))) return ESPL_OK;
+    state->gate_count = json_is_true(json_object_get(adapter->config, "shared_gating")) ? 1 : 2;
     ESPL_TRY(espl_new(context(adapter), layers * sizeof *state->gates, &state->gates));
-    for (uint32_t block = 0; block < layers; block++) ESPL_TRY(declare_gate(adapter, block, &state->gates[block]));
+    for (uint32_t block = 0; block < layers; block++) ESPL_TRY(declare_gate(adapter, state, block, &state->gates[block]));
     return ESPL_OK;
 }
 

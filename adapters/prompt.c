@@ -164,22 +164,28 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
     return NULL;
 }
 
-/* Rows for each sequence, weighed by its gate: a product with the identity over and over, times the gates. */
-static espl_tensor *gated(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *rows) {
+/* The part-th of so many of a block's keys and values. */
+static espl_tensor *keys_of_block(espl_builder *b, const espl_adapter *adapter, uint32_t block, uint32_t part, uint32_t parts) {
     const prompt_state *state = adapter->state;
-    const uint32_t which = b->lengths ? 2 : 1;
-    espl_tensor *copies = espl_build_step_made(b, adapter, which);
-    if (!copies) copies = espl_build_step(b, adapter, "copies", b->batch * adapter->before, adapter->before, ESPL_DTYPE_F32);
-    espl_tensor *g = espl_gate_apply(b, adapter, &state->gates[joint->block], 0, joint->x);
-    return espl_graph_matmul(b->graph, &(espl_matmul){.a = espl_graph_scale(b->graph, &(espl_scale){.x = copies, .s = g}),
-                                                      .b = rows, .orientation = MATMUL_NN});
+    const uint32_t columns = 2 * espl_prompt_columns(adapter) / parts;
+    espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
+    return espl_graph_slice(b->graph, &(espl_slice){.x = table, .from = (block * parts + part) * columns, .cols = columns});
 }
 
-static espl_tensor *keys_of_block(espl_builder *b, const espl_adapter *adapter, uint32_t block) {
+/* Rows for each sequence, weighed by its gates: a product with the identity over and over, times the gates. */
+static espl_tensor *gated(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint) {
     const prompt_state *state = adapter->state;
-    const uint32_t columns = 2 * espl_prompt_columns(adapter);
-    espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
-    return espl_graph_slice(b->graph, &(espl_slice){.x = table, .from = block * columns, .cols = columns});
+    const uint32_t which = b->lengths ? 2 : 1, parts = state->gate_count, columns = 2 * espl_prompt_columns(adapter);
+    espl_tensor *copies = espl_build_step_made(b, adapter, which), *y = NULL;
+    if (!copies) copies = espl_build_step(b, adapter, "copies", b->batch * adapter->before, adapter->before, ESPL_DTYPE_F32);
+    for (uint32_t i = 0; i < parts; i++) {
+        espl_tensor *g = espl_gate_apply(b, adapter, &state->gates[joint->block], i, joint->x);
+        y = espl_graph_matmul(b->graph, &(espl_matmul){.a = espl_graph_scale(b->graph, &(espl_scale){.x = copies, .s = g}),
+                                                       .b = keys_of_block(b, adapter, joint->block, i, parts),
+                                                       .orientation = MATMUL_NN, .into = y, .into_from = i * columns / parts,
+                                                       .into_cols = y ? 0 : columns, .unset = true});
+    }
+    return y;
 }
 
 /* Keys and values of a block's prefix, as the first rows of a cache. */
@@ -198,8 +204,12 @@ static espl_tensor *own_rows(espl_builder *b, const espl_adapter *adapter, uint3
 
 static void weigh_rows(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint) {
     const prompt_state *state = adapter->state;
-    espl_tensor *g = espl_gate_apply(b, adapter, &state->gates[joint->block], 0, joint->x);
-    espl_tensor *rows = espl_graph_scale(b->graph, &(espl_scale){.x = own_rows(b, adapter, joint->block), .s = g});
+    espl_tensor *rows = own_rows(b, adapter, joint->block);
+    const uint32_t columns = rows ? rows->cols / state->gate_count : 0;
+    for (uint32_t i = 0; i < state->gate_count; i++) {
+        espl_tensor *g = espl_gate_apply(b, adapter, &state->gates[joint->block], i, joint->x);
+        rows = espl_graph_scale(b->graph, &(espl_scale){.x = rows, .s = g, .from = i * columns, .count = columns});
+    }
     b->caches[joint->block] = store_rows(b, adapter, rows, b->caches[joint->block]);
 }
 
@@ -210,10 +220,7 @@ espl_tensor *espl_prompt_join(espl_builder *b, const espl_adapter *adapter, cons
         if (state->gates) weigh_rows(b, adapter, joint);
         return y;
     }
-    if (state->keys) {
-        espl_tensor *rows = keys_of_block(b, adapter, joint->block);
-        return state->gates ? gated(b, adapter, joint, rows) : rows;
-    }
+    if (state->keys) return state->gates ? gated(b, adapter, joint) : keys_of_block(b, adapter, joint->block, 0, 1);
     espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
     if (b->prelude) return espl_graph_slice(b->graph, &(espl_slice){.x = table});
     return espl_graph_concat(b->graph, &(espl_concat){.a = table, .x = y, .batch = b->batch});
@@ -230,7 +237,7 @@ espl_status espl_prompt_prelude(espl_builder *b, const espl_adapter *adapter) {
     espl_graph_value_dtype(b->graph, adapter->model->value_dtype);
     make_table(b, adapter);
     for (uint32_t block = 0; block < adapter->model->config.layers; block++)
-        store_rows(b, adapter, keys_of_block(b, adapter, block), state->gates ? own_rows(b, adapter, block) : b->caches[block]);
+        store_rows(b, adapter, keys_of_block(b, adapter, block, 0, 1), state->gates ? own_rows(b, adapter, block) : b->caches[block]);
     return espl_graph_status(b->graph);
 }
 

@@ -28,6 +28,7 @@ typedef struct prompt_state {
     espl_generator generator; /* in place of the table */
     float dropout;            /* of the prefix */
     espl_gate *gates;         /* owned: per block; NULL: none */
+    uint32_t gate_count;      /* of a block: 1, or 2: one for keys, one for values */
 } prompt_state;
 
 uint32_t espl_prompt_columns(const espl_adapter *adapter); /* of a block's keys */

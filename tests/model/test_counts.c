@@ -34,6 +34,8 @@ static const counted rows[] = {
     {base, "library_lora:gated", 294912 + 12 * 2 * 769, 0},
     {base, "library_prefix", 9872384, 0},
     {base, "library_prefix:flat", 552960, 0},
+    {base, "library_prefix:flat,gated", 552960 + 12 * 769, 0},
+    {base, "library_prefix:flat,gated,shared=false", 552960 + 12 * 2 * 769, 0},
     {base, "library_prompt", 7680, 0},
     {base, "mam", 22493984, 0},
     {base, "unipelt", 11083376, 0},

@@ -249,7 +249,8 @@ static void follows_training(void **state) {
 /* A prompt beyond the longest run: with gates it is not cut, last positions are the whole prompt's. Then a longer one. */
 static void long_prompts(void **state) {
     enum { MOST = 390, BUNDLED_VOCABULARY = 1024 };
-    static const char *const specs[] = {"library_lora:r=2,gated,init=bert", "library_prefix:length=5,gated", "library_prefix:length=5",
+    static const char *const specs[] = {"library_lora:r=2,gated,init=bert", "library_prefix:length=5,gated",
+                                        "library_prefix:length=5,gated,shared=false", "library_prefix:length=5",
                                         "noreft:r=2,prefix=3,suffix=300,dropout=0"};
     static const uint32_t counts[] = {257, MOST, 17};
     (void)state;

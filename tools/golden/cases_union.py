@@ -19,13 +19,15 @@ def parameter(*shape):
 
 
 class Gate:
-    def __init__(self, name, width, made):
-        self.weight, self.bias = parameter(1, width), parameter(1)
+    """[rows, outputs]: one number for each sequence, or one for its keys and one for its values."""
+
+    def __init__(self, name, width, made, outputs=1):
+        self.weight, self.bias = parameter(outputs, width), parameter(outputs)
         made[f"{name}.weight"] = (self.weight, 0.3 * torch.randn_like(self.weight))
         made[f"{name}.bias"] = (self.bias, 0.3 * torch.randn_like(self.bias))
 
     def __call__(self, h):
-        return torch.sigmoid(h @ self.weight.T + self.bias).mean(1, keepdim=True)
+        return torch.sigmoid(h @ self.weight.T + self.bias).mean(1)
 
 
 def lora(model, config):
@@ -44,7 +46,7 @@ def lora(model, config):
 
         def change(module, arguments, output, a=a, b=b, gate=gate):
             x = arguments[0]
-            return output + (gate(x) if gate else config["alpha"] / config["r"]) * (x @ a.T @ b.T)
+            return output + (gate(x)[:, None] if gate else config["alpha"] / config["r"]) * (x @ a.T @ b.T)
 
         module.register_forward_hook(change)
     return made
@@ -73,7 +75,8 @@ def prefix(model, config):
     for layer, block in enumerate(places.blocks):
         module = getattr(block, "self_attn", None) or getattr(block, "attn", None) or block.attention.self
         path = next(n for n, m in model.named_modules() if m is module)
-        gate = Gate(f"{path}.prefix_tuning.prefix_gates.a", c.hidden_size, made) if config["use_gating"] else None
+        gate = Gate(f"{path}.prefix_tuning.prefix_gates.a", c.hidden_size, made,
+                    1 if config["shared_gating"] else 2) if config["use_gating"] else None
         attentions[module] = layer, gate
         module.register_forward_pre_hook(lambda m, a, k: inputs.update({m: a[0] if a else k["hidden_states"]}), with_kwargs=True)
     source = sys.modules[type(next(iter(attentions))).__module__]
@@ -83,8 +86,8 @@ def prefix(model, config):
         if module not in attentions:
             return plain(module, query, key, value, mask, *rest, **keywords)
         layer, gate = attentions[module]
-        g = gate(inputs[module])[:, None] if gate else 1
-        before = [g * table()[:, 2 * layer + i].transpose(0, 1).expand(query.shape[0], -1, -1, -1) for i in range(2)]
+        g = gate(inputs[module])[:, :, None, None] if gate else None
+        before = [(1 if g is None else g[:, -1:] if i else g[:, :1]) * table()[:, 2 * layer + i].transpose(0, 1).expand(query.shape[0], -1, -1, -1) for i in range(2)]
         key, value = torch.cat([before[0], key], 2), torch.cat([before[1], value], 2)
         if mask is not None:
             mask = torch.cat([mask.new_zeros(*mask.shape[:3], rows), mask], 3)
@@ -136,6 +139,7 @@ CASES = [
     gpt2("library_prefix_gpt2", 2502, dict(PREFIX)),
     llama("library_prefix_flat", 2503, dict(PREFIX, flat=True, prefix_length=2, **GATED)),
     bert("bert_library_prefix", 2504, dict(PREFIX, **GATED)),
+    llama("library_prefix_gates", 2512, dict(PREFIX, flat=True, prefix_length=2, shared_gating=False, **GATED)),
     llama("mam_llama", 2505, dict(PREFIX), bottleneck(PARALLEL, reduction_factor=6)),
     llama("unipelt_llama", 2506, dict(PREFIX, **GATED), bottleneck(PFEIFFER, **GATED), dict(LORA, **GATED)),
     bert("bert_mam", 2509, dict(PREFIX), bottleneck(PARALLEL, reduction_factor=8)),
