@@ -26,7 +26,9 @@ typedef struct espl_head_names {
     const char *out_bias;   /* NULL: none */
     bool last;              /* of a row: its last token, else its first */
     bool dropout_first;     /* also before dense */
-    const char *key_dropout; /* NULL: the family's key_head_dropout */
+    /* Keys of its dropout: the first that config.json has counts. NULL: the family's key_head_dropout, no other. */
+    const char *key_dropout, *key_dropout_else;
+    float dropout; /* where it has none of them; 0: that of hidden states */
 } espl_head_names;
 
 enum { ESPL_HEAD_NAMES_SEQUENCE, ESPL_HEAD_NAMES_TOKENS, ESPL_HEAD_NAMES_MASKED, ESPL_HEAD_NAMES_COUNT };

@@ -16,21 +16,22 @@
                [ESPL_LINEAR_DOWN] = {{"mlp.down_proj", mlp_bias}}},                                                  \
     .norm = ESPL_NORM_RMS, .rotary = true, .gated = true
 
-/* Decoders end a row with a map from its last token, and tag every token. */
+/* Decoders end a row with a map from its last token, and tag every token, with dropout before that map alone. */
 #define DECODER_HEADS(tags)                                                                                          \
     .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = {.out = "score", .last = true},                                           \
-              [ESPL_HEAD_NAMES_TOKENS] = {.out = tags, .out_bias = tags ".bias"}}
+              [ESPL_HEAD_NAMES_TOKENS] = {.out = tags, .out_bias = tags ".bias", .key_dropout = "classifier_dropout",       \
+                                          .key_dropout_else = "hidden_dropout", .dropout = 0.1f}}
 
 /* ---- Encoders: post-norm blocks with biases everywhere, names as BERT's or their own ---- */
 
 #define ENCODER                                                                                                      \
     .norm = ESPL_NORM_LAYER, .norm_eps = 1e-12f, .activation = "gelu", .post_norm = true, .bidirectional = true,     \
-    .tied_by_default = true, .dropout = 0.1f
+    .tied_by_default = true
 #define BERT_KEYS                                                                                                    \
     .key_hidden = "hidden_size", .key_layers = "num_hidden_layers", .key_heads = "num_attention_heads",             \
     .key_intermediate = "intermediate_size", .key_context = "max_position_embeddings", .key_norm_eps = "layer_norm_eps", \
     .key_activation = "hidden_act", .key_dropout = "hidden_dropout_prob",                                           \
-    .key_attention_dropout = "attention_probs_dropout_prob", .key_head_dropout = "classifier_dropout"
+    .key_attention_dropout = "attention_probs_dropout_prob", .key_head_dropout = "classifier_dropout", .dropout = 0.1f
 #define BERT_EMBEDDINGS                                                                                              \
     .embed = "embeddings.word_embeddings", .position = "embeddings.position_embeddings",                            \
     .types = "embeddings.token_type_embeddings", .embed_norm = "embeddings.LayerNorm"
@@ -82,7 +83,7 @@ const espl_family espl_families[] = {
     {.model_type = "distilbert", .class_name = "DistilBert", ENCODER,
      .key_hidden = "dim", .key_layers = "n_layers", .key_heads = "n_heads", .key_intermediate = "hidden_dim",
      .key_context = "max_position_embeddings", .key_activation = "activation", .key_dropout = "dropout",
-     .key_attention_dropout = "attention_dropout", .key_head_dropout = "dropout", .prefix = "distilbert.",
+     .key_attention_dropout = "attention_dropout", .key_head_dropout = "dropout", .dropout = 0.1f, .prefix = "distilbert.",
      .embed = "embeddings.word_embeddings", .position = "embeddings.position_embeddings",
      .embed_norm = "embeddings.LayerNorm", .block = "transformer.layer.%u.", .attention_norm = "sa_layer_norm",
      .mlp_norm = "output_layer_norm",
@@ -93,7 +94,7 @@ const espl_family espl_families[] = {
                 [ESPL_LINEAR_DOWN] = {{"ffn.lin2", ESPL_BIAS_ALWAYS}}},
      .no_dropout = 1u << ESPL_LINEAR_O,
      .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "pre_classifier", .activation = "relu",
-                                                       .key_dropout = "seq_classif_dropout"),
+                                                       .key_dropout = "seq_classif_dropout", .dropout = 0.2f),
                [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "vocab_transform", .norm = "vocab_layer_norm",
                                            .out = "vocab_projector", .out_bias = "vocab_projector.bias"}}},
@@ -118,8 +119,8 @@ const espl_family espl_families[] = {
                 [ESPL_LINEAR_O] = {{"attention.dense", ESPL_BIAS_ALWAYS}},
                 [ESPL_LINEAR_UP] = {{"ffn", ESPL_BIAS_ALWAYS}},
                 [ESPL_LINEAR_DOWN] = {{"ffn_output", ESPL_BIAS_ALWAYS}}},
-     .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "albert.pooler", .activation = "tanh"),
-               [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
+     .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "albert.pooler", .activation = "tanh", .dropout = 0.1f),
+               [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.dropout = 0.1f),
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "predictions.dense", .norm = "predictions.LayerNorm",
                                            .out = "predictions.decoder", .out_bias = "predictions.bias"}}},
     /* DeBERTa-v2 and v3. */

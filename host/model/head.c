@@ -84,6 +84,19 @@ static espl_status name_labels(espl_model *model) {
     return ESPL_OK;
 }
 
+/* As transformers reads it; heads without a key have none. */
+static espl_status read_dropout(espl_model *model) {
+    espl_task_head *head = &model->task;
+    const espl_head_names *names = head->names;
+    const char *key = names->key_dropout ? names->key_dropout : model->config.family->key_head_dropout;
+    float by_default = names->dropout > 0 ? names->dropout : model->config.dropout;
+    if (!key) return ESPL_OK;
+    if (names->key_dropout_else) ESPL_TRY(espl_json_f32(model->ctx, model->json, names->key_dropout_else, by_default, &by_default));
+    ESPL_TRY(espl_json_f32(model->ctx, model->json, key, by_default, &head->dropout));
+    if (head->dropout >= 0 && head->dropout < 1) return ESPL_OK;
+    return espl_fail(model->ctx, ESPL_FORMAT, "\"%s\" is %g, must be from 0 to below 1", key, (double)head->dropout);
+}
+
 espl_status espl_head_choose(espl_model *model) {
     const espl_family *family = model->config.family;
     espl_task_head *head = &model->task;
@@ -104,10 +117,7 @@ espl_status espl_head_choose(espl_model *model) {
     if (head->names->activation && !espl_config_activation(head->names->activation, &head->activation))
         return espl_fail(model->ctx, ESPL_INTERNAL, "activation \"%s\" is not known", head->names->activation);
     if (masked) return ESPL_OK;
-    const char *key = head->names->key_dropout ? head->names->key_dropout : family->key_head_dropout;
-    if (key) ESPL_TRY(espl_json_f32(model->ctx, model->json, key, model->config.dropout, &head->dropout));
-    if (!(head->dropout >= 0 && head->dropout < 1))
-        return espl_fail(model->ctx, ESPL_FORMAT, "\"%s\" is %g, must be from 0 to below 1", key, (double)head->dropout);
+    ESPL_TRY(read_dropout(model));
     return name_labels(model);
 }
 

@@ -1,5 +1,5 @@
-/* Dropout of config.json: which value counts, that attention's reaches its kernels in training alone, and that training draws
- * the same again. */
+/* Dropout of config.json: which value counts, also of heads, that it reaches the kernels in training alone, and that training
+ * draws the same again. */
 #include "host/base/os.h"
 #include "host/model/model.h"
 #include "host/train/trainer.h"
@@ -29,7 +29,8 @@ static const family families[] = {
     {"BertForMaskedLM", ENCODER_SIZES("bert"), PROBABILITIES},
     {"RobertaForMaskedLM", ENCODER_SIZES("roberta"), PROBABILITIES},
     {"ElectraForMaskedLM", ENCODER_SIZES("electra") ", \"embedding_size\": 16", PROBABILITIES},
-    {"AlbertForMaskedLM", ENCODER_SIZES("albert") ", \"embedding_size\": 16", PROBABILITIES},
+    {"AlbertForMaskedLM", ENCODER_SIZES("albert") ", \"embedding_size\": 16", "attention_probs_dropout_prob",
+     "hidden_dropout_prob", 0},
     {"DebertaV2ForMaskedLM",
      ENCODER_SIZES("deberta-v2") ", \"relative_attention\": true, \"pos_att_type\": \"p2c|c2p\", \"share_att_key\": true,"
                                  "\"max_relative_positions\": 6", PROBABILITIES},
@@ -45,22 +46,28 @@ static const family families[] = {
     {"Qwen3ForCausalLM", LLAMA_SIZES("qwen3"), "attention_dropout", NULL, 0},
 };
 
-/* Random weights, the same for all p. p below 0: config.json does not speak of dropout. */
-static espl_model *make(const family *f, float p) {
-    char config[1024], path[512], *folder = test_path("dropout");
+/* Random weights, the same for the same sizes. */
+static espl_model *load(const char *config) {
+    char path[512], *folder = test_path("dropout");
     espl_model *model;
-    int length = snprintf(config, sizeof config, "{\"architectures\": [\"%s\"], %s, \"vocab_size\": %d, \"initializer_range\": 0.5",
-                          f->architecture, f->sizes, VOCABULARY);
-    if (p >= 0 && f->hidden) length += snprintf(config + length, sizeof config - (size_t)length, ", \"%s\": 0", f->hidden);
-    if (p >= 0) length += snprintf(config + length, sizeof config - (size_t)length, ", \"%s\": %g", f->attention, (double)p);
-    length += snprintf(config + length, sizeof config - (size_t)length, "}");
     test_ok(espl_os_make_folder(test_context(), folder));
     snprintf(path, sizeof path, "%s/config.json", folder);
-    test_ok(espl_os_write_file(test_context(), path, config, (size_t)length));
+    test_ok(espl_os_write_file(test_context(), path, config, strlen(config)));
     test_ok(espl_model_load(test_device(), folder, &(espl_model_params){.random = true, .trainable = true, .seed = 5}, &model));
     espl_os_remove_folder(test_context(), folder);
     free(folder);
     return model;
+}
+
+/* p below 0: config.json does not speak of dropout. */
+static espl_model *make(const family *f, float p) {
+    char config[1024];
+    int length = snprintf(config, sizeof config, "{\"architectures\": [\"%s\"], %s, \"vocab_size\": %d, \"initializer_range\": 0.5",
+                          f->architecture, f->sizes, VOCABULARY);
+    if (p >= 0 && f->hidden) length += snprintf(config + length, sizeof config - (size_t)length, ", \"%s\": 0", f->hidden);
+    if (p >= 0) length += snprintf(config + length, sizeof config - (size_t)length, ", \"%s\": %g", f->attention, (double)p);
+    snprintf(config + length, sizeof config - (size_t)length, "}");
+    return load(config);
 }
 
 static void by_default(void **state) {
@@ -80,7 +87,7 @@ static double loss_of(espl_model *model, bool training, uint32_t seed, uint32_t 
     int32_t ids[ROWS * TOKENS], labels[ROWS * TOKENS];
     espl_random random = {.seed = 4};
     for (int i = 0; i < ROWS * TOKENS; i++) ids[i] = 1 + (int32_t)espl_random_below(&random, VOCABULARY - 1);
-    for (int i = 0; i < ROWS * TOKENS; i++) labels[i] = i % TOKENS < TOKENS - 1 ? ids[i + 1] : -100;
+    for (int i = 0; i < ROWS * TOKENS; i++) labels[i] = i % TOKENS < TOKENS - 1 ? ids[i + 1] % (int32_t)espl_head_outputs(model) : -100;
     espl_pass pass;
     espl_ticket ticket;
     double loss;
@@ -157,7 +164,66 @@ static void same_bits(void **state) {
     free(folder);
 }
 
+/* What heads drop, by what config.json says more: transformers' own values and keys. */
+#define GPT2_SIZES                                                                                                     \
+    "\"model_type\": \"gpt2\", \"n_embd\": 16, \"n_layer\": 2, \"n_head\": 2, \"n_positions\": 24,"                     \
+    "\"embd_pdrop\": 0, \"attn_pdrop\": 0, \"resid_pdrop\": 0"
+#define DISTILBERT_SIZES                                                                                               \
+    "\"model_type\": \"distilbert\", \"dim\": 16, \"n_layers\": 2, \"n_heads\": 2, \"hidden_dim\": 20,"                 \
+    "\"max_position_embeddings\": 24, \"pad_token_id\": 0"
+static const struct {
+    const char *architecture, *sizes, *more;
+    float p;
+} heads[] = {
+    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), "", 0.1f},
+    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"hidden_dropout\": 0.25", 0.25f},
+    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": 0.5, \"hidden_dropout\": 0.25", 0.5f},
+    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": null, \"hidden_dropout\": 0.25", 0.25f},
+    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": 0", 0},
+    {"LlamaForSequenceClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": 0.5", 0},
+    {"MistralForTokenClassification", LLAMA_SIZES("mistral"), "", 0.1f},
+    {"Qwen2ForTokenClassification", LLAMA_SIZES("qwen2"), "", 0.1f},
+    {"Qwen3ForTokenClassification", LLAMA_SIZES("qwen3"), ", \"classifier_dropout\": 0.5", 0.5f},
+    {"GPT2ForTokenClassification", GPT2_SIZES, "", 0.1f},
+    {"GPT2ForTokenClassification", GPT2_SIZES, ", \"classifier_dropout\": 0.5", 0.5f},
+    {"GPT2ForTokenClassification", GPT2_SIZES, ", \"hidden_dropout\": 0.25", 0.25f},
+    {"GPT2ForSequenceClassification", GPT2_SIZES, "", 0},
+    {"BertForTokenClassification", ENCODER_SIZES("bert"), ", \"classifier_dropout\": null", 0.1f},
+    {"BertForSequenceClassification", ENCODER_SIZES("bert"), ", \"classifier_dropout\": 0.25, \"hidden_dropout_prob\": 0.5", 0.25f},
+    {"AlbertForSequenceClassification", ENCODER_SIZES("albert") ", \"embedding_size\": 16", "", 0.1f},
+    {"AlbertForTokenClassification", ENCODER_SIZES("albert") ", \"embedding_size\": 16", "", 0.1f},
+    {"DistilBertForSequenceClassification", DISTILBERT_SIZES, "", 0.2f},
+    {"DistilBertForTokenClassification", DISTILBERT_SIZES, "", 0.1f},
+};
+
+static espl_model *make_head(size_t i, const char *more) {
+    char config[1024];
+    snprintf(config, sizeof config, "{\"architectures\": [\"%s\"], %s, \"vocab_size\": %d, \"initializer_range\": 0.5, "
+             "\"num_labels\": 3%s}", heads[i].architecture, heads[i].sizes, VOCABULARY, more);
+    return load(config);
+}
+
+/* Decoders drop nothing else here, so that the head's reaches the loss in training, by seed and step, and never else. */
+static void of_heads(void **state) {
+    (void)state;
+    for (size_t i = 0; i < ESPL_COUNT(heads); i++) {
+        espl_model *model = make_head(i, heads[i].more);
+        if (model->task.dropout != heads[i].p)
+            fail_msg("%s%s: %g, expected %g", heads[i].architecture, heads[i].more, (double)model->task.dropout, (double)heads[i].p);
+        if (!model->config.family->bidirectional) {
+            espl_model *none = make_head(i, ", \"classifier_dropout\": 0");
+            const double plain = loss_of(none, true, 1, 0), first = loss_of(model, true, 1, 0);
+            assert_true(loss_of(model, false, 1, 0) == plain);
+            assert_true((first == plain) == (heads[i].p == 0) && loss_of(model, true, 1, 0) == first);
+            assert_true((loss_of(model, true, 1, 1) == first) == (heads[i].p == 0));
+            espl_model_destroy(&none);
+        }
+        espl_model_destroy(&model);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(by_default), cmocka_unit_test(in_training), cmocka_unit_test(same_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(by_default), cmocka_unit_test(in_training), cmocka_unit_test(same_bits),
+                                       cmocka_unit_test(of_heads)};
     return test_main("dropout", tests, ESPL_COUNT(tests));
 }
