@@ -58,4 +58,4 @@ def case(name, seed, base, structured=False, **more):
 
 
 CASES = [case("diff_pruning_llama", 2320, "llama_full", batch=(2, 7, 0)),
-         case("diff_pruning_structured", 2324, "bert_masked_full", structured=True, batch=(2, 8), lengths=(8, 5), types=True)]
+         case("diff_pruning_structured", 2330, "bert_masked_full", structured=True, batch=(2, 8), lengths=(8, 5), types=True)]
