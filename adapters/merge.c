@@ -1,15 +1,22 @@
 /* Merging an adapter into the base and taking it out again bit for bit: the base tensors it changes are kept on the host. */
 #include "host/model/adapter.h"
+#include <math.h>
 #include <string.h>
 
-/* Writes new values of a base tensor and keeps the old ones. Both arrays hold what the entry holds in files. */
+/* Writes new values of a base tensor, which must be finite, and keeps the old ones. Both arrays hold what the entry holds in files. */
 static espl_status change_base(espl_adapter *adapter, const espl_entry *entry, const float *values) {
     espl_model *model = adapter->model;
+    const size_t count = (size_t)espl_entry_values(&model->store, entry);
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(values[i]))
+            return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\": merged, value %zu of %s would be %g", adapter->name, i,
+                             entry->name, (double)values[i]);
+    }
     ESPL_TRY(espl_grow(model->ctx, &adapter->originals, &adapter->original_capacity, adapter->original_count + 1,
                        sizeof *adapter->originals));
     espl_original *original = &adapter->originals[adapter->original_count];
     *original = (espl_original){.entry = *entry};
-    ESPL_TRY(espl_new(model->ctx, (size_t)espl_entry_values(&model->store, entry) * sizeof(float), &original->values));
+    ESPL_TRY(espl_new(model->ctx, count * sizeof(float), &original->values));
     adapter->original_count++;
     ESPL_TRY(espl_store_read(&model->store, entry, original->values));
     return espl_store_write(&model->store, entry, values, ESPL_DTYPE_F32);
