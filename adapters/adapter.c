@@ -1,11 +1,11 @@
 /* The life of an adapter: add or load, activate, delete. */
 #include "adapters/folder.h"
+#include "adapters/library_head.h"
 #include "adapters/make.h"
 #include "adapters/union.h"
 #include "host/base/os.h"
 #include <stdio.h>
 #include <string.h>
-
 
 /* ---- Configuration ---- */
 
@@ -40,57 +40,6 @@ espl_status espl_adapter_parse(espl_adapter *adapter, const char *spec) {
         at += bytes + (comma != NULL);
     }
     return ESPL_OK;
-}
-
-/* ---- Replaced matrices ---- */
-
-static espl_status replace(espl_adapter *adapter, uint32_t *slot, const espl_entry *base, const char *file_name) {
-    const espl_matrix *m = &adapter->model->store.matrices[base->matrix];
-    if (*slot == ESPL_NO_MATRIX)
-        ESPL_TRY(espl_store_matrix(&adapter->store, m->label, m->rows, m->cols, ESPL_DTYPE_F32, m->decay, slot));
-    return espl_store_entry(&adapter->store, file_name, *slot, base->from, base->count, base->vector);
-}
-
-espl_status espl_adapter_replace(espl_adapter *adapter, const espl_entry *base, const char *file_name) {
-    return replace(adapter, &adapter->replacement[base->matrix], base, file_name);
-}
-
-static const espl_entry *head_entry(const espl_model *model) {
-    const uint32_t matrix = model->head == ESPL_NO_MATRIX ? model->embed : model->head;
-    for (size_t i = 0; i < model->store.entry_count; i++) {
-        if (model->store.entries[i].matrix == matrix) return &model->store.entries[i];
-    }
-    return NULL;
-}
-
-espl_status espl_adapter_replace_head(espl_adapter *adapter, const char *file_name) {
-    const espl_model *model = adapter->model;
-    uint32_t *slot = model->head == ESPL_NO_MATRIX ? &adapter->head_replacement : &adapter->replacement[model->head];
-    return replace(adapter, slot, head_entry(model), file_name);
-}
-
-/* The entries of base matrix `from` into matrix `to` of the adapter. */
-static espl_status copy_matrix(espl_adapter *adapter, uint32_t from, uint32_t to) {
-    espl_model *model = adapter->model;
-    for (size_t i = 0; to != ESPL_NO_MATRIX && i < model->store.entry_count; i++) {
-        espl_entry entry = model->store.entries[i];
-        if (entry.matrix != from) continue;
-        float *values;
-        ESPL_TRY(espl_new(model->ctx, (size_t)espl_entry_values(&model->store, &entry) * sizeof *values, &values));
-        espl_status status = espl_store_read(&model->store, &entry, values);
-        entry.matrix = to;
-        if (status == ESPL_OK) status = espl_store_write(&adapter->store, &entry, values, ESPL_DTYPE_F32);
-        espl_free(model->ctx, &values);
-        ESPL_TRY(status);
-    }
-    return ESPL_OK;
-}
-
-/* Every entry of a replaced matrix starts with the base's values. */
-static espl_status copy_base(espl_adapter *adapter) {
-    for (uint32_t base = 0; base < adapter->replacement_count; base++)
-        ESPL_TRY(copy_matrix(adapter, base, adapter->replacement[base]));
-    return copy_matrix(adapter, adapter->model->embed, adapter->head_replacement);
 }
 
 /* ---- Making ---- */
@@ -170,16 +119,18 @@ static espl_status add_task(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
-static espl_status finish_making(espl_adapter *adapter, uint64_t seed) {
+/* head: one that was read, or NULL: as the adapter `like` has one, or by default (espl_adapter_declare_head). */
+static espl_status finish_making(espl_adapter *adapter, uint64_t seed, const espl_library_head *head, const espl_adapter *like) {
     ESPL_TRY(add_task(adapter));
     ESPL_TRY(adapter->method->declare(adapter));
     if (adapter->store.entry_count == 0)
         return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "no module of this %s model is a target of the adapter",
                          adapter->model->config.family->model_type);
+    if (adapter->library) ESPL_TRY(espl_adapter_declare_head(adapter, head, like));
     if (!adapter->model->device) return ESPL_OK; /* an outline */
     ESPL_TRY(espl_store_place(&adapter->store, true));
-    ESPL_TRY(copy_base(adapter));
-    return adapter->method->initialise ? adapter->method->initialise(adapter, seed) : ESPL_OK;
+    if (adapter->method->initialise) ESPL_TRY(adapter->method->initialise(adapter, seed));
+    return espl_adapter_copy_base(adapter);
 }
 
 static void attach(espl_adapter *adapter) {
@@ -188,8 +139,8 @@ static void attach(espl_adapter *adapter) {
     *end = adapter;
 }
 
-espl_status espl_adapter_add(espl_model *model, const char *name, const char *spec, uint64_t seed,
-                             espl_adapter **out_adapter) {
+espl_status espl_adapter_make(espl_model *model, const char *name, const char *spec, uint64_t seed, const espl_adapter *like,
+                              espl_adapter **out_adapter) {
     *out_adapter = NULL;
     espl_adapter *adapter = NULL;
     espl_status status = check_name(model, name);
@@ -202,7 +153,7 @@ espl_status espl_adapter_add(espl_model *model, const char *name, const char *sp
     } else if (status == ESPL_OK) {
         status = espl_adapter_parse(adapter, spec);
     }
-    if (status == ESPL_OK) status = finish_making(adapter, seed);
+    if (status == ESPL_OK) status = finish_making(adapter, seed, NULL, like);
     if (status != ESPL_OK) {
         espl_adapter_destroy(adapter);
         return status;
@@ -212,22 +163,42 @@ espl_status espl_adapter_add(espl_model *model, const char *name, const char *sp
     return ESPL_OK;
 }
 
+espl_status espl_adapter_add(espl_model *model, const char *name, const char *spec, uint64_t seed, espl_adapter **out_adapter) {
+    return espl_adapter_make(model, name, spec, seed, NULL, out_adapter);
+}
+
+/* What adapter_config.json says; *out_head is the head in that folder, with no parts where there is none. */
+static espl_status read_config(espl_adapter *adapter, const char *folder, espl_library_head *out_head) {
+    espl_context *ctx = adapter->model->ctx;
+    char *path;
+    json_t *config;
+    bool is = false;
+    ESPL_TRY(espl_format(ctx, &path, "%s/adapter_config.json", folder));
+    espl_status status = espl_json_load(ctx, path, &config);
+    if (status == ESPL_OK) {
+        status = espl_folder_read_config(adapter, config);
+        if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", path);
+    }
+    if (status == ESPL_OK && adapter->library) status = espl_library_head_is(adapter->model, folder, &is);
+    if (status == ESPL_OK && is) status = espl_library_head_open(adapter->model, folder, out_head);
+    if (status == ESPL_OK) {
+        status = finish_making(adapter, 0, out_head, NULL);
+        if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", path);
+    }
+    espl_free(ctx, &path);
+    return status;
+}
+
 espl_status espl_adapter_load(espl_model *model, const char *name, const char *folder, espl_adapter **out_adapter) {
     *out_adapter = NULL;
     espl_adapter *adapter = NULL;
+    espl_library_head head = {0};
     espl_status status = check_name(model, name);
     if (status == ESPL_OK) status = espl_adapter_begin(model, name, &adapter);
-    char *path = NULL;
-    json_t *config = NULL;
-    if (status == ESPL_OK) status = espl_format(model->ctx, &path, "%s/adapter_config.json", folder);
-    if (status == ESPL_OK) status = espl_json_load(model->ctx, path, &config);
-    if (status == ESPL_OK) {
-        status = espl_folder_read_config(adapter, config);
-        if (status == ESPL_OK) status = finish_making(adapter, 0);
-        if (status != ESPL_OK) espl_fail_in(model->ctx, status, "%s", path);
-    }
+    if (status == ESPL_OK) status = read_config(adapter, folder, &head);
     if (status == ESPL_OK) status = espl_folder_read_tensors(adapter, folder);
-    espl_free(model->ctx, &path);
+    if (status == ESPL_OK && head.parts.count) status = espl_library_head_take(&head, model, adapter);
+    espl_library_head_close(model->ctx, &head);
     if (status != ESPL_OK) {
         espl_adapter_destroy(adapter);
         return status;

@@ -1,6 +1,7 @@
 /* Adapters of equal configuration added in parameter space: task arithmetic where weights do not sum to 1. They have
  * the same tensors in the same order, also where their names are in the tensors' names. */
 #include "adapters/average.h"
+#include "adapters/make.h"
 #include <string.h>
 
 static espl_adapter *find(espl_model *model, const char *name) {
@@ -26,6 +27,9 @@ static espl_status check_equal(const espl_adapter *first, const espl_adapter *ot
     if (first->method != other->method)
         return espl_fail(first->model->ctx, ESPL_ARGUMENT, "\"%s\" is of method %s, \"%s\" of %s: they cannot be averaged",
                          first->name, first->method->name, other->name, other->method->name);
+    if (first->store.entry_count != other->store.entry_count)
+        return espl_fail(first->model->ctx, ESPL_ARGUMENT, "\"%s\" has %zu tensors, \"%s\" %zu: they cannot be averaged", first->name,
+                         first->store.entry_count, other->name, other->store.entry_count);
     json_object_foreach(first->config, key, value) {
         if (is_training_key(key) || (ranks && espl_average_lora_key(key))) continue;
         if (!json_equal(value, json_object_get(other->config, key)))
@@ -111,7 +115,7 @@ static espl_status average(espl_model *model, const char *name, average_inputs *
     for (size_t i = 1; i < in->count; i++) ESPL_GOTO(check_equal(first, in->adapters[i], ranks));
     if (ranks) ESPL_GOTO(espl_average_lora_config(in, rank, config));
     ESPL_GOTO(print_config(first, name, config, &text));
-    ESPL_GOTO(espl_adapter_add(model, name, text.data, 0, out_adapter));
+    ESPL_GOTO(espl_adapter_make(model, name, text.data, 0, first, out_adapter));
     for (size_t i = 0; i < (*out_adapter)->store.entry_count; i++) {
         const bool frozen = (*out_adapter)->store.matrices[(*out_adapter)->store.entries[i].matrix].frozen;
         ESPL_GOTO(frozen ? copy_frozen(*out_adapter, i, in) : fill_entry(*out_adapter, i, in));

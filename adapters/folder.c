@@ -1,5 +1,6 @@
 #include "adapters/folder.h"
 #include "adapters/library.h"
+#include "adapters/library_head.h"
 #include "host/base/os.h"
 #include <string.h>
 
@@ -156,7 +157,8 @@ static espl_status check_names(const espl_adapter *adapter, const espl_tensors *
     for (size_t i = 0; i < espl_tensors_count(set); i++) {
         const char *name = espl_tensors_name(set, i);
         bool repeated;
-        if (espl_store_find(&adapter->store, name)) continue;
+        const espl_entry *entry = espl_store_find(&adapter->store, name);
+        if (entry && !entry->apart) continue;
         ESPL_TRY(is_repeated(adapter, name, &repeated));
         if (!repeated)
             return espl_fail(adapter->model->ctx, ESPL_FORMAT, "%s is not a tensor that this adapter's configuration gives this model",
@@ -200,20 +202,23 @@ static espl_status remove_old(espl_context *ctx, const char *folder) {
 
 espl_status espl_folder_write(espl_adapter *adapter, const char *folder) {
     espl_context *ctx = adapter->model->ctx;
-    espl_replace file = {0};
+    espl_replace file = {0}, head = {0};
     char *weights = NULL;
     json_t *config = NULL;
     espl_status status = ESPL_OK;
     ESPL_GOTO(espl_os_make_folder(ctx, folder));
     ESPL_GOTO(written_config(adapter, &config));
-    /* Both are on the disk before either takes its place: where they do not fit, the folder stays as it was. */
+    /* All are on the disk before either takes its place: where they do not fit, the folder stays as it was. */
     ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", config, &file));
     ESPL_GOTO(espl_format(ctx, &weights, "%s/%s.safetensors", folder, adapter->library ? "adapter" : "adapter_model"));
     ESPL_GOTO(adapter->method->write ? adapter->method->write(adapter, weights) : espl_store_save(&adapter->store, weights));
+    ESPL_GOTO(espl_adapter_write_head(adapter, folder, &head));
+    if (head.path) ESPL_GOTO(espl_os_replace_commit(ctx, &head));
     ESPL_GOTO(espl_os_replace_commit(ctx, &file));
     if (adapter->library) status = remove_old(ctx, folder);
 fail:
     espl_os_replace_finish(ctx, &file);
+    espl_os_replace_finish(ctx, &head);
     espl_json_destroy(&config);
     espl_free(ctx, &weights);
     return status;

@@ -8,6 +8,11 @@
 espl_status espl_adapter_begin(espl_model *model, const char *name, espl_adapter **out_adapter);
 /* "lora:r=8,alpha=16", "lora:r=8|pfeiffer": method and configuration. */
 espl_status espl_adapter_parse(espl_adapter *adapter, const char *spec);
+/* As espl_adapter_add, with a head (of the library's folders) just where `like` has one; NULL: where the model has labels. */
+espl_status espl_adapter_make(espl_model *model, const char *name, const char *spec, uint64_t seed, const espl_adapter *like,
+                              espl_adapter **out_adapter);
+/* Every entry of a replaced matrix starts with the base's values. */
+espl_status espl_adapter_copy_base(espl_adapter *adapter);
 void espl_adapter_destroy(espl_adapter *adapter);
 
 #endif

@@ -128,6 +128,14 @@ const char *espl_model_output_module(const espl_model *model) {
     return head->kind == ESPL_HEAD_LANGUAGE ? "lm_head" : head->kind == ESPL_HEAD_MASKED ? head->names->out : NULL;
 }
 
+const espl_entry *espl_model_output_entry(const espl_model *model) {
+    const uint32_t matrix = model->head == ESPL_NO_MATRIX ? model->embed : model->head;
+    for (size_t i = 0; i < model->store.entry_count; i++) {
+        if (model->store.entries[i].matrix == matrix) return &model->store.entries[i];
+    }
+    return NULL;
+}
+
 static espl_status declare_output(espl_model *model) {
     const espl_config *c = &model->config;
     const char *module = espl_model_output_module(model);

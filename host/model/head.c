@@ -212,13 +212,21 @@ static espl_status describe_labels(const espl_model *model, json_t *config) {
     return status;
 }
 
+espl_status espl_head_class(const espl_model *model, char **out_name) {
+    const char *family = model->config.family->class_name;
+    const char *own = json_string_value(json_array_get(json_object_get(model->json, "architectures"), 0));
+    const char *first = NULL, *end = own && strncmp(own, family, strlen(family)) == 0 ? own + strlen(family) : "";
+    for (size_t i = 0; i < ESPL_COUNT(classes); i++) {
+        if (classes[i].kind != model->task.kind || strcmp(classes[i].name, "ForPreTraining") == 0) continue;
+        if (!first || strcmp(classes[i].name, end) == 0) first = classes[i].name;
+    }
+    return espl_format(model->ctx, out_name, "%s%s", family, first);
+}
+
 espl_status espl_head_describe(const espl_model *model, json_t *config) {
     if (!model->task.labels) return ESPL_OK;
-    char *name = NULL;
-    for (size_t i = 0; i < ESPL_COUNT(classes) && !name; i++) {
-        if (classes[i].kind == model->task.kind)
-            ESPL_TRY(espl_format(model->ctx, &name, "%s%s", model->config.family->class_name, classes[i].name));
-    }
+    char *name;
+    ESPL_TRY(espl_head_class(model, &name));
     espl_status status = espl_json_set(model->ctx, config, "architectures", json_pack("[s]", name));
     espl_free(model->ctx, &name);
     return status == ESPL_OK ? describe_labels(model, config) : status;

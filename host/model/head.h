@@ -32,6 +32,8 @@ espl_status espl_head_choose(struct espl_model *model);
 /* Declares its matrices in the model's store; they may be absent in files. */
 espl_status espl_head_declare(struct espl_model *model);
 void espl_head_finish(struct espl_model *model);
+/* The transformers class of the family with this head, as config.json has it or else the first. Freed with espl_free. */
+espl_status espl_head_class(const struct espl_model *model, char **out_name);
 /* Writes architectures and labels into a configuration that is to be saved. */
 espl_status espl_head_describe(const struct espl_model *model, json_t *config);
 

@@ -10,6 +10,5 @@ espl_status espl_model_declare_all(espl_model *model);
  * by seed too. Fails: FORMAT naming the tensor. */
 espl_status espl_model_fill(espl_model *model, const espl_tensors *set);
 /* The module of the output projection where it is not the embedding; NULL for heads without one. */
-const char *espl_model_output_module(const espl_model *model);
 
 #endif

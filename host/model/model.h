@@ -165,6 +165,11 @@ typedef struct espl_output {
 } espl_output;
 espl_output espl_build_output(espl_builder *builder, espl_tensor *hidden);
 
+/* The map into the vocabulary as files name it, "lm_head"; NULL: the head has none. Its weight's entry: the embedding's where
+ * they are tied. */
+const char *espl_model_output_module(const espl_model *model);
+const espl_entry *espl_model_output_entry(const espl_model *model);
+
 /* ---- Declaring (declare.c), for head.c ---- */
 
 /* A matrix that is one tensor of files; ESPL_NO_MATRIX in *out_index for name NULL. Vectors have one row. */

@@ -27,6 +27,7 @@ typedef struct espl_entry {
     uint32_t matrix, from, count;
     bool vector;
     bool optional; /* absent in a file: stays as it is */
+    bool apart;    /* neither in the file that the store is loaded from nor in the one that it is saved to */
     uint32_t rank, shape[4]; /* in files: [count] or [count, cols] unless espl_store_shape said otherwise */
 } espl_entry;
 
@@ -78,10 +79,10 @@ uint64_t espl_store_bytes(const espl_store *store);
 /* NULL if there is none of that name or alias. */
 const espl_entry *espl_store_find(const espl_store *store, const char *name);
 
-/* Every entry from the set by name or alias; prefix (may be "") stands before the names in the file.
+/* Every entry but those apart from the set by name or alias; prefix (may be "") stands before the names in the file.
  * Fails: FORMAT naming the tensor that is missing or has another shape, with both shapes. */
 espl_status espl_store_load(espl_store *store, const espl_tensors *set, const char *prefix);
-/* All entries in f32 under their names, as one safetensors file that is there whole or not at all. */
+/* All entries but those apart in f32 under their names, as one safetensors file that is there whole or not at all. */
 espl_status espl_store_save(espl_store *store, const char *path);
 
 /* For files of more than one group of tensors: one source per entry, which reads the device while it is written. */

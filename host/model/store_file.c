@@ -49,7 +49,9 @@ done:
 }
 
 espl_status espl_store_load(espl_store *store, const espl_tensors *set, const char *prefix) {
-    for (size_t i = 0; i < store->entry_count; i++) ESPL_TRY(load_entry(store, &store->entries[i], set, prefix));
+    for (size_t i = 0; i < store->entry_count; i++) {
+        if (!store->entries[i].apart) ESPL_TRY(load_entry(store, &store->entries[i], set, prefix));
+    }
     return ESPL_OK;
 }
 
@@ -133,6 +135,18 @@ void espl_store_entries_finish(espl_context *ctx, espl_tensor_entry *entries, es
     }
 }
 
+/* Those apart go to the end. */
+static size_t written_first(const espl_store *store, espl_tensor_entry *entries) {
+    size_t count = 0;
+    for (size_t i = 0; i < store->entry_count; i++) {
+        const espl_tensor_entry one = entries[i];
+        if (store->entries[i].apart) continue;
+        entries[i] = entries[count];
+        entries[count++] = one;
+    }
+    return count;
+}
+
 espl_status espl_store_save(espl_store *store, const char *path) {
     espl_tensor_entry *entries = NULL;
     espl_store_source *sources = NULL;
@@ -140,7 +154,7 @@ espl_status espl_store_save(espl_store *store, const char *path) {
     if (status == ESPL_OK) status = espl_new(store->ctx, store->entry_count * sizeof *sources, &sources);
     if (status == ESPL_OK) status = espl_store_entries(store, "%s", (espl_span){0}, entries, sources);
     const espl_tensors_metadata_pair format = {"format", "pt"};
-    if (status == ESPL_OK) status = espl_tensors_write(store->ctx, path, entries, store->entry_count, &format, 1);
+    if (status == ESPL_OK) status = espl_tensors_write(store->ctx, path, entries, written_first(store, entries), &format, 1);
     if (entries && sources) espl_store_entries_finish(store->ctx, entries, sources, store->entry_count);
     espl_free(store->ctx, &entries);
     espl_free(store->ctx, &sources);

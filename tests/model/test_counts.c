@@ -18,31 +18,31 @@ static const char gpt2[] = "{\"architectures\":[\"GPT2LMHeadModel\"],\"model_typ
 
 typedef struct counted {
     const char *model, *spec;
-    uint64_t count, head; /* head: of PEFT's types the classifier of two classes */
+    uint64_t count, head; /* head: the classifier of two classes */
 } counted;
 
 static const counted rows[] = {
-    {base, "pfeiffer", 894528, 0},
-    {base, "houlsby", 1789056, 0},
-    {base, "parallel", 7091712, 0},
-    {base, "scaled_parallel", 7091712 + 12, 0},
-    {base, "adapterplus", 12 * (2 * 768 * 8 + 8 + 768 + 768), 0},
-    {base, "pfeiffer:inv=nice", 1190592, 0},
-    {base, "invertible", 1190592 - 894528, 0},
-    {base, "loreft", 36888, 0}, /* and as many of 768 x 768 that are not trained */
-    {base, "direft:r=4,tied,layers=0+11", 2 * (2 * 4 * 768 + 4), 0},
-    {base, "library_lora:gated", 294912 + 12 * 2 * 769, 0},
-    {base, "library_prefix", 9872384, 0},
-    {base, "library_prefix:flat", 552960, 0},
-    {base, "library_prefix:flat,gated", 552960 + 12 * 769, 0},
-    {base, "library_prefix:flat,gated,shared=false", 552960 + 12 * 2 * 769, 0},
-    {base, "library_prompt", 7680, 0},
-    {base, "mam", 22493984, 0},
-    {base, "unipelt", 11083376, 0},
-    {base, "pfeiffer:drop=3", 894528 / 12 * 9, 0},
-    {base, "pfeiffer:leave_out=0+1+2", 894528 / 12 * 9, 0},
-    {base, "compacter++", 28576, 0},
-    {base, "compacter", 57088, 0},
+    {base, "pfeiffer", 894528, 2 * 768 + 2},
+    {base, "houlsby", 1789056, 2 * 768 + 2},
+    {base, "parallel", 7091712, 2 * 768 + 2},
+    {base, "scaled_parallel", 7091712 + 12, 2 * 768 + 2},
+    {base, "adapterplus", 12 * (2 * 768 * 8 + 8 + 768 + 768), 2 * 768 + 2},
+    {base, "pfeiffer:inv=nice", 1190592, 2 * 768 + 2},
+    {base, "invertible", 1190592 - 894528, 2 * 768 + 2},
+    {base, "loreft", 36888, 2 * 768 + 2}, /* and as many of 768 x 768 that are not trained */
+    {base, "direft:r=4,tied,layers=0+11", 2 * (2 * 4 * 768 + 4), 2 * 768 + 2},
+    {base, "library_lora:gated", 294912 + 12 * 2 * 769, 2 * 768 + 2},
+    {base, "library_prefix", 9872384, 2 * 768 + 2},
+    {base, "library_prefix:flat", 552960, 2 * 768 + 2},
+    {base, "library_prefix:flat,gated", 552960 + 12 * 769, 2 * 768 + 2},
+    {base, "library_prefix:flat,gated,shared=false", 552960 + 12 * 2 * 769, 2 * 768 + 2},
+    {base, "library_prompt", 7680, 2 * 768 + 2},
+    {base, "mam", 22493984, 2 * 768 + 2},
+    {base, "unipelt", 11083376, 2 * 768 + 2},
+    {base, "pfeiffer:drop=3", 894528 / 12 * 9, 2 * 768 + 2},
+    {base, "pfeiffer:leave_out=0+1+2", 894528 / 12 * 9, 2 * 768 + 2},
+    {base, "compacter++", 28576, 2 * 768 + 2},
+    {base, "compacter", 57088, 2 * 768 + 2},
     {base, "lora:r=8", 294912, 2 * 768 + 2},
     {base, "ia3", 64512, 2 * 768 + 2}, /* PEFT's targets: 7 d */
     {base, "ia3:targets=key+value+intermediate.dense", 55296, 2 * 768 + 2}, /* those of the Adapters library: 6 d */

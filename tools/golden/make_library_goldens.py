@@ -143,7 +143,10 @@ HEADS = [
     ("bert_pooler", "bert_classes_lora", adapters.BertAdapterModel, dict(layers=1, use_pooler=True)),
     ("bert_two", "bert_classes_lora", adapters.BertAdapterModel, dict(layers=2)),
     ("roberta_two", "roberta_classes_lora", adapters.RobertaAdapterModel, dict(layers=2)),
-    ("bert_tags", "bert_tags_lora", adapters.BertAdapterModel, dict(tags=True, layers=1)),
+    ("bert_tags", "bert_tags_lora", adapters.BertAdapterModel, dict(head_type="tagging", layers=1)),
+    ("bert_masked", "bert_masked_full", adapters.BertAdapterModel, dict(head_type="masked_lm")),
+    ("bert_masked_static", "bert_masked_full", transformers.BertForMaskedLM, None),
+    ("llama_causal", "llama_lora", adapters.LlamaAdapterModel, dict(head_type="causal_lm", layers=1, bias=False)),
 ]
 
 
@@ -153,19 +156,22 @@ def write_head(root, name, base, kind, head):
     folder.mkdir(parents=True)
     torch.manual_seed(2600 + [h[0] for h in HEADS].index(name))
     model = kind.from_pretrained(root / base, torch_dtype=torch.float64, attn_implementation="eager", local_files_only=True)
-    labels = {i: f"name {i}" for i in range(model.config.num_labels)}
+    config = transformers.AutoConfig.from_pretrained(root / base, local_files_only=True)
+    labels = {i: f"name {i}" for i in range(config.num_labels)}
     if head is None:
         adapters.init(model)
         model.config.id2label, model.config.label2id = labels, {v: k for k, v in labels.items()}
-    elif head.pop("tags", False):
-        model.add_tagging_head("h", num_labels=len(labels), id2label=labels, **head)
     else:
-        model.add_classification_head("h", num_labels=len(labels), id2label=labels, **head)
+        options = dict(dict(head_type="classification"), **head)
+        if not options["head_type"].endswith("_lm"):
+            options.update(id2label=labels, num_labels=len(labels))
+        model.add_prediction_head_from_config("h", options)
     model.config.name_or_path = base
     with torch.no_grad():
         for n, p in model.named_parameters():
-            if n.startswith("heads.") or n.startswith("classifier."):
-                p.data = (0.5 * torch.randn(p.shape)).float()
+            if n.split(".")[0] in ("heads", "classifier", "cls"):
+                p.data = 0.5 * torch.randn(p.shape)
+    model.float()  # as files have it
     model.save_head(str(folder), "h")
     model.double().eval()
     ids = torch.randint(3, model.config.vocab_size, (2, 6))

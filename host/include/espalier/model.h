@@ -125,11 +125,14 @@ espl_status espl_adapter_average(espl_model *model, const char *name, const char
                                  size_t count, espl_average strategy, uint32_t rank, espl_adapter **out_adapter);
 
 /* Heads in the Adapters library's folders (head_config.json; model_head.safetensors, read also pytorch_model_head.bin), for
- * classes and numbers of rows and classes of tokens. Reading takes flexible heads whose layers are those of the model's
- * head, and static ones of its class, into the model itself; a head of two layers on BERT takes the pooler's place. Nothing is
- * changed unless all fits. Graphs made after it use it.
+ * classes and numbers of rows, classes of tokens, masked tokens and the next token. Reading takes flexible heads whose layers are
+ * those of the model's head, and static ones of its class, into the model itself; a head of two layers on BERT takes the pooler's
+ * place. A map into the vocabulary that is the token embedding in this model must be the same in the folder. Nothing is changed
+ * unless all fits. Graphs made after it use it.
  * Writing: what is active (an adapter may have trained the head); name NULL: a static head, else a flexible one of that
- * name. Fails: IO, FORMAT; UNSUPPORTED naming the head_type, class or option that the model's head is not of. */
+ * name. Fails: IO, FORMAT; UNSUPPORTED naming the head_type, class or option that the model's head is not of.
+ * A head with labels is trained with adapters of that library's folders, and is then beside them in these files; loading such an
+ * adapter takes the head there, if it is of the model's sort, as the adapter's own. */
 espl_status espl_model_load_head(espl_model *model, const char *folder);
 espl_status espl_model_save_head(const espl_model *model, const char *folder, const char *name);
 

@@ -1,0 +1,278 @@
+/* Head folders of the Adapters library, read: see library_head.h. */
+#include "adapters/library_head.h"
+#include <string.h>
+
+/* ---- Does it fit? ---- */
+
+static espl_status check_activation(const espl_model *model, const json_t *config, const char *otherwise) {
+    const char *name;
+    uint32_t kind;
+    ESPL_TRY(espl_json_string(model->ctx, config, "activation_function", otherwise, &name));
+    if (espl_config_activation(name, &kind) && kind == model->task.activation) return ESPL_OK;
+    return espl_fail(model->ctx, ESPL_UNSUPPORTED, "activation_function \"%s\" is not that of this model's head", name);
+}
+
+static espl_status read_labelled(const espl_model *model, const json_t *config, espl_head_form *form) {
+    espl_context *ctx = model->ctx;
+    const bool has_dense = model->task.names->dense != NULL;
+    uint32_t layers;
+    bool pooler, bias;
+    ESPL_TRY(espl_json_u32(ctx, config, "layers", model->task.kind == ESPL_HEAD_TAGGING ? 1 : 2, &layers));
+    ESPL_TRY(espl_json_bool(ctx, config, "use_pooler", false, &pooler));
+    ESPL_TRY(espl_json_bool(ctx, config, "bias", true, &bias));
+    form->two = layers == 2;
+    /* One layer behind BERT's pooler is the model's own; two of their own take the pooler's place. */
+    const bool fits = form->two ? has_dense && !pooler
+                                : layers == 1 && has_dense == pooler && (!pooler || espl_head_in_base(model, model->task.names->dense));
+    if (!fits || bias != (model->task.out_bias != ESPL_NO_MATRIX))
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "a head of %u layers with use_pooler %s and bias %s is not that of a %s model", layers,
+                         pooler ? "true" : "false", bias ? "true" : "false", model->config.family->model_type);
+    return form->two ? check_activation(model, config, "tanh") : ESPL_OK;
+}
+
+/* Masked tokens: dense, activation, norm and the vocabulary with a bias; next tokens: the vocabulary alone. */
+static espl_status read_words(const espl_model *model, const json_t *config, espl_head_form *form) {
+    espl_context *ctx = model->ctx;
+    const bool masked = model->task.kind == ESPL_HEAD_MASKED;
+    uint32_t layers;
+    bool norm, bias, shift;
+    ESPL_TRY(espl_json_u32(ctx, config, "layers", masked ? 2 : 1, &layers));
+    ESPL_TRY(espl_json_bool(ctx, config, "layer_norm", masked, &norm));
+    ESPL_TRY(espl_json_bool(ctx, config, "bias", masked, &bias));
+    ESPL_TRY(espl_json_bool(ctx, config, "shift_labels", !masked, &shift));
+    form->two = masked;
+    form->bias = bias && !masked;
+    if (layers != (masked ? 2u : 1u) || (masked && !(norm && bias)) || shift == masked)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "a head of %u layers with layer_norm %s, bias %s and shift_labels %s is not that of a %s "
+                         "model", layers, norm ? "true" : "false", bias ? "true" : "false", shift ? "true" : "false",
+                         model->config.family->model_type);
+    return masked ? check_activation(model, config, "gelu") : ESPL_OK;
+}
+
+static espl_status read_flexible(const espl_model *model, const json_t *file, espl_head_form *form) {
+    const json_t *config = json_object_get(file, "config");
+    const char *type;
+    ESPL_TRY(espl_json_need(model->ctx, file, "name"));
+    ESPL_TRY(espl_json_string(model->ctx, file, "name", "", &form->name));
+    ESPL_TRY(espl_json_string(model->ctx, config, "head_type", "", &type));
+    ESPL_TRY(espl_head_check_type(model, type));
+    return model->task.labels ? read_labelled(model, config, form) : read_words(model, config, form);
+}
+
+static espl_status check_static(const espl_model *model, const json_t *file) {
+    char *name;
+    const char *own;
+    ESPL_TRY(espl_json_string(model->ctx, file, "model_class", "", &own));
+    ESPL_TRY(espl_head_class(model, &name));
+    espl_status status = strcmp(name, own) == 0 ? ESPL_OK
+                         : espl_fail(model->ctx, ESPL_UNSUPPORTED, "the head is of a %s, the model is a %s", own, name);
+    espl_free(model->ctx, &name);
+    return status;
+}
+
+static const json_t *labels_of(const json_t *file) {
+    const json_t *config = json_object_get(file, "config");
+    return json_is_object(config) ? config : file;
+}
+
+static espl_status check_labels(const espl_model *model, const json_t *from) {
+    espl_context *ctx = model->ctx;
+    uint32_t labels;
+    json_t *names, *value;
+    const char *name;
+    if (!model->task.labels) return ESPL_OK;
+    ESPL_TRY(espl_json_object(ctx, from, "label2id", &names));
+    ESPL_TRY(espl_json_u32(ctx, from, "num_labels", names ? (uint32_t)json_object_size(names) : 2, &labels));
+    if (labels != model->task.labels)
+        return espl_fail(ctx, ESPL_FORMAT, "the head has %u labels, the model's has %u", labels, model->task.labels);
+    json_object_foreach(names, name, value) {
+        int64_t id;
+        if (!espl_json_as_i64(value, &id) || id < 0 || id >= labels)
+            return espl_fail(ctx, ESPL_FORMAT, "label2id: \"%s\" is not one of %u labels", name, labels);
+    }
+    return ESPL_OK;
+}
+
+/* ---- Tensors ---- */
+
+static espl_status check_shape(espl_context *ctx, const espl_entry *entry, const espl_tensor_view *view) {
+    if (view->rank == entry->rank && memcmp(view->shape, entry->shape, entry->rank * sizeof *view->shape) == 0) return ESPL_OK;
+    return espl_fail(ctx, ESPL_FORMAT, "%s has %u x %u values, the model's head %u x %u", view->name, view->shape[0], view->shape[1],
+                     entry->shape[0], entry->rank > 1 ? entry->shape[1] : 1);
+}
+
+/* In f32, as dtype holds them; freed with espl_free. */
+static espl_status values_of(espl_context *ctx, const espl_tensor_view *view, espl_dtype dtype, float **out_values, size_t *out_count) {
+    const size_t count = view->bytes / espl_dtype_bytes(view->dtype);
+    void *raw = NULL, *rounded = NULL;
+    espl_status status = ESPL_OK;
+    *out_count = count;
+    *out_values = NULL;
+    ESPL_GOTO(espl_new(ctx, view->bytes, &raw));
+    memcpy(raw, view->data, view->bytes); /* the file's are not aligned */
+    ESPL_GOTO(espl_new(ctx, count * espl_dtype_bytes(dtype), &rounded));
+    ESPL_GOTO(espl_new(ctx, count * sizeof **out_values, out_values));
+    espl_convert(raw, view->dtype, rounded, dtype, count);
+    espl_convert(rounded, dtype, *out_values, ESPL_DTYPE_F32, count);
+fail:
+    espl_free(ctx, &raw);
+    espl_free(ctx, &rounded);
+    return status;
+}
+
+/* A tensor that the model's head has not, or has elsewhere: zeros, or the embedding. */
+static espl_status check_same(const espl_model *model, const espl_entry *entry, const espl_tensor_view *view) {
+    espl_context *ctx = model->ctx;
+    float *theirs = NULL, *ours = NULL;
+    size_t count, different = 0;
+    const espl_dtype dtype = entry ? model->store.matrices[entry->matrix].dtype : ESPL_DTYPE_F32;
+    espl_status status = ESPL_OK;
+    ESPL_GOTO(values_of(ctx, view, dtype, &theirs, &count));
+    ESPL_GOTO(espl_new(ctx, count * sizeof *ours, &ours));
+    if (entry) ESPL_GOTO(espl_store_read((espl_store *)(uintptr_t)&model->store, entry, ours));
+    for (size_t i = 0; i < count; i++) different += theirs[i] != ours[i];
+    if (different && entry)
+        status = espl_fail(ctx, ESPL_UNSUPPORTED, "%s differs from the token embedding in %zu values, but is the same in this model",
+                           view->name, different);
+    else if (different)
+        status = espl_fail(ctx, ESPL_UNSUPPORTED, "%s has %zu values that are not 0, the head of a %s model has no bias", view->name,
+                           different, model->config.family->model_type);
+fail:
+    espl_free(ctx, &theirs);
+    espl_free(ctx, &ours);
+    return status;
+}
+
+static espl_status check_part(const espl_model *model, const espl_head_part *part, const espl_tensors *set) {
+    espl_tensor_view view;
+    ESPL_TRY(espl_tensors_find(set, part->name, &view));
+    if (part->entry) ESPL_TRY(check_shape(model->ctx, part->entry, &view));
+    if (!espl_dtype_is_float(view.dtype) && view.dtype != ESPL_DTYPE_F64)
+        return espl_fail(model->ctx, ESPL_FORMAT, "%s is %s, floating point was expected", view.name, espl_dtype_name(view.dtype));
+    return part->tied || !part->entry ? check_same(model, part->entry, &view) : ESPL_OK;
+}
+
+static espl_status check_parts(const espl_model *model, const espl_library_head *head) {
+    for (size_t i = 0; i < head->parts.count; i++) ESPL_TRY(check_part(model, &head->parts.part[i], head->set));
+    if (head->parts.count == espl_tensors_count(head->set)) return ESPL_OK;
+    return espl_fail(model->ctx, ESPL_FORMAT, "it has %zu tensors, the head of its configuration %zu", espl_tensors_count(head->set),
+                     head->parts.count);
+}
+
+/* ---- Opening and taking ---- */
+
+static espl_status open_config(espl_context *ctx, const char *folder, json_t **out_file) {
+    char *path;
+    ESPL_TRY(espl_format(ctx, &path, "%s/head_config.json", folder));
+    espl_status status = espl_json_load(ctx, path, out_file);
+    espl_free(ctx, &path);
+    return status;
+}
+
+static espl_status open_tensors(espl_context *ctx, const char *folder, espl_tensors **out_set) {
+    char *path;
+    ESPL_TRY(espl_format(ctx, &path, "%s/model_head.safetensors", folder));
+    if (!espl_os_is_file(path)) {
+        espl_free(ctx, &path);
+        ESPL_TRY(espl_format(ctx, &path, "%s/pytorch_model_head", folder));
+    }
+    espl_status status = espl_tensors_open(ctx, path, out_set);
+    espl_free(ctx, &path);
+    return status;
+}
+
+espl_status espl_library_head_open(const espl_model *model, const char *folder, espl_library_head *out_head) {
+    espl_context *ctx = model->ctx;
+    espl_status status = ESPL_OK;
+    *out_head = (espl_library_head){.file = NULL};
+    if (!espl_head_type(model)) ESPL_GOTO(espl_fail(ctx, ESPL_UNSUPPORTED, "the model has no head for words or labels"));
+    ESPL_GOTO(open_config(ctx, folder, &out_head->file));
+    if (json_is_object(json_object_get(out_head->file, "config"))) ESPL_GOTO(read_flexible(model, out_head->file, &out_head->form));
+    else ESPL_GOTO(check_static(model, out_head->file));
+    ESPL_GOTO(open_tensors(ctx, folder, &out_head->set));
+    ESPL_GOTO(espl_head_parts_of(model, &out_head->form, &out_head->parts));
+    ESPL_GOTO(check_parts(model, out_head));
+    status = check_labels(model, labels_of(out_head->file));
+fail:
+    if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", folder);
+    return status;
+}
+
+static espl_status take_labels(espl_model *model, const json_t *from) {
+    json_t *names = json_object_get(from, "label2id"), *value;
+    const char *name;
+    json_object_foreach(names, name, value) {
+        char **label = &model->task.label_names[json_integer_value(value)];
+        char *copy;
+        ESPL_TRY(espl_copy_string(model->ctx, name, strlen(name), &copy));
+        espl_free(model->ctx, label);
+        *label = copy;
+    }
+    return ESPL_OK;
+}
+
+static espl_status take_part(const espl_head_part *part, const espl_tensors *set, espl_store *store, uint32_t matrix) {
+    espl_entry entry = *part->entry;
+    espl_tensor_view view;
+    float *values;
+    size_t count;
+    entry.matrix = matrix;
+    ESPL_TRY(espl_tensors_find(set, part->name, &view));
+    espl_status status = values_of(store->ctx, &view, ESPL_DTYPE_F32, &values, &count);
+    if (status == ESPL_OK) status = espl_store_write(store, &entry, values, ESPL_DTYPE_F32);
+    espl_free(store->ctx, &values);
+    return status;
+}
+
+espl_status espl_library_head_take(const espl_library_head *head, espl_model *model, espl_adapter *adapter) {
+    if (model->task.labels) ESPL_TRY(take_labels(model, labels_of(head->file)));
+    for (size_t i = 0; i < head->parts.count; i++) {
+        const espl_head_part *part = &head->parts.part[i];
+        if (part->tied || !part->entry) continue;
+        const uint32_t base = part->entry->matrix;
+        ESPL_TRY(take_part(part, head->set, adapter ? &adapter->store : &model->store, adapter ? adapter->replacement[base] : base));
+    }
+    return ESPL_OK;
+}
+
+void espl_library_head_close(espl_context *ctx, espl_library_head *head) {
+    espl_head_parts_finish(ctx, &head->parts);
+    espl_tensors_destroy(&head->set);
+    espl_json_destroy(&head->file);
+}
+
+espl_status espl_model_load_head(espl_model *model, const char *folder) {
+    espl_library_head head;
+    espl_status status = espl_library_head_open(model, folder, &head);
+    if (status == ESPL_OK) status = espl_library_head_take(&head, model, NULL);
+    espl_library_head_close(model->ctx, &head);
+    return status;
+}
+
+/* ---- Beside an adapter ---- */
+
+static bool is_for_words(const json_t *file) {
+    static const char *const ends[] = {"_lm", "ForMaskedLM", "ForCausalLM", "LMHeadModel", "ForPreTraining"};
+    const json_t *config = json_object_get(file, "config");
+    const char *name = json_string_value(json_is_object(config) ? json_object_get(config, "head_type") : json_object_get(file, "model_class"));
+    for (size_t i = 0; name && i < ESPL_COUNT(ends); i++) {
+        const size_t bytes = strlen(name), end = strlen(ends[i]);
+        if (bytes >= end && strcmp(name + bytes - end, ends[i]) == 0) return true;
+    }
+    return false;
+}
+
+espl_status espl_library_head_is(const espl_model *model, const char *folder, bool *out_is) {
+    json_t *file = NULL;
+    char *path;
+    *out_is = false;
+    if (!espl_head_type(model)) return ESPL_OK;
+    ESPL_TRY(espl_format(model->ctx, &path, "%s/head_config.json", folder));
+    const bool there = espl_os_is_file(path);
+    espl_free(model->ctx, &path);
+    if (!there) return ESPL_OK;
+    ESPL_TRY(open_config(model->ctx, folder, &file));
+    *out_is = is_for_words(file) == (model->task.labels == 0);
+    espl_json_destroy(&file);
+    return ESPL_OK;
+}

@@ -1,0 +1,138 @@
+/* Head folders of the Adapters library, written: see library_head.h. */
+#include "adapters/library.h"
+#include "adapters/library_head.h"
+#include <string.h>
+
+/* Where a tensor of the base is now: with this adapter, or NULL: with those that are active. */
+static espl_store *current(const espl_model *model, const espl_adapter *adapter, const espl_head_part *part, espl_entry *out_entry) {
+    const espl_adapter *first = adapter ? adapter : model->adapters, *end = adapter ? adapter->next : NULL;
+    *out_entry = *part->entry;
+    for (const espl_adapter *one = first; one != end; one = one->next) {
+        const uint32_t own = part->tied ? one->head_replacement : one->replacement[part->entry->matrix];
+        if ((one != adapter && !one->active) || own == ESPL_NO_MATRIX) continue;
+        out_entry->matrix = own;
+        return (espl_store *)(uintptr_t)&one->store;
+    }
+    return (espl_store *)(uintptr_t)&model->store;
+}
+
+static espl_status write_tensors(const espl_model *model, const espl_adapter *adapter, const espl_head_parts *parts, const char *path) {
+    static const espl_tensors_metadata_pair format = {"format", "pt"};
+    espl_context *ctx = model->ctx;
+    espl_tensor_entry entries[ESPL_HEAD_PARTS_MAX];
+    float *values[ESPL_HEAD_PARTS_MAX] = {NULL};
+    espl_status status = ESPL_OK;
+    for (size_t i = 0; i < parts->count; i++) {
+        const espl_head_part *part = &parts->part[i];
+        espl_entry entry;
+        espl_store *store = current(model, adapter, part, &entry);
+        ESPL_GOTO(espl_new(ctx, (size_t)espl_entry_values(store, &entry) * sizeof *values[i], &values[i]));
+        ESPL_GOTO(espl_store_read(store, &entry, values[i]));
+        entries[i] = (espl_tensor_entry){.name = part->name, .dtype = ESPL_DTYPE_F32, .rank = entry.rank, .data = values[i]};
+        memcpy(entries[i].shape, entry.shape, entry.rank * sizeof *entry.shape);
+    }
+    status = espl_tensors_write(ctx, path, entries, parts->count, &format, 1);
+fail:
+    for (size_t i = 0; i < parts->count; i++) espl_free(ctx, &values[i]);
+    return status;
+}
+
+static const char *activation_name(uint32_t kind) {
+    static const char *const names[] = {"tanh", "relu", "gelu", "gelu_new", "swish"};
+    for (size_t i = 0; i < ESPL_COUNT(names); i++) {
+        uint32_t own;
+        if (espl_config_activation(names[i], &own) && own == kind) return names[i];
+    }
+    return NULL;
+}
+
+/* NULL: no memory. */
+static json_t *labelled_config(const espl_model *model, const espl_head_form *form, json_t *labels) {
+    const espl_task_head *head = &model->task;
+    json_t *config = json_pack("{s:s, s:i, s:i, s:s?, s:O, s:n}", "head_type", espl_head_type(model), "num_labels", (int)head->labels,
+                               "layers", form->two ? 2 : 1, "activation_function", form->two ? activation_name(head->activation) : NULL,
+                               "label2id", labels, "dropout_prob");
+    json_t *more = head->kind == ESPL_HEAD_TAGGING ? json_object()
+                   : json_pack("{s:b, s:b}", "bias", head->out_bias != ESPL_NO_MATRIX, "use_pooler", !form->two && head->names->dense);
+    const bool failed = !config || !more || json_object_update(config, more);
+    json_decref(more);
+    if (failed) json_decref(config);
+    return failed ? NULL : config;
+}
+
+static json_t *words_config(const espl_model *model) {
+    const espl_config *c = &model->config;
+    const bool masked = model->task.kind == ESPL_HEAD_MASKED;
+    json_t *config = json_pack("{s:s, s:i, s:i, s:i, s:s?, s:b, s:b, s:b, s:n}", "head_type", espl_head_type(model), "vocab_size",
+                               (int)c->vocabulary, "embedding_size", (int)c->embedding, "layers", masked ? 2 : 1, "activation_function",
+                               masked ? activation_name(model->task.activation) : NULL, "layer_norm", masked, "bias", masked,
+                               "shift_labels", !masked, "label2id");
+    if (!masked && config && json_object_set_new(config, "dropout_prob", json_null())) {
+        json_decref(config);
+        return NULL;
+    }
+    return config;
+}
+
+/* What the library would write; labels are in config, or for a static head in the file itself. */
+static espl_status make_config(const espl_model *model, const espl_head_form *form, json_t **out_file) {
+    espl_context *ctx = model->ctx;
+    char *model_class = NULL;
+    json_t *described = json_object(), *config = json_null(), *labels;
+    espl_status status = ESPL_OK;
+    *out_file = NULL;
+    ESPL_GOTO(espl_head_describe(model, described));
+    labels = json_object_get(described, "label2id");
+    ESPL_GOTO(form->name ? espl_format(ctx, &model_class, "%sAdapterModel", model->config.family->class_name)
+                         : espl_head_class(model, &model_class));
+    if (form->name) config = labels ? labelled_config(model, form, labels) : words_config(model);
+    if (config)
+        *out_file = json_pack("{s:O, s:i, s:s, s:s, s:s, s:s?, s:s}", "config", config, "hidden_size", (int)model->config.hidden,
+                              "model_class", model_class, "model_name", model->folder, "model_type", model->config.family->model_type,
+                              "name", form->name, "version", espl_library_version);
+    if (!*out_file) ESPL_GOTO(espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of a head needs memory"));
+    if (!form->name && labels) ESPL_GOTO(espl_json_set(ctx, *out_file, "label2id", json_incref(labels)));
+    if (!form->name && labels) ESPL_GOTO(espl_json_set(ctx, *out_file, "num_labels", json_integer(model->task.labels)));
+fail:
+    espl_free(ctx, &model_class);
+    json_decref(config);
+    json_decref(described);
+    return status;
+}
+
+espl_status espl_library_head_write(const espl_model *model, const espl_adapter *adapter, const espl_head_form *form,
+                                    const char *folder, espl_replace *out_config) {
+    espl_context *ctx = model->ctx;
+    espl_head_parts parts = {.count = 0};
+    char *path = NULL;
+    json_t *json = NULL;
+    espl_status status;
+    ESPL_GOTO(espl_head_parts_of(model, form, &parts));
+    ESPL_GOTO(make_config(model, form, &json));
+    ESPL_GOTO(espl_json_replace(ctx, folder, "head_config.json", json, out_config));
+    ESPL_GOTO(espl_format(ctx, &path, "%s/model_head.safetensors", folder));
+    ESPL_GOTO(write_tensors(model, adapter, &parts, path));
+    espl_free(ctx, &path);
+    ESPL_GOTO(espl_format(ctx, &path, "%s/pytorch_model_head.bin", folder));
+    if (espl_os_is_file(path)) espl_os_remove_file(path); /* the library would read it */
+fail:
+    espl_head_parts_finish(ctx, &parts);
+    espl_json_destroy(&json);
+    espl_free(ctx, &path);
+    return status;
+}
+
+espl_status espl_model_save_head(const espl_model *model, const char *folder, const char *name) {
+    espl_context *ctx = model->ctx;
+    espl_replace config = {0};
+    espl_status status = ESPL_OK;
+    if (!espl_head_type(model)) return espl_fail(ctx, ESPL_UNSUPPORTED, "the model has no head for words or labels");
+    const char *dense = model->task.names ? model->task.names->dense : NULL;
+    const bool two = dense && (!model->task.labels || !espl_head_in_base(model, dense));
+    ESPL_GOTO(espl_os_make_folder(ctx, folder));
+    ESPL_GOTO(espl_library_head_write(model, NULL, &(espl_head_form){.name = name, .two = two}, folder, &config));
+    status = espl_os_replace_commit(ctx, &config);
+fail:
+    espl_os_replace_finish(ctx, &config);
+    return status;
+}
