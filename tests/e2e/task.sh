@@ -51,6 +51,20 @@ validations=$(grep -c validation_loss "$work/early/metrics.jsonl")
 first=$(sed -n 's/.*"accuracy":\([0-9.]*\).*/\1/p' "$work/early/metrics.jsonl" | awk 'NR == 1 || $1 > most { most = $1; at = NR } END { print at }')
 check "two validations after the best one, $first" test "$validations" -eq $((first + 2))
 
+# A method of the Adapters library: the head is beside the adapter in that library's files.
+must "train a bottleneck" train "${rows[@]}" --lr 2e-2 --method houlsby:rf=1 --epochs 20 --out "$work/bottleneck" --json
+best=$(sed -n '/"best"/,/}/p' "$work/out" | sed -n 's/.*"validation_loss": \([0-9.e+-]*\).*/\1/p')
+for file in adapter_config.json adapter.safetensors head_config.json model_head.safetensors task.json; do
+    check "there is best/$file" test -f "$work/bottleneck/best/$file"
+done
+check "its class" grep -q '"model_class": "BertForSequenceClassification"' "$work/bottleneck/best/head_config.json"
+must "eval of it" eval "${base[@]}" --adapter "$work/bottleneck/best" --data "$work/valid.tsv" --json
+check "eval has the loss of the best validation ($best, $(number loss))" near "$best" "$(number loss)" 1e-6
+check "and learnt what is asked" near "$(number accuracy)" 1 0
+sed -i 's/"num_labels": 2/"num_labels": 3/' "$work/bottleneck/best/head_config.json"
+refuses 1 "a head of other labels" 'the head has 3 labels, the model.s has 2' eval "${base[@]}" --adapter "$work/bottleneck/best" \
+    --data "$work/valid.tsv"
+
 # Pairs, numbers, tags.
 { printf 'text\tpair\tscore\n'; printf 'the cat\ta cat\t1\nthe cat\ta dog\t-1\nred\tred\t1\nred\tblue\t-0.5\n'; } > "$work/pairs.tsv"
 must "regression of pairs" train --model "$work/bert" --init random --method full --task regression --context 12 \
