@@ -5,6 +5,7 @@
 
 #include "host/file/json.h"
 #include "host/file/tensors.h"
+#include "host/model/config.h"
 #include <espalier/convert.h>
 
 /* The base, as far as formats differ by it. */
@@ -40,13 +41,18 @@ espl_status espl_gguf_adapter_read(espl_context *ctx, const char *path, const es
 espl_status espl_gguf_adapter_write(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
                                     const char *path);
 
-/* Folders of the Adapters library: LoRA and (IA)3. Rows before the text are not the same in both, see espl_convert_differ. */
+/* Folders of the Adapters library: LoRA, (IA)3 and, of rotary models, prefixes. */
 const char *espl_convert_differ(const char *type); /* an architecture, or a peft_type: why the other has not the like; "" if only that is known */
 espl_status espl_library_adapter_is(espl_context *ctx, const char *path, bool *out_is);
 espl_status espl_library_adapter_read(espl_context *ctx, const char *path, const espl_convert_base *base,
                                       espl_loose_adapter *out);
 espl_status espl_library_adapter_write(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
                                        const char *path);
+/* Prefixes: file is the library's adapter_config.json, out->source its tensors; out gets PEFT's configuration and rows. */
+espl_status espl_prefix_from_library(espl_context *ctx, const espl_config *base, const json_t *file, espl_loose_adapter *out);
+/* out gets the library's configuration and tensors of an adapter of that name. */
+espl_status espl_prefix_to_library(espl_context *ctx, const espl_config *base, const espl_loose_adapter *adapter, const char *name,
+                                   espl_loose_adapter *out);
 
 /* ---- names of llama.cpp ---- */
 

@@ -88,20 +88,25 @@ static espl_status add_tensor(espl_context *ctx, const source *s, const espl_ten
     return espl_loose_add(ctx, s->out, name, view, 0, false);
 }
 
-static espl_status read_tensors(espl_context *ctx, const char *path, const source *s) {
+static espl_status open_tensors(espl_context *ctx, const char *path, espl_tensors **out_set) {
     char *file;
     ESPL_TRY(espl_format(ctx, &file, "%s/adapter.safetensors", path));
     if (!espl_os_is_file(file)) {
         espl_free(ctx, &file);
         ESPL_TRY(espl_format(ctx, &file, "%s/pytorch_adapter", path));
     }
-    espl_status status = espl_tensors_open(ctx, file, &s->out->source);
+    espl_status status = espl_tensors_open(ctx, file, out_set);
+    espl_free(ctx, &file);
+    return status;
+}
+
+static espl_status read_tensors(espl_context *ctx, const source *s) {
+    espl_status status = ESPL_OK;
     for (size_t i = 0; status == ESPL_OK && i < espl_tensors_count(s->out->source); i++) {
         espl_tensor_view view;
         status = espl_tensors_at(s->out->source, i, &view);
         if (status == ESPL_OK) status = add_tensor(ctx, s, &view);
     }
-    espl_free(ctx, &file);
     return status;
 }
 
@@ -116,10 +121,8 @@ static espl_status complete(espl_context *ctx, const espl_config *base, const js
 }
 
 const char *espl_convert_differ(const char *type) {
-    static const char prompt[] = ": PEFT's prompts stand before the embedding, with positions and a norm, the Adapters library's behind it",
-                      prefix[] = ": the positions of the text begin behind PEFT's prefixes, and do not behind the Adapters library's";
-    static const char *const rows[][2] = {{"prompt_tuning", prompt}, {"PROMPT_TUNING", prompt}, {"P_TUNING", prompt},
-                                          {"prefix_tuning", prefix}, {"PREFIX_TUNING", prefix}};
+    static const char prompt[] = ": PEFT's prompts stand before the embedding, with positions and a norm, the Adapters library's behind it";
+    static const char *const rows[][2] = {{"prompt_tuning", prompt}, {"PROMPT_TUNING", prompt}, {"P_TUNING", prompt}};
     for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
         if (strcmp(rows[i][0], type) == 0) return rows[i][1];
     }
@@ -132,6 +135,8 @@ static espl_status read_folder(espl_context *ctx, const char *path, const espl_c
     const espl_library_form *form = espl_library_find(config);
     const char *architecture, *name;
     ESPL_TRY(espl_json_string(ctx, config, "architecture", "bottleneck", &architecture));
+    ESPL_TRY(open_tensors(ctx, path, &out->source));
+    if (strcmp(architecture, "prefix_tuning") == 0) return espl_prefix_from_library(ctx, base, file, out);
     if (!form)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "an adapter of the architecture \"%s\" has no form in PEFT%s", architecture,
                          espl_convert_differ(architecture));
@@ -139,7 +144,7 @@ static espl_status read_folder(espl_context *ctx, const char *path, const espl_c
     ESPL_TRY(espl_library_to_peft(ctx, form, base, file, &out->config));
     ESPL_TRY(complete(ctx, base, file, out->config));
     const source s = {.config = base, .library = config, .name = name, .scales = strcmp(form->peft_type, "IA3") == 0, .out = out};
-    return read_tensors(ctx, path, &s);
+    return read_tensors(ctx, &s);
 }
 
 espl_status espl_library_adapter_read(espl_context *ctx, const char *path, const espl_convert_base *base,

@@ -165,7 +165,7 @@ static espl_status make_config(espl_context *ctx, const target *t, json_t *confi
 
 /* ---- Folder ---- */
 
-static espl_status write_files(espl_context *ctx, const target *t, const json_t *file, const char *folder) {
+static espl_status write_files(espl_context *ctx, const espl_loose_adapter *files, const json_t *file, const char *folder) {
     static const espl_tensors_metadata_pair format = {"format", "pt"};
     espl_replace config = {0};
     char *weights = NULL;
@@ -173,7 +173,7 @@ static espl_status write_files(espl_context *ctx, const target *t, const json_t 
     ESPL_GOTO(espl_os_make_folder(ctx, folder));
     ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", file, &config));
     ESPL_GOTO(espl_format(ctx, &weights, "%s/adapter.safetensors", folder));
-    ESPL_GOTO(espl_tensors_write(ctx, weights, t->files.entries, t->files.count, &format, 1));
+    ESPL_GOTO(espl_tensors_write(ctx, weights, files->entries, files->count, &format, 1));
     status = espl_os_replace_commit(ctx, &config);
 fail:
     espl_os_replace_finish(ctx, &config);
@@ -193,7 +193,7 @@ static espl_status write_adapter(espl_context *ctx, target *t, const espl_loose_
     ESPL_GOTO(espl_library_complete(ctx, form, config));
     ESPL_GOTO(espl_json_string(ctx, adapter->config, "base_model_name_or_path", "", &base_name));
     ESPL_GOTO(espl_library_file(ctx, config, t->config, base_json, base_name, adapter_name, &file));
-    status = write_files(ctx, t, file, folder);
+    status = write_files(ctx, &t->files, file, folder);
 fail:
     espl_json_destroy(&file);
     espl_json_destroy(&config);
@@ -203,17 +203,35 @@ fail:
     return status;
 }
 
+static espl_status write_prefix(espl_context *ctx, const espl_loose_adapter *adapter, const espl_config *base, const json_t *base_json,
+                                const char *folder) {
+    espl_loose_adapter files = {0};
+    json_t *file = NULL;
+    const char *base_name;
+    espl_status status;
+    ESPL_GOTO(espl_json_string(ctx, adapter->config, "base_model_name_or_path", "", &base_name));
+    ESPL_GOTO(espl_prefix_to_library(ctx, base, adapter, adapter_name, &files));
+    ESPL_GOTO(espl_library_file(ctx, files.config, base, base_json, base_name, adapter_name, &file));
+    status = write_files(ctx, &files, file, folder);
+fail:
+    espl_json_destroy(&file);
+    espl_loose_finish(ctx, &files);
+    return status;
+}
+
 espl_status espl_library_adapter_write(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
                                        const char *path) {
     const char *type;
     espl_config config;
     ESPL_TRY(espl_json_string(ctx, adapter->config, "peft_type", "", &type));
     const espl_library_form *form = espl_library_find_type(type);
-    if (!form)
+    const bool prefix = strcmp(type, "PREFIX_TUNING") == 0;
+    if (!form && !prefix)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "an adapter of the peft_type \"%s\" has no form in the Adapters library%s", type,
                          espl_convert_differ(type));
     ESPL_TRY(check_options(ctx, adapter->config));
     ESPL_TRY(espl_config_read(ctx, base->config, &config));
+    if (prefix) return write_prefix(ctx, adapter, &config, base->config, path);
     target t = {.config = &config, .peft = adapter->config, .scales = strcmp(type, "IA3") == 0};
     return write_adapter(ctx, &t, adapter, form, base->config, path);
 }

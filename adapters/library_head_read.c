@@ -104,18 +104,13 @@ static espl_status check_shape(espl_context *ctx, const espl_entry *entry, const
 /* In f32, as dtype holds them; freed with espl_free. */
 static espl_status values_of(espl_context *ctx, const espl_tensor_view *view, espl_dtype dtype, float **out_values, size_t *out_count) {
     const size_t count = view->bytes / espl_dtype_bytes(view->dtype);
-    void *raw = NULL, *rounded = NULL;
-    espl_status status = ESPL_OK;
+    void *rounded;
     *out_count = count;
     *out_values = NULL;
-    ESPL_GOTO(espl_new(ctx, view->bytes, &raw));
-    memcpy(raw, view->data, view->bytes); /* the file's are not aligned */
-    ESPL_GOTO(espl_new(ctx, count * espl_dtype_bytes(dtype), &rounded));
-    ESPL_GOTO(espl_new(ctx, count * sizeof **out_values, out_values));
-    espl_convert(raw, view->dtype, rounded, dtype, count);
-    espl_convert(rounded, dtype, *out_values, ESPL_DTYPE_F32, count);
-fail:
-    espl_free(ctx, &raw);
+    ESPL_TRY(espl_new(ctx, count * espl_dtype_bytes(dtype), &rounded));
+    espl_status status = espl_new(ctx, count * sizeof **out_values, out_values);
+    espl_convert(view->data, view->dtype, rounded, dtype, count);
+    if (status == ESPL_OK) espl_convert(rounded, dtype, *out_values, ESPL_DTYPE_F32, count);
     espl_free(ctx, &rounded);
     return status;
 }

@@ -92,8 +92,9 @@ static void refused(void **state) {
         {"qwen2_bias_all", "qwen2_bias_all", "adapters", "no place for \"bias\""},
         {"qwen3_patterns", "qwen3_patterns", "adapters", "the Adapters library has one of each"},
         {"llama_lora", "vera_llama", "adapters", "the peft_type \"VERA\" has no form in the Adapters library"},
-        {"llama_lora", "prefix_llama", "adapters", "in the Adapters library: the positions of the text begin behind PEFT's prefixes"},
-        {"llama_lora", "library_prefix_flat", "peft", "in PEFT: the positions of the text begin behind PEFT's prefixes"},
+        {"gpt2_lora", "prefix_gpt2", "adapters", "a prefix on a gpt2 model cannot be converted: its positions are learned rows"},
+        {"gpt2_lora", "library_prefix_gpt2", "peft", "a prefix on a gpt2 model cannot be converted: its positions are learned rows"},
+        {"llama_lora", "library_prefix_flat", "peft", "PEFT's prefixes have no place for \"use_gating\""},
         {"llama_lora", "prompt_llama", "adapters", "PEFT's prompts stand before the embedding"},
         {"bert_classes_lora", "library_prompt_first", "peft", "PEFT's prompts stand before the embedding"},
         {"bert_classes_lora", "bert_houlsby", "peft", "the architecture \"bottleneck\" has no form in PEFT"},
@@ -116,11 +117,23 @@ static espl_status to_library(espl_context *ctx, void *user) {
     return convert(ctx, "bert_classes_lora", peft, "adapters", library);
 }
 
+static espl_status prefix_to_library(espl_context *ctx, void *user) {
+    return convert_golden(ctx, "llama_lora", user, "adapters", library);
+}
+
+static espl_status prefix_to_peft(espl_context *ctx, void *user) {
+    (void)user;
+    return convert(ctx, "llama_lora", library, "peft", peft);
+}
+
 static void allocation(void **state) {
     (void)state;
     char name[] = "library_lora_left_out";
     unit_sweep(to_peft, name);
     unit_sweep(to_library, name);
+    char prefix[] = "prefix_llama";
+    unit_sweep(prefix_to_library, prefix);
+    unit_sweep(prefix_to_peft, prefix);
 }
 
 int main(void) {

@@ -21,8 +21,10 @@ typedef struct espl_convert_params {
  *
  * Between PEFT and the Adapters library: LoRA and (IA)3 of every family. That library has one rank and one scale for all
  * of its places (q, k, v, the first and the last map of the feed-forward), the same ones in each layer that is not left
- * out, and scales outputs alone. Its prompts stand behind positions and norm and its prefixes shift no positions: other methods are
- * refused by name. */
+ * out, and scales outputs alone. Its prompts stand behind positions and norm: other methods are refused by name.
+ * Prefixes of models with rotary positions: the text's begin behind PEFT's prefixes, at 0 beside the library's, so keys are
+ * turned by that; logits agree to rounding, bits do not come back. A prefix with gates, and one on a model whose positions are
+ * learned rows, or that has a sliding window, is refused. */
 espl_status espl_adapter_convert(espl_context *context, const espl_convert_params *params);
 
 #ifdef __cplusplus
