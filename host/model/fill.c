@@ -33,8 +33,8 @@ static espl_status fill_random(espl_model *model, const espl_tensors *set) {
         ESPL_GOTO(status);
     }
     if (missing.count)
-        espl_log(model->ctx, ESPL_LOG_WARNING, "%s: the weights lack %s: newly initialised by seed %llu", model->folder,
-                 missing.data, (unsigned long long)model->params.seed);
+        espl_log(model->ctx, ESPL_LOG_WARNING, "%s: the weights lack %s: newly initialised by seed %llu, unless an adapter has its own",
+                 model->folder, missing.data, (unsigned long long)model->params.seed);
 fail:
     espl_bytes_finish(model->ctx, &missing);
     return status;

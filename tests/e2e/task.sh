@@ -65,6 +65,28 @@ sed -i 's/"num_labels": 2/"num_labels": 3/' "$work/bottleneck/best/head_config.j
 refuses 1 "a head of other labels" 'the head has 3 labels, the model.s has 2' eval "${base[@]}" --adapter "$work/bottleneck/best" \
     --data "$work/valid.tsv"
 
+# A base that has no head: the adapter's is merged, averaged and converted with it, and evaluated as it was trained.
+cp -r "$work/random" "$work/bare"
+sed -i 's/classifier\.\(weight\|bias\)/classifierX\1/g' "$work/bare/model.safetensors"
+sed -i 's/BertForSequenceClassification/BertModel/' "$work/bare/config.json"
+bare=(--task classification --data "$work/valid.tsv" --json)
+must "train a head and an adapter" train --model "$work/bare" --task classification --data "$work/train.tsv" \
+    --valid "$work/valid.tsv" --batch 6 --context 12 --epochs 2 --lr 1e-2 --method lora:r=2 --out "$work/headed"
+check "the head is new" grep -q 'lack classifier.bias, classifier.weight\|lack classifier.weight, classifier.bias' "$work/err"
+must "eval of it" eval --model "$work/bare" --adapter "$work/headed" "${bare[@]}"
+headed=$(number loss)
+must "merge it" merge --model "$work/bare" --adapter "$work/headed" --out "$work/merged"
+must "eval of the merged model" eval --model "$work/merged" "${bare[@]}"
+check "the same loss ($headed, $(number loss))" near "$headed" "$(number loss)" 1e-5
+for made in "average --adapter $work/headed" "convert --to peft"; do
+    name=${made%% *}
+    must "$name it" "$name" --model "$work/bare" --adapter "$work/headed" ${made#* } --out "$work/$name"
+    must "$name: eval" eval --model "$work/bare" --adapter "$work/$name" "${bare[@]}"
+    check "$name: the same loss" near "$headed" "$(number loss)" 1e-6
+done
+refuses 1 "another task's adapter in eval" 'trained for the task classification, not for rte' eval --model "$work/bare" \
+    --adapter "$work/average" --task rte --data "$work/valid.tsv"
+
 # Pairs, numbers, tags.
 { printf 'text\tpair\tscore\n'; printf 'the cat\ta cat\t1\nthe cat\ta dog\t-1\nred\tred\t1\nred\tblue\t-0.5\n'; } > "$work/pairs.tsv"
 must "regression of pairs" train --model "$work/bert" --init random --method full --task regression --context 12 \

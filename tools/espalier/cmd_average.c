@@ -1,4 +1,4 @@
-#include "tools/espalier/program.h"
+#include "tools/espalier/training.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +40,7 @@ static int average(program *program, const double *weights) {
                                               opts->rank, &result);
     const uint64_t parameters = status ? 0 : espl_adapter_parameters(result);
     if (!status) status = espl_adapter_save(result, opts->out);
+    if (!status) status = copy_saved_task(program, opts->out);
     espl_adapter_delete(&result);
     if (status) return fail_status(program, status);
     if (opts->json) {
@@ -63,7 +64,7 @@ int cmd_average(program *program) {
     if (espl_os_is_file(opts->out)) return fail("%s: is a file, a folder is written", opts->out);
     if (!opts->force && !espl_os_folder_is_empty(opts->out))
         return fail("%s: is not empty; --force writes into it", opts->out);
-    result = open_model(program, &(espl_model_params){0});
+    result = open_model_of_adapters(program, (espl_model_params){0});
     if (!result) result = load_adapters(program);
     return result ? result : average(program, weights);
 }

@@ -1,14 +1,15 @@
-#include "tools/espalier/program.h"
+#include "tools/espalier/training.h"
 #include <stdio.h>
 #include <string.h>
 
 static int export_rank(program *program) {
     const options *opts = program->options;
     if (strcmp(opts->to, "peft") != 0) return fail("--rank writes --to peft, not %s", opts->to);
-    int result = open_model(program, &(espl_model_params){0});
+    int result = open_model_of_adapters(program, (espl_model_params){0});
     if (!result) result = open_adapters(program);
     if (result) return result;
     espl_status status = espl_adapter_export_rank(program->adapters[0], opts->rank, opts->out);
+    if (!status) status = copy_saved_task(program, opts->out);
     if (status) return fail_status(program, status);
     if (opts->json) return print_json(json_pack("{s:s,s:s,s:i}", "out", opts->out, "format", opts->to, "rank", (int)opts->rank));
     printf("%s: %u ranks of the adapter as a LoRA\n", opts->out, opts->rank);
@@ -23,6 +24,7 @@ int cmd_convert(program *program) {
     if (there && !opts->force) return fail("%s: is there already; --force writes over it", params.out);
     if (opts->rank) return export_rank(program);
     espl_status status = espl_adapter_convert(program->context, &params);
+    if (!status && espl_os_is_folder(params.out)) status = copy_saved_task(program, params.out);
     if (status) return fail_status(program, status);
     if (opts->json) return print_json(json_pack("{s:s,s:s}", "out", params.out, "format", params.to));
     printf("%s: the adapter in the format %s\n", params.out, params.to);

@@ -71,34 +71,10 @@ static int print_task(program *program, const espl_task_data *data, const espl_t
     return EXIT_DONE;
 }
 
-/* A head as the task has it, or as the adapter was trained; names are put into *out_names. */
-static espl_status choose_head(program *program, const json_t *saved, espl_head_params *out_head,
-                               const char ***out_names) {
-    const options *opts = program->options;
-    ESPL_TRY(espl_task_head_of(program->context, opts->task, out_head));
-    const char *task = json_string_value(json_object_get(saved, "task"));
-    if (task && strcmp(task, opts->task))
-        return espl_fail(program->context, ESPL_ARGUMENT, "%s was trained for the task %s, not for %s",
-                         saved_task_folder(opts), task, opts->task);
-    const json_t *labels = json_object_get(saved, "labels");
-    const size_t count = json_array_size(labels);
-    if (!count) return ESPL_OK;
-    ESPL_TRY(espl_new(program->context, count * sizeof **out_names, out_names));
-    for (size_t i = 0; i < count; i++) {
-        (*out_names)[i] = json_string_value(json_array_get(labels, i));
-        if (!(*out_names)[i])
-            return espl_fail(program->context, ESPL_FORMAT, "%s/task.json: label %zu is no string",
-                             saved_task_folder(opts), i);
-    }
-    out_head->labels = (uint32_t)count;
-    out_head->label_names = *out_names;
-    return ESPL_OK;
-}
-
 static int open_for_task(program *program, const json_t *saved) {
     espl_model_params params = model_params(program->options);
     const char **names = NULL;
-    espl_status status = choose_head(program, saved, &params.head, &names);
+    espl_status status = saved_head(program, program->options->task, saved, &params.head, &names);
     int result = status ? fail_status(program, status) : open_model(program, &params);
     espl_free(program->context, &names);
     return result ? result : open_adapters(program);

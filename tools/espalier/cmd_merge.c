@@ -1,4 +1,4 @@
-#include "tools/espalier/program.h"
+#include "tools/espalier/training.h"
 #include <stdio.h>
 
 int cmd_merge(program *program) {
@@ -7,8 +7,7 @@ int cmd_merge(program *program) {
     if (!opts->force && !espl_os_folder_is_empty(opts->out))
         return fail("%s: is not empty; --force writes into it", opts->out);
     /* Merged in f32 whatever the file holds, so that the sum is rounded once. */
-    espl_model_params params = {.dtype = "f32"};
-    int result = open_model(program, &params);
+    int result = open_model_of_adapters(program, (espl_model_params){.dtype = "f32"});
     if (!result) result = open_adapters(program);
     if (result) return result;
     for (size_t i = 0; i < program->adapter_count; i++) {
@@ -16,6 +15,7 @@ int cmd_merge(program *program) {
         if (status) return fail_status(program, status);
     }
     espl_status status = espl_model_save(program->model, opts->out);
+    if (!status) status = copy_saved_task(program, opts->out);
     if (status) return fail_status(program, status);
     espl_model_info info = espl_model_describe(program->model);
     if (opts->json) {

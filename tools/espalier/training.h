@@ -48,9 +48,17 @@ espl_status read_task(training *run, espl_head_params *out_head);
 espl_status encode_task(training *run);
 /* What eval needs of a training beside an adapter: task, labels, context. */
 espl_status save_task(const training *run, const char *folder);
-/* Where eval looks for it: in the folder of the first --adapter, else of the model. */
+/* Where to look for it: in the folder of the first --adapter, else of the model. */
 const char *saved_task_folder(const options *options);
 /* *out_root is NULL if there is no such file. */
 espl_status load_saved_task(program *program, json_t **out_root);
+/* The head of a task, with what that file (saved, may be NULL) says of labels, whose names are saved's; *out_names is freed by
+ * the caller. Fails: ARGUMENT where it was trained for another task. */
+espl_status saved_head(program *program, const char *task, const json_t *saved, espl_head_params *out_head,
+                       const char ***out_names);
+/* open_model with the head that the first --adapter was trained with. */
+int open_model_of_adapters(program *program, espl_model_params params);
+/* The first --adapter's file into folder; nothing where it has none. */
+espl_status copy_saved_task(program *program, const char *folder);
 
 #endif
