@@ -15,6 +15,7 @@
 typedef struct adalink_state {
     uint32_t rank, stride; /* stride: columns of u from one link to the next, a multiple of 4 */
     uint32_t links;
+    uint32_t width; /* d: of the embeddings, which is not the hidden size in ELECTRA and ALBERT; of what enters block 0 if normed */
     uint32_t down;  /* matrix [links * stride, d] */
     uint32_t *up;   /* owned: matrix [d, rank] of each link */
     float dropout;
@@ -60,6 +61,7 @@ static espl_status read_config(espl_adapter *adapter, adalink_state *state) {
         if (!json_is_string(json_array_get(links, i)))
             return espl_fail(ctx, ESPL_FORMAT, "adalink: \"links\" must hold names");
     }
+    state->width = state->normed ? adapter->model->config.hidden : adapter->model->config.embedding;
     state->rank = (uint32_t)rank;
     state->stride = (uint32_t)espl_round_up(state->rank, 4);
     state->links = (uint32_t)json_array_size(links);
@@ -68,7 +70,7 @@ static espl_status read_config(espl_adapter *adapter, adalink_state *state) {
 
 static espl_status declare_link(espl_adapter *adapter, adalink_state *state, uint32_t link) {
     espl_context *ctx = context(adapter);
-    const uint32_t d = adapter->model->config.hidden;
+    const uint32_t d = state->width;
     const char *link_name = json_string_value(json_array_get(json_object_get(adapter->config, "links"), link));
     char *name;
     ESPL_TRY(espl_format(ctx, &name, "adalink.%s.down.weight", link_name));
@@ -88,8 +90,8 @@ static espl_status declare(espl_adapter *adapter) {
     adapter->state = state;
     ESPL_TRY(read_config(adapter, state));
     ESPL_TRY(espl_new(context(adapter), state->links * sizeof *state->up, &state->up));
-    ESPL_TRY(espl_store_matrix(&adapter->store, "down", (state->links - 1) * state->stride + state->rank,
-                               adapter->model->config.hidden, ESPL_DTYPE_F32, true, &state->down));
+    ESPL_TRY(espl_store_matrix(&adapter->store, "down", (state->links - 1) * state->stride + state->rank, state->width,
+                               ESPL_DTYPE_F32, true, &state->down));
     for (uint32_t link = 0; link < state->links; link++) ESPL_TRY(declare_link(adapter, state, link));
     return espl_target_saved(adapter);
 }

@@ -50,6 +50,7 @@ CASES = [
          ids=PAIRS),
     case("adalink", 2204, link("pre_sum")),
     case("adalink_post_ln", 2205, link("post_ln")),
+    {**case("", 2221, link("pre_sum")), "name": "electra_adalink", "base": "electra_classes_lora", "labels": 2},  # embeddings of 22, hidden 40
     case("tiny_attention", 2217, own(cases_tiny_attention.attach, **cases_tiny_attention.method(2, 3, layer_norm=True))),
     case("prompt", 2218, own(cases_prompt.prompt, "PROMPT_TUNING", num_virtual_tokens=3)),
     case("residual_prompt", 2219, own(cases_prompt.prompt, "PROMPT_TUNING", num_virtual_tokens=3, residual_hidden_size=7)),

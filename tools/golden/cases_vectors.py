@@ -87,10 +87,11 @@ def pasta(model, config):
 
 def adalink(model, config):
     """E' = E + up(down(E)) on the token embeddings, or on what the embedding's norm gives (Wang et al. 2023)."""
-    d, r = model.config.hidden_size, config["r"]
+    normed, r = config["position"] == "post_ln", config["r"]
+    place = model.base_model.embeddings if normed else model.get_input_embeddings()
+    d = model.config.hidden_size if normed else place.embedding_dim
     down = torch.nn.Parameter(torch.zeros(r, d, dtype=torch.float64))
     up = torch.nn.Parameter(torch.zeros(d, r, dtype=torch.float64))
-    place = model.base_model.embeddings if config["position"] == "post_ln" else model.get_input_embeddings()
     place.register_forward_hook(lambda module, inputs, e: e + e @ down.T @ up.T)
     return {"adalink.unified.down.weight": (down, 0.3 * torch.randn_like(down)),
             "adalink.unified.up.weight": (up, 0.3 * torch.randn_like(up))}
