@@ -40,6 +40,10 @@ espl_status espl_prompt_read_rows(espl_adapter *adapter, const char *key, const 
     espl_context *ctx = context(adapter);
     const uint32_t context_max = adapter->model->config.context_max;
     double rows;
+    /* Rows have no distance to the tokens. */
+    if (state->keys && adapter->model->relative != ESPL_NO_MATRIX)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: the attention of a %s model goes by distances: it takes no keys before the text",
+                         adapter->method->name, adapter->model->config.family->model_type);
     if (state->keys && espl_prompt_columns(adapter) % 4)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: keys of %u columns are not a multiple of 4", adapter->method->name,
                          espl_prompt_columns(adapter));

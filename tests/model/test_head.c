@@ -82,6 +82,30 @@ static void made(void **state) {
     }
 }
 
+/* The head of masked tokens alone: its map, norm and bias, and not the embeddings that it shares. */
+static void masked_alone(void **state) {
+    (void)state;
+    static const struct {
+        const char *model;
+        uint32_t hidden, embedding;
+    } cases[] = {{"bert_masked_full", 24, 24}, {"distilbert_masked_full", 24, 24}, {"deberta_masked_full", 24, 24},
+                 {"albert_masked_full", 24, 24}, {"electra_masked_full", 24, 18}, {"roberta_masked_lora", 36, 36}};
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        const uint32_t d = cases[i].embedding;
+        espl_model *model = test_model(cases[i].model, NULL);
+        espl_adapter *adapter, *loaded;
+        char *folder = test_path("masked");
+        test_ok(espl_adapter_add(model, "a", "head", 1, &adapter));
+        assert_int_equal(espl_adapter_parameters(adapter), d * cases[i].hidden + 3 * d + espl_model_describe(model).vocabulary);
+        test_ok(espl_adapter_save(adapter, folder));
+        test_ok(espl_adapter_load(model, "b", folder, &loaded));
+        assert_int_equal(espl_adapter_parameters(loaded), espl_adapter_parameters(adapter));
+        espl_os_remove_folder(test_context(), folder);
+        free(folder);
+        espl_model_destroy(&model);
+    }
+}
+
 /* All weights, saved as a folder that names its labels, and loaded without being told of them. */
 static void saved(void **state) {
     (void)state;
@@ -219,10 +243,18 @@ static void refused(void **state) {
     espl_dataset_destroy(&data);
     espl_model_destroy(&none);
     espl_model_destroy(&model);
+    /* Keys that attention would leave out: nothing of them would be learnt. */
+    model = test_model("deberta_classes_lora", NULL);
+    static const char *const prefixes[] = {"prefix:tokens=2", "ptuning2:tokens=2", "library_prefix:length=2", "mam", "unipelt",
+                                           "lora|prefix:tokens=2"};
+    for (size_t i = 0; i < ESPL_COUNT(prefixes); i++)
+        test_refused(espl_adapter_add(model, "p", prefixes[i], 0, &adapter), ESPL_UNSUPPORTED,
+                     "the attention of a deberta-v2 model goes by distances");
+    espl_model_destroy(&model);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(made), cmocka_unit_test(saved), cmocka_unit_test(padding),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(made), cmocka_unit_test(masked_alone), cmocka_unit_test(saved), cmocka_unit_test(padding),
                                        cmocka_unit_test(adapters), cmocka_unit_test(refused)};
     fill();
     return test_main("heads", tests, ESPL_COUNT(tests));
