@@ -120,6 +120,7 @@ static espl_status average(espl_model *model, const char *name, average_inputs *
         const bool frozen = (*out_adapter)->store.matrices[(*out_adapter)->store.entries[i].matrix].frozen;
         ESPL_GOTO(frozen ? copy_frozen(*out_adapter, i, in) : fill_entry(*out_adapter, i, in));
     }
+    if (first->method->average) status = first->method->average(*out_adapter, in->adapters, in->weights, in->count);
 fail:
     if (status != ESPL_OK) espl_adapter_delete(out_adapter);
     espl_bytes_finish(ctx, &text);

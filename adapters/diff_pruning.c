@@ -207,4 +207,5 @@ const espl_method espl_method_diff_pruning = {
     .change = change,
     .read = espl_diff_read,
     .write = espl_diff_write,
+    .average = espl_diff_average,
     .finish = finish};

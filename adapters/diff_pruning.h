@@ -56,4 +56,7 @@ bool espl_diff_stays(float alpha);
 espl_status espl_diff_read(espl_adapter *adapter, const espl_tensors *set);
 espl_status espl_diff_write(espl_adapter *adapter, const char *path);
 
+/* The method's `average`. */
+espl_status espl_diff_average(espl_adapter *result, espl_adapter *const *adapters, const double *weights, size_t count);
+
 #endif

@@ -141,6 +141,9 @@ typedef struct espl_method {
     espl_status (*write)(espl_adapter *adapter, const char *path);
     /* Writes a folder other than from configuration and store as they are (espl_folder_write does that). NULL: that. */
     espl_status (*save)(espl_adapter *adapter, const char *folder);
+    /* After the tensors of count adapters of the method, times weights, were added into result's: those for which that is not
+     * right. NULL: there are none. */
+    espl_status (*average)(espl_adapter *result, espl_adapter *const *adapters, const double *weights, size_t count);
     void (*finish)(espl_adapter *adapter); /* frees the state; NULL: there is none */
 } espl_method;
 

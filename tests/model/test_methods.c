@@ -99,12 +99,12 @@ static const life lives[] = {
 };
 
 /* rounding: what of a fall of the loss the dtype of values may hide. */
-static void train(espl_model *model, espl_adapter *adapter, double rounding) {
+static void train_by(espl_model *model, espl_adapter *adapter, double rounding, uint64_t seed) {
     espl_dataset *dataset = test_row();
     espl_trainer *trainer;
     espl_progress progress;
     test_ok(espl_trainer_create(model, adapter, dataset,
-                                &(espl_trainer_params){.steps = 3, .learning_rate = 1e-2,
+                                &(espl_trainer_params){.steps = 3, .learning_rate = 1e-2, .seed = seed,
                                                        .schedule = ESPL_SCHEDULE_CONSTANT}, &trainer));
     double first = 0;
     while (!espl_trainer_is_done(trainer)) {
@@ -114,6 +114,10 @@ static void train(espl_model *model, espl_adapter *adapter, double rounding) {
     if (!(progress.loss < first * (1 + rounding))) fail_msg("the loss went from %g to %g", first, progress.loss);
     espl_trainer_destroy(&trainer);
     espl_dataset_destroy(&dataset);
+}
+
+static void train(espl_model *model, espl_adapter *adapter, double rounding) {
+    train_by(model, adapter, rounding, 0);
 }
 
 static void check_merge(espl_model *model, espl_adapter *adapter, const life *l, const precision *p, const float *base,
@@ -213,6 +217,60 @@ static void rows_before(void **state) {
     }
 }
 
+/* Two diff-pruned ones added: what either changes is changed, as much as their weights say. */
+static void diff_averaged(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "b"};
+    static const double weights[] = {0.5, -2};
+    float base[TEST_VOCABULARY], now[TEST_VOCABULARY], mean[TEST_VOCABULARY];
+    espl_model *model = test_model("llama_full", NULL);
+    espl_adapter *all[3];
+    size_t kept[3] = {0}, wrong = 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        test_ok(espl_adapter_add(model, names[i], "diff_pruning:share=0.03,alpha_rate=1", 7 + i, &all[i]));
+        if (i == 1)
+            test_refused(espl_adapter_average(model, "m", names, weights, 2, ESPL_AVERAGE_LINEAR, 0, &all[2]), ESPL_ARGUMENT,
+                         "\"b\" is not pruned yet");
+        test_ok(espl_model_activate(model, names[i]));
+        train_by(model, all[i], 0, i);
+    }
+    test_ok(espl_adapter_average(model, "m", names, weights, 2, ESPL_AVERAGE_LINEAR, 0, &all[2]));
+    for (size_t e = 0; e + 1 < all[2]->store.entry_count; e += 2) {
+        const espl_entry *entry = &all[2]->store.entries[e];
+        const size_t count = (size_t)espl_entry_values(&all[2]->store, entry);
+        float *change[3], *alpha = malloc(count * sizeof *alpha);
+        for (int a = 0; a < 3; a++) {
+            change[a] = malloc(count * sizeof *change[a]);
+            assert_true(alpha && change[a]);
+            test_ok(espl_store_read(&all[a]->store, &all[a]->store.entries[e], change[a]));
+            test_ok(espl_store_read(&all[a]->store, &all[a]->store.entries[e + 1], alpha));
+            for (size_t i = 0; i < count; i++) kept[a] += (change[a][i] = alpha[i] > 0 ? change[a][i] : 0) != 0;
+        }
+        for (size_t i = 0; i < count; i++)
+            wrong += !(fabs(change[2][i] - (weights[0] * change[0][i] + weights[1] * change[1][i])) <= 1e-6 * fabs(change[2][i]));
+        for (int a = 0; a < 3; a++) free(change[a]);
+        free(alpha);
+    }
+    printf("  %zu and %zu changes, %zu in both\n", kept[0], kept[1], kept[2]);
+    assert_int_equal(wrong, 0);
+    assert_true(kept[2] > kept[0] && kept[2] > kept[1]);
+    /* In its folder it is as sparse. */
+    char *folder = test_path("averaged");
+    test_ok(espl_adapter_save(all[2], folder));
+    test_ok(espl_model_activate(model, "m"));
+    test_logits(model, mean);
+    test_ok(espl_adapter_load(model, "again", folder, &all[0]));
+    test_ok(espl_model_activate(model, "again"));
+    test_logits(model, now);
+    assert_true(test_same(now, mean));
+    test_ok(espl_model_activate(model, ""));
+    test_logits(model, base);
+    assert_true(test_off(mean, base) > 1e-4);
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+    espl_model_destroy(&model);
+}
+
 /* Half of the steps behind, so many changes stay, and the folder has these alone; one with a number beyond its tensor is refused. */
 static void diff_pruned(void **state) {
     (void)state;
@@ -249,11 +307,12 @@ static void diff_pruned(void **state) {
 }
 
 int main(void) {
-    enum { OTHERS = 3, COUNT = ESPL_COUNT(lives) * ESPL_COUNT(precisions) };
+    enum { OTHERS = 4, COUNT = ESPL_COUNT(lives) * ESPL_COUNT(precisions) };
     static test_case cases[COUNT];
     struct CMUnitTest tests[OTHERS + COUNT] = {{"dora beside another", dora_beside_another, NULL, NULL, NULL},
                                                {"rows before the text", rows_before, NULL, NULL, NULL},
-                                               {"diff pruned", diff_pruned, NULL, NULL, NULL}};
+                                               {"diff pruned", diff_pruned, NULL, NULL, NULL},
+                                               {"diff averaged", diff_averaged, NULL, NULL, NULL}};
     for (size_t i = 0; i < COUNT; i++) {
         const life *l = &lives[i / ESPL_COUNT(precisions)];
         const precision *p = &precisions[i % ESPL_COUNT(precisions)];
