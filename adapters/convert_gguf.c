@@ -64,11 +64,11 @@ static espl_status check_config(espl_context *ctx, const json_t *config, float *
     double alpha = 0;
     uint32_t rank;
     ESPL_TRY(espl_json_string(ctx, config, "peft_type", "", &type));
+    if (strcmp(type, "LORA")) return espl_fail(ctx, ESPL_UNSUPPORTED, "GGUF has LoRA adapters, this one is \"%s\"", type);
     ESPL_TRY(espl_json_string(ctx, config, "bias", "none", &bias));
     ESPL_TRY(espl_json_bool(ctx, config, "use_rslora", false, &rslora));
     ESPL_TRY(espl_json_f64(ctx, config, "lora_alpha", 8, &alpha));
     ESPL_TRY(espl_json_u32(ctx, config, "r", 8, &rank));
-    if (strcmp(type, "LORA")) return espl_fail(ctx, ESPL_UNSUPPORTED, "GGUF has LoRA adapters, this one is \"%s\"", type);
     if (strcmp(bias, "none"))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "GGUF has no place for the \"bias\": \"%s\" of this adapter", bias);
     for (size_t i = 0; i < ESPL_COUNT(unsaid); i++) {

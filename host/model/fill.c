@@ -72,15 +72,20 @@ static espl_status find_name(espl_model *model, const espl_tensors *set, espl_en
     return ESPL_OK;
 }
 
-/* A tied matrix is stored under the embedding's name or the head's. */
+/* A tied matrix is stored under the embedding's name or the language head's, whatever head is asked for. */
 static espl_status find_tied(espl_model *model, const espl_tensors *set) {
     espl_entry *embed = NULL;
     for (size_t i = 0; i < model->store.entry_count && !embed; i++) {
         if (model->store.entries[i].matrix == model->embed) embed = &model->store.entries[i];
     }
-    const char *module = espl_model_output_module(model);
+    const espl_family *family = model->config.family;
+    const char *module = family->bidirectional ? family->heads[ESPL_HEAD_NAMES_MASKED].out : "lm_head";
     if (!model->config.tied || !module || embed->alias || espl_tensors_has(set, embed->name)) return ESPL_OK;
-    return espl_format(model->ctx, &embed->alias, "%s.weight", module);
+    char *name;
+    ESPL_TRY(espl_format(model->ctx, &name, "%s.weight", module));
+    if (espl_tensors_has(set, name)) embed->alias = name;
+    else espl_free(model->ctx, &name);
+    return ESPL_OK;
 }
 
 static espl_status find_names(espl_model *model, const espl_tensors *set) {

@@ -87,6 +87,14 @@ done
 refuses 1 "another task's adapter in eval" 'trained for the task classification, not for rte' eval --model "$work/bare" \
     --adapter "$work/average" --task rte --data "$work/valid.tsv"
 
+# A decoder whose tied matrix has the head's name in the file, with another head.
+cp -r "$golden/llama_tied_rope_scaling" "$work/tied"
+chmod u+w "$work/tied/model.safetensors"
+sed -i 's/"model.embed_tokens.weight"/"lm_head.weight"           /' "$work/tied/model.safetensors"
+for task in "language" "classes --label-count 3 --labels 1"; do
+    must "tied under the head's name: ${task%% *}" probe --model "$work/tied" --task $task --ids 1,2,3 --out "$work/tied.probe"
+done
+
 # Pairs, numbers, tags.
 { printf 'text\tpair\tscore\n'; printf 'the cat\ta cat\t1\nthe cat\ta dog\t-1\nred\tred\t1\nred\tblue\t-0.5\n'; } > "$work/pairs.tsv"
 must "regression of pairs" train --model "$work/bert" --init random --method full --task regression --context 12 \

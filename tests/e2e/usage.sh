@@ -51,6 +51,13 @@ refuses 2 "ragged rows" 'row 2 has 1' probe --model m --out o --ids '1,2;3'
 refuses 2 "letters among ids" 'character 3' probe --model m --out o --ids '1,a'
 refuses 2 "no such benchmark" 'no benchmark "jump"' bench jump
 refuses 2 "nothing to inspect" 'one PATH' inspect
+must "inspect a folder of the Adapters library" inspect "$golden/bert_houlsby/adapter"
+check "its configuration" grep -q '^config .*"architecture": *null\|^config .*reduction_factor' "$work/out"
+check "its tensors" grep -q 'adapters\..*\.adapter_down\.0\.weight' "$work/out"
+must "the same as .bin" inspect "$golden/library_lora_bert/adapter"
+check "its tensors, too" grep -q 'loras\..*\.lora_A' "$work/out"
+mkdir "$work/weightless" && cp "$golden/llama_lora/adapter/adapter_config.json" "$work/weightless"
+refuses 1 "an adapter folder without weights" 'has no adapter_model.safetensors' inspect "$work/weightless"
 must "methods" methods --format csv
 check "a method's workspace has its own name" grep -q '^lora,.*,linear,yes' "$work/out"
 check "every workspace has one" sh -c "! grep -q null $work/out"

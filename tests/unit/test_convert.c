@@ -114,6 +114,8 @@ static void refused(void **state) {
     for (size_t i = 0; i < ESPL_COUNT(cases); i++)
         unit_fails(ctx, convert(ctx, cases[i].name, NULL, "gguf", gguf), ESPL_UNSUPPORTED, cases[i].part);
     assert_false(espl_os_is_file(gguf));
+    unit_fails(ctx, convert(ctx, "llama_lora", ESPL_GOLDEN_DIR "/tiny_attention_llama/adapter", "gguf", gguf), ESPL_UNSUPPORTED,
+               "GGUF has LoRA adapters, this one is \"TINYATTN\"");
     unit_fails(ctx, convert(ctx, "llama_lora", NULL, "onnx", gguf), ESPL_ARGUMENT, "(peft, adapters, gguf)");
     unit_fails(ctx, convert(ctx, "llama_lora", "nowhere", "gguf", gguf), ESPL_IO, "nowhere: is neither");
     unit_ok(ctx, convert(ctx, "llama_lora", NULL, "gguf", gguf));

@@ -27,6 +27,9 @@ static const char *const shown_keys[] = {
     "tie_word_embeddings",
     "peft_type",
     "base_model_name_or_path",
+    "name",
+    "model_name",
+    "config",
     "r",
     "lora_alpha",
     "lora_dropout",
@@ -102,36 +105,36 @@ static void describe_tokenizer(espl_context *ctx, const char *folder, json_t *ro
     espl_tokenizer_destroy(&tokenizer);
 }
 
-/* First existing "folder/name" of two names, in memory of the context; the second if neither exists. */
-static espl_status find_file(espl_context *ctx, const char *folder, const char *name, const char *other, char **out) {
-    ESPL_TRY(espl_format(ctx, out, "%s/%s", folder, name));
-    if (espl_os_is_file(*out)) return ESPL_OK;
-    espl_free(ctx, out);
-    return espl_format(ctx, out, "%s/%s", folder, other);
+/* The first "folder/name" that there is; *out NULL: none. */
+static espl_status find_file(espl_context *ctx, const char *folder, const char *const *names, size_t count, char **out) {
+    *out = NULL;
+    for (size_t i = 0; i < count; i++) {
+        ESPL_TRY(espl_format(ctx, out, "%s/%s", folder, names[i]));
+        if (espl_os_is_file(*out)) return ESPL_OK;
+        espl_free(ctx, out);
+    }
+    return ESPL_OK;
 }
 
 static espl_status describe_folder(espl_context *ctx, const char *folder, json_t *root) {
+    static const char *const configs[] = {"adapter_config.json", "config.json"};
+    /* PEFT's and the Adapters library's. */
+    static const char *const adapters[] = {"adapter_model.safetensors", "adapter_model.bin", "adapter.safetensors", "pytorch_adapter.bin"};
+    static const char *const models[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                                         "pytorch_model.bin.index.json"};
     char *config = NULL, *tensors = NULL;
     espl_status status;
-    ESPL_GOTO(find_file(ctx, folder, "adapter_config.json", "config.json", &config));
-    bool adapter = strstr(config + strlen(folder), "adapter_config") != NULL;
+    ESPL_GOTO(find_file(ctx, folder, configs, ESPL_COUNT(configs), &config));
+    if (!config) return espl_fail(ctx, ESPL_FORMAT, "%s: has neither config.json nor adapter_config.json", folder);
+    const bool adapter = strstr(config + strlen(folder), configs[0]) != NULL;
     json_object_set_new(root, "kind", json_string(adapter ? "adapter" : "model"));
-    if (!adapter && !espl_os_is_file(config)) {
-        status = espl_fail(ctx, ESPL_FORMAT, "%s: has neither config.json nor adapter_config.json", folder);
-        goto fail;
-    }
     ESPL_GOTO(describe_config(ctx, config, root));
-    if (adapter) {
-        ESPL_GOTO(espl_format(ctx, &tensors, "%s/adapter_model", folder));
-    } else {
-        describe_tokenizer(ctx, folder, root);
-        ESPL_GOTO(find_file(ctx, folder, "model.safetensors", "model.safetensors.index.json", &tensors));
-    }
+    if (!adapter) describe_tokenizer(ctx, folder, root);
+    ESPL_GOTO(find_file(ctx, folder, adapter ? adapters : models, 4, &tensors));
     /* A folder with a configuration alone is what --init random takes. */
-    if (adapter || espl_os_is_file(tensors)) ESPL_GOTO(describe_tensors(ctx, tensors, root));
-    espl_free(ctx, &config);
-    espl_free(ctx, &tensors);
-    return ESPL_OK;
+    if (tensors) status = describe_tensors(ctx, tensors, root);
+    else if (adapter) status = espl_fail(ctx, ESPL_FORMAT, "%s: has no adapter_model.safetensors or .bin, nor the Adapters library's "
+                                         "adapter.safetensors or pytorch_adapter.bin", folder);
 fail:
     espl_free(ctx, &config);
     espl_free(ctx, &tensors);
