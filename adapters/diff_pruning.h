@@ -1,6 +1,7 @@
 /* What the files of diff-pruning share.
  *   diff_pruning.c         declaring, operators, merging
  *   diff_pruning_values.c  values on the host, which of them stay
+ *   diff_pruning_average.c averages
  *   diff_pruning_file.c    the sparse tensors of its folder */
 #ifndef ESPL_DIFF_PRUNING_H
 #define ESPL_DIFF_PRUNING_H
