@@ -80,6 +80,16 @@ need_device() {
     fi
 }
 
+# Python (ESPALIER_PYTHON, else python3) that has these modules: need_python MODULE...
+need_python() {
+    local modules=$*
+    python=${ESPALIER_PYTHON:-python3}
+    if ! "$python" -c "import ${modules// /, }" > /dev/null 2>&1; then
+        echo "skipped: $python is not here with torch, ${modules// /, }"
+        exit 77
+    fi
+}
+
 # The value of a number in the JSON on $work/out: number KEY
 number() {
     sed -n "s/^ *\"$1\": \\(-\\{0,1\\}[0-9.e+-]*\\),\\{0,1\\}\$/\\1/p" "$work/out" | head -n 1

@@ -11,9 +11,9 @@ import json
 import shutil
 from pathlib import Path
 
+from library import load
 from oracle import exact
 import adapters
-import adapters.models.llama.modeling_llama as llama
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -42,32 +42,6 @@ CASES = [
     case("library_ia3_llama", "llama_lora", 2411, adapters.IA3Config, safe=True, output_lora=True),
     case("fused/library_ia3_gpt2", "gpt2_lora", 2412, adapters.IA3Config),
 ]
-
-
-# The library's Llama transposes what transformers' attention has transposed already, so that heads and positions are mixed,
-# with or without an adapter. Once more, and it is Llama again.
-attention = llama.eager_attention_forward
-
-
-def transposed(*arguments, **more):
-    output, weights = attention(*arguments, **more)
-    return output.transpose(1, 2), weights
-
-
-llama.eager_attention_forward = transposed
-
-
-def load(folder):
-    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    kind = getattr(transformers, config.architectures[0])
-    model = kind.from_pretrained(folder, torch_dtype=torch.float64, attn_implementation="eager", local_files_only=True)
-    with exact():
-        for module in model.modules():
-            if hasattr(module, "inv_freq"):
-                module.inv_freq = type(module)(module.config).inv_freq
-    adapters.init(model)
-    model.config.name_or_path = Path(folder).name  # no machine path in adapter_config.json
-    return model.eval()
 
 
 def inputs(config, task):
