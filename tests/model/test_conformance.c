@@ -3,6 +3,7 @@
 #include "host/train/pass.h"
 #include "tests/model/model_test.h"
 #include "host/base/os.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,6 +165,54 @@ static void pasta_rows(void **state) {
     espl_model_destroy(&model);
 }
 
+/* PASTA's dropout is on the vector that is added: without it training's loss is the evaluation's, with it one per step. */
+static void pasta_dropout(void **state) {
+    (void)state;
+    static const char *const specs[] = {
+        "{\"peft_type\":\"PASTA\",\"special_token_ids\":[1,80],\"num_special\":2,\"init\":\"normal\",\"dropout\":0}",
+        "{\"peft_type\":\"PASTA\",\"special_token_ids\":[1,80],\"num_special\":2,\"init\":\"normal\",\"dropout\":0.5}"};
+    double loss[2][2];
+    for (int i = 0; i < 2; i++) {
+        espl_model *model = test_model("qwen3_patterns", NULL);
+        espl_adapter *adapter;
+        espl_pass pass;
+        test_ok(espl_adapter_add(model, "a", specs[i], 1, &adapter));
+        test_ok(espl_model_activate(model, "a"));
+        begin_pass(&pass, model);
+        for (uint32_t step = 0; step < 2; step++) {
+            pass.step[ESPL_STEP_COUNTER] = step;
+            loss[i][step] = training_loss(&pass, step);
+        }
+        espl_pass_finish(&pass);
+        espl_model_destroy(&model);
+    }
+    assert_true(loss[0][0] == loss[0][1]);
+    assert_true(loss[1][0] != loss[0][0] && loss[1][1] != loss[0][0] && loss[1][0] != loss[1][1]);
+}
+
+/* What is not finite does not go into the base: nothing is merged, and the base keeps its bits. */
+static void merge_nan(void **state) {
+    (void)state;
+    static const char *const specs[] = {"lora:r=2,init=random", "ia3", "diff_pruning:prune_at=1", "bitfit:types=q_proj"};
+    for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
+        espl_model *model = test_model("qwen2_bias_all", NULL);
+        espl_adapter *adapter;
+        float base[TEST_VOCABULARY], now[TEST_VOCABULARY], values[8192];
+        test_logits(model, base);
+        test_ok(espl_adapter_add(model, "a", specs[i], 1, &adapter));
+        const espl_entry *last = &adapter->store.entries[adapter->store.entry_count - (i == 2 ? 2 : 1)];
+        assert_true(espl_entry_values(&adapter->store, last) <= ESPL_COUNT(values));
+        test_ok(espl_store_read(&adapter->store, last, values));
+        values[0] = NAN;
+        test_ok(espl_store_write(&adapter->store, last, values, ESPL_DTYPE_F32));
+        test_refused(espl_adapter_merge(adapter), ESPL_ARGUMENT, "would be nan");
+        test_refused(espl_adapter_unmerge(adapter), ESPL_ARGUMENT, "is not merged");
+        test_logits(model, now);
+        assert_true(test_same(now, base));
+        espl_model_destroy(&model);
+    }
+}
+
 /* FLOP in place of every map of a block: the base's products do not run, fused or not. Of llama_lora q, k and v are one
  * product, gate and up another. */
 static void flop_replaces(void **state) {
@@ -192,6 +241,7 @@ static void flop_replaces(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(adapter_drop), cmocka_unit_test(robust_drop), cmocka_unit_test(ejected),
-                                       cmocka_unit_test(pasta_rows), cmocka_unit_test(flop_replaces)};
+                                       cmocka_unit_test(pasta_rows), cmocka_unit_test(pasta_dropout), cmocka_unit_test(merge_nan),
+                                       cmocka_unit_test(flop_replaces)};
     return test_main("conformance", tests, ESPL_COUNT(tests));
 }

@@ -12,8 +12,11 @@
     ",\"num_hidden_layers\":" #l ",\"num_attention_heads\":" #h ",\"intermediate_size\":" #f                                  \
     ",\"vocab_size\":30522,\"max_position_embeddings\":512,\"type_vocab_size\":2}"
 static const char base[] = BERT(768, 3072, 12, 12), large[] = BERT(1024, 4096, 24, 16);
-static const char gpt2[] = "{\"architectures\":[\"GPT2LMHeadModel\"],\"model_type\":\"gpt2\",\"n_embd\":768,\"n_layer\":12,"
-                           "\"n_head\":12,\"vocab_size\":50257,\"n_positions\":1024}";
+static const char wide[] = BERT(4096, 16384, 2, 32); /* of PaLI-X's width */
+#define GPT2(d, l, h)                                                                                                        \
+    "{\"architectures\":[\"GPT2LMHeadModel\"],\"model_type\":\"gpt2\",\"n_embd\":" #d ",\"n_layer\":" #l ",\"n_head\":" #h             \
+    ",\"vocab_size\":50257,\"n_positions\":1024}"
+static const char gpt2[] = GPT2(768, 12, 12), gpt2_medium[] = GPT2(1024, 24, 16);
 #define PASTA(p) "{\"peft_type\":\"PASTA\",\"special_token_ids\":[101,102],\"num_special\":" #p "}"
 
 typedef struct counted {
@@ -44,6 +47,10 @@ static const counted rows[] = {
     {base, "compacter++", 28576, 2 * 768 + 2},
     {base, "compacter", 57088, 2 * 768 + 2},
     {base, "lora:r=8", 294912, 2 * 768 + 2},
+    {base, "dora:r=8", 313344, 2 * 768 + 2},
+    {base, "vera", 24576, 2 * 768 + 2}, /* 256 ranks; the pair that they share is not trained */
+    {base, "prompt:tokens=10", 7680, 2 * 768 + 2},
+    {base, "ptuning2:tokens=30", 552960, 2 * 768 + 2},
     {base, "ia3", 64512, 2 * 768 + 2}, /* PEFT's targets: 7 d */
     {base, "ia3:targets=key+value+intermediate.dense", 55296, 2 * 768 + 2}, /* those of the Adapters library: 6 d */
     {base, "bitfit", 101376 + 768 + 768, 2 * 768 + 2}, /* layers, norm of the embeddings, pooler */
@@ -59,7 +66,9 @@ static const counted rows[] = {
      2 * 1024 + 2},
     {large, "adalink:r=4", 8192, 2 * 1024 + 2}, /* the width of T5-11B */
     {large, "adalink:r=256", 524288, 2 * 1024 + 2},
+    {wide, "adalink:r=64,links=image+text", 1048576, 2 * 4096 + 2},
     {gpt2, "lora:r=8", 294912, 0},
+    {gpt2_medium, "library_lora:r=4,attention=q+v", 393216, 0}, /* loralib's */
 };
 
 static espl_model *outline(const char *config, char **out_folder) {

@@ -116,6 +116,7 @@ static void refused_configs(void **state) {
     } cases[] = {
         {"{\"architecture\": \"lora\", \"use_gating\": true, \"composition_mode\": \"scale\"}", "\"use_gating\" is not supported", ESPL_UNSUPPORTED},
         {"{\"architecture\": \"lora\", \"vera_d\": 0.1}", "\"vera_d\" is not supported", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"use_dora\": true}", "\"use_dora\" is not a key", ESPL_UNSUPPORTED},
         {"{\"architecture\": \"lora\", \"wings\": 2}", "\"wings\" is not a key", ESPL_UNSUPPORTED},
         {"{\"architecture\": \"lora\", \"composition_mode\": \"mul\"}", "composition_mode \"mul\"", ESPL_UNSUPPORTED},
         {"{\"architecture\": \"lora\", \"init_weights\": \"bert\"}", "init_weights \"bert\" is not offered", ESPL_UNSUPPORTED},

@@ -38,6 +38,10 @@ typedef struct life {
     "{\"config\":{\"mh_adapter\":true,\"output_adapter\":true,\"use_gating\":true,\"ln_before\":true,\"ln_after\":true,"         \
     "\"reduction_factor\":4}}"
 
+/* The Adapters library's places: what comes out of k, v and the first map of an MLP. */
+#define IA3_OUTPUTS                                                                                                          \
+    "{\"peft_type\":\"IA3\",\"target_modules\":[\"c_attn\",\"c_fc\"],\"feedforward_modules\":[],\"init_ia3_weights\":false}"
+
 static const life lives[] = {
     {"llama_lora", "head", false, true},
     {"gpt2_full", "bitfit", false, true},
@@ -62,6 +66,7 @@ static const life lives[] = {
     {"qwen2_bias_all", "ia3", false, true},
     {"gpt2_lora", "ia3", false, true},
     {"llama_lora", "ia3:targets=k_proj+up_proj+down_proj,ones=false", true, true},
+    {"gpt2_lora", IA3_OUTPUTS, true, true}, /* biases of what is scaled are scaled, too */
     {"llama_lora", "{\"peft_type\":\"PASTA\",\"special_token_ids\":[1,2],\"num_special\":2}", false, false},
     {"gpt2_lora", "{\"peft_type\":\"PASTA\",\"special_token_ids\":[1,2],\"init\":\"normal\"}", true, false},
     {"llama_lora", "adalink:r=3", false, true},

@@ -1,0 +1,128 @@
+/* What adapters start from: distributions, the same numbers whatever a name is, and averages of the same. */
+#include "host/model/adapter.h"
+#include "tests/model/model_test.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static float *values_of(espl_adapter *adapter, const espl_entry *entry, size_t *out_count) {
+    *out_count = (size_t)espl_entry_values(&adapter->store, entry);
+    float *values = malloc(*out_count * sizeof *values);
+    assert_non_null(values);
+    test_ok(espl_store_read(&adapter->store, entry, values));
+    return values;
+}
+
+/* Of all values of tensors whose names have `part`. */
+typedef struct moments {
+    double mean, deviation, largest;
+    size_t count;
+} moments;
+
+static moments moments_of(espl_adapter *adapter, const char *part) {
+    moments m = {.mean = 0};
+    double squares = 0;
+    for (size_t i = 0; i < adapter->store.entry_count; i++) {
+        const espl_entry *e = &adapter->store.entries[i];
+        size_t count;
+        if (!strstr(e->name, part)) continue;
+        float *values = values_of(adapter, e, &count);
+        for (size_t v = 0; v < count; v++) {
+            m.mean += (double)values[v], squares += (double)values[v] * (double)values[v];
+            m.largest = fmax(m.largest, fabs((double)values[v]));
+        }
+        m.count += count;
+        free(values);
+    }
+    assert_true(m.count > 0);
+    m.mean /= (double)m.count;
+    m.deviation = sqrt(fmax(0, squares / (double)m.count - m.mean * m.mean));
+    return m;
+}
+
+/* bound: of a uniform distribution; deviation: of a normal one; both 0: zeros. */
+typedef struct start {
+    const char *model, *spec, *part;
+    double bound, deviation, mean;
+} start;
+
+static const start starts[] = {
+    {"llama_lora", "lora:r=16", "lora_A", 0.14433756729740643, 0, 0}, /* 1 / sqrt(48) */
+    {"llama_lora", "lora:r=16", "lora_B", 0, 0, 0},
+    {"llama_lora", "lora:r=16,init=gaussian", "lora_A", 0, 1.0 / 16, 0},
+    {"llama_lora", "lora:r=16,init=gaussian", "lora_B", 0, 0, 0},
+    {"llama_lora", "lora:r=16,init=random", "lora_B", 0.25, 0, 0}, /* 1 / sqrt(16) */
+    {"llama_lora", "adalora:init_r=16,target_r=4", "lora_A", 0, 0.02, 0},
+    {"llama_lora", "adalora:init_r=16,target_r=4", "lora_E", 0, 0, 0},
+    {"llama_lora", "vera:r=16", "lambda_d", 0, 0, 0.1},
+    {"llama_lora", "vera:r=16", "lambda_b", 0, 0, 0},
+    {"llama_lora", "ia3", "ia3_l", 0, 0, 1},
+    {"llama_lora", "houlsby:rf=2", "adapter_down.0.weight", 0, 0.02, 0},
+    {"llama_lora", "houlsby:rf=2", "adapter_down.0.bias", 0, 0, 0},
+    {"llama_lora", "parallel", "adapter_up.weight", 0, 0, 0},
+    {"llama_lora", "scaled_parallel", "scaling", 0, 0, 1},
+    {"llama_lora", "prompt:tokens=20", "prompt_embeddings", 0, 1, 0},
+    {"llama_lora", "library_prefix:length=8,flat", "control_trans", 0, 1, 0},
+    {"llama_lora", "{\"peft_type\":\"PASTA\",\"special_token_ids\":[1,2],\"num_special\":16}", "special_token_embedding", 0, 0, 0},
+    {"llama_lora", "{\"peft_type\":\"PASTA\",\"special_token_ids\":[1,2],\"num_special\":16,\"init\":\"normal\"}",
+     "special_token_embedding", 0, 0.02, 0},
+    {"llama_lora", "adalink:r=16", "up.weight", 0, 0, 0},
+    {"llama_lora", "diff_pruning:structured", ".delta", 0, 0, 0},
+    {"llama_lora", "diff_pruning:structured", "log_alpha", 0, 0, 5},
+};
+
+/* Means within four standard errors, deviations within a tenth; of a uniform distribution the bound is nearly reached. */
+static void distribution(void **state) {
+    const start *s = *state;
+    espl_model *model = test_model(s->model, NULL);
+    espl_adapter *adapter;
+    test_ok(espl_adapter_add(model, "a", s->spec, 5, &adapter));
+    const moments m = moments_of(adapter, s->part);
+    const double deviation = s->bound > 0 ? s->bound / sqrt(3) : s->deviation;
+    const double slack = 4 * deviation / sqrt((double)m.count) + 1e-7;
+    if (!(fabs(m.mean - s->mean) <= slack) || !(fabs(m.deviation - deviation) <= 0.1 * deviation + 1e-6))
+        fail_msg("%s of %s: %zu values with mean %g and deviation %g, expected %g and %g", s->part, s->spec, m.count, m.mean,
+                 m.deviation, s->mean, deviation);
+    if (s->bound > 0) assert_true(m.largest <= s->bound * (1 + 1e-6) && m.largest > 0.95 * s->bound);
+    espl_model_destroy(&model);
+}
+
+static const char *const same_specs[] = {"lora:r=3", "dora:r=2", "vera:r=4", "ia3:ones=false", "houlsby:rf=4", "compacter:rf=3",
+                                         "prefix:tokens=2", "library_prefix:length=2,gated", "loreft:r=2", "adalink:r=2",
+                                         "tiny_attention", "flop:k=4", "mam"};
+
+/* Two of the same seed are the same to the bit under any name, alone and in their mean, and give the same logits. */
+static void same(void **state) {
+    (void)state;
+    const char *const names[] = {"a", "another"};
+    for (size_t i = 0; i < ESPL_COUNT(same_specs); i++) {
+        espl_model *model = test_model("llama_lora", NULL);
+        espl_adapter *all[3];
+        float logits[3][TEST_VOCABULARY];
+        for (int k = 0; k < 2; k++) test_ok(espl_adapter_add(model, names[k], same_specs[i], 42, &all[k]));
+        test_ok(espl_adapter_average(model, "mean", names, (const double[]){0.5, 0.5}, 2, ESPL_AVERAGE_LINEAR, 0, &all[2]));
+        for (int k = 0; k < 3; k++) {
+            assert_int_equal(all[k]->store.entry_count, all[0]->store.entry_count);
+            for (size_t e = 0; e < all[0]->store.entry_count; e++) {
+                size_t count, expected;
+                float *values = values_of(all[k], &all[k]->store.entries[e], &count);
+                float *first = values_of(all[0], &all[0]->store.entries[e], &expected);
+                assert_int_equal(count, expected);
+                if (memcmp(values, first, count * sizeof *first) != 0)
+                    fail_msg("%s: %s differs from %s", same_specs[i], all[k]->store.entries[e].name, all[0]->store.entries[e].name);
+                free(values), free(first);
+            }
+            test_ok(espl_model_activate(model, all[k]->name));
+            test_logits(model, logits[k]);
+            assert_true(test_same(logits[k], logits[0]));
+        }
+        espl_model_destroy(&model);
+    }
+}
+
+int main(void) {
+    struct CMUnitTest tests[ESPL_COUNT(starts) + 1] = {cmocka_unit_test(same)};
+    for (size_t i = 0; i < ESPL_COUNT(starts); i++)
+        tests[i + 1] = (struct CMUnitTest){starts[i].spec, distribution, NULL, NULL, (void *)(uintptr_t)&starts[i]};
+    return test_main("initial values", tests, ESPL_COUNT(tests));
+}
