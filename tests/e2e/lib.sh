@@ -41,6 +41,8 @@ check() {
 run() {
     timeout 900 "$ESPALIER" "$@" > "$work/out" 2> "$work/err" < /dev/null
     status=$?
+    # A layer that was forced upon the program says on stdout where its messages go.
+    [ -z "${VK_INSTANCE_LAYERS:-}" ] || sed -i '/^Validation Layer Info - /d' "$work/out"
     # With ESPALIER_VALIDATION=1 a message of the layer fails whatever the program was run for.
     if grep -q 'validation: ' "$work/err"; then status=99; fi
 }
