@@ -12,13 +12,14 @@ static uint64_t of_compacter(const espl_technique_sizes *s) { return 2 * (2 * (s
 static uint64_t of_vectors(const espl_technique_sizes *s) { return 6 * s->hidden; }
 
 const espl_technique espl_techniques[] = {
-    {.code = "PT", .title = "prompt tuning",
+    {.code = "PT", .title = "prompt tuning", .method = "prompt", .spec = "prompt:tokens=10", .counted = ESPL_COUNTED_ONCE,
      .properties = {.input = ESPL_INPUT_WEIGHTS, .intra = ESPL_INTRA_DENSE, .insertion = ESPL_INSERTION_PARALLEL,
                     .insertions = ESPL_INSERTIONS_ONE, .integration = ESPL_INTEGRATION_CONCATENATION},
      .notes = {"embedding layer", [6] = "embedding only", [8] = "embedding layer"}, .tags = "SSRSSRSSS",
      .time = "O(1)", .time_tag = "S", .formula = "n d_m (embedding layer only)", .formula_tag = "D", .parameters = of_prompt,
      .prompt = 10},
-    {.code = "PF", .title = "prefix tuning",
+    {.code = "PF", .title = "prefix tuning", .method = "prefix", .spec = "prefix:tokens=30,projection,encoder=512",
+     .counted = ESPL_COUNTED_FOR_BLOCKS,
      .properties = {.input = ESPL_INPUT_WEIGHTS, .intra = ESPL_INTRA_DENSE, .insertion = ESPL_INSERTION_PARALLEL,
                     .integration = ESPL_INTEGRATION_CONCATENATION},
      .notes = {"non-linear MLP", [6] = "and embedding", [7] = "equals gated addition", [8] = "attention keys/values (and embedding)"},
@@ -97,9 +98,17 @@ espl_parameter_count espl_count_parameters(const espl_adapter *adapter) {
         if (adapter->store.matrices[e->matrix].frozen) continue;
         const uint64_t values = espl_entry_values(&adapter->store, e);
         count.all += values;
-        if (!strstr(e->name, blocks) || replaces(adapter, e->matrix)) continue;
-        if (ends_with(e->name, ".bias") || ends_with(e->name, ".b")) count.block_biases += values;
-        else count.blocks += values;
+        if (replaces(adapter, e->matrix)) continue;
+        const bool inside = strstr(e->name, blocks) != NULL, bias = ends_with(e->name, ".bias") || ends_with(e->name, ".b");
+        *(inside ? bias ? &count.block_biases : &count.blocks : bias ? &count.outside_biases : &count.outside) += values;
     }
     return count;
+}
+
+void espl_count_technique(const espl_technique *technique, const espl_adapter *adapter, uint64_t *out_weights, uint64_t *out_biases) {
+    const espl_parameter_count count = espl_count_parameters(adapter);
+    const bool inside = technique->counted == ESPL_COUNTED_IN_BLOCK;
+    const uint64_t over = technique->counted == ESPL_COUNTED_ONCE ? 1 : adapter->model->config.layers;
+    *out_weights = (inside ? count.blocks : count.outside) / over;
+    *out_biases = (inside ? count.block_biases : count.outside_biases) / over;
 }

@@ -11,9 +11,12 @@ typedef struct espl_technique_sizes {
     uint64_t hidden, module, prompt;
 } espl_technique_sizes;
 
+/* Which of its parameters the formula is about: those of each block, those of all blocks together over their number, all. */
+typedef enum espl_counted { ESPL_COUNTED_IN_BLOCK, ESPL_COUNTED_FOR_BLOCKS, ESPL_COUNTED_ONCE } espl_counted;
+
 typedef struct espl_technique {
     const char *code, *title;
-    const char *method; /* name of its row in espl_methods; NULL: not here */
+    const char *method; /* name of its row in espl_methods */
     const char *spec;   /* that table 2 counts */
     espl_properties properties; /* but for sites */
     const char *notes[ESPL_PROPERTY_COUNT]; /* behind a cell, NULL none; of the workspace the cell itself */
@@ -22,6 +25,7 @@ typedef struct espl_technique {
     uint64_t (*parameters)(const espl_technique_sizes *sizes); /* per block */
     uint32_t rank, reduction; /* d_h: the number, or d_m divided by it */
     uint32_t prompt;
+    espl_counted counted;
 } espl_technique;
 
 extern const espl_technique espl_techniques[];
@@ -31,11 +35,13 @@ extern const size_t espl_technique_count;
 const char *espl_property_name(uint32_t index);
 const char *espl_property_text(const espl_properties *properties, uint32_t index);
 
-/* What an adapter added to an outline declares: in all, and of the blocks with biases apart. Matrices that stand in place of
- * the base's count in all only. */
+/* What an adapter added to an outline declares: in all, and in the blocks and outside of them with biases apart. Matrices that
+ * stand in place of the base's count in all only. */
 typedef struct espl_method_count {
-    uint64_t all, blocks, block_biases; /* blocks: without biases */
+    uint64_t all, blocks, block_biases, outside, outside_biases; /* blocks, outside: without biases */
 } espl_parameter_count;
 espl_parameter_count espl_count_parameters(const espl_adapter *adapter);
+/* What the technique's formula is about: weights and biases. */
+void espl_count_technique(const espl_technique *technique, const espl_adapter *adapter, uint64_t *out_weights, uint64_t *out_biases);
 
 #endif

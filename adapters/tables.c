@@ -42,8 +42,8 @@ static espl_status add_method(espl_table *table, const espl_method *m) {
     ESPL_TRY(espl_table_add(table, "%s", m->peft_type ? m->peft_type : "-"));
     ESPL_TRY(espl_table_add(table, "%s", m->architecture ? m->architecture : "-"));
     for (uint32_t i = 0; i + 1 < ESPL_PROPERTY_COUNT; i++)
-        ESPL_TRY(espl_table_add(table, "%s", espl_property_text(&m->properties, i)));
-    ESPL_TRY(espl_table_add(table, "%s", sites));
+        ESPL_TRY(espl_table_add(table, "%s", m->parts ? "its parts'" : espl_property_text(&m->properties, i)));
+    ESPL_TRY(espl_table_add(table, "%s", m->parts ? "its parts'" : sites));
     /* What only stands in place of the base's goes into it by copying. */
     return espl_table_add(table, "%s", m->merge || (!m->join && !m->parts) ? "yes" : "no");
 }
@@ -84,25 +84,21 @@ espl_status espl_methods_table1(espl_context *ctx, espl_table_format format, cha
 
 /* ---- Table 2 ---- */
 
-/* Counted in a block without biases, biases, and what the first is beyond the formula; or why there is none. */
+/* Counted without biases, what that is beyond the formula, and biases; or why there is none. */
 static espl_status add_counted(espl_table *table, espl_model *model, const espl_technique *t, uint64_t formula) {
     espl_adapter *adapter;
-    if (!t->method) {
-        for (int i = 0; i < 3; i++) ESPL_TRY(espl_table_add(table, "-"));
-        return espl_table_add(table, "no method here");
-    }
     espl_status status = espl_adapter_add(model, t->code, t->spec, 0, &adapter);
     if (status == ESPL_HOST_MEMORY) return status;
     if (status != ESPL_OK) {
         for (int i = 0; i < 3; i++) ESPL_TRY(espl_table_add(table, "-"));
         return espl_table_add(table, "%s", espl_context_message(model->ctx));
     }
-    const espl_parameter_count count = espl_count_parameters(adapter);
+    uint64_t weights, biases;
+    espl_count_technique(t, adapter, &weights, &biases);
     espl_adapter_delete(&adapter);
-    const uint64_t layers = model->config.layers;
-    ESPL_TRY(espl_table_add(table, "%llu", (unsigned long long)(count.blocks / layers)));
-    ESPL_TRY(espl_table_add(table, "%+lld", (long long)(count.blocks / layers) - (long long)formula));
-    ESPL_TRY(espl_table_add(table, "%llu", (unsigned long long)(count.block_biases / layers)));
+    ESPL_TRY(espl_table_add(table, "%llu", (unsigned long long)weights));
+    ESPL_TRY(espl_table_add(table, "%+lld", (long long)weights - (long long)formula));
+    ESPL_TRY(espl_table_add(table, "%llu", (unsigned long long)biases));
     return espl_table_add(table, "%s", t->spec);
 }
 

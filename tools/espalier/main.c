@@ -64,7 +64,8 @@ static const command commands[] = {
      "Lists every method with its names in files, the structural properties that PEFT-Ref (Sabry & Belz 2023) gives adapters,\n"
      "where it joins a model, and whether it can be merged. The tables are PEFT-Ref's, of seven techniques; the letter behind\n"
      "a cell says where it is from: S the paper's text, D algebra, R recalled from the publication. O(1) means that the output\n"
-     "is there without reading the input. Needs no GPU.\n",
+     "is there without reading the input. In table 2 prompts are counted once, prefixes by what makes them for all blocks,\n"
+     "which is not the formula's map, and PEFT's (IA)3 of encoders has a vector more. Needs no GPU.\n",
      "espalier methods\nespalier methods --table1 --format md\nespalier methods --table2 --model models/smol --format csv\n", cmd_methods},
     {"bench", FOR_BENCH, "[train] [prompt] [generate] [first-step] [FLAGS]", "measure speed on this machine",
      "Without names all of them run. Without --model a small Llama with random weights is measured.\n"
