@@ -138,12 +138,12 @@ static VkBaseOutStructure *feature_struct(espl_features *features, size_t row) {
     return (VkBaseOutStructure *)(void *)((unsigned char *)features + feature_rows[row].offset);
 }
 
-const VkPhysicalDeviceFeatures2 *espl_features_link(espl_probe *probe) {
-    espl_features *features = &probe->features;
+const VkPhysicalDeviceFeatures2 *espl_features_link(espl_device_facts *facts) {
+    espl_features *features = &facts->features;
     features->base.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
     features->base.pNext = NULL;
     for (size_t i = 0; i < ESPL_COUNT(feature_rows); i++) {
-        if (!(probe->feature_rows >> i & 1)) continue;
+        if (!(facts->feature_rows >> i & 1)) continue;
         VkBaseOutStructure *link = feature_struct(features, i);
         link->sType = feature_rows[i].type;
         link->pNext = features->base.pNext;
@@ -178,32 +178,32 @@ static espl_status list_extensions(espl_context *ctx, const espl_vk *vk, VkPhysi
 }
 
 static void read_supported_features(const espl_vk *vk, VkPhysicalDevice physical, const extension_list *list,
-                                    espl_probe *probe) {
+                                    espl_device_facts *facts) {
     for (size_t i = 0; i < ESPL_COUNT(feature_rows); i++) {
-        bool core = feature_rows[i].core && feature_rows[i].core <= probe->version;
+        bool core = feature_rows[i].core && feature_rows[i].core <= facts->version;
         if (!core && !has(list, feature_rows[i].extension)) continue;
-        probe->feature_rows |= 1u << i;
-        if (!core) probe->extensions[probe->extension_count++] = feature_rows[i].extension;
+        facts->feature_rows |= 1u << i;
+        if (!core) facts->extensions[facts->extension_count++] = feature_rows[i].extension;
     }
     static const char *const priorities[] = {"VK_KHR_global_priority", "VK_EXT_global_priority"};
-    for (size_t i = 0; i < ESPL_COUNT(priorities) && !probe->global_priority; i++) {
-        probe->global_priority = has(list, priorities[i]);
-        if (probe->global_priority) probe->extensions[probe->extension_count++] = priorities[i];
+    for (size_t i = 0; i < ESPL_COUNT(priorities) && !facts->global_priority; i++) {
+        facts->global_priority = has(list, priorities[i]);
+        if (facts->global_priority) facts->extensions[facts->extension_count++] = priorities[i];
     }
     /* A device that lists it must have it enabled (MoltenVK). */
     if (has(list, "VK_KHR_portability_subset"))
-        probe->extensions[probe->extension_count++] = "VK_KHR_portability_subset";
-    espl_features_link(probe);
-    vk->GetPhysicalDeviceFeatures2(physical, &probe->features.base);
+        facts->extensions[facts->extension_count++] = "VK_KHR_portability_subset";
+    espl_features_link(facts);
+    vk->GetPhysicalDeviceFeatures2(physical, &facts->features.base);
     /* Robust access costs speed and gpu.h checks every range before recording; the rest nobody here uses. */
-    VkPhysicalDeviceFeatures supported = probe->features.base.features;
-    probe->features.base.features = (VkPhysicalDeviceFeatures){.shaderInt16 = supported.shaderInt16};
-    probe->features.matrix.cooperativeMatrixRobustBufferAccess = VK_FALSE;
+    VkPhysicalDeviceFeatures supported = facts->features.base.features;
+    facts->features.base.features = (VkPhysicalDeviceFeatures){.shaderInt16 = supported.shaderInt16};
+    facts->features.matrix.cooperativeMatrixRobustBufferAccess = VK_FALSE;
 }
 
 /* Copies what a host program enabled, from single structs or from the ones that sum up a version. */
-static void read_enabled_features(const espl_probe_import *import, espl_probe *probe) {
-    espl_features *features = &probe->features;
+static void read_enabled_features(const espl_import_facts *import, espl_device_facts *facts) {
+    espl_features *features = &facts->features;
     const VkBaseInStructure *link = (const VkBaseInStructure *)(const void *)import->features;
     if (import->features) features->base.features = import->features->features;
     for (; link; link = link->pNext) {
@@ -229,7 +229,7 @@ static void read_enabled_features(const espl_probe_import *import, espl_probe *p
     if (import->timeline) features->timeline.timelineSemaphore = VK_TRUE;
 }
 
-static void read_matrix_shapes(const espl_vk *vk, VkInstance instance, VkPhysicalDevice physical, espl_probe *probe) {
+static void read_matrix_shapes(const espl_vk *vk, VkInstance instance, VkPhysicalDevice physical, espl_device_facts *facts) {
     PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR get =
         (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)vk->GetInstanceProcAddr(
             instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
@@ -239,13 +239,13 @@ static void read_matrix_shapes(const espl_vk *vk, VkInstance instance, VkPhysica
         rows[i] = (VkCooperativeMatrixPropertiesKHR){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
     if (!get || get(physical, &count, rows) < 0) return;
     const int subgroup_scope = 3;
-    const bool bf16 = probe->capabilities.bf16 && probe->features.bf16.shaderBFloat16CooperativeMatrix;
+    const bool bf16 = facts->capabilities.bf16 && facts->features.bf16.shaderBFloat16CooperativeMatrix;
     for (uint32_t i = 0; i < count; i++) {
         const VkCooperativeMatrixPropertiesKHR *row = &rows[i];
-        if ((int)row->scope != subgroup_scope || (row->AType == ESPL_MATRIX_F16 && !probe->capabilities.f16_arithmetic) ||
+        if ((int)row->scope != subgroup_scope || (row->AType == ESPL_MATRIX_F16 && !facts->capabilities.f16_arithmetic) ||
             (row->AType == ESPL_MATRIX_BF16 && !bf16))
             continue;
-        probe->shapes[probe->capabilities.matrix_shape_count++] = (espl_matrix_shape){
+        facts->shapes[facts->capabilities.matrix_shape_count++] = (espl_matrix_shape){
             row->MSize, row->NSize, row->KSize, (uint32_t)row->AType, (uint32_t)row->BType, (uint32_t)row->CType,
             (uint32_t)row->ResultType, row->saturatingAccumulation != 0};
     }
@@ -257,11 +257,11 @@ static uint64_t smaller(uint64_t a, uint64_t b) {
 
 /* Weights live in the largest heap that is the device's own. Mapping counts only if it covers that heap: on a discrete
  * GPU without resizable BAR the mappable part is 256 MiB beside it. */
-static void read_memory(espl_probe *probe) {
-    const VkPhysicalDeviceMemoryProperties *memory = &probe->memory;
+static void read_memory(espl_device_facts *facts) {
+    const VkPhysicalDeviceMemoryProperties *memory = &facts->memory;
     const VkMemoryPropertyFlags mapped = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
                                          VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    espl_capabilities *capabilities = &probe->capabilities;
+    espl_capabilities *capabilities = &facts->capabilities;
     for (uint32_t i = 0; i < memory->memoryTypeCount; i++) {
         uint64_t bytes = memory->memoryHeaps[memory->memoryTypes[i].heapIndex].size;
         if ((memory->memoryTypes[i].propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT) &&
@@ -284,7 +284,7 @@ typedef struct property_chain {
     VkPhysicalDeviceMaintenance4Properties maintenance4;
 } property_chain;
 
-static void read_properties(const espl_vk *vk, VkPhysicalDevice physical, const extension_list *list, espl_probe *probe,
+static void read_properties(const espl_vk *vk, VkPhysicalDevice physical, const extension_list *list, espl_device_facts *facts,
                             property_chain *chain) {
     *chain = (property_chain){
         .subgroup.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
@@ -309,28 +309,28 @@ static void read_properties(const espl_vk *vk, VkPhysicalDevice physical, const 
     };
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
     for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
-        if (rows[i].core > probe->version && !has(list, rows[i].extension)) continue;
+        if (rows[i].core > facts->version && !has(list, rows[i].extension)) continue;
         VkBaseOutStructure *link = rows[i].at;
         link->pNext = properties.pNext;
         properties.pNext = link;
     }
     vk->GetPhysicalDeviceProperties2(physical, &properties);
-    memcpy(probe->uuid, chain->id.deviceUUID, sizeof probe->uuid);
-    memcpy(probe->driver_name, chain->driver.driverName, sizeof probe->driver_name);
-    memcpy(probe->driver_info, chain->driver.driverInfo, sizeof probe->driver_info);
-    probe->driver_id = chain->driver.driverID;
+    memcpy(facts->uuid, chain->id.deviceUUID, sizeof facts->uuid);
+    memcpy(facts->driver_name, chain->driver.driverName, sizeof facts->driver_name);
+    memcpy(facts->driver_info, chain->driver.driverInfo, sizeof facts->driver_info);
+    facts->driver_id = chain->driver.driverID;
 }
 
-static void fill_capabilities(espl_probe *probe, const property_chain *chain) {
-    const VkPhysicalDeviceLimits *limits = &probe->properties.limits;
-    const espl_features *features = &probe->features;
+static void fill_capabilities(espl_device_facts *facts, const property_chain *chain) {
+    const VkPhysicalDeviceLimits *limits = &facts->properties.limits;
+    const espl_features *features = &facts->features;
     const VkSubgroupFeatureFlags operations =
         chain->subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT ? chain->subgroup.supportedOperations : 0;
-    espl_capabilities *c = &probe->capabilities;
-    c->vulkan_minor = VK_API_VERSION_MINOR(probe->version);
-    c->cpu = probe->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    espl_capabilities *c = &facts->capabilities;
+    c->vulkan_minor = VK_API_VERSION_MINOR(facts->version);
+    c->cpu = facts->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     c->timeline = features->timeline.timelineSemaphore;
-    c->timestamps = probe->timestamp_bits > 0 && limits->timestampPeriod > 0;
+    c->timestamps = facts->timestamp_bits > 0 && limits->timestampPeriod > 0;
     c->f16_arithmetic = features->arithmetic.shaderFloat16;
     c->f16_storage = features->storage16.storageBuffer16BitAccess;
     c->bf16 = features->bf16.shaderBFloat16Type;
@@ -363,8 +363,8 @@ static void fill_capabilities(espl_probe *probe, const property_chain *chain) {
     c->allocation_bytes_max = chain->maintenance3.maxMemoryAllocationSize;
     if (chain->maintenance4.maxBufferSize)
         c->allocation_bytes_max = smaller(c->allocation_bytes_max, chain->maintenance4.maxBufferSize);
-    read_memory(probe);
-    c->memory_type_count = probe->memory.memoryTypeCount;
+    read_memory(facts);
+    c->memory_type_count = facts->memory.memoryTypeCount;
 }
 
 static void drop(void *feature_struct, size_t bytes) {
@@ -372,9 +372,9 @@ static void drop(void *feature_struct, size_t bytes) {
 }
 
 /* A device that was told to be without a feature is made without it: the validation layer sees what still needs it. */
-static void drop_features(espl_probe *probe) {
-    const espl_capabilities *c = &probe->capabilities;
-    espl_features *features = &probe->features;
+static void drop_features(espl_device_facts *facts) {
+    const espl_capabilities *c = &facts->capabilities;
+    espl_features *features = &facts->features;
     features->base.features.shaderInt16 = c->i16_arithmetic;
     features->arithmetic.shaderFloat16 = c->f16_arithmetic;
     features->arithmetic.shaderInt8 = c->i8_arithmetic;
@@ -389,59 +389,59 @@ static void drop_features(espl_probe *probe) {
 }
 
 static espl_status find_family(espl_context *ctx, const espl_vk *vk, VkPhysicalDevice physical,
-                               const espl_probe_import *import, espl_probe *probe) {
+                               const espl_import_facts *import, espl_device_facts *facts) {
     VkQueueFamilyProperties families[16];
     uint32_t count = ESPL_COUNT(families);
     vk->GetPhysicalDeviceQueueFamilyProperties(physical, &count, families);
-    probe->family = UINT32_MAX;
+    facts->family = UINT32_MAX;
     /* The first one with compute: every driver has it, it is the one most exercised, and a family of compute only would
      * gain nothing, since nothing is drawn beside it in our own device. A host that draws hands over its choice. */
-    for (uint32_t i = 0; i < count && probe->family == UINT32_MAX; i++)
-        if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) probe->family = i;
+    for (uint32_t i = 0; i < count && facts->family == UINT32_MAX; i++)
+        if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) facts->family = i;
     if (import->imported) {
         if (import->family >= count || !(families[import->family].queueFlags & VK_QUEUE_COMPUTE_BIT))
-            return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: queue family %u cannot compute", probe->properties.deviceName,
+            return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: queue family %u cannot compute", facts->properties.deviceName,
                              import->family);
-        probe->family = import->family;
+        facts->family = import->family;
     }
-    if (probe->family == UINT32_MAX)
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: no queue that can compute", probe->properties.deviceName);
-    probe->timestamp_bits = families[probe->family].timestampValidBits;
+    if (facts->family == UINT32_MAX)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: no queue that can compute", facts->properties.deviceName);
+    facts->timestamp_bits = families[facts->family].timestampValidBits;
     return ESPL_OK;
 }
 
-espl_status espl_probe_device(espl_context *ctx, const espl_vk *vk, VkInstance instance, VkPhysicalDevice physical,
-                              uint32_t instance_version, const espl_probe_import *import, const char *limits,
-                              espl_probe *out_probe) {
-    espl_probe *probe = out_probe;
-    memset(probe, 0, sizeof *probe);
-    vk->GetPhysicalDeviceProperties(physical, &probe->properties);
-    vk->GetPhysicalDeviceMemoryProperties(physical, &probe->memory);
-    uint32_t version = probe->properties.apiVersion;
+espl_status espl_device_facts_read(espl_context *ctx, const espl_vk *vk, VkInstance instance, VkPhysicalDevice physical,
+                              uint32_t instance_version, const espl_import_facts *import, const char *limits,
+                              espl_device_facts *out_facts) {
+    espl_device_facts *facts = out_facts;
+    memset(facts, 0, sizeof *facts);
+    vk->GetPhysicalDeviceProperties(physical, &facts->properties);
+    vk->GetPhysicalDeviceMemoryProperties(physical, &facts->memory);
+    uint32_t version = facts->properties.apiVersion;
     if (version < VK_API_VERSION_1_1)
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: Vulkan %u.%u, 1.1 is needed", probe->properties.deviceName,
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: Vulkan %u.%u, 1.1 is needed", facts->properties.deviceName,
                          VK_API_VERSION_MAJOR(version), VK_API_VERSION_MINOR(version));
-    probe->version = (uint32_t)smaller(version, instance_version);
-    ESPL_TRY(find_family(ctx, vk, physical, import, probe));
+    facts->version = (uint32_t)smaller(version, instance_version);
+    ESPL_TRY(find_family(ctx, vk, physical, import, facts));
     extension_list list;
     ESPL_TRY(list_extensions(ctx, vk, physical, &list));
-    probe->memory_budget = has(&list, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    facts->memory_budget = has(&list, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     property_chain chain;
-    read_properties(vk, physical, &list, probe, &chain);
-    if (import->imported) read_enabled_features(import, probe);
-    else read_supported_features(vk, physical, &list, probe);
+    read_properties(vk, physical, &list, facts, &chain);
+    if (import->imported) read_enabled_features(import, facts);
+    else read_supported_features(vk, physical, &list, facts);
     espl_free(ctx, &list.rows);
 
-    fill_capabilities(probe, &chain);
+    fill_capabilities(facts, &chain);
     for (size_t i = 0; i < espl_quirk_count; i++)
-        if (espl_quirk_applies(&espl_quirks[i], probe))
-            ESPL_TRY(apply_limits(ctx, &probe->capabilities, espl_quirks[i].limits));
-    const uint64_t heap_bytes = probe->capabilities.heap_bytes;
-    if (limits) ESPL_TRY(apply_limits(ctx, &probe->capabilities, limits));
-    ESPL_TRY(apply_limits(ctx, &probe->capabilities, import->imported ? "" : espl_config_limits()));
-    probe->heap_lowered = probe->capabilities.heap_bytes < heap_bytes;
-    if (!probe->capabilities.cooperative_matrix) probe->capabilities.cooperative_matrix_2 = false;
-    drop_features(probe);
-    if (probe->capabilities.cooperative_matrix) read_matrix_shapes(vk, instance, physical, probe);
+        if (espl_quirk_applies(&espl_quirks[i], facts))
+            ESPL_TRY(apply_limits(ctx, &facts->capabilities, espl_quirks[i].limits));
+    const uint64_t heap_bytes = facts->capabilities.heap_bytes;
+    if (limits) ESPL_TRY(apply_limits(ctx, &facts->capabilities, limits));
+    ESPL_TRY(apply_limits(ctx, &facts->capabilities, import->imported ? "" : espl_config_limits()));
+    facts->heap_lowered = facts->capabilities.heap_bytes < heap_bytes;
+    if (!facts->capabilities.cooperative_matrix) facts->capabilities.cooperative_matrix_2 = false;
+    drop_features(facts);
+    if (facts->capabilities.cooperative_matrix) read_matrix_shapes(vk, instance, physical, facts);
     return ESPL_OK;
 }

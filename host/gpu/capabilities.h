@@ -23,7 +23,7 @@ typedef struct espl_features {
     VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16;
 } espl_features;
 
-typedef struct espl_probe {
+typedef struct espl_device_facts {
     uint32_t version; /* of the API that may be used */
     uint32_t family;  /* the first with compute; UINT32_MAX if there is none */
     uint32_t timestamp_bits;
@@ -42,28 +42,28 @@ typedef struct espl_probe {
     espl_features features;
     espl_capabilities capabilities;
     espl_matrix_shape shapes[ESPL_MATRIX_SHAPES_MAX];
-} espl_probe;
+} espl_device_facts;
 
 /* What the host says of an imported device; zeroed for our own. */
-typedef struct espl_probe_import {
+typedef struct espl_import_facts {
     bool imported, timeline;
     uint32_t family;
     const VkPhysicalDeviceFeatures2 *features; /* borrowed; may be NULL */
-} espl_probe_import;
+} espl_import_facts;
 
 /* limits: text as in espl_device_params. Fails: UNSUPPORTED below Vulkan 1.1 or without a compute queue;
  * ARGUMENT if limits is not understood. */
-espl_status espl_probe_device(espl_context *ctx, const espl_vk *vk, VkInstance instance, VkPhysicalDevice physical,
-                              uint32_t instance_version, const espl_probe_import *import, const char *limits,
-                              espl_probe *out_probe);
+espl_status espl_device_facts_read(espl_context *ctx, const espl_vk *vk, VkInstance instance, VkPhysicalDevice physical,
+                              uint32_t instance_version, const espl_import_facts *import, const char *limits,
+                              espl_device_facts *out_facts);
 
 /* Lowers version, one of Vulkan 1.N, to what limits and the environment allow. Fails: UNSUPPORTED below 1.1; ARGUMENT if
  * limits is not understood. */
 espl_status espl_version_limit(espl_context *ctx, const char *limits, uint32_t *version);
 
-/* Chains the feature structs of the probe for vkCreateDevice; borrowed from the probe, valid while it stays in place.
+/* Chains the feature structs of the facts for vkCreateDevice; borrowed from the facts, valid while it stays in place.
  */
-const VkPhysicalDeviceFeatures2 *espl_features_link(espl_probe *probe);
+const VkPhysicalDeviceFeatures2 *espl_features_link(espl_device_facts *facts);
 
 /* One value of espl_capabilities, for reports and limits. */
 typedef enum espl_capability_kind {
@@ -92,6 +92,6 @@ typedef struct espl_quirk {
 } espl_quirk;
 extern const espl_quirk espl_quirks[];
 extern const size_t espl_quirk_count;
-bool espl_quirk_applies(const espl_quirk *quirk, const espl_probe *probe);
+bool espl_quirk_applies(const espl_quirk *quirk, const espl_device_facts *facts);
 
 #endif

@@ -98,7 +98,7 @@ espl_status espl_commands_begin_as(espl_device *device, const char *name, espl_c
     commands->device = device;
     commands->kind = kind;
     commands->slice_ms = slice_of(device, kind, piece_ms);
-    commands->profiled = !part && device->profile.on && device->probe.capabilities.timestamps;
+    commands->profiled = !part && device->profile.on && device->facts.capabilities.timestamps;
     espl_status status;
     ESPL_GOTO(espl_copy_string(device->ctx, name, strlen(name), &commands->name));
     ESPL_GOTO(espl_piece_begin(commands, commands->name));
@@ -145,7 +145,7 @@ static void note_accesses(espl_commands *commands, const espl_access *accesses, 
 
 static espl_status check_binding(const espl_commands *commands, const espl_dispatch *dispatch, uint32_t i) {
     const espl_device *device = commands->device;
-    const espl_capabilities *c = &device->probe.capabilities;
+    const espl_capabilities *c = &device->facts.capabilities;
     const espl_span *span = &dispatch->bind[i];
     const char *label = dispatch->label;
     if (!span->block) return ESPL_OK;
@@ -179,9 +179,9 @@ static espl_status check_dispatch(const espl_commands *commands, const espl_disp
         return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: %u bytes of push constants given, kernel %s has %u", label,
                          dispatch->push_bytes, dispatch->kernel->shader->name, r->push_bytes);
     for (int i = 0; i < 3; i++)
-        if (dispatch->groups[i] > device->probe.capabilities.group_count_max[i])
+        if (dispatch->groups[i] > device->facts.capabilities.group_count_max[i])
             return espl_fail(device->ctx, ESPL_ARGUMENT, "%s: %u workgroups in %c, the device takes at most %u", label,
-                             dispatch->groups[i], "xyz"[i], device->probe.capabilities.group_count_max[i]);
+                             dispatch->groups[i], "xyz"[i], device->facts.capabilities.group_count_max[i]);
     for (uint32_t i = 0; i < dispatch->bind_count; i++) ESPL_TRY(check_binding(commands, dispatch, i));
     return ESPL_OK;
 }
@@ -234,7 +234,7 @@ static espl_status make_set(espl_commands *commands, const espl_dispatch *dispat
          * there: arenas hand out multiples of 256. */
         uint64_t range = dispatch->kernel->reflection.writes[i] ? span.bytes : espl_round_up(span.bytes, 16);
         if (range > span.block->bytes - span.offset) range = span.block->bytes - span.offset;
-        if (range > device->probe.capabilities.storage_range_max) range = span.bytes;
+        if (range > device->facts.capabilities.storage_range_max) range = span.bytes;
         buffers[i] = (VkDescriptorBufferInfo){span.block->buffer, span.offset, range};
     }
     /* Consecutive bindings of one type are one write. */

@@ -29,13 +29,13 @@ void espl_device_label_object(espl_device *device, VkObjectType type, uint64_t h
 }
 
 static void make_names(espl_device *device) {
-    const espl_probe *probe = &device->probe;
-    snprintf(device->name, sizeof device->name, "%s", probe->properties.deviceName);
-    uint32_t version = probe->properties.driverVersion, api = probe->properties.apiVersion;
+    const espl_device_facts *facts = &device->facts;
+    snprintf(device->name, sizeof device->name, "%s", facts->properties.deviceName);
+    uint32_t version = facts->properties.driverVersion, api = facts->properties.apiVersion;
     /* The part of driverInfo that is wanted is short ("Mesa 22.3.6 (LLVM 15.0.6)"); without it, the bare number. */
-    if (probe->driver_name[0])
-        snprintf(device->driver, sizeof device->driver, "%.60s, %.60s%sVulkan %u.%u.%u", probe->driver_name,
-                 probe->driver_info, probe->driver_info[0] ? ", " : "", VK_API_VERSION_MAJOR(api),
+    if (facts->driver_name[0])
+        snprintf(device->driver, sizeof device->driver, "%.60s, %.60s%sVulkan %u.%u.%u", facts->driver_name,
+                 facts->driver_info, facts->driver_info[0] ? ", " : "", VK_API_VERSION_MAJOR(api),
                  VK_API_VERSION_MINOR(api), VK_API_VERSION_PATCH(api));
     else
         snprintf(device->driver, sizeof device->driver, "driver %" PRIu32 ", Vulkan %u.%u.%u", version,
@@ -45,14 +45,14 @@ static void make_names(espl_device *device) {
 /* A software driver has no watchdog and no display to starve, so unless slices were asked for it goes without: on
  * lavapipe 22.3.6 a commands with one small dispatch takes 31 us, and 80 to 107 us with its two timestamps. */
 static void choose_slices(espl_device *device, uint32_t slice_ms) {
-    device->sliced = slice_ms || !device->probe.capabilities.cpu;
+    device->sliced = slice_ms || !device->facts.capabilities.cpu;
     device->slice_ms = slice_ms ? slice_ms : slice_ms_default;
     /* Low guesses of what a kernel does before one was measured: too many pieces cost the first run a little. */
-    const VkPhysicalDeviceType type = device->probe.properties.deviceType;
+    const VkPhysicalDeviceType type = device->facts.properties.deviceType;
     device->operations_per_ms = type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU     ? 2e8
                                 : type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ? 2e7
                                                                                  : 1e6;
-    device->pace = (espl_pace){.factor = 1, .gap_ms = device->probe.capabilities.cpu ? 0.08 : 0.01};
+    device->pace = (espl_pace){.factor = 1, .gap_ms = device->facts.capabilities.cpu ? 0.08 : 0.01};
 }
 
 /* Everything beyond the VkDevice and its queue. */
@@ -62,7 +62,7 @@ static espl_status init_objects(espl_device *device, const char *cache_folder) {
     device->debug_utils = device->debug_utils && device->vk.SetDebugUtilsObjectNameEXT &&
                           device->vk.CmdBeginDebugUtilsLabelEXT && device->vk.CmdEndDebugUtilsLabelEXT;
     if (!device->vk.GetSemaphoreCounterValue || !device->vk.WaitSemaphores)
-        device->probe.capabilities.timeline = false;
+        device->facts.capabilities.timeline = false;
     ESPL_TRY(espl_device_check(device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &device->command_pool),
                                "vkCreateCommandPool"));
     ESPL_TRY(espl_signal_init(device));
@@ -79,16 +79,16 @@ static espl_status create_handle(espl_device *device, bool low_priority) {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_GLOBAL_PRIORITY_CREATE_INFO_KHR,
         .globalPriority = VK_QUEUE_GLOBAL_PRIORITY_LOW_KHR};
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                           .pNext = low_priority && device->probe.global_priority ? &low : NULL,
+                                           .pNext = low_priority && device->facts.global_priority ? &low : NULL,
                                            .queueFamilyIndex = device->family,
                                            .queueCount = 1,
                                            .pQueuePriorities = &priority};
     const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                                     .pNext = espl_features_link(&device->probe),
+                                     .pNext = espl_features_link(&device->facts),
                                      .queueCreateInfoCount = 1,
                                      .pQueueCreateInfos = &queue,
-                                     .enabledExtensionCount = device->probe.extension_count,
-                                     .ppEnabledExtensionNames = device->probe.extensions};
+                                     .enabledExtensionCount = device->facts.extension_count,
+                                     .ppEnabledExtensionNames = device->facts.extensions};
     espl_vk *vk = &device->vk;
     VkResult result = vk->CreateDevice(device->physical, &info, NULL, &device->handle);
     /* SwiftShader lists the extension and refuses its struct. */
@@ -111,9 +111,9 @@ espl_status espl_device_create(espl_context *context, const espl_device_params *
     espl_status status;
     ESPL_GOTO(espl_instance_init(context, &device->vk, p.limits, p.validation, &device->instance));
     ESPL_GOTO(espl_select_device(context, &device->vk, &device->instance, p.select, &device->physical));
-    ESPL_GOTO(espl_probe_device(context, &device->vk, device->instance.handle, device->physical,
-                                device->instance.version, &(espl_probe_import){0}, p.limits, &device->probe));
-    device->family = device->probe.family;
+    ESPL_GOTO(espl_device_facts_read(context, &device->vk, device->instance.handle, device->physical,
+                                device->instance.version, &(espl_import_facts){0}, p.limits, &device->facts));
+    device->family = device->facts.family;
     device->debug_utils = device->instance.debug_utils;
     make_names(device);
     choose_slices(device, p.slice_ms);
@@ -145,16 +145,16 @@ espl_status espl_device_import(espl_context *context, const espl_device_import_p
     device->physical = params->physical_device;
     device->queue = params->queue;
     device->debug_utils = params->debug_utils;
-    const espl_probe_import import = {true, params->timeline_semaphore, params->queue_family, params->features};
+    const espl_import_facts import = {true, params->timeline_semaphore, params->queue_family, params->features};
     VkInstance instance = params->instance;
     espl_status status;
     _Static_assert(sizeof(PFN_vkGetInstanceProcAddr) == sizeof(void *), "function and object pointers differ");
     memcpy(&device->vk.GetInstanceProcAddr, &params->get_instance_proc_addr, sizeof(void *));
     ESPL_GOTO(espl_vk_load_instance(context, &device->vk, instance));
     /* What version the host's instance was made for is not known; 1.1 is the least, the rest goes by extensions. */
-    ESPL_GOTO(espl_probe_device(context, &device->vk, instance, device->physical, VK_API_VERSION_1_1, &import,
-                                params->limits, &device->probe));
-    device->family = device->probe.family;
+    ESPL_GOTO(espl_device_facts_read(context, &device->vk, instance, device->physical, VK_API_VERSION_1_1, &import,
+                                params->limits, &device->facts));
+    device->family = device->facts.family;
     make_names(device);
     choose_slices(device, params->slice_ms);
     ESPL_GOTO(espl_vk_load_device(context, &device->vk, params->device));
@@ -215,18 +215,18 @@ espl_context *espl_device_context(const espl_device *device) {
 }
 
 const espl_capabilities *espl_device_capabilities(const espl_device *device) {
-    return &device->probe.capabilities;
+    return &device->facts.capabilities;
 }
 
 const espl_matrix_shape *espl_device_matrix_shapes(const espl_device *device) {
-    return device->probe.shapes;
+    return device->facts.shapes;
 }
 
 const espl_matrix_shape *espl_device_matrix_shape(const espl_device *device, espl_dtype dtype, uint32_t m, uint32_t n,
                                                   uint32_t k) {
     const uint32_t type = dtype == ESPL_DTYPE_F16 ? ESPL_MATRIX_F16 : ESPL_MATRIX_BF16;
-    for (uint32_t i = 0; i < device->probe.capabilities.matrix_shape_count; i++) {
-        const espl_matrix_shape *s = &device->probe.shapes[i];
+    for (uint32_t i = 0; i < device->facts.capabilities.matrix_shape_count; i++) {
+        const espl_matrix_shape *s = &device->facts.shapes[i];
         if (s->a == type && s->b == type && s->c == ESPL_MATRIX_F32 && s->result == ESPL_MATRIX_F32 && !s->saturating &&
             m % s->m == 0 && n % s->n == 0 && k % s->k == 0)
             return s;

@@ -9,8 +9,8 @@
 #include <string.h>
 
 typedef struct device_row {
-    espl_probe probe;
-    espl_status status; /* of the probe: what cannot be used is listed with the reason */
+    espl_device_facts facts;
+    espl_status status; /* of the facts: what cannot be used is listed with the reason */
     char reason[256];
     VkPhysicalDeviceProperties properties;
 } device_row;
@@ -24,10 +24,10 @@ static const char *component_name(uint32_t component) {
 /* ---- JSON ---- */
 
 /* jansson takes ownership in every _new call and passes NULL on, so one check at the end of each function will do. */
-static json_t *heaps_json(const espl_probe *probe) {
+static json_t *heaps_json(const espl_device_facts *facts) {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < probe->memory.memoryHeapCount; i++) {
-        const VkMemoryHeap *heap = &probe->memory.memoryHeaps[i];
+    for (uint32_t i = 0; i < facts->memory.memoryHeapCount; i++) {
+        const VkMemoryHeap *heap = &facts->memory.memoryHeaps[i];
         json_t *row = json_pack("{s:I, s:b}", "bytes", (json_int_t)heap->size, "device_local",
                                 (heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) != 0);
         if (json_array_append_new(list, row) != 0) {
@@ -38,10 +38,10 @@ static json_t *heaps_json(const espl_probe *probe) {
     return list;
 }
 
-static json_t *shapes_json(const espl_probe *probe) {
+static json_t *shapes_json(const espl_device_facts *facts) {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < probe->capabilities.matrix_shape_count; i++) {
-        const espl_matrix_shape *s = &probe->shapes[i];
+    for (uint32_t i = 0; i < facts->capabilities.matrix_shape_count; i++) {
+        const espl_matrix_shape *s = &facts->shapes[i];
         json_t *row = json_pack("{s:i, s:i, s:i, s:s, s:s, s:s, s:s, s:b}", "m", (int)s->m, "n", (int)s->n, "k",
                                 (int)s->k, "a", component_name(s->a), "b", component_name(s->b), "c",
                                 component_name(s->c), "result", component_name(s->result), "saturating", s->saturating);
@@ -53,11 +53,11 @@ static json_t *shapes_json(const espl_probe *probe) {
     return list;
 }
 
-static json_t *capabilities_json(const espl_probe *probe) {
+static json_t *capabilities_json(const espl_device_facts *facts) {
     json_t *object = json_object();
     for (size_t i = 0; i < espl_capability_row_count; i++) {
         const espl_capability_row *row = &espl_capability_rows[i];
-        uint64_t value = espl_capability_value(&probe->capabilities, row);
+        uint64_t value = espl_capability_value(&facts->capabilities, row);
         json_t *item = row->kind == ESPL_CAPABILITY_BOOL ? json_boolean(value != 0)
                        : value > INT64_MAX                ? json_integer(INT64_MAX)
                                                           : json_integer((json_int_t)value);
@@ -69,10 +69,10 @@ static json_t *capabilities_json(const espl_probe *probe) {
     return object;
 }
 
-static json_t *quirks_json(const espl_probe *probe) {
+static json_t *quirks_json(const espl_device_facts *facts) {
     json_t *list = json_array();
     for (size_t i = 0; i < espl_quirk_count; i++) {
-        if (!espl_quirk_applies(&espl_quirks[i], probe)) continue;
+        if (!espl_quirk_applies(&espl_quirks[i], facts)) continue;
         json_t *row = json_pack("{s:s, s:s}", "limits", espl_quirks[i].limits, "reason", espl_quirks[i].reason);
         if (json_array_append_new(list, row) != 0) {
             json_decref(list);
@@ -83,10 +83,10 @@ static json_t *quirks_json(const espl_probe *probe) {
 }
 
 static json_t *device_json(const device_row *device, uint32_t number) {
-    const espl_probe *probe = &device->probe;
+    const espl_device_facts *facts = &device->facts;
     const VkPhysicalDeviceProperties *p = &device->properties;
     char uuid[37], api[32];
-    espl_uuid_text(probe->uuid, uuid);
+    espl_uuid_text(facts->uuid, uuid);
     snprintf(api, sizeof api, "%u.%u.%u", VK_API_VERSION_MAJOR(p->apiVersion), VK_API_VERSION_MINOR(p->apiVersion),
              VK_API_VERSION_PATCH(p->apiVersion));
     json_t *object =
@@ -99,13 +99,13 @@ static json_t *device_json(const device_row *device, uint32_t number) {
     if (device->status != ESPL_OK) {
         bad |= json_object_set_new(object, "reason", json_string(device->reason));
     } else {
-        bad |= json_object_set_new(object, "driver", json_string(probe->driver_name)) |
-               json_object_set_new(object, "driver_info", json_string(probe->driver_info)) |
+        bad |= json_object_set_new(object, "driver", json_string(facts->driver_name)) |
+               json_object_set_new(object, "driver_info", json_string(facts->driver_info)) |
                json_object_set_new(object, "uuid", json_string(uuid)) |
-               json_object_set_new(object, "capabilities", capabilities_json(probe)) |
-               json_object_set_new(object, "heaps", heaps_json(probe)) |
-               json_object_set_new(object, "matrix_shapes", shapes_json(probe)) |
-               json_object_set_new(object, "quirks", quirks_json(probe));
+               json_object_set_new(object, "capabilities", capabilities_json(facts)) |
+               json_object_set_new(object, "heaps", heaps_json(facts)) |
+               json_object_set_new(object, "matrix_shapes", shapes_json(facts)) |
+               json_object_set_new(object, "quirks", quirks_json(facts));
     }
     if (!bad) return object;
     json_decref(object);
@@ -146,32 +146,32 @@ static espl_status write_value(espl_context *ctx, espl_bytes *text, const espl_c
 }
 
 static espl_status write_device(espl_context *ctx, espl_bytes *text, const device_row *device, uint32_t number) {
-    const espl_probe *probe = &device->probe;
+    const espl_device_facts *facts = &device->facts;
     const VkPhysicalDeviceProperties *p = &device->properties;
     char uuid[37];
     ESPL_TRY(espl_bytes_print(ctx, text, "%u: %s (%s)\n", number, p->deviceName, espl_device_type_name(p->deviceType)));
     if (device->status != ESPL_OK) return espl_bytes_print(ctx, text, "    cannot be used: %s\n", device->reason);
-    espl_uuid_text(probe->uuid, uuid);
+    espl_uuid_text(facts->uuid, uuid);
     ESPL_TRY(espl_bytes_print(ctx, text, "    %-24s %s%s%s\n    %-24s %u.%u.%u\n    %-24s %s\n", "driver",
-                              probe->driver_name, probe->driver_info[0] ? ", " : "", probe->driver_info, "Vulkan",
+                              facts->driver_name, facts->driver_info[0] ? ", " : "", facts->driver_info, "Vulkan",
                               VK_API_VERSION_MAJOR(p->apiVersion), VK_API_VERSION_MINOR(p->apiVersion),
                               VK_API_VERSION_PATCH(p->apiVersion), "uuid", uuid));
     for (size_t i = 0; i < espl_capability_row_count; i++)
         ESPL_TRY(write_value(ctx, text, &espl_capability_rows[i],
-                             espl_capability_value(&probe->capabilities, &espl_capability_rows[i])));
-    for (uint32_t i = 0; i < probe->memory.memoryHeapCount; i++)
+                             espl_capability_value(&facts->capabilities, &espl_capability_rows[i])));
+    for (uint32_t i = 0; i < facts->memory.memoryHeapCount; i++)
         ESPL_TRY(espl_bytes_print(ctx, text, "    heap %-19u %-16" PRIu64 " bytes%s\n", i,
-                                  (uint64_t)probe->memory.memoryHeaps[i].size,
-                                  probe->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
+                                  (uint64_t)facts->memory.memoryHeaps[i].size,
+                                  facts->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
                                       ? ", the device's own" : ""));
-    for (uint32_t i = 0; i < probe->capabilities.matrix_shape_count; i++) {
-        const espl_matrix_shape *s = &probe->shapes[i];
+    for (uint32_t i = 0; i < facts->capabilities.matrix_shape_count; i++) {
+        const espl_matrix_shape *s = &facts->shapes[i];
         ESPL_TRY(espl_bytes_print(ctx, text, "    matrix %ux%ux%u %s x %s + %s -> %s%s\n", s->m, s->n, s->k,
                                   component_name(s->a), component_name(s->b), component_name(s->c),
                                   component_name(s->result), s->saturating ? ", saturating" : ""));
     }
     for (size_t i = 0; i < espl_quirk_count; i++)
-        if (espl_quirk_applies(&espl_quirks[i], probe))
+        if (espl_quirk_applies(&espl_quirks[i], facts))
             ESPL_TRY(
                 espl_bytes_print(ctx, text, "    lowered: %s (%s)\n", espl_quirks[i].limits, espl_quirks[i].reason));
     return ESPL_OK;
@@ -199,8 +199,8 @@ espl_status espl_device_list(espl_context *context, bool json, char **out_text) 
     ESPL_GOTO(espl_new(context, count * sizeof *rows, &rows));
     for (uint32_t i = 0; i < count; i++) {
         vk.GetPhysicalDeviceProperties(devices[i], &rows[i].properties);
-        rows[i].status = espl_probe_device(context, &vk, instance.handle, devices[i], instance.version,
-                                           &(espl_probe_import){0}, NULL, &rows[i].probe);
+        rows[i].status = espl_device_facts_read(context, &vk, instance.handle, devices[i], instance.version,
+                                           &(espl_import_facts){0}, NULL, &rows[i].facts);
         if (rows[i].status == ESPL_HOST_MEMORY) {
             status = rows[i].status;
             goto fail;

@@ -58,7 +58,7 @@ static espl_status need_module(espl_device *device, const espl_shader *shader, V
 
 /* Before the driver sees it: some drivers do not fail on a workgroup that is too large, they hang. */
 static espl_status check_limits(espl_device *device, const espl_kernel *kernel) {
-    const espl_capabilities *c = &device->probe.capabilities;
+    const espl_capabilities *c = &device->facts.capabilities;
     const espl_reflection *r = &kernel->reflection;
     const char *name = kernel->shader->name;
     uint64_t invocations = 1;
@@ -90,8 +90,8 @@ static espl_status create_pipeline(espl_device *device, espl_kernel *kernel, VkS
                                        .pMapEntries = entries,
                                        .dataSize = 4 * (size_t)kernel->spec_count,
                                        .pData = kernel->spec};
-    const espl_capabilities *c = &device->probe.capabilities;
-    const bool full = kernel->reflection.cooperative_matrix && device->probe.features.subgroup_size.computeFullSubgroups;
+    const espl_capabilities *c = &device->facts.capabilities;
+    const bool full = kernel->reflection.cooperative_matrix && device->facts.features.subgroup_size.computeFullSubgroups;
     const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
         .requiredSubgroupSize = c->subgroup_size};
@@ -140,7 +140,7 @@ espl_status espl_device_kernel(espl_device *device, const espl_shader *shader, c
     kernel->spec_count = spec_count;
     if (spec_count) memcpy(kernel->spec, spec, 4 * (size_t)spec_count);
     espl_status status;
-    ESPL_GOTO(espl_spirv_reflect(device->ctx, shader, kernel->spec, spec_count, &device->probe.capabilities,
+    ESPL_GOTO(espl_spirv_reflect(device->ctx, shader, kernel->spec, spec_count, &device->facts.capabilities,
                                  &kernel->reflection));
     ESPL_GOTO(check_limits(device, kernel));
     ESPL_GOTO(need_layout(device, kernel->reflection.binding_count));

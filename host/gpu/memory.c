@@ -17,18 +17,18 @@ static const VkMemoryPropertyFlags mapped_flags =
 
 /* How well a memory type suits a kind of arena; 0: not at all. */
 static int type_score(const espl_device *device, espl_arena_kind kind, uint32_t type) {
-    const VkPhysicalDeviceMemoryProperties *memory = &device->probe.memory;
+    const VkPhysicalDeviceMemoryProperties *memory = &device->facts.memory;
     VkMemoryPropertyFlags flags = memory->memoryTypes[type].propertyFlags;
     uint64_t heap_bytes = memory->memoryHeaps[memory->memoryTypes[type].heapIndex].size;
     bool local = flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
     bool mapped = (flags & mapped_flags) == mapped_flags;
     bool cached = flags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
-    if (flags & refused_flags || type >= device->probe.capabilities.memory_type_count) return 0;
+    if (flags & refused_flags || type >= device->facts.capabilities.memory_type_count) return 0;
     /* The host reads staging, and reading uncached memory is slow; the device's own memory is the scarcer. */
     if (kind == ESPL_ARENA_STAGING) return mapped ? 1 + 4 * cached + 2 * !local : 0;
     if (!local) return 0;
-    bool unified = device->probe.capabilities.unified_memory;
-    bool large = heap_bytes >= device->probe.capabilities.heap_bytes;
+    bool unified = device->facts.capabilities.unified_memory;
+    bool large = heap_bytes >= device->facts.capabilities.heap_bytes;
     return 1 + 8 * large + (unified ? 4 * mapped + 2 * (mapped && cached) : 4 * !mapped);
 }
 
@@ -36,7 +36,7 @@ static int type_score(const espl_device *device, espl_arena_kind kind, uint32_t 
 static uint32_t best_type(const espl_device *device, espl_arena_kind kind, uint32_t allowed) {
     uint32_t best = UINT32_MAX;
     int best_score = 0;
-    for (uint32_t i = 0; i < device->probe.memory.memoryTypeCount; i++) {
+    for (uint32_t i = 0; i < device->facts.memory.memoryTypeCount; i++) {
         int score = allowed >> i & 1 ? type_score(device, kind, i) : 0;
         if (score <= best_score) continue;
         best = i;
@@ -52,13 +52,13 @@ static uint64_t bytes_of_arenas(const espl_device *device) {
 }
 
 static uint64_t heap_size(const espl_device *device, uint32_t heap) {
-    if (device->probe.heap_lowered) return device->probe.capabilities.heap_bytes;
-    return device->probe.memory.memoryHeaps[heap].size;
+    if (device->facts.heap_lowered) return device->facts.capabilities.heap_bytes;
+    return device->facts.memory.memoryHeaps[heap].size;
 }
 
 /* Bytes of a heap in use by this process, as the driver says, else as this device's arenas say. */
 static uint64_t heap_use(const espl_device *device, uint32_t heap) {
-    if (device->probe.memory_budget && !device->probe.heap_lowered) {
+    if (device->facts.memory_budget && !device->facts.heap_lowered) {
         VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
             .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
         VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
@@ -70,10 +70,10 @@ static uint64_t heap_use(const espl_device *device, uint32_t heap) {
 }
 
 uint64_t espl_device_memory_left(const espl_device *device) {
-    const espl_capabilities *can = &device->probe.capabilities;
-    if (can->cpu && !device->probe.heap_lowered) return UINT64_MAX;
+    const espl_capabilities *can = &device->facts.capabilities;
+    if (can->cpu && !device->facts.heap_lowered) return UINT64_MAX;
     const uint32_t type = best_type(device, ESPL_ARENA_WEIGHTS, UINT32_MAX);
-    const uint32_t heap = type == UINT32_MAX ? 0 : device->probe.memory.memoryTypes[type].heapIndex;
+    const uint32_t heap = type == UINT32_MAX ? 0 : device->facts.memory.memoryTypes[type].heapIndex;
     const uint64_t used = heap_use(device, heap);
     return used < can->heap_bytes ? can->heap_bytes - used : 0;
 }
@@ -81,8 +81,8 @@ uint64_t espl_device_memory_left(const espl_device *device) {
 /* A heap that limits lowered is full before the driver says so. */
 static VkResult allocate_within(espl_device *device, const VkMemoryAllocateInfo *info, VkDeviceMemory *out_memory) {
     *out_memory = VK_NULL_HANDLE;
-    if (device->probe.heap_lowered &&
-        bytes_of_arenas(device) + info->allocationSize > device->probe.capabilities.heap_bytes)
+    if (device->facts.heap_lowered &&
+        bytes_of_arenas(device) + info->allocationSize > device->facts.capabilities.heap_bytes)
         return VK_ERROR_OUT_OF_DEVICE_MEMORY;
     VkDeviceMemory memory = VK_NULL_HANDLE;
     VkResult result = device->vk.AllocateMemory(device->handle, info, NULL, &memory);
@@ -98,7 +98,7 @@ static espl_status allocate(espl_device *device, espl_block *block, const char *
     if (type == UINT32_MAX)
         return espl_fail(device->ctx, ESPL_UNSUPPORTED, "%s has no memory type for %s", device->name,
                          kind_names[block->kind]);
-    uint32_t heap = device->probe.memory.memoryTypes[type].heapIndex;
+    uint32_t heap = device->facts.memory.memoryTypes[type].heapIndex;
     VkMemoryRequirements needs;
     device->vk.GetBufferMemoryRequirements(device->handle, block->buffer, &needs);
     const VkMemoryAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
@@ -121,8 +121,8 @@ static espl_status allocate(espl_device *device, espl_block *block, const char *
     device->counters.arena_bytes[block->kind] += block->bytes;
     ESPL_TRY(espl_device_check(device, device->vk.BindBufferMemory(device->handle, block->buffer, block->memory, 0),
                                "vkBindBufferMemory"));
-    bool wanted = block->kind == ESPL_ARENA_STAGING || device->probe.capabilities.unified_memory;
-    if (wanted && (device->probe.memory.memoryTypes[type].propertyFlags & mapped_flags) == mapped_flags) {
+    bool wanted = block->kind == ESPL_ARENA_STAGING || device->facts.capabilities.unified_memory;
+    if (wanted && (device->facts.memory.memoryTypes[type].propertyFlags & mapped_flags) == mapped_flags) {
         void *host = NULL;
         ESPL_TRY(espl_device_check(
             device, device->vk.MapMemory(device->handle, block->memory, 0, VK_WHOLE_SIZE, 0, &host), "vkMapMemory"));
@@ -135,10 +135,10 @@ espl_status espl_block_create(espl_device *device, espl_arena_kind kind, const c
                               espl_block **out_block) {
     *out_block = NULL;
     ESPL_TRY(espl_device_alive(device));
-    if (bytes > device->probe.capabilities.allocation_bytes_max)
+    if (bytes > device->facts.capabilities.allocation_bytes_max)
         return espl_fail(device->ctx, ESPL_DEVICE_MEMORY,
                          "%s (%s): %" PRIu64 " bytes are more than the device allows in one piece, %" PRIu64, name,
-                         kind_names[kind], bytes, device->probe.capabilities.allocation_bytes_max);
+                         kind_names[kind], bytes, device->facts.capabilities.allocation_bytes_max);
     espl_block *block;
     ESPL_TRY(espl_new(device->ctx, sizeof *block, &block));
     block->device = device;
@@ -185,7 +185,7 @@ espl_status espl_arena_reserve(espl_arena *arena, uint64_t bytes) {
 
 static espl_status add_block(espl_arena *arena, uint64_t bytes, espl_block **out_block) {
     espl_device *device = arena->device;
-    uint64_t limit = device->probe.capabilities.allocation_bytes_max;
+    uint64_t limit = device->facts.capabilities.allocation_bytes_max;
     uint64_t wanted = arena->reserved ? arena->reserved : block_bytes_min;
     if (wanted > limit) wanted = limit / ESPL_SPAN_ALIGNMENT * ESPL_SPAN_ALIGNMENT;
     if (wanted < bytes) wanted = bytes;
@@ -261,7 +261,7 @@ fail:
 /* Small beside a small heap, too, and no larger than one allocation may be. */
 static espl_status need_ring(espl_device *device) {
     if (device->ring) return ESPL_OK;
-    const espl_capabilities *can = &device->probe.capabilities;
+    const espl_capabilities *can = &device->facts.capabilities;
     uint64_t half = ESPL_RING_HALF_BYTES;
     if (half > can->allocation_bytes_max / 2) half = can->allocation_bytes_max / 2;
     if (half > can->heap_bytes / 64) half = can->heap_bytes / 64;

@@ -20,7 +20,7 @@ static uint64_t hash_bytes(const unsigned char *data, size_t count) {
 
 /* "<folder>/<vendor>-<device>-<driver version>-<uuid>.pipelines" */
 static espl_status make_path(espl_device *device, const char *folder) {
-    const VkPhysicalDeviceProperties *p = &device->probe.properties;
+    const VkPhysicalDeviceProperties *p = &device->facts.properties;
     char uuid[2 * VK_UUID_SIZE + 1];
     for (unsigned i = 0; i < VK_UUID_SIZE; i++) {
         uuid[2 * i] = "0123456789abcdef"[p->pipelineCacheUUID[i] >> 4];
@@ -36,7 +36,7 @@ static bool driver_header_fits(const espl_device *device, const unsigned char *d
     VkPipelineCacheHeaderVersionOne header;
     if (bytes < sizeof header) return false;
     memcpy(&header, data, sizeof header);
-    const VkPhysicalDeviceProperties *p = &device->probe.properties;
+    const VkPhysicalDeviceProperties *p = &device->facts.properties;
     return header.headerVersion == VK_PIPELINE_CACHE_HEADER_VERSION_ONE && header.vendorID == p->vendorID &&
            header.deviceID == p->deviceID &&
            memcmp(header.pipelineCacheUUID, p->pipelineCacheUUID, VK_UUID_SIZE) == 0;

@@ -19,8 +19,8 @@ const espl_quirk espl_quirks[] = {
 };
 const size_t espl_quirk_count = ESPL_COUNT(espl_quirks);
 
-bool espl_quirk_applies(const espl_quirk *quirk, const espl_probe *probe) {
-    if (quirk->driver != probe->driver_id) return false;
-    if (quirk->name_part && !strstr(probe->properties.deviceName, quirk->name_part)) return false;
-    return quirk->fixed_in_version == 0 || probe->properties.driverVersion < quirk->fixed_in_version;
+bool espl_quirk_applies(const espl_quirk *quirk, const espl_device_facts *facts) {
+    if (quirk->driver != facts->driver_id) return false;
+    if (quirk->name_part && !strstr(facts->properties.deviceName, quirk->name_part)) return false;
+    return quirk->fixed_in_version == 0 || facts->properties.driverVersion < quirk->fixed_in_version;
 }

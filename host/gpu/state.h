@@ -176,7 +176,7 @@ struct espl_device {
     VkDevice handle;
     VkQueue queue;
     uint32_t family;
-    espl_probe probe;
+    espl_device_facts facts;
     bool debug_utils;
     double slice_ms;
     bool sliced; /* submissions are cut, for which each commands is timed */

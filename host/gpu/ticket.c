@@ -4,7 +4,7 @@
 #include <inttypes.h>
 
 espl_status espl_signal_init(espl_device *device) {
-    if (!device->probe.capabilities.timeline) return ESPL_OK;
+    if (!device->facts.capabilities.timeline) return ESPL_OK;
     const VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
                                             .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
     const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};

@@ -5,7 +5,7 @@ enum { PAIRS = 64 };
 
 espl_status espl_timer_take(espl_device *device, espl_timer *out_timer) {
     *out_timer = (espl_timer){0};
-    if (!device->probe.capabilities.timestamps) return ESPL_OK;
+    if (!device->facts.capabilities.timestamps) return ESPL_OK;
     size_t i = 0;
     while (i < device->timer_pool_count && device->timer_pools[i].taken == UINT64_MAX) i++;
     if (i == device->timer_pool_count) {
@@ -54,11 +54,11 @@ static bool read_stamps(espl_device *device, VkQueryPool pool, uint32_t first, u
 
 /* false if the end lies before its beginning: a run began between two reads. */
 static bool between(const espl_device *device, const uint64_t ticks[2], double *out_milliseconds) {
-    const uint32_t bits = device->probe.timestamp_bits;
+    const uint32_t bits = device->facts.timestamp_bits;
     if (bits == 64 && ticks[1] < ticks[0]) return false;
     uint64_t passed = ticks[1] - ticks[0];
     if (bits < 64) passed &= ((uint64_t)1 << bits) - 1;
-    *out_milliseconds = (double)passed * (double)device->probe.properties.limits.timestampPeriod * 1e-6;
+    *out_milliseconds = (double)passed * (double)device->facts.properties.limits.timestampPeriod * 1e-6;
     return true;
 }
 

@@ -33,8 +33,8 @@ static fixture *open_fixture(void) {
     fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     f->device.vk.GetQueryPoolResults = results;
-    f->device.probe.timestamp_bits = 64;
-    f->device.probe.properties.limits.timestampPeriod = 1;
+    f->device.facts.timestamp_bits = 64;
+    f->device.facts.properties.limits.timestampPeriod = 1;
     f->device.pace = (espl_pace){.factor = 1};
     for (uint32_t i = 0; i < PIECES; i++) {
         f->pieces[i] = (espl_commands){.likely = 1, .samples = 3, .timer = {pool, 2 * i}};
