@@ -148,8 +148,10 @@ static void refused_by_name(void **state) {
     espl_model *model;
     espl_status status = espl_model_load(device, ESPL_GOLDEN "/llama_lora", NULL, &model);
     espl_session *session = NULL;
-    if (status == ESPL_OK) status = espl_session_create(model, NULL, &session);
+    if (status == ESPL_OK) status = espl_session_create(model, &(espl_session_params){.prompt = 4}, &session);
     engine_refused(&e, status, ESPL_UNSUPPORTED, "shared memory");
+    engine_ok(&e, espl_session_create(model, NULL, &session));
+    engine_refused(&e, espl_session_append(session, (const int32_t[]){1, 2, 3, 4}, 4), ESPL_UNSUPPORTED, "shared memory");
     espl_session_destroy(&session);
     espl_model_destroy(&model);
     espl_device_destroy(&device);

@@ -15,7 +15,7 @@ typedef struct espl_session_params {
      * maximum, at most 4096. */
     uint32_t context;
     /* Tokens of the first prompt where they are known: what these need is recorded and compiled with the session, and after that
-     * what single tokens need. 0: each is when it is first needed. */
+     * what single tokens need, and a kernel that the device cannot have is said here. 0: all that when it is first needed. */
     uint32_t prompt;
 } espl_session_params;
 
