@@ -2,6 +2,7 @@
 #include "adapters/folder.h"
 #include "adapters/library_head.h"
 #include "adapters/make.h"
+#include "adapters/targets.h"
 #include "adapters/union.h"
 #include "host/base/os.h"
 #include <stdio.h>
@@ -124,8 +125,9 @@ static espl_status finish_making(espl_adapter *adapter, uint64_t seed, const esp
     ESPL_TRY(add_task(adapter));
     ESPL_TRY(adapter->method->declare(adapter));
     if (adapter->store.entry_count == 0)
-        return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "no module of this %s model is a target of the adapter",
-                         adapter->model->config.family->model_type);
+        return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: no module of this %s model is a target of the adapter",
+                         adapter->method->name, adapter->model->config.family->model_type);
+    espl_target_warn(adapter);
     if (adapter->library) ESPL_TRY(espl_adapter_declare_head(adapter, head, like));
     if (!adapter->model->device) return ESPL_OK; /* an outline */
     ESPL_TRY(espl_store_place(&adapter->store, true));

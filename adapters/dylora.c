@@ -48,8 +48,14 @@ static espl_status read_mode(espl_adapter *adapter, const char *key, const char 
     for (*out = 0; *out < count; (*out)++) {
         if (strcmp(text, modes[*out]) == 0) return ESPL_OK;
     }
-    return espl_fail(context(adapter), ESPL_ARGUMENT, "dylora: %s \"%s\" is none that there is (%s, %s, ...)", key, text,
-                     modes[0], modes[1]);
+    espl_bytes all = {0};
+    espl_status status = ESPL_OK;
+    for (uint32_t i = 0; i < count && status == ESPL_OK; i++)
+        status = espl_bytes_print(context(adapter), &all, "%s%s", i ? ", " : "", modes[i]);
+    if (status == ESPL_OK)
+        status = espl_fail(context(adapter), ESPL_ARGUMENT, "dylora: %s \"%s\" is not one of %s", key, text, all.data);
+    espl_bytes_finish(context(adapter), &all);
+    return status;
 }
 
 /* p_B before it is made to sum to 1. */

@@ -143,9 +143,7 @@ static espl_status declare(espl_adapter *adapter) {
     ESPL_TRY(read_config(adapter, state));
     ESPL_TRY(espl_new(ctx, model->config.layers * sizeof *state->targets, &state->targets));
     ESPL_TRY(each_part(adapter, state, declare_target));
-    if (!state->gates)
-        return espl_fail(ctx, ESPL_ARGUMENT, "flop: no module of this %s model is selected by target_modules",
-                         model->config.family->model_type);
+    if (!state->gates) return espl_target_none(adapter);
     ESPL_TRY(espl_new(ctx, state->gates * sizeof *state->share, &state->share));
     ESPL_TRY(espl_store_matrix(store, "flop log_alpha", 1, state->gates, ESPL_DTYPE_F32, false, &state->log_alpha));
     ESPL_TRY(each_part(adapter, state, declare_gates));

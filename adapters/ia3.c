@@ -122,6 +122,7 @@ static espl_status declare(espl_adapter *adapter) {
         for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++)
             ESPL_TRY(declare_linear(adapter, block, l, &state->linears[block][l]));
     }
+    if (adapter->store.entry_count == 0) return espl_target_none(adapter);
     return espl_target_saved(adapter);
 }
 

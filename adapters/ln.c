@@ -34,9 +34,7 @@ static espl_status declare(espl_adapter *adapter) {
         ESPL_TRY(status);
         found++;
     }
-    if (!found)
-        return espl_fail(ctx, ESPL_ARGUMENT, "ln: the %s model has no module that target_modules names",
-                         adapter->model->config.family->model_type);
+    if (!found) return espl_target_none(adapter);
     return espl_target_saved(adapter);
 }
 

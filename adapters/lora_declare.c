@@ -203,9 +203,7 @@ espl_status espl_lora_declare(espl_adapter *adapter, const lora_kind *kind) {
         for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++)
             ESPL_TRY(declare_group(adapter, kind, block, l, &state->groups[block][l]));
     }
-    if (adapter->store.entry_count == 0)
-        return espl_fail(ctx, ESPL_ARGUMENT, "%s: no module of this %s model is selected by target_modules",
-                         adapter->method->name, adapter->model->config.family->model_type);
+    if (adapter->store.entry_count == 0) return espl_target_none(adapter);
     ESPL_TRY(declare_biases(adapter));
     return espl_target_saved(adapter);
 }

@@ -185,7 +185,7 @@ static espl_status step(const espl_adapter *adapter, const espl_step_info *info,
         }
         if (found > state->special)
             return espl_fail(context(adapter), ESPL_LIMIT, "pasta: row %u of the batch has %u special tokens, the adapter has "
-                             "vectors for %u", b, found, state->special);
+                             "vectors for %u (pasta:special=%u)", b, found, state->special, found);
     }
     return ESPL_OK;
 }

@@ -111,6 +111,39 @@ espl_status espl_target_listed(espl_adapter *adapter, const char *key, const cha
     return selects(adapter->model->ctx, json_object_get(adapter->config, key), key, path, out_listed);
 }
 
+espl_status espl_target_none(const espl_adapter *adapter) {
+    espl_context *ctx = adapter->model->ctx;
+    const json_t *targets = json_object_get(adapter->config, "target_modules");
+    espl_bytes text = {0};
+    espl_status status = ESPL_OK;
+    if (json_is_string(targets)) status = espl_bytes_print(ctx, &text, " \"%s\"", json_string_value(targets));
+    for (size_t i = 0; i < json_array_size(targets) && status == ESPL_OK; i++)
+        status = espl_bytes_print(ctx, &text, "%s %s", i ? "," : "", json_string_value(json_array_get(targets, i)));
+    if (status == ESPL_OK)
+        status = espl_fail(ctx, ESPL_ARGUMENT, "%s: no module of this %s model is selected by target_modules%s", adapter->method->name,
+                           adapter->model->config.family->model_type, text.data ? text.data : "");
+    espl_bytes_finish(ctx, &text);
+    return status;
+}
+
+void espl_target_warn(const espl_adapter *adapter) {
+    const espl_store *store = &adapter->model->store;
+    const json_t *targets = json_object_get(adapter->config, "target_modules");
+    for (size_t i = 0; i < json_array_size(targets); i++) {
+        const char *name = json_string_value(json_array_get(targets, i));
+        bool found = false;
+        for (size_t j = 0; name && !found && j < store->entry_count; j++) {
+            char path[256];
+            const char *dot = strrchr(store->entries[j].name, '.');
+            snprintf(path, sizeof path, "%.*s", (int)(dot ? dot - store->entries[j].name : 0), store->entries[j].name);
+            found = espl_target_ends_with(path, name);
+        }
+        if (name && !found)
+            espl_log(adapter->model->ctx, ESPL_LOG_WARNING, "%s: this %s model has no module %s, which target_modules names",
+                     adapter->method->name, adapter->model->config.family->model_type, name);
+    }
+}
+
 /* PEFT saves every module whose path ends with the name, whatever stands before it, and all below it. */
 static bool saves(const char *path, const char *name) {
     for (const char *end = path; *end; end++) {

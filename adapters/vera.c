@@ -120,9 +120,7 @@ static espl_status declare(espl_adapter *adapter) {
                 ESPL_TRY(declare_target(adapter, state, block, l, p));
         }
     }
-    if (!state->in)
-        return espl_fail(ctx, ESPL_ARGUMENT, "vera: no module of this %s model is selected by target_modules",
-                         model->config.family->model_type);
+    if (!state->in) return espl_target_none(adapter);
     ESPL_TRY(espl_store_matrix(store, "vera_A", state->rank, state->in, ESPL_DTYPE_F32, false, &state->a));
     ESPL_TRY(espl_store_matrix(store, "vera_B", state->out, state->rank, ESPL_DTYPE_F32, false, &state->b));
     store->matrices[state->a].frozen = store->matrices[state->b].frozen = true;

@@ -130,6 +130,10 @@ bad_adapter "missing adapter tensor" 'q_proj' 'sed -i s/layers.0.self_attn.q_pro
 for spec in lora:r=0 lora:r=-1 lora:r=x lora:alpha= lora:colour=red frob:r=8 lora:targets=nothing_like_it 'lora:r=8,,' ''; do
     refuses 1 "method \"$spec\"" '.' probe --model "$golden/llama_lora" --method "$spec" --ids 1,2 --out "$work/p"
 done
+refuses 1 "a target that is not in the model" 'ia3: no module of this llama model is selected by target_modules key, value' \
+    probe --model "$golden/llama_lora" --method ia3:targets=key+value --ids 1,2 --out "$work/p"
+run probe --model "$golden/llama_lora" --method ia3:targets=k_proj+value --ids 1,2 --out "$work/q"
+check "one of two that is not" grep -q 'warning: ia3: this llama model has no module value, which target_modules names' "$work/err"
 [ -e "$work/p" ] && not_ok "a file was written by a failed probe" || ok "no failed probe wrote a file"
 
 # ---- data ----

@@ -157,7 +157,7 @@ static void pasta_rows(void **state) {
     test_ok(espl_adapter_add(model, "a", "{\"peft_type\":\"PASTA\",\"special_token_ids\":[5,41],\"num_special\":2}", 1, &adapter));
     test_ok(espl_model_activate(model, "a"));
     test_refused(espl_probe(model, adapter, &probe, out), ESPL_LIMIT,
-                 "row 1 of the batch has 4 special tokens, the adapter has vectors for 2");
+                 "row 1 of the batch has 4 special tokens, the adapter has vectors for 2 (pasta:special=4)");
     probe.lengths = lengths[1];
     test_ok(espl_probe(model, adapter, &probe, out));
     espl_os_remove_file(out);

@@ -53,8 +53,8 @@ static const command commands[] = {
      "espalier average --model models/smol --adapter a --adapter b --weights 1,-0.5 --mode svd --rank 8 --out difference\n",
      cmd_average},
     {"convert", FOR_CONVERT, "--model DIR --adapter PATH --to FORMAT --out PATH [FLAGS]", "write an adapter in another format",
-     "From a PEFT folder to a GGUF file for llama.cpp (llama-cli --lora FILE) and back, without rounding. Needs no\n"
-     "GPU, and of the base model its config.json only.\n",
+     "Between PEFT's folders, the Adapters library's and GGUF files for llama.cpp (llama-cli --lora FILE), without\n"
+     "rounding. Needs no GPU, and of the base model its config.json only.\n",
      "espalier convert --model models/smol --adapter notes-adapter --to gguf --out notes.gguf\n"
      "espalier convert --model models/smol --adapter notes.gguf --to peft --out notes-adapter\n", cmd_convert},
     {"inspect", FOR_INSPECT, "PATH [--json]", "what is in a model folder, an adapter folder or a file of tensors",
