@@ -82,14 +82,14 @@ need_device() {
     fi
 }
 
-# Python (ESPALIER_PYTHON, else python3) that has these modules: need_python MODULE...
+# need_python MODULE...: the first of ESPALIER_PYTHON (programs, colons between) and python3 that has them becomes $python.
 need_python() {
     local modules=$*
-    python=${ESPALIER_PYTHON:-python3}
-    if ! "$python" -c "import ${modules// /, }" > /dev/null 2>&1; then
-        echo "skipped: $python is not here with torch, ${modules// /, }"
-        exit 77
-    fi
+    for python in $(tr : ' ' <<< "${ESPALIER_PYTHON-}") python3; do
+        "$python" -c "import ${modules// /, }" > /dev/null 2>&1 && return
+    done
+    echo "skipped: no Python here has torch, ${modules// /, }"
+    exit 77
 }
 
 # The value of a number in the JSON on $work/out: number KEY

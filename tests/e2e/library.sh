@@ -39,18 +39,29 @@ data=(--data "$SOURCE/tools/base/style.txt" --context 64)
 rows="0,80,147,200;0,5,9,11"
 for method in pfeiffer:rf=16 houlsby:rf=16 parallel:rf=16 scaled_parallel:rf=16 adapterplus compacter:rf=16 compacter++:rf=16 \
     pfeiffer:rf=16,gated loreft:r=2 noreft:r=2 direft:r=2 library_lora:r=3 library_lora:r=3,gated \
-    library_prefix:length=3,bottleneck=7 library_prefix:length=3,flat library_prefix:length=3,flat,gated mam unipelt \
     'library_lora:r=2|pfeiffer:rf=16'; do
     learned "llama-$(printf %s "$method" | tr -c 'a-z0-9+\n' _)" "$rows" "$method"
 done
 converted llama-from-lora "$rows" lora:r=3,alpha=5,targets=q_proj+v_proj
-converted llama-from-prefix "$rows" prefix:tokens=3
 agrees Llama
 # The library takes the embedding's change back in its own classes alone.
 pairs=()
 learned llama-inverse "$rows" pfeiffer:rf=16,inv=nice
 learned llama-invertible "$rows" invertible
 agrees "Llama, flexible" --flexible
+
+# Prefixes: the library has them for as many key heads as query heads alone.
+mkdir "$work/llama" && cp "$SOURCE"/tests/e2e/tiny/tokenizer*.json "$work/llama"
+sed 's/"num_key_value_heads": 2/"num_key_value_heads": 4/; s/"initializer_range": 0.02/"initializer_range": 0.3/' \
+    "$SOURCE/tests/e2e/tiny/config.json" > "$work/llama/config.json"
+must "a Llama" train --model "$work/llama" --init random --method full "${data[@]}" --steps 1 --out "$work/llama-base"
+base=$work/llama-base
+pairs=()
+for method in library_prefix:length=3,bottleneck=7 library_prefix:length=3,flat library_prefix:length=3,flat,gated mam unipelt; do
+    learned "heads-$(printf %s "$method" | tr -c 'a-z0-9+\n' _)" "$rows" "$method"
+done
+converted heads-from-prefix "$rows" prefix:tokens=3
+agrees "Llama with prefixes"
 
 # GPT-2, whose q, k and v are one map.
 mkdir "$work/gpt2" && cp "$SOURCE"/tests/e2e/tiny/tokenizer*.json "$work/gpt2"
