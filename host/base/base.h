@@ -35,7 +35,8 @@
 /* Records the sentence, tells it to the log at level DEBUG (who called may still handle it), returns status:
  * `return espl_fail(ctx, ESPL_IO, "...")`. */
 espl_status espl_fail(espl_context *ctx, espl_status status, const char *format, ...) ESPL_PRINTF(3, 4);
-/* Puts "what: " before the sentence just recorded and returns status; for callers that know which file it was. */
+/* Puts "what: " before the sentence just recorded and returns status; for callers that know which file it was. A sentence that
+ * begins with this file, or with one in this folder, stays as it is. */
 espl_status espl_fail_in(espl_context *ctx, espl_status status, const char *format, ...) ESPL_PRINTF(3, 4);
 void espl_log(espl_context *ctx, espl_log_level level, const char *format, ...) ESPL_PRINTF(3, 4);
 

@@ -66,6 +66,9 @@ espl_status espl_fail_in(espl_context *ctx, espl_status status, const char *form
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
+    /* Who could not open a file named it, and who asked for it does so again: once is enough. */
+    const size_t bytes = strlen(what);
+    if (strncmp(before, what, bytes) == 0 && (before[bytes] == ':' || before[bytes] == '/')) return status;
     /* Cut rather than lose: the sentence is for people. */
     int used = snprintf(ctx->message, sizeof ctx->message, "%.500s: ", what);
     if (used > 0) snprintf(ctx->message + used, sizeof ctx->message - (size_t)used, "%.500s", before);

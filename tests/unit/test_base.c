@@ -12,6 +12,13 @@ static void message(void **state) {
     assert_string_equal(espl_context_message(ctx), "3 is not four");
     assert_int_equal(espl_fail_in(ctx, ESPL_FORMAT, "file %s", "x"), ESPL_FORMAT);
     assert_string_equal(espl_context_message(ctx), "file x: 3 is not four");
+    /* Named once, by whoever was first; also a file in a folder, but not one whose name goes on. */
+    espl_fail(ctx, ESPL_IO, "a/x: could not be opened");
+    espl_fail_in(ctx, ESPL_IO, "%s", "a/x");
+    espl_fail_in(ctx, ESPL_IO, "%s", "a");
+    assert_string_equal(espl_context_message(ctx), "a/x: could not be opened");
+    espl_fail_in(ctx, ESPL_IO, "a/");
+    assert_string_equal(espl_context_message(ctx), "a/: a/x: could not be opened");
     char big[3000];
     memset(big, 'a', sizeof big - 1);
     big[sizeof big - 1] = 0;
