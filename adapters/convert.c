@@ -177,8 +177,11 @@ espl_status espl_adapter_convert(espl_context *ctx, const espl_convert_params *p
     if (from == ESPL_COUNT(formats))
         return espl_fail(ctx, ESPL_IO, "%s: is neither a folder of PEFT or the Adapters library nor a GGUF file", params->adapter);
     ESPL_GOTO(read_base(ctx, params->model, &base));
-    ESPL_GOTO(formats[from].read(ctx, params->adapter, &base, &adapter));
-    status = formats[to].write(ctx, &adapter, &base, params->out);
+    status = formats[from].read(ctx, params->adapter, &base, &adapter);
+    if (status == ESPL_UNSUPPORTED && from == to)
+        espl_fail(ctx, status, "%s: is in the format %s already; it has no form in PEFT, by way of which it would be written anew",
+                  params->adapter, params->to);
+    if (status == ESPL_OK) status = formats[to].write(ctx, &adapter, &base, params->out);
 fail:
     espl_loose_finish(ctx, &adapter);
     espl_json_destroy(&base.config);

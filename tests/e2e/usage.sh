@@ -50,6 +50,10 @@ refuses 2 "random weights under an adapter" '\-\-method full' train --model m --
 refuses 2 "ragged rows" 'row 2 has 1' probe --model m --out o --ids '1,2;3'
 refuses 2 "letters among ids" 'character 3' probe --model m --out o --ids '1,a'
 refuses 2 "no such benchmark" 'no benchmark "jump"' bench jump
+must "help of convert" help convert
+check "it names the Adapters library's folders" grep -q -- '--adapter.*folder of PEFT or the Adapters library' "$work/out"
+refuses 1 "a missing file is named once" '^espalier: [^:]*/config.json: could not be opened' convert --model "$work/none" \
+    --adapter "$golden/llama_lora/adapter" --to gguf --out "$work/never"
 refuses 2 "nothing to inspect" 'one PATH' inspect
 must "inspect a folder of the Adapters library" inspect "$golden/bert_houlsby/adapter"
 check "its configuration" grep -q '^config .*"architecture": *null\|^config .*reduction_factor' "$work/out"

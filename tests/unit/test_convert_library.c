@@ -98,6 +98,7 @@ static void refused(void **state) {
         {"llama_lora", "prompt_llama", "adapters", "PEFT's prompts stand before the embedding"},
         {"bert_classes_lora", "library_prompt_first", "peft", "PEFT's prompts stand before the embedding"},
         {"bert_classes_lora", "bert_houlsby", "peft", "the architecture \"bottleneck\" has no form in PEFT"},
+        {"bert_classes_lora", "bert_houlsby", "adapters", "bert_houlsby/adapter: is in the format adapters already; it has no form in PEFT"},
     };
     unit_heap heap;
     espl_context *ctx = unit_context(&heap);

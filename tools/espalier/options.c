@@ -49,7 +49,7 @@ static const option_row rows[] = {
      "--rank ranks; roots: A and B each with the root of the weight, PEFT's linear"},
     {FOR_AVERAGE, 0, "Average", "rank", "N", U32, AT(rank), COUNTING, "of --mode svd: ranks of the result (the largest there is)"},
     {FOR_CONVERT, FOR_CONVERT, "Model", "model", "DIR", TEXT, AT(model), ANY_TEXT, "folder of the base: config.json is read"},
-    {FOR_CONVERT, FOR_CONVERT, "Model", "adapter", "PATH", LIST, AT(adapters), ANY_TEXT, "PEFT folder, or GGUF file"},
+    {FOR_CONVERT, FOR_CONVERT, "Model", "adapter", "PATH", LIST, AT(adapters), ANY_TEXT, "folder of PEFT or the Adapters library, or GGUF file"},
     {FOR_TRAIN | FOR_BENCH | FOR_PROBE, 0, "Model", "init", "random", CHOICE, AT(init), 0, 0, "random",
      "start from random weights; the folder then needs config.json (and the tokenizer) only"},
 
@@ -148,7 +148,8 @@ static const option_row rows[] = {
     {FOR_SWEEP, 0, "Output", "table", "FORM", CHOICE, AT(table), 0, 0, "text|markdown|csv", "form of the table (text)"},
     {FOR_MERGE, FOR_MERGE, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT, "folder for the merged model, in f32"},
     {FOR_AVERAGE, FOR_AVERAGE, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT, "folder for the adapter"},
-    {FOR_CONVERT, FOR_CONVERT, "Output", "to", "FORMAT", CHOICE, AT(to), 0, 0, "peft|adapters|gguf", "format to write"},
+    {FOR_CONVERT, FOR_CONVERT, "Output", "to", "FORMAT", CHOICE, AT(to), 0, 0, "peft|adapters|gguf",
+     "format to write: a folder of PEFT, one of the Adapters library, or a GGUF file"},
     {FOR_CONVERT, 0, "Output", "rank", "N", U32, AT(rank), COUNTING, "of a DyLoRA: its first N ranks as a LoRA (--to peft)"},
     {FOR_CONVERT, FOR_CONVERT, "Output", "out", "PATH", TEXT, AT(out), ANY_TEXT, "folder (peft, adapters) or file (gguf) to write"},
     {FOR_PROBE, FOR_PROBE, "Output", "out", "FILE", TEXT, AT(out), ANY_TEXT, "safetensors file to write"},
