@@ -75,11 +75,24 @@ static espl_status read_ids(espl_adapter *adapter, pasta_state *state) {
     return ESPL_OK;
 }
 
+/* [CLS] and [SEP], or of a task of pairs what the tokenizer puts around two texts: three of BERT's, four of RoBERTa's. */
+static espl_status default_special(espl_adapter *adapter) {
+    espl_tokenizer *tokenizer = adapter->model->tokenizer;
+    uint32_t around = 0;
+    if (adapter->model->task.pairs && tokenizer) {
+        const espl_texts texts = {.text = "", .pair = "", .add_special = true};
+        espl_encoding encoding;
+        ESPL_TRY(espl_tokenizer_encode_texts(tokenizer, &texts, &encoding));
+        for (size_t i = 0; i < encoding.count; i++) around += encoding.special[i];
+    }
+    return espl_spec_default(adapter, "num_special", json_integer(around ? around : 2));
+}
+
 static espl_status read_config(espl_adapter *adapter, pasta_state *state) {
     espl_context *ctx = context(adapter);
     double special;
     const char *ablation, *init;
-    ESPL_TRY(espl_spec_default(adapter, "num_special", json_integer(2)));
+    ESPL_TRY(default_special(adapter));
     ESPL_TRY(espl_spec_default(adapter, "ablation", json_string(ablations[ALL])));
     ESPL_TRY(espl_spec_default(adapter, "dropout", json_real(0.1)));
     ESPL_TRY(espl_spec_default(adapter, "init", json_string("zero")));

@@ -101,6 +101,7 @@ espl_status espl_head_choose(espl_model *model) {
     const espl_family *family = model->config.family;
     espl_task_head *head = &model->task;
     *head = (espl_task_head){.kind = model->params.head.kind,
+                             .pairs = model->params.head.pairs,
                              .dense = ESPL_NO_MATRIX,
                              .dense_bias = ESPL_NO_MATRIX,
                              .out = ESPL_NO_MATRIX,

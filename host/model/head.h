@@ -20,6 +20,7 @@ typedef struct espl_task_head {
     char **label_names;  /* owned, labels of them */
     uint32_t activation;
     float dropout;
+    bool pairs; /* rows have two texts */
     uint32_t dense, dense_bias, out, out_bias; /* matrices; out of MASKED: none, it is espl_model.head */
     espl_norm_weights norm;
 } espl_task_head;

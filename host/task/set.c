@@ -200,6 +200,7 @@ espl_status espl_task_add(espl_task_reader *reader, const espl_span fields[ESPL_
         ESPL_TRY(find_label(reader, "label", label, &example.label));
     ESPL_TRY(keep_text(reader->set, text.data, text.bytes, &example.text));
     if (pair.data) ESPL_TRY(keep_text(reader->set, pair.data, pair.bytes, &example.pair));
+    reader->set->pairs |= pair.data != NULL;
     ESPL_TRY(new_example(reader, &added));
     *added = example;
     return ESPL_OK;

@@ -77,6 +77,7 @@ typedef struct espl_task_set {
     espl_labels labels;     /* names belong to the set */
     espl_example *examples; /* owned; [count], their texts too */
     uint32_t count;
+    bool pairs;                     /* of at least one example */
     uint32_t skipped;               /* rows left out by skip_short_rows */
     struct espl_task_block *blocks; /* owned; texts */
     espl_context *ctx;              /* borrowed */

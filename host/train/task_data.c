@@ -88,7 +88,9 @@ void espl_task_data_destroy(espl_task_data **in_out_data) {
 }
 
 espl_head_params espl_task_data_head(const espl_task_data *data) {
-    return head_of(data->set.task->kind, &data->set.labels);
+    espl_head_params head = head_of(data->set.task->kind, &data->set.labels);
+    head.pairs = data->set.pairs;
+    return head;
 }
 
 uint32_t espl_task_data_count(const espl_task_data *data) {

@@ -1,7 +1,7 @@
 /* Rows, labels and scores of tasks (espalier/task.h), on a small random BERT whose vocabulary is written here; of generation on
  * the bundled model. */
 #include "host/base/os.h"
-#include "host/model/model.h"
+#include "host/model/adapter.h"
 #include "host/task/metrics.h"
 #include "host/train/data.h"
 #include "tests/model/model_test.h"
@@ -90,6 +90,45 @@ static void classes(void **state) {
     espl_task_data_destroy(&data);
     espl_model_destroy(&model);
     free(folder);
+}
+
+/* As many vectors of PASTA as there are special tokens in the task's rows, for none of which it is asked. */
+static void special_tokens(void **state) {
+    static const struct {
+        const char *vocabulary_name, *vocabulary, *config;
+        uint32_t single, pair;
+    } models[] = {
+        {"vocab.txt", vocabulary, config, 2, 3},
+        {"vocab.json", "{\"<s>\": 0, \"<pad>\": 1, \"</s>\": 2, \"<unk>\": 3, \"<mask>\": 4, \"a\": 5, \"b\": 6}",
+         "{\"architectures\": [\"RobertaModel\"], \"model_type\": \"roberta\", \"vocab_size\": 7, \"hidden_size\": 8,"
+         "\"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"intermediate_size\": 16, \"max_position_embeddings\": 18,"
+         "\"type_vocab_size\": 1, \"pad_token_id\": 1}", 2, 4}};
+    (void)state;
+    for (size_t m = 0; m < ESPL_COUNT(models); m++) {
+        for (int pair = 0; pair < 2; pair++) {
+            char *folder = test_path("task-special"), path[512];
+            const uint32_t wanted = pair ? models[m].pair : models[m].single;
+            test_ok(espl_os_make_folder(test_context(), folder));
+            write_text(folder, models[m].vocabulary_name, models[m].vocabulary, path);
+            if (m) write_text(folder, "merges.txt", "#version: 0.2\n", path);
+            write_text(folder, "config.json", models[m].config, path);
+            espl_task_data *data = pair ? load(folder, "rte", "rows.tsv", "sentence1\tsentence2\tlabel\na\tb\tentailment\n")
+                                        : load(folder, "cola", "rows.tsv", "sentence\tlabel\na\t1\n");
+            const espl_head_params head = espl_task_data_head(data);
+            espl_model *model = open_model(folder, &head);
+            espl_adapter *adapter;
+            espl_task_result result;
+            test_ok(espl_adapter_add(model, "a", "pasta", 1, &adapter));
+            assert_int_equal(json_integer_value(json_object_get(adapter->config, "num_special")), wanted);
+            test_ok(espl_model_activate(model, "a"));
+            test_ok(espl_task_data_encode(data, model, 0));
+            test_ok(espl_task_evaluate(model, data, 1, &result));
+            espl_task_data_destroy(&data);
+            espl_model_destroy(&model);
+            espl_os_remove_folder(test_context(), folder);
+            free(folder);
+        }
+    }
 }
 
 static void pairs_with_numbers(void **state) {
@@ -284,7 +323,7 @@ static void refusals(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(classes), cmocka_unit_test(pairs_with_numbers),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(classes), cmocka_unit_test(special_tokens), cmocka_unit_test(pairs_with_numbers),
                                        cmocka_unit_test(tags), cmocka_unit_test(generation), cmocka_unit_test(refusals)};
     return test_main("task", tests, ESPL_COUNT(tests));
 }

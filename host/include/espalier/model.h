@@ -35,6 +35,7 @@ typedef struct espl_head_params {
     espl_head_kind kind;
     uint32_t labels;                /* 0: as many as config.json has (id2label, num_labels), else 2; for REGRESSION 1 */
     const char *const *label_names; /* labels of them; copied. NULL: those of config.json, else "LABEL_0", ... */
+    bool pairs;                     /* rows have two texts: for methods that go by the tokens around them */
 } espl_head_params;
 
 typedef struct espl_model_params {
