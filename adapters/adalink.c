@@ -26,14 +26,13 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"r", "r", ESPL_SPEC_WHOLE},
-                                         {"links", "links", ESPL_SPEC_LIST},
-                                         {"position", "position", ESPL_SPEC_TEXT},
-                                         {"dropout", "dropout", ESPL_SPEC_NUMBER},
-                                         {"save", "modules_to_save", ESPL_SPEC_LIST}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"r", "r", ESPL_SPEC_WHOLE, NULL},
+    {"links", "links", ESPL_SPEC_LIST, NULL},
+    {"position", "position", ESPL_SPEC_TEXT, "pre_sum, post_ln"},
+    {"dropout", "dropout", ESPL_SPEC_NUMBER, NULL},
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 static espl_status read_config(espl_adapter *adapter, adalink_state *state) {
     espl_context *ctx = context(adapter);
@@ -203,7 +202,7 @@ const espl_method espl_method_adalink = {
                    .insertions = ESPL_INSERTIONS_ONE,
                    .integration = ESPL_INTEGRATION_DIRECT_ADDITION,
                    .sites = 1u << ESPL_SITE_EMBED | 1u << ESPL_SITE_EMBEDDED},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare,
     .initialise = initialise,
     .join = join,

@@ -21,15 +21,17 @@ adalora_state *espl_adalora(const espl_adapter *adapter) {
 
 /* ---- Declaring ---- */
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"init_r", "init_r", ESPL_SPEC_WHOLE},   {"target_r", "target_r", ESPL_SPEC_WHOLE},
-                                         {"tinit", "tinit", ESPL_SPEC_WHOLE},     {"tfinal", "tfinal", ESPL_SPEC_WHOLE},
-                                         {"deltaT", "deltaT", ESPL_SPEC_WHOLE},   {"total", "total_step", ESPL_SPEC_WHOLE},
-                                         {"beta1", "beta1", ESPL_SPEC_NUMBER},    {"beta2", "beta2", ESPL_SPEC_NUMBER},
-                                         {"orth", "orth_reg_weight", ESPL_SPEC_NUMBER}};
-    return espl_spec_has(rows, ESPL_COUNT(rows), key) ? espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value)
-                                                      : espl_lora_set(adapter, key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"init_r", "init_r", ESPL_SPEC_WHOLE, NULL},
+    {"target_r", "target_r", ESPL_SPEC_WHOLE, NULL},
+    {"tinit", "tinit", ESPL_SPEC_WHOLE, NULL},
+    {"tfinal", "tfinal", ESPL_SPEC_WHOLE, NULL},
+    {"deltaT", "deltaT", ESPL_SPEC_WHOLE, NULL},
+    {"total", "total_step", ESPL_SPEC_WHOLE, NULL},
+    {"beta1", "beta1", ESPL_SPEC_NUMBER, NULL},
+    {"beta2", "beta2", ESPL_SPEC_NUMBER, NULL},
+    {"orth", "orth_reg_weight", ESPL_SPEC_NUMBER, NULL},
+    {0}};
 
 /* Rank and scale of a target: all of init_r, or as many as its list in rank_pattern keeps. */
 static espl_status read_rank(espl_adapter *adapter, const char *path, lora_target *target) {
@@ -291,7 +293,7 @@ const espl_method espl_method_adalora = {
                    .insertion = ESPL_INSERTION_PARALLEL,
                    .integration = ESPL_INTEGRATION_SCALED_ADDITION,
                    .sites = 1u << ESPL_SITE_LINEAR},
-    .set = set,
+    .keys = {spec_keys, espl_lora_keys},
     .declare = declare,
     .initialise = initialise,
     .join = join,

@@ -2,6 +2,7 @@
 #include "adapters/folder.h"
 #include "adapters/library_head.h"
 #include "adapters/make.h"
+#include "adapters/spec.h"
 #include "adapters/targets.h"
 #include "adapters/union.h"
 #include "host/base/os.h"
@@ -35,7 +36,7 @@ espl_status espl_adapter_parse(espl_adapter *adapter, const char *spec) {
         ESPL_TRY(espl_copy_string(ctx, at, bytes, &key));
         char *value = strchr(key, '=');
         if (value) *value++ = 0;
-        espl_status status = adapter->method->set(adapter, key, value);
+        espl_status status = adapter->method->set ? adapter->method->set(adapter, key, value) : espl_spec_set(adapter, key, value);
         espl_free(ctx, &key);
         ESPL_TRY(status);
         at += bytes + (comma != NULL);

@@ -17,10 +17,10 @@ static espl_context *context(const espl_adapter *adapter) {
 }
 
 /* types: which biases, as ends of module paths (query+intermediate.dense); none: all. */
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"types", "bias_types", ESPL_SPEC_LIST}, {"save", "modules_to_save", ESPL_SPEC_LIST}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"types", "bias_types", ESPL_SPEC_LIST, NULL},
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 static espl_status selected(espl_adapter *adapter, const char *path, bool *out_selected) {
     const json_t *types = json_object_get(adapter->config, "bias_types");
@@ -112,7 +112,7 @@ const espl_method espl_method_bitfit = {
                    .insertion = ESPL_INSERTION_PARALLEL,
                    .integration = ESPL_INTEGRATION_DIRECT_ADDITION,
                    .sites = 1u << ESPL_SITE_BIAS},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare,
     .join = join,
     .merge = merge,

@@ -11,19 +11,20 @@ static espl_context *context(const espl_adapter *adapter) {
 
 /* ---- Configuration ---- */
 
+const espl_spec_row espl_bottleneck_keys[] = {
+    {"rf", "reduction_factor", ESPL_SPEC_NUMBER, NULL},
+    {"activation", "non_linearity", ESPL_SPEC_ACTIVATION, NULL},
+    {"dropout", "dropout", ESPL_SPEC_NUMBER, NULL},
+    {"leave_out", "leave_out", ESPL_SPEC_NUMBERS, NULL},
+    {"init", "init_weights", ESPL_SPEC_TEXT, "bert, mam_adapter, houlsby"},
+    {"scaling", "scaling", ESPL_SPEC_SCALING, "learned, channel"},
+    {"gated", "use_gating", ESPL_SPEC_BOOL, NULL},
+    {"robust", "robust_drop", ESPL_SPEC_WHOLE, NULL},
+    {"drop", "leave_out", ESPL_SPEC_WHOLE, NULL},
+    {0}};
+
 espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"rf", "reduction_factor", ESPL_SPEC_NUMBER},
-                                         {"activation", "non_linearity", ESPL_SPEC_TEXT},
-                                         {"dropout", "dropout", ESPL_SPEC_NUMBER},
-                                         {"leave_out", "leave_out", ESPL_SPEC_NUMBERS},
-                                         {"init", "init_weights", ESPL_SPEC_TEXT},
-                                         {"inv", "inv_adapter", ESPL_SPEC_TEXT},
-                                         {"inv_rf", "inv_adapter_reduction_factor", ESPL_SPEC_NUMBER},
-                                         {"scaling", "scaling", ESPL_SPEC_SCALING},
-                                         {"gated", "use_gating", ESPL_SPEC_BOOL},
-                                         {"robust", "robust_drop", ESPL_SPEC_WHOLE}};
-    if (strcmp(key, "drop") == 0) return espl_bottleneck_set_drop(adapter, value);
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
+    return strcmp(key, "drop") == 0 ? espl_bottleneck_set_drop(adapter, value) : espl_spec_set(adapter, key, value);
 }
 
 /* What the library writes for a configuration of this kind. */

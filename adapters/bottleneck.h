@@ -56,6 +56,7 @@ typedef struct bottleneck_state {
     bottleneck (*blocks)[BOTTLENECK_PLACES]; /* owned */
 } bottleneck_state;
 
+extern const espl_spec_row espl_bottleneck_keys[];
 espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const char *value);
 espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_preset *preset);
 /* drop=n, the n lowest blocks left out, becomes leave_out. */

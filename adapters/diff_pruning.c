@@ -15,16 +15,15 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"share", "target_sparsity", ESPL_SPEC_NUMBER},
-                                         {"penalty", "penalty", ESPL_SPEC_NUMBER},
-                                         {"prune_at", "prune_at", ESPL_SPEC_NUMBER},
-                                         {"alpha", "alpha_init", ESPL_SPEC_NUMBER},
-                                         {"alpha_rate", "alpha_rate", ESPL_SPEC_NUMBER},
-                                         {"structured", "structured", ESPL_SPEC_BOOL},
-                                         {"save", "modules_to_save", ESPL_SPEC_LIST}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"share", "target_sparsity", ESPL_SPEC_NUMBER, NULL},
+    {"penalty", "penalty", ESPL_SPEC_NUMBER, NULL},
+    {"prune_at", "prune_at", ESPL_SPEC_NUMBER, NULL},
+    {"alpha", "alpha_init", ESPL_SPEC_NUMBER, NULL},
+    {"alpha_rate", "alpha_rate", ESPL_SPEC_NUMBER, NULL},
+    {"structured", "structured", ESPL_SPEC_BOOL, NULL},
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 /* ---- Declaring ---- */
 
@@ -198,7 +197,7 @@ const espl_method espl_method_diff_pruning = {
                    .input = ESPL_INPUT_WEIGHTS,
                    .insertion = ESPL_INSERTION_PARALLEL,
                    .integration = ESPL_INTEGRATION_DIRECT_ADDITION},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare,
     .initialise = initialise,
     .weight = weight,

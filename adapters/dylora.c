@@ -31,14 +31,15 @@ double espl_dylora_factor(const dylora_state *state, uint32_t rank) {
 
 /* ---- Declaring ---- */
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"r_min", "r_min", ESPL_SPEC_WHOLE},          {"r_max", "r_max", ESPL_SPEC_WHOLE},
-                                         {"pb", "pb", ESPL_SPEC_TEXT},                 {"p", "pb_p", ESPL_SPEC_NUMBER},
-                                         {"update", "update_mode", ESPL_SPEC_TEXT},    {"loss", "loss_mode", ESPL_SPEC_TEXT},
-                                         {"frozen_decay", "frozen_decay", ESPL_SPEC_BOOL}};
-    return espl_spec_has(rows, ESPL_COUNT(rows), key) ? espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value)
-                                                      : espl_lora_set(adapter, key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"r_min", "r_min", ESPL_SPEC_WHOLE, NULL},
+    {"r_max", "r_max", ESPL_SPEC_WHOLE, NULL},
+    {"pb", "pb", ESPL_SPEC_TEXT, "uniform, geometric, fixed"},
+    {"p", "pb_p", ESPL_SPEC_NUMBER, NULL},
+    {"update", "update_mode", ESPL_SPEC_TEXT, "full, frozen"},
+    {"loss", "loss_mode", ESPL_SPEC_TEXT, "individual, nested_sum"},
+    {"frozen_decay", "frozen_decay", ESPL_SPEC_BOOL, NULL},
+    {0}};
 
 /* The index of a text among the modes there are. */
 static espl_status read_mode(espl_adapter *adapter, const char *key, const char *const *modes, uint32_t count, uint32_t *out) {
@@ -271,7 +272,7 @@ const espl_method espl_method_dylora = {
                    .insertion = ESPL_INSERTION_PARALLEL,
                    .integration = ESPL_INTEGRATION_SCALED_ADDITION,
                    .sites = 1u << ESPL_SITE_LINEAR},
-    .set = set,
+    .keys = {spec_keys, espl_lora_keys},
     .declare = declare,
     .initialise = espl_lora_initialise,
     .join = join,

@@ -39,16 +39,15 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"k", "k", ESPL_SPEC_WHOLE},
-                                         {"sparsity", "sparsity", ESPL_SPEC_NUMBER},
-                                         {"warmup", "warmup", ESPL_SPEC_NUMBER},
-                                         {"p0", "drop_init", ESPL_SPEC_NUMBER},
-                                         {"lambda_rate", "lambda_rate", ESPL_SPEC_NUMBER},
-                                         {"targets", "target_modules", ESPL_SPEC_MODULES},
-                                         {"save", "modules_to_save", ESPL_SPEC_LIST}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"k", "k", ESPL_SPEC_WHOLE, NULL},
+    {"sparsity", "sparsity", ESPL_SPEC_NUMBER, NULL},
+    {"warmup", "warmup", ESPL_SPEC_NUMBER, NULL},
+    {"p0", "drop_init", ESPL_SPEC_NUMBER, NULL},
+    {"lambda_rate", "lambda_rate", ESPL_SPEC_NUMBER, NULL},
+    {"targets", "target_modules", ESPL_SPEC_MODULES, NULL},
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 /* ---- Declaring ---- */
 
@@ -262,7 +261,7 @@ const espl_method espl_method_flop = {
                    .insertion = ESPL_INSERTION_PARALLEL,
                    .integration = ESPL_INTEGRATION_REPLACEMENT,
                    .sites = 1u << ESPL_SITE_LINEAR},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare,
     .initialise = initialise,
     .join = join,

@@ -13,8 +13,8 @@ espl_status espl_folder_unknown(espl_context *ctx, const char *what, const char 
         if (one) status = espl_bytes_print(ctx, &known, "%s%s", known.count ? ", " : "", one);
     }
     if (status == ESPL_OK)
-        status = espl_fail(ctx, method ? ESPL_ARGUMENT : ESPL_UNSUPPORTED, "%s \"%.*s\" is not one of: %s", what, (int)bytes,
-                           name, known.data);
+        status = espl_fail(ctx, method ? ESPL_ARGUMENT : ESPL_UNSUPPORTED, "%s \"%.*s\" is not one of: %s%s", what, (int)bytes,
+                           name, known.data, method ? "; full trains the model itself and has no keys" : "");
     espl_bytes_finish(ctx, &known);
     return status;
 }

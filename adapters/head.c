@@ -4,10 +4,9 @@
 #include "adapters/targets.h"
 #include <string.h>
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"save", "modules_to_save", ESPL_SPEC_LIST}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 static bool has_module(const espl_model *model, const char *name) {
     const size_t bytes = strlen(name);
@@ -54,5 +53,5 @@ const espl_method espl_method_head = {
                    .input = ESPL_INPUT_HIDDEN,
                    .insertions = ESPL_INSERTIONS_ONE,
                    .integration = ESPL_INTEGRATION_REPLACEMENT},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare};

@@ -23,13 +23,12 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"targets", "target_modules", ESPL_SPEC_MODULES},
-                                         {"feedforward", "feedforward_modules", ESPL_SPEC_LIST},
-                                         {"ones", "init_ia3_weights", ESPL_SPEC_BOOL},
-                                         {"save", "modules_to_save", ESPL_SPEC_LIST}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"targets", "target_modules", ESPL_SPEC_MODULES, NULL},
+    {"feedforward", "feedforward_modules", ESPL_SPEC_LIST, NULL},
+    {"ones", "init_ia3_weights", ESPL_SPEC_BOOL, NULL},
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 static espl_status entry(espl_adapter *adapter, const char *path, uint32_t matrix, uint32_t from, uint32_t count, bool in) {
     char *name;
@@ -191,7 +190,7 @@ const espl_method espl_method_ia3 = {
                    .insertion = ESPL_INSERTION_SEQUENTIAL,
                    .integration = ESPL_INTEGRATION_RESCALING,
                    .sites = 1u << ESPL_SITE_LINEAR | 1u << ESPL_SITE_LINEAR_IN},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare,
     .initialise = initialise,
     .join = join,

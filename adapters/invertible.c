@@ -38,6 +38,11 @@ static espl_status declare_coupling(espl_adapter *adapter, const char *name, uin
     return ESPL_OK;
 }
 
+const espl_spec_row espl_invertible_keys[] = {
+    {"inv", "inv_adapter", ESPL_SPEC_TEXT, "nice"},
+    {"inv_rf", "inv_adapter_reduction_factor", ESPL_SPEC_NUMBER, NULL},
+    {0}};
+
 static espl_status check(espl_adapter *adapter, const json_t *kind) {
     const espl_config *c = &adapter->model->config;
     const char *name = json_string_value(kind);

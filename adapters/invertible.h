@@ -5,7 +5,7 @@
 #ifndef ESPL_INVERTIBLE_H
 #define ESPL_INVERTIBLE_H
 
-#include "host/model/adapter.h"
+#include "adapters/spec.h"
 
 enum { INVERTIBLE_SITES = 1u << ESPL_SITE_EMBEDDED | 1u << ESPL_SITE_HEAD_IN };
 
@@ -19,6 +19,8 @@ typedef struct espl_invertible {
     espl_coupling f, g;
 } espl_invertible;
 
+/* Of the methods that say the sites. */
+extern const espl_spec_row espl_invertible_keys[];
 /* Reads inv_adapter and inv_adapter_reduction_factor, declares. Fails: UNSUPPORTED for "glow", whose inverse the library has
  * wrong, for methods that do not say the sites, and for widths that are no multiple of 8. */
 espl_status espl_invertible_declare(espl_adapter *adapter, uint32_t activation, espl_invertible *invertible);

@@ -5,11 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"targets", "target_modules", ESPL_SPEC_LIST},
-                                         {"save", "modules_to_save", ESPL_SPEC_LIST}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"targets", "target_modules", ESPL_SPEC_LIST, NULL},
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 static espl_status declare(espl_adapter *adapter) {
     espl_context *ctx = adapter->model->ctx;
@@ -46,5 +45,5 @@ const espl_method espl_method_ln = {
                    .input = ESPL_INPUT_WEIGHTS,
                    .insertion = ESPL_INSERTION_SEQUENTIAL,
                    .integration = ESPL_INTEGRATION_REPLACEMENT},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare};

@@ -2,7 +2,7 @@
 #ifndef ESPL_LORA_H
 #define ESPL_LORA_H
 
-#include "host/model/adapter.h"
+#include "adapters/spec.h"
 
 typedef struct lora_target {
     uint32_t rank; /* 0: not a target */
@@ -35,7 +35,7 @@ typedef struct lora_kind {
 extern const lora_kind espl_lora_kind;
 
 /* Methods of the family: LoRA's keys, configuration and matrices (adapter->state is a lora_state afterwards). */
-espl_status espl_lora_set(espl_adapter *adapter, const char *key, const char *value);
+extern const espl_spec_row espl_lora_keys[];
 espl_status espl_lora_declare(espl_adapter *adapter, const lora_kind *kind);
 espl_status espl_lora_initialise(espl_adapter *adapter, uint64_t seed);
 /* Adds scale * B diag(factors) A; factors (one for each rank) NULL: all 1. */

@@ -11,20 +11,16 @@ static espl_context *context(const espl_adapter *adapter) {
 
 /* ---- Specs ---- */
 
-espl_status espl_lora_set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {
-        {"r", "r", ESPL_SPEC_WHOLE},           {"alpha", "lora_alpha", ESPL_SPEC_NUMBER},
-        {"dropout", "lora_dropout", ESPL_SPEC_NUMBER}, {"targets", "target_modules", ESPL_SPEC_MODULES},
-        {"rslora", "use_rslora", ESPL_SPEC_BOOL},      {"init", "init_lora_weights", ESPL_SPEC_TEXT},
-        {"bias", "bias", ESPL_SPEC_TEXT},              {"save", "modules_to_save", ESPL_SPEC_LIST}};
-    ESPL_TRY(espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value));
-    if (strcmp(key, "init") != 0 || strcmp(value, "gaussian") == 0) return ESPL_OK;
-    /* PEFT's other two are true and false. */
-    if (strcmp(value, "default") != 0 && strcmp(value, "random") != 0)
-        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: init=%s is not one of default, gaussian, random",
-                         adapter->method->name, value);
-    return espl_json_set(context(adapter), adapter->config, "init_lora_weights", json_boolean(strcmp(value, "default") == 0));
-}
+const espl_spec_row espl_lora_keys[] = {
+    {"r", "r", ESPL_SPEC_WHOLE, NULL},
+    {"alpha", "lora_alpha", ESPL_SPEC_NUMBER, NULL},
+    {"dropout", "lora_dropout", ESPL_SPEC_NUMBER, NULL},
+    {"targets", "target_modules", ESPL_SPEC_MODULES, NULL},
+    {"rslora", "use_rslora", ESPL_SPEC_BOOL, NULL},
+    {"init", "init_lora_weights", ESPL_SPEC_INIT, "default, gaussian, random"},
+    {"bias", "bias", ESPL_SPEC_TEXT, "none, all, lora_only"},
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 /* ---- Declaring ---- */
 

@@ -29,18 +29,17 @@ static library_state *own(const espl_adapter *adapter) {
     return ((const lora_state *)adapter->state)->own;
 }
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"r", "r", ESPL_SPEC_WHOLE},
-                                         {"alpha", "alpha", ESPL_SPEC_NUMBER},
-                                         {"dropout", "dropout", ESPL_SPEC_NUMBER},
-                                         {"attention", "attn_matrices", ESPL_SPEC_LIST},
-                                         {"intermediate", "intermediate_lora", ESPL_SPEC_BOOL},
-                                         {"output", "output_lora", ESPL_SPEC_BOOL},
-                                         {"leave_out", "leave_out", ESPL_SPEC_NUMBERS},
-                                         {"init", "init_weights", ESPL_SPEC_TEXT},
-                                         {"gated", "use_gating", ESPL_SPEC_BOOL}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"r", "r", ESPL_SPEC_WHOLE, NULL},
+    {"alpha", "alpha", ESPL_SPEC_NUMBER, NULL},
+    {"dropout", "dropout", ESPL_SPEC_NUMBER, NULL},
+    {"attention", "attn_matrices", ESPL_SPEC_LIST, "q, k, v"},
+    {"intermediate", "intermediate_lora", ESPL_SPEC_BOOL, NULL},
+    {"output", "output_lora", ESPL_SPEC_BOOL, NULL},
+    {"leave_out", "leave_out", ESPL_SPEC_NUMBERS, NULL},
+    {"init", "init_weights", ESPL_SPEC_TEXT, "lora, bert"},
+    {"gated", "use_gating", ESPL_SPEC_BOOL, NULL},
+    {0}};
 
 static espl_status complete(espl_adapter *adapter) {
     const espl_spec_value rows[] = {{"architecture", json_string("lora")},
@@ -278,7 +277,7 @@ const espl_method espl_method_library_lora = {
                    .insertion = ESPL_INSERTION_PARALLEL,
                    .integration = ESPL_INTEGRATION_GATED_ADDITION,
                    .sites = 1u << ESPL_SITE_LINEAR},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare,
     .initialise = initialise,
     .join = join,

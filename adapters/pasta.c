@@ -31,14 +31,13 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"special", "num_special", ESPL_SPEC_WHOLE},
-                                         {"ablation", "ablation", ESPL_SPEC_TEXT},
-                                         {"dropout", "dropout", ESPL_SPEC_NUMBER},
-                                         {"init", "init", ESPL_SPEC_TEXT},
-                                         {"save", "modules_to_save", ESPL_SPEC_LIST}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"special", "num_special", ESPL_SPEC_WHOLE, NULL},
+    {"ablation", "ablation", ESPL_SPEC_TEXT, "none, no_cls, no_sep, shared"},
+    {"dropout", "dropout", ESPL_SPEC_NUMBER, NULL},
+    {"init", "init", ESPL_SPEC_TEXT, "zero, normal"},
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 /* Those that the tokenizer puts around sentences. */
 static espl_status default_ids(espl_adapter *adapter) {
@@ -218,7 +217,7 @@ const espl_method espl_method_pasta = {
                    .insertion = ESPL_INSERTION_PARALLEL,
                    .integration = ESPL_INTEGRATION_DIRECT_ADDITION,
                    .sites = 1u << ESPL_SITE_BLOCK_IN},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare,
     .initialise = initialise,
     .join = join,

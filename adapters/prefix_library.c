@@ -11,16 +11,15 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"length", "prefix_length", ESPL_SPEC_WHOLE},
-                                         {"bottleneck", "bottleneck_size", ESPL_SPEC_WHOLE},
-                                         {"activation", "non_linearity", ESPL_SPEC_TEXT},
-                                         {"dropout", "dropout", ESPL_SPEC_NUMBER},
-                                         {"flat", "flat", ESPL_SPEC_BOOL},
-                                         {"gated", "use_gating", ESPL_SPEC_BOOL},
-                                         {"shared", "shared_gating", ESPL_SPEC_BOOL}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"length", "prefix_length", ESPL_SPEC_WHOLE, NULL},
+    {"bottleneck", "bottleneck_size", ESPL_SPEC_WHOLE, NULL},
+    {"activation", "non_linearity", ESPL_SPEC_ACTIVATION, NULL},
+    {"dropout", "dropout", ESPL_SPEC_NUMBER, NULL},
+    {"flat", "flat", ESPL_SPEC_BOOL, NULL},
+    {"gated", "use_gating", ESPL_SPEC_BOOL, NULL},
+    {"shared", "shared_gating", ESPL_SPEC_BOOL, NULL},
+    {0}};
 
 static espl_status complete(espl_adapter *adapter) {
     const espl_spec_value rows[] = {{"architecture", json_string("prefix_tuning")},
@@ -139,7 +138,7 @@ const espl_method espl_method_library_prefix = {
                    .insertions = ESPL_INSERTIONS_ALL,
                    .integration = ESPL_INTEGRATION_CONCATENATION,
                    .sites = 1u << ESPL_SITE_BEGIN | 1u << ESPL_SITE_KEYS},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare,
     .initialise = initialise,
     .join = espl_prompt_join,

@@ -23,14 +23,13 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"tokens", "num_virtual_tokens", ESPL_SPEC_WHOLE},
-                                         {"residual", "residual_hidden_size", ESPL_SPEC_WHOLE},
-                                         {"projection", "prefix_projection", ESPL_SPEC_BOOL},
-                                         {"encoder", "encoder_hidden_size", ESPL_SPEC_WHOLE},
-                                         {"save", "modules_to_save", ESPL_SPEC_LIST}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"tokens", "num_virtual_tokens", ESPL_SPEC_WHOLE, NULL},
+    {"residual", "residual_hidden_size", ESPL_SPEC_WHOLE, NULL},
+    {"projection", "prefix_projection", ESPL_SPEC_BOOL, NULL},
+    {"encoder", "encoder_hidden_size", ESPL_SPEC_WHOLE, NULL},
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 uint32_t espl_prompt_columns(const espl_adapter *adapter) {
     return adapter->model->config.kv_heads * adapter->model->config.head_size;
@@ -289,7 +288,7 @@ void espl_prompt_finish(espl_adapter *adapter) {
                                                          .insertions = where == ESPL_SITE_EMBED ? ESPL_INSERTIONS_ONE : ESPL_INSERTIONS_ALL, \
                                                          .integration = ESPL_INTEGRATION_CONCATENATION, \
                                                          .sites = 1u << ESPL_SITE_BEGIN | 1u << (where)}, \
-                                          .set = set,                                              \
+                                          .keys = {spec_keys},                                          \
                                           .declare = declared,                                     \
                                           .initialise = initialise,                                \
                                           .join = espl_prompt_join,                                \

@@ -11,12 +11,11 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"length", "prompt_length", ESPL_SPEC_WHOLE},
-                                         {"combine", "combine", ESPL_SPEC_TEXT},
-                                         {"scale", "random_uniform_scale", ESPL_SPEC_NUMBER}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"length", "prompt_length", ESPL_SPEC_WHOLE, NULL},
+    {"combine", "combine", ESPL_SPEC_TEXT, "prefix, prefix_after_bos"},
+    {"scale", "random_uniform_scale", ESPL_SPEC_NUMBER, NULL},
+    {0}};
 
 static espl_status complete(espl_adapter *adapter) {
     const espl_spec_value rows[] = {{"architecture", json_string("prompt_tuning")},
@@ -80,7 +79,7 @@ const espl_method espl_method_library_prompt = {
                    .insertions = ESPL_INSERTIONS_ONE,
                    .integration = ESPL_INTEGRATION_CONCATENATION,
                    .sites = 1u << ESPL_SITE_BEGIN | 1u << ESPL_SITE_EMBEDDED},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare,
     .initialise = initialise,
     .join = espl_prompt_join,

@@ -39,16 +39,15 @@ static espl_context *context(const espl_adapter *adapter) {
 
 /* ---- Configuration ---- */
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"r", "r", ESPL_SPEC_WHOLE},
-                                         {"prefix", "prefix_positions", ESPL_SPEC_WHOLE},
-                                         {"suffix", "suffix_positions", ESPL_SPEC_WHOLE},
-                                         {"layers", "layers", ESPL_SPEC_NUMBERS},
-                                         {"tied", "tied_weights", ESPL_SPEC_BOOL},
-                                         {"activation", "non_linearity", ESPL_SPEC_TEXT},
-                                         {"dropout", "dropout", ESPL_SPEC_NUMBER}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"r", "r", ESPL_SPEC_WHOLE, NULL},
+    {"prefix", "prefix_positions", ESPL_SPEC_WHOLE, NULL},
+    {"suffix", "suffix_positions", ESPL_SPEC_WHOLE, NULL},
+    {"layers", "layers", ESPL_SPEC_NUMBERS, NULL},
+    {"tied", "tied_weights", ESPL_SPEC_BOOL, NULL},
+    {"activation", "non_linearity", ESPL_SPEC_ACTIVATION, NULL},
+    {"dropout", "dropout", ESPL_SPEC_NUMBER, NULL},
+    {0}};
 
 static espl_status complete(espl_adapter *adapter, bool orthogonal, bool subtract) {
     const espl_spec_value rows[] = {{"architecture", json_string("reft")},
@@ -287,7 +286,7 @@ static bool is_di(const json_t *config) {
                                                          .insertion = ESPL_INSERTION_SEQUENTIAL,   \
                                                          .integration = ESPL_INTEGRATION_DIRECT_ADDITION, \
                                                          .sites = 1u << ESPL_SITE_BLOCK_OUT},      \
-                                          .set = set,                                              \
+                                          .keys = {spec_keys},                                          \
                                           .declare = declare_##id,                                 \
                                           .initialise = initialise,                                \
                                           .join = join,                                            \

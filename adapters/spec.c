@@ -62,43 +62,63 @@ static espl_status set_numbers(espl_adapter *adapter, const char *spec_key, cons
     return espl_json_set(ctx, adapter->config, key, list);
 }
 
-bool espl_spec_has(const espl_spec_row *rows, size_t count, const char *key) {
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(rows[i].spec_key, key) == 0) return true;
+/* Whether values, ", " between, has this text. */
+static bool is_one(const char *values, const char *text) {
+    const size_t bytes = strlen(text);
+    for (const char *at = values; at; at = strstr(at, ", ")) {
+        at += *at == ',' ? 2 : 0;
+        if (strncmp(at, text, bytes) == 0 && (at[bytes] == 0 || at[bytes] == ',')) return true;
+    }
     return false;
 }
 
-espl_status espl_spec_set(espl_adapter *adapter, const espl_spec_row *rows, size_t count, const char *key,
-                          const char *value) {
-    for (size_t i = 0; i < count; i++) {
-        const espl_spec_row *row = &rows[i];
-        if (strcmp(row->spec_key, key) != 0) continue;
-        switch (row->kind) {
-        case ESPL_SPEC_WHOLE: return espl_spec_number(adapter, key, row->key, value, true);
-        case ESPL_SPEC_NUMBER: return espl_spec_number(adapter, key, row->key, value, false);
-        case ESPL_SPEC_BOOL: return espl_spec_bool(adapter, row->key, value);
-        case ESPL_SPEC_TEXT: return espl_spec_text(adapter, key, row->key, value);
-        case ESPL_SPEC_LIST:
-            if (!value || !*value) return espl_spec_text(adapter, key, row->key, value);
-            return espl_spec_list(adapter, row->key, value);
-        case ESPL_SPEC_NUMBERS: return set_numbers(adapter, key, row->key, value);
-        case ESPL_SPEC_SCALING:
-            if (value && strspn(value, "0123456789.") == strlen(value))
-                return espl_json_set(adapter->model->ctx, adapter->config, row->key, json_real(strtod(value, NULL)));
-            return espl_spec_text(adapter, key, row->key, value);
-        case ESPL_SPEC_MODULES:
-            if (!value || strcmp(value, "all-linear") == 0) return espl_spec_text(adapter, key, row->key, value);
-            return espl_spec_list(adapter, row->key, value);
-        }
+static espl_status set_text(espl_adapter *adapter, const espl_spec_row *row, const char *value) {
+    const bool init = row->kind == ESPL_SPEC_INIT;
+    if (init && value && *value && !is_one(row->values, value))
+        return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: %s=%s is not one of %s", adapter->method->name, row->spec_key,
+                         value, row->values);
+    if (init && value && (strcmp(value, "default") == 0 || strcmp(value, "random") == 0))
+        return espl_json_set(adapter->model->ctx, adapter->config, row->key, json_boolean(*value == 'd'));
+    return espl_spec_text(adapter, row->spec_key, row->key, value);
+}
+
+static espl_status set_row(espl_adapter *adapter, const espl_spec_row *row, const char *value) {
+    const char *key = row->spec_key;
+    switch (row->kind) {
+    case ESPL_SPEC_WHOLE: return espl_spec_number(adapter, key, row->key, value, true);
+    case ESPL_SPEC_NUMBER: return espl_spec_number(adapter, key, row->key, value, false);
+    case ESPL_SPEC_BOOL: return espl_spec_bool(adapter, row->key, value);
+    case ESPL_SPEC_LIST:
+        if (!value || !*value) return espl_spec_text(adapter, key, row->key, value);
+        return espl_spec_list(adapter, row->key, value);
+    case ESPL_SPEC_NUMBERS: return set_numbers(adapter, key, row->key, value);
+    case ESPL_SPEC_SCALING:
+        if (value && strspn(value, "0123456789.") == strlen(value))
+            return espl_json_set(adapter->model->ctx, adapter->config, row->key, json_real(strtod(value, NULL)));
+        return set_text(adapter, row, value);
+    case ESPL_SPEC_MODULES:
+        if (!value || strcmp(value, "all-linear") == 0) return espl_spec_text(adapter, key, row->key, value);
+        return espl_spec_list(adapter, row->key, value);
+    default: return set_text(adapter, row, value);
     }
+}
+
+espl_status espl_spec_set(espl_adapter *adapter, const char *key, const char *value) {
+    espl_context *ctx = adapter->model->ctx;
     espl_bytes known = {0};
     espl_status status = ESPL_OK;
-    for (size_t i = 0; status == ESPL_OK && i < count; i++)
-        status = espl_bytes_print(adapter->model->ctx, &known, "%s%s", i ? ", " : "", rows[i].spec_key);
+    for (size_t i = 0; i < ESPL_METHOD_KEYS; i++) {
+        for (const espl_spec_row *row = adapter->method->keys[i]; status == ESPL_OK && row && row->key; row++) {
+            if (strcmp(row->spec_key, key) == 0) {
+                espl_bytes_finish(ctx, &known);
+                return set_row(adapter, row, value);
+            }
+            status = espl_bytes_print(ctx, &known, "%s%s", known.count ? ", " : "", row->spec_key);
+        }
+    }
     if (status == ESPL_OK)
-        status = espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: \"%s\" is not one of %s", adapter->method->name, key,
-                           known.data);
-    espl_bytes_finish(adapter->model->ctx, &known);
+        status = espl_fail(ctx, ESPL_ARGUMENT, "%s: \"%s\" is not one of %s", adapter->method->name, key, known.data);
+    espl_bytes_finish(ctx, &known);
     return status;
 }
 

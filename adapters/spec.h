@@ -9,22 +9,27 @@ typedef enum espl_spec_kind {
     ESPL_SPEC_NUMBER,
     ESPL_SPEC_BOOL,   /* key alone, or =true, =false */
     ESPL_SPEC_TEXT,
+    ESPL_SPEC_INIT,   /* PEFT's init_..._weights: default and random are true and false, else a text */
+    ESPL_SPEC_ACTIVATION,
     ESPL_SPEC_LIST,   /* a+b+c */
     ESPL_SPEC_NUMBERS, /* 0+1+2: a list of whole numbers */
     ESPL_SPEC_SCALING, /* a number, or text */
-    ESPL_SPEC_MODULES /* a list, or all-linear */
+    ESPL_SPEC_MODULES, /* a list, or all-linear */
+    ESPL_SPEC_KIND_COUNT
 } espl_spec_kind;
 
 typedef struct espl_spec_row {
     const char *spec_key, *key;
     espl_spec_kind kind;
+    const char *values; /* the texts there are, ", " between; NULL: any */
 } espl_spec_row;
 
-/* For espl_method.set. Fails: ARGUMENT naming the keys there are, or the value that does not fit. */
-espl_status espl_spec_set(espl_adapter *adapter, const espl_spec_row *rows, size_t count, const char *key,
-                          const char *value);
-/* Whether one of these rows has the spec's key. */
-bool espl_spec_has(const espl_spec_row *rows, size_t count, const char *key);
+/* One of the method's keys. Fails: ARGUMENT naming the keys there are, or the value that does not fit. */
+espl_status espl_spec_set(espl_adapter *adapter, const char *key, const char *value);
+/* What the key takes, in words. */
+espl_status espl_spec_takes(espl_context *ctx, const espl_spec_row *row, espl_bytes *text);
+/* What the configuration holds for it, as a spec would say it; "-": nothing. */
+espl_status espl_spec_print(espl_context *ctx, const espl_spec_row *row, const json_t *config, espl_bytes *text);
 espl_status espl_spec_list(espl_adapter *adapter, const char *key, const char *value);
 espl_status espl_spec_number(espl_adapter *adapter, const char *spec_key, const char *key, const char *value, bool whole);
 espl_status espl_spec_bool(espl_adapter *adapter, const char *key, const char *value);

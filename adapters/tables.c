@@ -48,6 +48,14 @@ static espl_status add_method(espl_table *table, const espl_method *m) {
     return espl_table_add(table, "%s", m->merge || (!m->join && !m->parts) ? "yes" : "no");
 }
 
+/* Where specs are taken, this says that there is no adapter. */
+static espl_status add_full(espl_table *table) {
+    ESPL_TRY(espl_table_add(table, "full"));
+    for (size_t i = 1; i + 2 < table->columns; i++) ESPL_TRY(espl_table_add(table, "-"));
+    ESPL_TRY(espl_table_add(table, "the model itself"));
+    return espl_table_add(table, "-");
+}
+
 espl_status espl_methods_list(espl_context *ctx, espl_table_format format, char **out_text) {
     espl_table table = {.ctx = ctx, .columns = ESPL_PROPERTY_COUNT + 4};
     static const char *const first[] = {"method", "PEFT type", "architecture"};
@@ -56,6 +64,7 @@ espl_status espl_methods_list(espl_context *ctx, espl_table_format format, char 
         status = espl_table_add(&table, "%s", espl_property_name(i));
     if (status == ESPL_OK) status = espl_table_add(&table, "merge");
     for (size_t i = 0; status == ESPL_OK && i < espl_method_count; i++) status = add_method(&table, espl_methods[i]);
+    if (status == ESPL_OK) status = add_full(&table);
     return espl_table_print(&table, status, format, out_text);
 }
 

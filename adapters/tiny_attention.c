@@ -31,14 +31,13 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"heads", "heads", ESPL_SPEC_WHOLE},
-                                         {"dim", "head_dim", ESPL_SPEC_WHOLE},
-                                         {"bias", "bias", ESPL_SPEC_BOOL},
-                                         {"norm", "layer_norm", ESPL_SPEC_BOOL},
-                                         {"save", "modules_to_save", ESPL_SPEC_LIST}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"heads", "heads", ESPL_SPEC_WHOLE, NULL},
+    {"dim", "head_dim", ESPL_SPEC_WHOLE, NULL},
+    {"bias", "bias", ESPL_SPEC_BOOL, NULL},
+    {"norm", "layer_norm", ESPL_SPEC_BOOL, NULL},
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 static espl_status read_config(espl_adapter *adapter, tiny_state *state) {
     espl_context *ctx = context(adapter);
@@ -182,7 +181,7 @@ const espl_method espl_method_tiny_attention = {
                    .insertion = ESPL_INSERTION_SEQUENTIAL,
                    .integration = ESPL_INTEGRATION_DIRECT_ADDITION,
                    .sites = 1u << ESPL_SITE_ATTENTION_OUT},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare,
     .initialise = initialise,
     .join = join,

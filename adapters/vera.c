@@ -28,15 +28,14 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
-static espl_status set(espl_adapter *adapter, const char *key, const char *value) {
-    static const espl_spec_row rows[] = {{"r", "r", ESPL_SPEC_WHOLE},
-                                         {"dropout", "vera_dropout", ESPL_SPEC_NUMBER},
-                                         {"targets", "target_modules", ESPL_SPEC_MODULES},
-                                         {"d_initial", "d_initial", ESPL_SPEC_NUMBER},
-                                         {"key", "projection_prng_key", ESPL_SPEC_WHOLE},
-                                         {"save", "modules_to_save", ESPL_SPEC_LIST}};
-    return espl_spec_set(adapter, rows, ESPL_COUNT(rows), key, value);
-}
+static const espl_spec_row spec_keys[] = {
+    {"r", "r", ESPL_SPEC_WHOLE, NULL},
+    {"dropout", "vera_dropout", ESPL_SPEC_NUMBER, NULL},
+    {"targets", "target_modules", ESPL_SPEC_MODULES, NULL},
+    {"d_initial", "d_initial", ESPL_SPEC_NUMBER, NULL},
+    {"key", "projection_prng_key", ESPL_SPEC_WHOLE, NULL},
+    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    {0}};
 
 /* ---- Declaring ---- */
 
@@ -230,7 +229,7 @@ const espl_method espl_method_vera = {
                    .insertion = ESPL_INSERTION_PARALLEL,
                    .integration = ESPL_INTEGRATION_SCALED_ADDITION,
                    .sites = 1u << ESPL_SITE_LINEAR},
-    .set = set,
+    .keys = {spec_keys},
     .declare = declare,
     .initialise = initialise,
     .join = join,

@@ -92,6 +92,9 @@ typedef struct espl_place {
     uint32_t out, in;             /* weight [out, in]; embedding [vocabulary, hidden] */
 } espl_place;
 
+struct espl_spec_row;
+enum { ESPL_METHOD_KEYS = 2 };
+
 typedef struct espl_method {
     const char *name;      /* "lora", in specs */
     /* "LORA", in PEFT's adapter_config.json (the first row that recognises it); NULL: the folders are the Adapters library's */
@@ -102,7 +105,9 @@ typedef struct espl_method {
     bool (*recognise)(const json_t *config); /* NULL: all of the architecture, or of peft_type */
     bool parts; /* made of other methods, which join in its place */
     espl_properties properties;
-    /* key=value of a spec into the configuration; value is NULL for a key alone. */
+    /* Of its specs (adapters/spec.h): its own, and those of a method that it builds on; each list ends with a row of zeros. */
+    const struct espl_spec_row *keys[ESPL_METHOD_KEYS];
+    /* key=value of a spec into the configuration; value is NULL for a key alone. NULL: espl_spec_set. */
     espl_status (*set)(espl_adapter *adapter, const char *key, const char *value);
     /* Fills in what the configuration leaves out, makes the state, and declares matrices and entries in the store.
      * Fails: ARGUMENT, UNSUPPORTED, FORMAT naming the key. */

@@ -24,6 +24,10 @@ bool espl_config_activation(const char *name, uint32_t *out_kind) {
     return false;
 }
 
+const char *espl_config_activation_name(size_t index) {
+    return index < ESPL_COUNT(activations) ? activations[index].name : NULL;
+}
+
 static espl_status find_family(espl_context *ctx, const json_t *json, const espl_family **out_family) {
     const char *type;
     ESPL_TRY(espl_json_need(ctx, json, "model_type"));

@@ -88,6 +88,8 @@ typedef struct espl_config {
 
 /* ACTIVATION_... of the name that config.json files use; false for one that is not offered. */
 bool espl_config_activation(const char *name, uint32_t *out_kind);
+/* Those names in order; NULL behind the last. */
+const char *espl_config_activation_name(size_t index);
 
 /* Fails: FORMAT, UNSUPPORTED naming the key. */
 espl_status espl_config_read(espl_context *ctx, const json_t *json, espl_config *out_config);

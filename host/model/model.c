@@ -59,7 +59,9 @@ static espl_status load_tokenizer(espl_model *model) {
 static espl_status read_config(espl_model *model) {
     char *path;
     ESPL_TRY(espl_format(model->ctx, &path, "%s/config.json", model->folder));
-    espl_status status = espl_json_load(model->ctx, path, &model->json);
+    const bool text = model->folder[0] == '{' && !model->device;
+    espl_status status = text ? espl_json_parse(model->ctx, model->folder, strlen(model->folder), "config.json", &model->json)
+                              : espl_json_load(model->ctx, path, &model->json);
     if (status == ESPL_OK) {
         status = espl_config_read(model->ctx, model->json, &model->config);
         if (status != ESPL_OK) espl_fail_in(model->ctx, status, "%s", path);

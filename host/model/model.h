@@ -62,6 +62,7 @@ struct espl_model {
 };
 
 /* What config.json declares, without weights, memory or a device: for counting. Adapters added to it are declared likewise.
+ * folder: or the text of a config.json (starts with '{').
  * Nothing else may be done with them. Destroyed as any model. */
 espl_status espl_model_outline(espl_context *ctx, const char *folder, espl_model **out_model);
 

@@ -65,6 +65,20 @@ refuses 1 "an adapter folder without weights" 'has no adapter_model.safetensors'
 must "methods" methods --format csv
 check "a method's workspace has its own name" grep -q '^lora,.*,linear,yes' "$work/out"
 check "every workspace has one" sh -c "! grep -q null $work/out"
+check "full is among them" grep -q '^full,-,.*,the model itself,-$' "$work/out"
+for method in $(sed '1d;s/,.*//;/^full$/d;/^union$/d' "$work/out"); do
+    must "the keys of $method" methods "$method" --format csv
+done
+must "the keys of LoRA" methods lora --format csv
+check "rsLoRA is one of them" grep -q '^lora,rslora,false,"true, false; alone: true",use_rslora$' "$work/out"
+check "and initial values" grep -q '^lora,init,default,"default, gaussian, random",init_lora_weights$' "$work/out"
+must "for a model" methods ia3 --model "$golden/llama_lora" --format md
+check "its targets" grep -qF '| ia3 | targets | k_proj+v_proj+down_proj |' "$work/out"
+refuses 1 "keys of a union of nothing" 'its parts have keys' methods union
+refuses 1 "keys of no method" 'method "frob" is not one of: head, .*; full trains the model itself' methods frob
+refuses 2 "keys of two methods" 'takes one method' methods lora ia3
+refuses 2 "keys and a table" 'tables of their own' methods lora --table1
+refuses 2 "a model for the list" 'model DIR is of' methods --model "$golden/llama_lora"
 "$ESPALIER" help > /dev/full 2> "$work/err"
 [ $? -eq 1 ] && ok "a full disk behind stdout" || not_ok "a full disk behind stdout"
 finish

@@ -12,10 +12,14 @@ int cmd_methods(program *program) {
     const options *o = program->options;
     const espl_table_format format = format_of(o);
     char *text = NULL;
-    if (o->operands.count) return fail_usage("methods", "takes no words, only flags");
-    if (o->table1 && o->table2) return fail_usage("methods", "--table1 and --table2 are two tables: ask for one");
-    if (o->table2 != (o->model != NULL)) return fail_usage("methods", "--table2 and --model DIR go together");
-    const espl_status status = o->table1   ? espl_methods_table1(program->context, format, &text)
+    const char *spec = o->operands.count ? o->operands.items[0] : NULL;
+    if (o->operands.count > 1) return fail_usage("methods", "takes one method, not %zu", o->operands.count);
+    if ((spec != NULL) + o->table1 + o->table2 > 1)
+        return fail_usage("methods", "a METHOD, --table1 and --table2 are tables of their own: ask for one");
+    if (o->table2 && !o->model) return fail_usage("methods", "--table2 needs --model DIR");
+    if (o->model && !o->table2 && !spec) return fail_usage("methods", "--model DIR is of --table2 or a METHOD");
+    const espl_status status = spec        ? espl_methods_keys(program->context, spec, o->model, format, &text)
+                               : o->table1   ? espl_methods_table1(program->context, format, &text)
                                : o->table2 ? espl_methods_table2(program->context, o->model, format, &text)
                                            : espl_methods_list(program->context, format, &text);
     if (status) return fail_status(program, status);

@@ -60,13 +60,16 @@ static const command commands[] = {
     {"inspect", FOR_INSPECT, "PATH [--json]", "what is in a model folder, an adapter folder or a file of tensors",
      "Reads headers only and needs no GPU. Files: safetensors, PyTorch's .bin, GGUF.\n",
      "espalier inspect models/smol\nespalier inspect notes-adapter/adapter_model.safetensors --json\n", cmd_inspect},
-    {"methods", FOR_METHODS, "[--table1 | --table2 --model DIR] [--format text|csv|md]", "which adapter methods there are",
+    {"methods", FOR_METHODS, "[METHOD [--model DIR] | --table1 | --table2 --model DIR] [--format text|csv|md]",
+     "which adapter methods there are, and their keys",
      "Lists every method with its names in files, the structural properties that PEFT-Ref (Sabry & Belz 2023) gives adapters,\n"
      "where it joins a model, and whether it can be merged. The tables are PEFT-Ref's, of seven techniques; the letter behind\n"
      "a cell says where it is from: S the paper's text, D algebra, R recalled from the publication. O(1) means that the output\n"
      "is there without reading the input. In table 2 prompts are counted once, prefixes by what makes them for all blocks,\n"
-     "which is not the formula's map, and PEFT's (IA)3 of encoders has a vector more. Needs no GPU.\n",
-     "espalier methods\nespalier methods --table1 --format md\nespalier methods --table2 --model models/smol --format csv\n", cmd_methods},
+     "which is not the formula's map, and PEFT's (IA)3 of encoders has a vector more. Needs no GPU.\n"
+     "With a METHOD: the keys that --method METHOD:key=value,... takes, their defaults, what they take, and their names in\n"
+     "the adapter's folder. Defaults that depend on the model are those for --model DIR, else for a BERT of base size.\n",
+     "espalier methods\nespalier methods lora\nespalier methods ia3 --model models/smol\nespalier methods --table1 --format md\nespalier methods --table2 --model models/smol --format csv\n", cmd_methods},
     {"bench", FOR_BENCH, "[train] [prompt] [generate] [first-step] [FLAGS]", "measure speed on this machine",
      "Without names all of them run. Without --model a small Llama with random weights is measured.\n"
      "  first-step  seconds from the start of the process to the end of the first training step\n"

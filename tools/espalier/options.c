@@ -76,7 +76,7 @@ static const option_row rows[] = {
      "share of the rows kept out of training to measure perplexity (0.05); 0: none"},
 
     {FOR_TRAIN | FOR_PROBE, 0, "Training", "method", "SPEC", TEXT, AT(method), ANY_TEXT,
-     "full, or a method with its settings: lora:r=8,alpha=16,targets=all-linear"},
+     "full, or a method with its settings: lora:r=8,alpha=16,targets=all-linear (`espalier methods lora` lists them)"},
     {FOR_SWEEP, FOR_SWEEP, "Training", "methods", "LIST", TEXT, AT(methods), ANY_TEXT,
      "rows of the table: full, or methods with their settings, semicolons between: \"lora:r=8;ia3;full\""},
     {FOR_SWEEP, 0, "Training", "lrs", "LIST", TEXT, AT(rates), ANY_TEXT, "learning rates, commas between (2e-4)"},
@@ -139,7 +139,7 @@ static const option_row rows[] = {
     {FOR_METHODS, 0, "Tables", "table1", NULL, SWITCH, AT(table1), ANY_TEXT, "PEFT-Ref's structural properties of seven techniques"},
     {FOR_METHODS, 0, "Tables", "table2", NULL, SWITCH, AT(table2), ANY_TEXT,
      "PEFT-Ref's time and parameters of them in a model, beside what they declare there"},
-    {FOR_METHODS, 0, "Tables", "model", "DIR", TEXT, AT(model), ANY_TEXT, "of --table2: config.json is read"},
+    {FOR_METHODS, 0, "Tables", "model", "DIR", TEXT, AT(model), ANY_TEXT, "of --table2 or a METHOD: config.json is read"},
     {FOR_METHODS, 0, "Output", "format", "FORMAT", CHOICE, AT(format), 0, 0, "text|csv|md", "for people (text), CSV or Markdown"},
     {FOR_TRAIN, FOR_TRAIN, "Output", "out", "DIR", TEXT, AT(out), ANY_TEXT,
      "folder for the adapter (or model), DIR/checkpoint, DIR/best and metrics"},
@@ -298,7 +298,7 @@ int options_parse(const command *command, int word_count, char **words, options 
         if (out_options->operands.count == OPTION_LIST_MAX) return fail_usage(command->name, "too many words");
         out_options->operands.items[out_options->operands.count++] = words[i];
     }
-    if (out_options->operands.count && !(command->bit & (FOR_INSPECT | FOR_BENCH)))
+    if (out_options->operands.count && !(command->bit & (FOR_INSPECT | FOR_BENCH | FOR_METHODS)))
         return fail_usage(command->name, "\"%s\" does not belong here", out_options->operands.items[0]);
     for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
         const option_row *row = &rows[i];
