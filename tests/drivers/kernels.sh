@@ -45,7 +45,9 @@ for mode in exact fast; do
         --mode $mode --method lora:r=8,alpha=16,targets=all-linear --out "$work/$mode"
     must "$program" generate --model "$bundled" --adapter "$work/$mode" --mode $mode --max-tokens 2 \
         --prompt "Once upon a time there was a little girl who had a dog, and every day they went out."
-    must "$program" merge --model "$bundled" --adapter "$work/$mode" --out "$work/merged-$mode"
+    # Where nothing computes what is merged may be no number, which is refused once the kernels ran.
+    "$program" merge --model "$bundled" --adapter "$work/$mode" --out "$work/merged-$mode" > "$work/merge" 2>&1 ||
+        must grep -q 'merged, value .* would be' "$work/merge"
 done
 
 # Widths of models that people use: sums are long, matrices wide.
