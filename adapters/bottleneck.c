@@ -1,5 +1,6 @@
 #include "adapters/bottleneck.h"
 #include "adapters/initial.h"
+#include "adapters/library.h"
 #include "adapters/spec.h"
 #include <math.h>
 #include <stdio.h>
@@ -118,6 +119,7 @@ static espl_status read_config(espl_adapter *adapter, bottleneck_state *state) {
                     {"use_gating", &state->gated}};
     for (size_t i = 0; i < ESPL_COUNT(switches); i++)
         ESPL_TRY(espl_json_bool(ctx, adapter->config, switches[i].key, false, switches[i].value));
+    ESPL_TRY(espl_library_check_left_out(ctx, adapter->config, adapter->model->config.layers));
     ESPL_TRY(read_scaling(adapter, state));
     ESPL_TRY(read_residual(adapter, state));
     ESPL_TRY(espl_json_f32(ctx, adapter->config, "dropout", 0, &state->dropout));
@@ -138,11 +140,8 @@ static espl_status read_config(espl_adapter *adapter, bottleneck_state *state) {
 static espl_status width_of(espl_adapter *adapter, uint32_t block, uint32_t *out_width) {
     espl_context *ctx = context(adapter);
     const json_t *factor = json_object_get(adapter->config, "reduction_factor");
-    const json_t *left_out = json_object_get(adapter->config, "leave_out");
     *out_width = 0;
-    for (size_t i = 0; i < json_array_size(left_out); i++) {
-        if (json_integer_value(json_array_get(left_out, i)) == block) return ESPL_OK;
-    }
+    if (espl_library_left_out(adapter->config, block)) return ESPL_OK;
     if (json_is_object(factor)) {
         char key[16];
         snprintf(key, sizeof key, "%u", block);

@@ -52,12 +52,27 @@ static bool has_place(const json_t *config, espl_library_place place) {
     return is_true(config, place == ESPL_LIBRARY_OUTPUT ? "output_lora" : "intermediate_lora");
 }
 
-static bool left_out(const json_t *config, uint32_t layer) {
+bool espl_library_left_out(const json_t *config, uint32_t block) {
     const json_t *list = json_object_get(config, "leave_out");
     for (size_t i = 0; i < json_array_size(list); i++) {
-        if (json_integer_value(json_array_get(list, i)) == layer) return true;
+        if (json_integer_value(json_array_get(list, i)) == block) return true;
     }
     return false;
+}
+
+espl_status espl_library_check_left_out(espl_context *ctx, const json_t *config, uint32_t layers) {
+    json_t *list;
+    ESPL_TRY(espl_json_array(ctx, config, "leave_out", &list));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *block = json_array_get(list, i);
+        const json_int_t number = json_integer_value(block);
+        if (!json_is_integer(block))
+            return espl_fail(ctx, ESPL_FORMAT, "\"leave_out\" must hold integers");
+        if (number < 0 || number >= layers)
+            return espl_fail(ctx, ESPL_ARGUMENT, "\"leave_out\" has block %lld, and the model's blocks are 0 to %u",
+                             (long long)number, layers - 1);
+    }
+    return ESPL_OK;
 }
 
 /* One name for all layers where that selects nothing else, else the path in each layer. */
@@ -68,7 +83,7 @@ static espl_status push_place(espl_context *ctx, const espl_config *base, const 
         return espl_json_push(ctx, targets, json_string(module));
     for (uint32_t layer = 0; layer < base->layers; layer++) {
         char block[64], path[192];
-        if (left_out(config, layer)) continue;
+        if (espl_library_left_out(config, layer)) continue;
         snprintf(block, sizeof block, family->block, layer);
         snprintf(path, sizeof path, "%s%s%s", family->prefix, block, module);
         ESPL_TRY(espl_json_push(ctx, targets, json_string(path)));
@@ -102,7 +117,7 @@ static espl_status refuse(espl_context *ctx, const json_t *config, const char *c
     return ESPL_OK;
 }
 
-static espl_status check_lists(espl_context *ctx, const json_t *config) {
+static espl_status check_lists(espl_context *ctx, const json_t *config, uint32_t layers) {
     json_t *list;
     ESPL_TRY(espl_json_array(ctx, config, "attn_matrices", &list));
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -110,12 +125,7 @@ static espl_status check_lists(espl_context *ctx, const json_t *config) {
         if (!one || (strcmp(one, "q") != 0 && strcmp(one, "k") != 0 && strcmp(one, "v") != 0))
             return espl_fail(ctx, ESPL_FORMAT, "\"attn_matrices\" holds what is not one of q, k, v");
     }
-    ESPL_TRY(espl_json_array(ctx, config, "leave_out", &list));
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        if (!json_is_integer(json_array_get(list, i)))
-            return espl_fail(ctx, ESPL_FORMAT, "\"leave_out\" must hold integers");
-    }
-    return ESPL_OK;
+    return espl_library_check_left_out(ctx, config, layers);
 }
 
 uint32_t espl_library_fused_parts(const json_t *config) {
@@ -148,7 +158,7 @@ static espl_status lora_to_peft(espl_context *ctx, const espl_config *base, cons
     uint32_t r;
     double alpha, dropout;
     ESPL_TRY(refuse(ctx, config, refused, ESPL_COUNT(refused)));
-    ESPL_TRY(check_lists(ctx, config));
+    ESPL_TRY(check_lists(ctx, config, base->layers));
     ESPL_TRY(espl_json_string(ctx, config, "composition_mode", "add", &mode));
     if (strcmp(mode, "add") != 0)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "composition_mode \"%s\" is not one of add, scale", mode);
@@ -170,7 +180,7 @@ static espl_status ia3_to_peft(espl_context *ctx, const espl_config *base, const
     const char *init;
     double r, alpha, dropout;
     ESPL_TRY(refuse(ctx, config, refused, ESPL_COUNT(refused)));
-    ESPL_TRY(check_lists(ctx, config));
+    ESPL_TRY(check_lists(ctx, config, base->layers));
     ESPL_TRY(espl_json_f64(ctx, config, "r", 1, &r));
     ESPL_TRY(espl_json_f64(ctx, config, "alpha", 1, &alpha));
     ESPL_TRY(espl_json_f64(ctx, config, "dropout", 0, &dropout));

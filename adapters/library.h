@@ -44,6 +44,10 @@ typedef struct espl_library_form {
 uint32_t espl_library_fused_parts(const json_t *config);
 bool espl_library_has_part(const json_t *config, uint32_t part);
 
+/* Whether "leave_out" has a block. The check: ARGUMENT for a block that a model of so many has not. */
+bool espl_library_left_out(const json_t *config, uint32_t block);
+espl_status espl_library_check_left_out(espl_context *ctx, const json_t *config, uint32_t layers);
+
 /* A file of before 1.1.0: the library then divided by r only what it merged, and trained LoRA with an alpha of r. */
 bool espl_library_before_1_1(const json_t *file);
 /* NULL: the architecture is not PEFT's too. */

@@ -5,6 +5,7 @@
  * with rows for those of the three that are targets. */
 #include "adapters/gate.h"
 #include "adapters/initial.h"
+#include "adapters/library.h"
 #include "adapters/lora.h"
 #include "adapters/spec.h"
 #include "host/ops/op_matmul.h"
@@ -202,10 +203,9 @@ static espl_status declare(espl_adapter *adapter) {
     ESPL_TRY(refuse_variants(adapter));
     ESPL_TRY(read_config(adapter, state, library));
     ESPL_TRY(espl_new(ctx, layers * sizeof *state->groups, &state->groups));
-    const json_t *left_out = json_object_get(adapter->config, "leave_out");
+    ESPL_TRY(espl_library_check_left_out(ctx, adapter->config, layers));
     for (uint32_t block = 0; block < layers; block++) {
-        bool left = false;
-        for (size_t i = 0; i < json_array_size(left_out); i++) left |= json_integer_value(json_array_get(left_out, i)) == block;
+        const bool left = espl_library_left_out(adapter->config, block);
         for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) {
             state->groups[block][l].a = ESPL_NO_MATRIX;
             if (!left) ESPL_TRY(declare_group(adapter, block, l, &state->groups[block][l]));

@@ -123,6 +123,8 @@ static void refused_configs(void **state) {
         {"{\"architecture\": \"lora\", \"composition_mode\": \"scale\", \"r\": 4}", "(IA)3 has 1, 1, 0", ESPL_UNSUPPORTED},
         {"{\"architecture\": \"lora\", \"attn_matrices\": [\"o\"]}", "not one of q, k, v", ESPL_FORMAT},
         {"{\"architecture\": \"lora\", \"leave_out\": [\"a\"]}", "\"leave_out\" must hold integers", ESPL_FORMAT},
+        {"{\"architecture\": \"lora\", \"leave_out\": [-1]}", "\"leave_out\" has block -1", ESPL_ARGUMENT},
+        {"{\"architecture\": \"lora\", \"leave_out\": [0, 5]}", "\"leave_out\" has block 5, and the model's blocks are 0 to 1", ESPL_ARGUMENT},
         {"{\"architecture\": \"lora\", \"leave_out\": [0, 1]}", "selects no module", ESPL_ARGUMENT},
         {"{\"architecture\": \"lora\", \"r\": \"8\"}", "\"r\" is a string", ESPL_FORMAT},
         {"{\"architecture\": \"lora\", \"r\": 0}", "rank 0", ESPL_ARGUMENT},
