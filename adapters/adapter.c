@@ -255,8 +255,19 @@ static espl_adapter *find(const espl_model *model, const char *name, size_t byte
     return NULL;
 }
 
+/* Against those that are named before it. */
+static espl_status check_beside(const espl_model *model, const char *names, const char *at, const espl_adapter *adapter) {
+    for (const char *other = names; other < at;) {
+        const size_t bytes = strcspn(other, "+");
+        const espl_adapter *first = find(model, other, bytes);
+        if (first != adapter) ESPL_TRY(espl_adapter_check_beside(first, adapter));
+        other += bytes + 1;
+    }
+    return ESPL_OK;
+}
+
 espl_status espl_model_activate(espl_model *model, const char *names) {
-    /* Twice: nothing changes unless every name is there. */
+    /* Twice: nothing changes unless every name is there, and no two are against each other. */
     for (int change = 0; change < 2; change++) {
         for (espl_adapter *adapter = model->adapters; change && adapter; adapter = adapter->next) adapter->active = false;
         for (const char *at = names; *at;) {
@@ -267,7 +278,8 @@ espl_status espl_model_activate(espl_model *model, const char *names) {
             if (adapter->merge_order)
                 return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged into the base: activating it would "
                                  "count it twice", adapter->name);
-            if (change) adapter->active = true;
+            if (!change) ESPL_TRY(check_beside(model, names, at, adapter));
+            else adapter->active = true;
             at += bytes + (at[bytes] != 0);
         }
     }

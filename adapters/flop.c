@@ -224,6 +224,22 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
     return y;
 }
 
+/* Weight and bias of a target. */
+static bool replaces(const espl_adapter *adapter, const espl_entry *base) {
+    const espl_model *model = adapter->model;
+    const flop_state *state = adapter->state;
+    for (uint32_t block = 0; block < model->config.layers; block++) {
+        const espl_block_weights *w = &model->blocks[block];
+        for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) {
+            if (w->weight[l] != base->matrix && w->bias[l] != base->matrix) continue;
+            for (uint32_t p = 0; p < ESPL_LINEAR_PARTS; p++) {
+                if (state->targets[block][l][p].k && model->linear[l].part[p].from == base->from) return true;
+            }
+        }
+    }
+    return false;
+}
+
 static espl_status step(const espl_adapter *adapter, const espl_step_info *info, void *const *values) {
     const flop_state *state = adapter->state;
     const double end = state->warmup * info->steps, grown = end > 0 ? info->step / end : 1;
@@ -265,6 +281,7 @@ const espl_method espl_method_flop = {
     .declare = declare,
     .initialise = initialise,
     .join = join,
+    .replaces = replaces,
     .step = step,
     .update = update,
     .finish = finish};

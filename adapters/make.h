@@ -13,6 +13,9 @@ espl_status espl_adapter_make(espl_model *model, const char *name, const char *s
                               espl_adapter **out_adapter);
 /* Every entry of a replaced matrix starts with the base's values. */
 espl_status espl_adapter_copy_base(espl_adapter *adapter);
+/* Fails, ARGUMENT naming the tensor, where one of them stands in place of a tensor of the base that the other replaces or changes
+ * in its place: nothing would be left of one. */
+espl_status espl_adapter_check_beside(const espl_adapter *a, const espl_adapter *b);
 void espl_adapter_destroy(espl_adapter *adapter);
 
 #endif

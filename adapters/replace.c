@@ -40,3 +40,42 @@ espl_status espl_adapter_copy_base(espl_adapter *adapter) {
         ESPL_TRY(copy_matrix(adapter, base, adapter->replacement[base]));
     return copy_matrix(adapter, adapter->model->embed, adapter->head_replacement);
 }
+
+/* ---- Beside others ---- */
+
+static bool replaces(const espl_adapter *adapter, const espl_entry *base) {
+    if (adapter->replacement[base->matrix] != ESPL_NO_MATRIX) return true;
+    return adapter->method->replaces && adapter->method->replaces(adapter, base);
+}
+
+static bool changes(const espl_adapter *adapter, const espl_entry *base) {
+    return replaces(adapter, base) || (adapter->method->weight && !adapter->model->store.matrices[base->matrix].frozen);
+}
+
+/* Of a matrix that is replaced as a whole, the tensors that are the adapter's. */
+static bool holds(const espl_adapter *adapter, const espl_entry *base) {
+    const uint32_t own = adapter->replacement[base->matrix];
+    bool there = own == ESPL_NO_MATRIX;
+    for (size_t i = 0; !there && i < adapter->store.entry_count; i++)
+        there = adapter->store.entries[i].matrix == own && adapter->store.entries[i].from == base->from;
+    return there;
+}
+
+static espl_status refuse(const espl_adapter *a, const espl_adapter *b, const char *part, const char *name) {
+    return espl_fail(a->model->ctx, ESPL_ARGUMENT, "adapters \"%s\" and \"%s\" cannot be active together: each has values of its own "
+                     "in place of %s%s", a->name, b->name, part, name);
+}
+
+espl_status espl_adapter_check_beside(const espl_adapter *a, const espl_adapter *b) {
+    const espl_model *model = a->model;
+    const espl_entry *fused = NULL; /* both replace its matrix, one of them for other parts of it */
+    if (a->head_replacement != ESPL_NO_MATRIX && b->head_replacement != ESPL_NO_MATRIX)
+        return refuse(a, b, "the output projection, which is tied to ", espl_model_output_entry(model)->name);
+    for (size_t i = 0; i < model->store.entry_count; i++) {
+        const espl_entry *base = &model->store.entries[i];
+        if (!(replaces(a, base) && changes(b, base)) && !(changes(a, base) && replaces(b, base))) continue;
+        if (holds(a, base) && holds(b, base)) return refuse(a, b, "", base->name);
+        if (!fused || (holds(b, base) && !holds(b, fused))) fused = base;
+    }
+    return fused ? refuse(a, b, "the fused tensor that has ", fused->name) : ESPL_OK;
+}

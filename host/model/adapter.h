@@ -127,6 +127,8 @@ typedef struct espl_method {
     /* What takes part in place of a matrix of the base, in nodes of the layer that asks first; w itself where the method leaves
      * it. NULL: the base's. */
     espl_tensor *(*weight)(espl_builder *builder, const espl_adapter *adapter, uint32_t matrix, espl_tensor *w);
+    /* Whether nothing is left of what this tensor of the base makes, beside those that `replacement` says. NULL: no others. */
+    bool (*replaces)(const espl_adapter *adapter, const espl_entry *base); /* its join comes first at a site */
     /* Writes the tensors that join asked for with espl_build_step, in that order, before each submission. NULL: none. */
     espl_status (*step)(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
     /* The host's work before a training step (`step` of `steps` are done): nothing of that step is submitted yet. NULL: none. */

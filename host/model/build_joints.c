@@ -25,9 +25,13 @@ bool espl_build_any_joins(const espl_builder *b, espl_site site) {
     return false;
 }
 
+/* What takes a product's place comes before what changes it, whichever was made first. */
 espl_tensor *espl_build_joint(espl_builder *b, const espl_joint *joint, espl_tensor *y) {
-    for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
-        if (joins(adapter, joint->site)) y = adapter->method->join(b, adapter, joint, y);
+    for (int changing = 0; changing < 2; changing++) {
+        for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
+            if (joins(adapter, joint->site) && (adapter->method->replaces == NULL) == changing)
+                y = adapter->method->join(b, adapter, joint, y);
+        }
     }
     return y;
 }

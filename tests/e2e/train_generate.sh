@@ -48,6 +48,10 @@ must "stop before a text" "${write[@]}" --model "$base" --adapter "$adapter" --s
 check "nothing before the first character" test -z "$(tr -d '\n' < "$work/out")"
 refuses 1 "a prompt longer than the cache" '.' generate --model "$base" --context 8 --prompt "$prompt $prompt"
 
+llama=$golden/llama_linear_rope # its adapter has a head of its own
+refuses 1 "two heads beside each other" '"a" and "b" cannot be active together: each has values of its own in place of lm_head.weight' \
+    generate --model "$llama" --prompt x --adapter a="$llama/adapter" --adapter b="$llama/adapter"
+
 # Rows before the text.
 draw=("${write[@]}" --temperature 1 --seed 3)
 must "sampled, base" "${draw[@]}" --model "$base"

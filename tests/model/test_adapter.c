@@ -187,9 +187,77 @@ static void refused(void **state) {
     espl_model_destroy(&model);
 }
 
+/* What one of two would hide of the other, silently; what they share in peace stays as it was. */
+static void beside(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *first, *second, *part; /* NULL: both are active */
+    } cases[] = {
+        {"llama_lora", "lora:r=2,save=lm_head", "lora:r=3,save=lm_head", "each has values of its own in place of lm_head.weight"},
+        {"llama_tied_rope_scaling", "lora:r=2,save=lm_head", "lora:r=3,save=lm_head",
+         "in place of the output projection, which is tied to model.embed_tokens.weight"},
+        {"llama_lora", "ln", "ln", "in place of model.layers.0.input_layernorm.weight"},
+        {"gpt2_lora", "bitfit", "bitfit", ".bias"},
+        {"qwen2_bias_all", "lora:r=2,targets=k_proj,bias=lora_only", "lora:r=2,targets=k_proj,bias=lora_only",
+         "in place of model.layers.0.self_attn.k_proj.bias"},
+        {"qwen2_bias_all", "lora:r=2,targets=q_proj,bias=lora_only", "lora:r=2,targets=v_proj,bias=lora_only",
+         "in place of the fused tensor that has model.layers.0.self_attn.v_proj.bias"},
+        {"llama_lora", "flop:targets=q_proj", "flop:targets=q_proj", "in place of model.layers.0.self_attn.q_proj.weight"},
+        {"llama_lora", "flop:targets=q_proj", "diff_pruning", "in place of model.layers.0.self_attn.q_proj.weight"},
+        {"llama_lora", "ln", "diff_pruning", "in place of model.layers.0.input_layernorm.weight"},
+        {"llama_lora", "lora:r=2|ln", "ln", "in place of model.layers.0.input_layernorm.weight"},
+        {"bert_classes_lora", "lora:r=2", "ia3", "in place of classifier.weight"},
+        {"llama_lora", "flop:targets=q_proj", "flop:targets=v_proj+down_proj", NULL},
+        {"llama_lora", "lora:r=2,targets=all-linear", "lora:r=3,save=lm_head", NULL},
+        {"llama_lora", "diff_pruning", "diff_pruning", NULL},
+        {"llama_lora", "ln", "flop:targets=up_proj", NULL},
+    };
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        float base[TEST_VOCABULARY], now[TEST_VOCABULARY];
+        const bool compare = strstr(cases[i].model, "bert") == NULL;
+        espl_model *model = test_model(cases[i].model, NULL);
+        espl_adapter *a, *b;
+        if (compare) test_logits(model, base);
+        test_ok(espl_adapter_add(model, "one", cases[i].first, 1, &a));
+        test_ok(espl_adapter_add(model, "two", cases[i].second, 2, &b));
+        if (!cases[i].part) {
+            test_ok(espl_model_activate(model, "one+two"));
+        } else {
+            test_refused(espl_model_activate(model, "one+two"), ESPL_ARGUMENT, "adapters \"one\" and \"two\" cannot be active together");
+            test_refused(espl_model_activate(model, "two+one"), ESPL_ARGUMENT, "adapters \"two\" and \"one\"");
+            test_refused(espl_model_activate(model, "one+two"), ESPL_ARGUMENT, cases[i].part);
+            if (compare) test_logits(model, now);
+            if (compare) assert_true(test_same(base, now)); /* neither is active */
+            test_ok(espl_model_activate(model, "one"));
+            test_ok(espl_model_activate(model, "two+two"));
+        }
+        espl_model_destroy(&model);
+    }
+}
+
+/* A replaced product takes what others add to it, whichever was made first. */
+static void replaced_and_changed(void **state) {
+    (void)state;
+    static const char *const specs[] = {"flop:targets=q_proj+down_proj", "lora:r=2,targets=q_proj+down_proj,init=random"};
+    float alone[TEST_VOCABULARY], first[TEST_VOCABULARY], second[TEST_VOCABULARY];
+    for (int i = 0; i < 2; i++) {
+        espl_model *model = test_model("llama_lora", NULL);
+        espl_adapter *a, *b;
+        test_ok(espl_adapter_add(model, i ? "lora" : "flop", specs[i], 1, &a));
+        test_ok(espl_adapter_add(model, i ? "flop" : "lora", specs[!i], 1, &b));
+        test_ok(espl_model_activate(model, "flop"));
+        test_logits(model, alone);
+        test_ok(espl_model_activate(model, "flop+lora"));
+        test_logits(model, i ? second : first);
+        espl_model_destroy(&model);
+    }
+    assert_true(test_off(first, alone) > 1e-3);
+    assert_true(test_same(first, second));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(save_and_load), cmocka_unit_test(several),
                                        cmocka_unit_test(merge_exactly), cmocka_unit_test(swap_while_loaded),
-                                       cmocka_unit_test(refused)};
+                                       cmocka_unit_test(refused), cmocka_unit_test(beside), cmocka_unit_test(replaced_and_changed)};
     return test_main("adapters", tests, ESPL_COUNT(tests));
 }

@@ -138,7 +138,8 @@ espl_status espl_model_load_head(espl_model *model, const char *folder);
 espl_status espl_model_save_head(const espl_model *model, const char *folder, const char *name);
 
 /* Which adapters take part: names joined by '+' ("a+b" adds their changes), "" for the base alone. Graphs made after it
- * use it; espl_session_refresh follows. Fails: ARGUMENT naming what is not there. */
+ * use it; espl_session_refresh follows. Fails: ARGUMENT naming what is not there, or two adapters and the tensor of the base in
+ * whose place each has values of its own (heads, norms, biases, FLOP's products); then nothing changes. */
 espl_status espl_model_activate(espl_model *model, const char *names);
 
 /* Adds the adapter's change to the base weights; unmerge puts back exactly the bits that were there.
