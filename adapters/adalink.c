@@ -15,7 +15,7 @@
 typedef struct adalink_state {
     uint32_t rank, stride; /* stride: columns of u from one link to the next, a multiple of 4 */
     uint32_t links;
-    uint32_t width; /* d: of the embeddings, which is not the hidden size in ELECTRA and ALBERT; of what enters block 0 if normed */
+    uint32_t width; /* d: of the embeddings, which is not the hidden size in ELECTRA and ALBERT */
     uint32_t down;  /* matrix [links * stride, d] */
     uint32_t *up;   /* owned: matrix [d, rank] of each link */
     float dropout;
@@ -60,7 +60,7 @@ static espl_status read_config(espl_adapter *adapter, adalink_state *state) {
         if (!json_is_string(json_array_get(links, i)))
             return espl_fail(ctx, ESPL_FORMAT, "adalink: \"links\" must hold names");
     }
-    state->width = state->normed ? adapter->model->config.hidden : adapter->model->config.embedding;
+    state->width = adapter->model->config.embedding;
     state->rank = (uint32_t)rank;
     state->stride = (uint32_t)espl_round_up(state->rank, 4);
     state->links = (uint32_t)json_array_size(links);

@@ -151,7 +151,8 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
         if (state->keys && !state->shifts) b->key_positions = b->positions, b->positions = b->own_positions;
         return NULL;
     }
-    if (!state->embedded && b->tokens > context_max - adapter->before)
+    const bool counted = !state->embedded || adapter->model->relative != ESPL_NO_MATRIX; /* by positions, or distances */
+    if (counted && b->tokens > context_max - adapter->before)
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_LIMIT, "%s: %u tokens behind %u rows are beyond the "
                                                    "model's context of %u", adapter->method->name, b->tokens, adapter->before,
                                                    context_max));

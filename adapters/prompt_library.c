@@ -1,7 +1,8 @@
 /* Prompt tuning in the Adapters library's folders: rows behind the embedding (its positions, types and norm are the real tokens'
  * alone), for encoders, which know a row's place by nothing else. A head that reads the first row reads the prompt's with
  * combine "prefix", as in the library, and [CLS] with "prefix_after_bos", whose rows the library puts behind it: to the blocks
- * both are one. */
+ * both are one, but to those of DeBERTa, which see distances. Where an embedding is narrower than the model the rows are as
+ * narrow, and are projected with it. */
 #include "adapters/initial.h"
 #include "adapters/prompt.h"
 #include "adapters/spec.h"
@@ -31,13 +32,16 @@ static espl_status read_config(espl_adapter *adapter, prompt_state *state) {
     espl_context *ctx = context(adapter);
     const espl_config *c = &adapter->model->config;
     const char *combine;
-    if (!c->family->bidirectional || adapter->model->relative != ESPL_NO_MATRIX || c->embedding != c->hidden)
+    if (!c->family->bidirectional)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: a %s model is none of the encoders that the Adapters library has it for; prompt is "
                          "for others", adapter->method->name, c->family->model_type);
     ESPL_TRY(espl_json_string(ctx, adapter->config, "combine", "prefix", &combine));
     state->first = strcmp(combine, "prefix") == 0;
     if (!state->first && strcmp(combine, "prefix_after_bos") != 0)
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: combine \"%s\" is not one of prefix, prefix_after_bos", adapter->method->name, combine);
+    if (!state->first && adapter->model->relative != ESPL_NO_MATRIX)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: the attention of a %s model goes by distances: it takes no rows between [CLS] and "
+                         "the text, only before both (combine=prefix)", adapter->method->name, c->family->model_type);
     return espl_prompt_read_rows(adapter, "prompt_length", state);
 }
 
@@ -49,7 +53,7 @@ static espl_status declare(espl_adapter *adapter) {
     state->embedded = true;
     ESPL_TRY(complete(adapter));
     ESPL_TRY(read_config(adapter, state));
-    ESPL_TRY(espl_store_matrix(&adapter->store, "prompt", adapter->before, adapter->model->config.hidden, ESPL_DTYPE_F32, true,
+    ESPL_TRY(espl_store_matrix(&adapter->store, "prompt", adapter->before, adapter->model->config.embedding, ESPL_DTYPE_F32, true,
                                &state->table));
     ESPL_TRY(espl_format(context(adapter), &name, "%sprompt_tuning.prompt_tunings.%s.prompt_embedding.weight",
                          adapter->model->config.family->prefix, adapter->file_name));

@@ -11,7 +11,7 @@
 typedef enum espl_site {
     ESPL_SITE_BEGIN,         /* before anything is built; y is NULL and stays so */
     ESPL_SITE_EMBED,         /* token embeddings, before positions and norm */
-    ESPL_SITE_EMBEDDED,      /* what enters block 0 */
+    ESPL_SITE_EMBEDDED,      /* what leaves the embedding: enters block 0, or the projection of a narrower one */
     ESPL_SITE_BLOCK_IN,      /* hidden state entering a block */
     ESPL_SITE_NORM,          /* output of a norm */
     ESPL_SITE_WEIGHT,        /* weight of a product, as the base stores it */

@@ -125,7 +125,7 @@ static espl_tensor *relative_attention(espl_builder *b, uint32_t block, const es
     return espl_graph_relative_attention(
         b->graph, &(espl_relative_attention){.x = args->q, .relative = rows, .q_from = args->q_from, .k_from = args->k_from,
                                              .v_from = args->v_from, .batch = b->batch, .heads = c->heads,
-                                             .head_size = c->head_size, .lengths = b->lengths,
+                                             .head_size = c->head_size, .lengths = args->lengths,
                                              .buckets = espl_build_leaf(b, &b->model->store, b->model->buckets),
                                              .scale = 1.0f / sqrtf(3.0f * (float)c->head_size),
                                              .dropout = args->dropout, .dropout_site = args->dropout_site});
@@ -209,9 +209,9 @@ static espl_tensor *embedding_out(espl_builder *b, espl_tensor *x) {
     if (model->types != ESPL_NO_MATRIX) x = espl_graph_add(b->graph, &(espl_add_args){x, type_rows(b)});
     if (model->embed_norm.weight != ESPL_NO_MATRIX) x = espl_build_layernorm(b, &model->embed_norm, x);
     x = espl_build_dropout(b, x, model->config.embedding_dropout);
-    if (model->embed_projection != ESPL_NO_MATRIX)
-        x = espl_build_map(b, model->embed_projection, model->embed_projection_bias, x);
-    return espl_build_join(b, ESPL_SITE_EMBEDDED, ESPL_NO_BLOCK, x);
+    x = espl_build_join(b, ESPL_SITE_EMBEDDED, ESPL_NO_BLOCK, x);
+    if (model->embed_projection == ESPL_NO_MATRIX) return x;
+    return espl_build_map(b, model->embed_projection, model->embed_projection_bias, x);
 }
 
 static espl_tensor *embedding(espl_builder *b) {

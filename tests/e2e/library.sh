@@ -110,6 +110,7 @@ agrees BERT
 agrees "BERT, flexible" --flexible
 encoder electra classification Electra "$work/train.tsv" '0;1'
 learned electra-bottleneck "$rows" pfeiffer:rf=4
+learned electra-prompt "$rows" library_prompt:length=2
 agrees ELECTRA
 agrees "ELECTRA, flexible" --flexible
 encoder bert tagging Bert "$work/tags.conll" '0,1,1,0,0;1,0,0,1,0'

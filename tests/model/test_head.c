@@ -250,6 +250,8 @@ static void refused(void **state) {
     for (size_t i = 0; i < ESPL_COUNT(prefixes); i++)
         test_refused(espl_adapter_add(model, "p", prefixes[i], 0, &adapter), ESPL_UNSUPPORTED,
                      "the attention of a deberta-v2 model goes by distances");
+    test_refused(espl_adapter_add(model, "p", "library_prompt:combine=prefix_after_bos", 0, &adapter), ESPL_UNSUPPORTED,
+                 "it takes no rows between [CLS] and the text, only before both (combine=prefix)");
     espl_model_destroy(&model);
 }
 

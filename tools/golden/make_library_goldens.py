@@ -37,6 +37,9 @@ CASES = [
     case("library_lora_fused_gated", "gpt2_lora", 2405, adapters.LoRAConfig, attn_matrices=["k", "v"], use_gating=True, **LORA),
     case("library_prompt_first", "bert_classes_lora", 2420, adapters.PromptTuningConfig, prompt_length=2),
     case("library_prompt_behind", "bert_classes_lora", 2421, adapters.PromptTuningConfig, prompt_length=2, combine="prefix_after_bos"),
+    case("library_prompt_electra", "electra_classes_lora", 2422, adapters.PromptTuningConfig, prompt_length=3),
+    case("library_prompt_albert", "albert_classes_lora", 2423, adapters.PromptTuningConfig, prompt_length=2, combine="prefix_after_bos"),
+    case("library_prompt_deberta", "deberta_classes_lora", 2424, adapters.PromptTuningConfig, prompt_length=3),
     case("fused/library_lora_gpt2", "gpt2_lora", 2403, adapters.LoRAConfig, output_lora=True, **LORA),
     case("library_ia3_bert", "bert_classes_lora", 2410, adapters.IA3Config),
     case("library_ia3_llama", "llama_lora", 2411, adapters.IA3Config, safe=True, output_lora=True),
@@ -46,11 +49,13 @@ CASES = [
 
 def inputs(config, task):
     if task.endswith("ForSequenceClassification"):
-        lengths = torch.tensor([9, 5, 7])
+        # The rows of a prompt see padding in the library's DeBERTa, so there is none.
+        lengths = torch.tensor([9, 9, 9] if config.model_type == "deberta-v2" else [9, 5, 7])
         real = torch.arange(9)[None, :] < lengths[:, None]
         ids = torch.where(real, torch.randint(3, config.vocab_size, (3, 9)), config.pad_token_id)
         types = (torch.arange(9)[None, :] >= (lengths[:, None] + 1) // 2).long()
-        return dict(ids=ids, lengths=lengths, types=types, labels=torch.randint(0, config.num_labels, (3,)))
+        labels = torch.randint(0, config.num_labels, (3,))
+        return dict(ids=ids, lengths=lengths, labels=labels, **(dict(types=types) if config.type_vocab_size else {}))
     ids = torch.randint(3, config.vocab_size, (2, 7))
     labels = ids.clone()
     labels[0, :2] = -100
@@ -58,8 +63,10 @@ def inputs(config, task):
 
 
 def forward(model, out):
-    more = dict(attention_mask=(torch.arange(out["ids"].shape[1])[None, :] < out["lengths"][:, None]).long(),
-                token_type_ids=out["types"]) if "lengths" in out else dict(use_cache=False)
+    more = dict(use_cache=False)
+    if "lengths" in out:
+        more = dict(attention_mask=(torch.arange(out["ids"].shape[1])[None, :] < out["lengths"][:, None]).long(),
+                    **(dict(token_type_ids=out["types"]) if "types" in out else {}))
     with exact():
         logits = model(input_ids=out["ids"], **more).logits
     labels = out["labels"]
