@@ -124,9 +124,9 @@ static espl_status weights_path(const espl_adapter *adapter, const char *folder,
 }
 
 /* Other names of an entry: files of before PEFT 0.15 lack ".base_layer"; the Adapters library writes some without the
- * model's prefix. */
+ * model's prefix; ours once had a head beside rows before the text as if PEFT wrapped that model twice. */
 static espl_status add_aliases(espl_adapter *adapter) {
-    static const char mark[] = ".base_layer.";
+    static const char mark[] = ".base_layer.", wrapped[] = "base_model.";
     espl_context *ctx = adapter->model->ctx;
     const char *prefix = adapter->model->config.family->prefix;
     for (size_t i = 0; i < adapter->store.entry_count; i++) {
@@ -136,6 +136,8 @@ static espl_status add_aliases(espl_adapter *adapter) {
             ESPL_TRY(espl_format(ctx, &entry->alias, "%.*s.%s", (int)(at - entry->name), entry->name, at + strlen(mark)));
         else if (adapter->library && *prefix && strncmp(entry->name, prefix, strlen(prefix)) == 0)
             ESPL_TRY(espl_format(ctx, &entry->alias, "%s", entry->name + strlen(prefix)));
+        else if (adapter->before && strncmp(entry->name, wrapped, strlen(wrapped)) == 0)
+            ESPL_TRY(espl_format(ctx, &entry->alias, "%smodel.%s", wrapped, entry->name + strlen(wrapped)));
     }
     return ESPL_OK;
 }

@@ -163,6 +163,9 @@ static bool is_head_name(const char *name) {
 espl_status espl_target_saved(espl_adapter *adapter) {
     espl_context *ctx = adapter->model->ctx;
     const espl_model *model = adapter->model;
+    /* PEFT wraps a model twice, but once for rows before the text. */
+    const char *wrapped = adapter->before ? "base_model." : "base_model.model.";
+    char name[320];
     json_t *modules;
     ESPL_TRY(espl_json_array(ctx, adapter->config, "modules_to_save", &modules));
     for (size_t i = 0; i < json_array_size(modules); i++) {
@@ -170,13 +173,14 @@ espl_status espl_target_saved(espl_adapter *adapter) {
         if (!module) return espl_fail(ctx, ESPL_FORMAT, "\"modules_to_save\" must hold strings");
         size_t found = 0;
         if (strcmp(module, "lm_head") == 0 && model->task.kind == ESPL_HEAD_LANGUAGE) {
-            ESPL_TRY(espl_adapter_replace_head(adapter, "base_model.model.lm_head.weight"));
+            snprintf(name, sizeof name, "%slm_head.weight", wrapped);
+            ESPL_TRY(espl_adapter_replace_head(adapter, name));
             continue;
         }
         for (size_t j = 0; j < model->store.entry_count; j++) {
             const espl_entry *base = &model->store.entries[j];
             const espl_matrix *m = &model->store.matrices[base->matrix];
-            char path[256], name[320];
+            char path[256];
             const char *dot = strrchr(base->name, '.');
             snprintf(path, sizeof path, "%.*s", (int)(dot - base->name), base->name);
             if (!saves(path, module)) continue;
@@ -184,7 +188,7 @@ espl_status espl_target_saved(espl_adapter *adapter) {
             if (base->count != (base->vector ? m->cols : m->rows))
                 return espl_fail(ctx, ESPL_UNSUPPORTED, "modules_to_save: %s shares its matrix with others; train it with a "
                                  "target instead", module);
-            snprintf(name, sizeof name, "base_model.model.%s", base->name);
+            snprintf(name, sizeof name, "%s%s", wrapped, base->name);
             if (!espl_store_find(&adapter->store, name)) ESPL_TRY(espl_adapter_replace(adapter, base, name));
         }
         if (!found && !(model->task.labels && is_head_name(module))) return espl_fail(ctx, ESPL_ARGUMENT, "modules_to_save: the model has no module %s", module);

@@ -31,6 +31,24 @@ def own(attach, peft_type, **config):
     return OwnMethod(with_head(attach), peft_type=peft_type, task_type="SEQ_CLS", modules_to_save=["classifier", "score"], **config)
 
 
+def wrapped_once(attach):
+    """As with_head, for rows before the text: peft's names of the head are then those of a model that it wraps once."""
+    both = with_head(attach)
+    return lambda model, config: {n.replace("base_model.model.", "base_model."): made for n, made in both(model, config).items()}
+
+
+def rows(**config):
+    return OwnMethod(wrapped_once(cases_prompt.prompt), peft_type="PROMPT_TUNING", task_type="SEQ_CLS", num_virtual_tokens=3,
+                     modules_to_save=["classifier", "score"], **config)
+
+
+class PrefixFolder(PeftMethod):
+    """A folder that peft writes for a model on which it does not run it."""
+
+    def load(self, model, folder):
+        return OwnMethod(wrapped_once(cases_prompt.prefix_of_runs)).load(model, folder)
+
+
 def link(position):
     return own(adalink, "ADALINK", r=3, links=["unified"], position=position, dropout=0.0)
 
@@ -52,8 +70,12 @@ CASES = [
     case("adalink_post_ln", 2205, link("post_ln")),
     {**case("", 2221, link("pre_sum")), "name": "electra_adalink", "base": "electra_classes_lora", "labels": 2},  # embeddings of 22, hidden 40
     case("tiny_attention", 2217, own(cases_tiny_attention.attach, **cases_tiny_attention.method(2, 3, layer_norm=True))),
-    case("prompt", 2218, own(cases_prompt.prompt, "PROMPT_TUNING", num_virtual_tokens=3)),
-    case("residual_prompt", 2219, own(cases_prompt.prompt, "PROMPT_TUNING", num_virtual_tokens=3, residual_hidden_size=7)),
+    case("prompt", 2218, rows()),
+    case("residual_prompt", 2219, rows(residual_hidden_size=7)),
+    {**case("", 2222, rows()), "name": "deberta_prompt",
+     "base": "deberta_classes_lora", "types": False},
+    {**case("", 2223, PrefixFolder(peft.PrefixTuningConfig, task_type="SEQ_CLS", change=scaled, num_virtual_tokens=3)),
+     "name": "albert_prefix", "base": "albert_classes_lora"},
     library("adapterdrop", 2220, PFEIFFER, leave_out=[0]),
     library("houlsby", 2210, HOULSBY),
     library("pfeiffer", 2211, PFEIFFER),

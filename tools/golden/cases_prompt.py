@@ -2,6 +2,7 @@
 generator (past keys and values; real tokens at positions P and on)."""
 import torch
 import transformers
+import transformers.models.albert.modeling_albert as albert
 from methods import OwnMethod
 
 
@@ -52,6 +53,35 @@ def prefix(model, config):
             cache.update(past[2 * i].expand(batch, -1, -1, -1), past[2 * i + 1].expand(batch, -1, -1, -1), i)
         keywords["use_cache"] = True
         return plain(input_ids=input_ids, labels=labels, past_key_values=cache, **keywords)
+
+    model.forward = forward
+    return {"prompt_embeddings": (table, 0.5 * torch.randn_like(table))}
+
+
+def prefix_of_runs(model, config):
+    """A model whose blocks share weights and take no past keys (ALBERT): rows before the keys and values of each run of a block,
+    the text's positions behind them, as BERT has it."""
+    c, rows = model.config, config["num_virtual_tokens"]
+    heads, runs = c.num_attention_heads, c.num_hidden_layers
+    table = torch.nn.Parameter(torch.zeros(rows, runs * 2 * c.hidden_size, dtype=torch.float64))
+    plain, attend = model.forward, albert.eager_attention_forward
+    done = []
+
+    def attention(module, query, key, value, mask, **keywords):
+        past = table.view(rows, runs * 2, heads, -1).permute(1, 2, 0, 3)[2 * len(done):2 * len(done) + 2]
+        done.append(module)
+        key, value = (torch.cat([p.expand(len(t), -1, -1, -1), t], 2) for p, t in zip(past, (key, value)))
+        mask = None if mask is None else torch.nn.functional.pad(mask, (rows, 0))
+        return attend(module, query, key, value, mask, **keywords)
+
+    def forward(input_ids, **keywords):
+        done.clear()
+        albert.eager_attention_forward = attention
+        positions = torch.arange(rows, rows + input_ids.shape[1])[None]
+        try:
+            return plain(input_ids=input_ids, position_ids=positions, **keywords)
+        finally:
+            albert.eager_attention_forward = attend
 
     model.forward = forward
     return {"prompt_embeddings": (table, 0.5 * torch.randn_like(table))}
