@@ -61,7 +61,7 @@ static espl_status complete(espl_adapter *adapter, bool keys) {
     ESPL_TRY(espl_spec_default(adapter, "token_dim", json_integer(keys ? espl_prompt_columns(adapter) : c->embedding)));
     ESPL_TRY(espl_spec_default(adapter, "num_transformer_submodules", json_integer(1)));
     ESPL_TRY(espl_spec_default(adapter, "num_attention_heads", json_integer(keys ? c->kv_heads : c->heads)));
-    ESPL_TRY(espl_spec_default(adapter, "num_layers", json_integer(c->layers)));
+    ESPL_TRY(espl_spec_default(adapter, "num_layers", json_integer(c->layers * c->repeat)));
     ESPL_TRY(espl_spec_default(adapter, "modules_to_save", json_null()));
     if (keys) return espl_spec_default(adapter, "prefix_projection", json_false());
     return espl_spec_default(adapter, "prompt_tuning_init", json_string("RANDOM"));
@@ -98,10 +98,10 @@ static espl_status declare(espl_adapter *adapter, bool keys) {
     prompt_state *state;
     ESPL_TRY(espl_new(ctx, sizeof *state, &state));
     adapter->state = state;
-    state->keys = state->shifts = keys;
+    state->keys = state->shifts = state->runs = keys;
     ESPL_TRY(complete(adapter, keys));
     ESPL_TRY(espl_prompt_read_rows(adapter, "num_virtual_tokens", state));
-    const uint32_t columns = keys ? c->layers * 2 * espl_prompt_columns(adapter) : c->embedding;
+    const uint32_t columns = keys ? c->layers * c->repeat * 2 * espl_prompt_columns(adapter) : c->embedding;
     const char *key = generator_key(adapter, keys);
     if (key) {
         ESPL_TRY(declare_generator(adapter, state, key, columns));
@@ -168,7 +168,7 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
     return NULL;
 }
 
-/* The part-th of so many of a block's keys and values. */
+/* The part-th of so many of the keys and values of a block, or of a run. */
 static espl_tensor *keys_of_block(espl_builder *b, const espl_adapter *adapter, uint32_t block, uint32_t part, uint32_t parts) {
     const prompt_state *state = adapter->state;
     const uint32_t columns = 2 * espl_prompt_columns(adapter) / parts;
@@ -224,7 +224,7 @@ espl_tensor *espl_prompt_join(espl_builder *b, const espl_adapter *adapter, cons
         if (state->gates) weigh_rows(b, adapter, joint);
         return y;
     }
-    if (state->keys) return state->gates ? gated(b, adapter, joint) : keys_of_block(b, adapter, joint->block, 0, 1);
+    if (state->keys) return state->gates ? gated(b, adapter, joint) : keys_of_block(b, adapter, state->runs ? joint->layer : joint->block, 0, 1);
     espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
     if (b->prelude) return espl_graph_slice(b->graph, &(espl_slice){.x = table});
     return espl_graph_concat(b->graph, &(espl_concat){.a = table, .x = y, .batch = b->batch});

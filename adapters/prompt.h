@@ -20,11 +20,12 @@ typedef struct espl_generator_sizes {
 } espl_generator_sizes;
 
 typedef struct prompt_state {
-    uint32_t table; /* matrix [rows, hidden], or [rows, blocks * 2 * key columns] */
+    uint32_t table; /* matrix [rows, embedding], or [rows, blocks (or their runs) * 2 * key columns] */
     bool keys;      /* prefix tuning */
     bool embedded;  /* a prompt whose rows enter behind the embedding: no positions, types or norm of their own */
     bool first;     /* of these: a head that reads the first row reads the prompt's */
     bool shifts;    /* the positions of real tokens begin behind the prefix */
+    bool runs;      /* each run of a block has rows of its own, else those that share weights share them */
     espl_generator generator; /* in place of the table */
     float dropout;            /* of the prefix */
     espl_gate *gates;         /* owned: per block; NULL: none */

@@ -30,6 +30,7 @@ typedef enum espl_site {
 typedef struct espl_joint {
     espl_site site;
     uint32_t block;      /* ESPL_NO_BLOCK: outside of blocks */
+    uint32_t layer;      /* KEYS: which run of a block, below layers * repeat; the block itself where none shares its weights */
     uint32_t linear;     /* WEIGHT, LINEAR_IN, LINEAR: ESPL_LINEAR_...; its parts are columns model->linear[linear].part */
     espl_norm_place norm; /* NORM; ..._OUT: the norm that follows (post-norm models), else ESPL_NORM_PLACE_COUNT */
     espl_tensor *x;      /* LINEAR: the product's input; KEYS: that of the attention; ..._OUT: the residual, which is added to what join returns */

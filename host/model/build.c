@@ -151,9 +151,10 @@ static espl_tensor *rotate_and_keep(espl_builder *b, uint32_t block, espl_tensor
     return rotated.x;
 }
 
-static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
+static espl_tensor *attention(espl_builder *b, uint32_t layer, espl_tensor *x) {
     const espl_model *model = b->model;
     const espl_config *c = &model->config;
+    const uint32_t block = layer / c->repeat;
     const espl_block_weights *w = &model->blocks[block];
     uint32_t from[3];
     qkv_columns(model, from);
@@ -168,7 +169,7 @@ static espl_tensor *attention(espl_builder *b, uint32_t block, espl_tensor *x) {
                            .causal = !c->family->bidirectional, .lengths = b->key_lengths ? b->key_lengths : b->lengths,
                            .positions = b->key_positions ? b->key_positions : b->positions, .window = c->window};
     espl_tensor *before = espl_build_joint(
-        b, &(espl_joint){.site = ESPL_SITE_KEYS, .block = block, .norm = ESPL_NORM_PLACE_COUNT, .x = normed}, NULL);
+        b, &(espl_joint){.site = ESPL_SITE_KEYS, .block = block, .layer = layer, .norm = ESPL_NORM_PLACE_COUNT, .x = normed}, NULL);
     if (before) {
         args.k = args.v = espl_graph_concat(b->graph, &(espl_concat){.a = before, .x = qkv, .batch = b->batch, .from = from[1],
                                                                       .each = before->rows != b->before});
@@ -253,7 +254,7 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
         snprintf(name, sizeof name, "block %u", layer);
         espl_graph_layer(b->graph, name, ESPL_PHASE_MICRO, b->recompute);
         x = espl_build_join(b, ESPL_SITE_BLOCK_IN, i, x);
-        x = attention(b, i, x);
+        x = attention(b, layer, x);
         x = mlp(b, i, x);
         x = espl_build_join(b, ESPL_SITE_BLOCK_OUT, i, x);
     }
