@@ -42,7 +42,8 @@ espl_status espl_gguf_adapter_write(espl_context *ctx, const espl_loose_adapter 
                                     const char *path);
 
 /* Folders of the Adapters library: LoRA, (IA)3 and, of rotary models, prefixes. */
-const char *espl_convert_differ(const char *type); /* an architecture, or a peft_type: why the other has not the like; "" if only that is known */
+/* Why the other has not the like of an architecture or a peft_type; "" if only that is known. */
+const char *espl_convert_differ(const char *type);
 espl_status espl_library_adapter_is(espl_context *ctx, const char *path, bool *out_is);
 espl_status espl_library_adapter_read(espl_context *ctx, const char *path, const espl_convert_base *base,
                                       espl_loose_adapter *out);

@@ -127,7 +127,8 @@ static espl_status add_tensor(espl_context *ctx, target *t, const espl_tensor_en
 static espl_status find_places(espl_context *ctx, const target *t, uint32_t *out_places, json_t *left_out) {
     *out_places = 0;
     for (uint32_t i = 0; i < t->config->layers; i++) {
-        if (!t->scales && t->a[i] != t->b[i]) return espl_fail(ctx, ESPL_FORMAT, "layer %u has not both lora_A and lora_B of each module", i);
+        if (!t->scales && t->a[i] != t->b[i])
+            return espl_fail(ctx, ESPL_FORMAT, "layer %u has not both lora_A and lora_B of each module", i);
         if (!t->b[i]) ESPL_TRY(espl_json_push(ctx, left_out, json_integer(i)));
         else if (*out_places && *out_places != t->b[i])
             return espl_fail(ctx, ESPL_UNSUPPORTED, "layer %u has not the modules of those before it: the Adapters library "

@@ -22,8 +22,8 @@ typedef struct prefix {
 static espl_status begin(espl_context *ctx, const espl_config *config, const json_t *json, const char *key, prefix *out) {
     *out = (prefix){.config = config, .columns = (size_t)config->layers * 2 * config->kv_heads * config->head_size};
     if (!config->family->rotary)
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "a prefix on a %s model cannot be converted: its positions are learned rows, and the text's "
-                         "begin behind PEFT's prefixes, but not behind the Adapters library's", config->family->model_type);
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "a prefix on a %s model cannot be converted: its positions are learned rows, and the "
+                         "text's begin behind PEFT's prefixes, but not behind the Adapters library's", config->family->model_type);
     if (config->window)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "a prefix on a %s model with a sliding window of %u cannot be converted: it reaches PEFT's "
                          "prefixes by position, the Adapters library's always", config->family->model_type, config->window);
@@ -65,8 +65,8 @@ static espl_status read_values(espl_context *ctx, const espl_tensor_view *view, 
 }
 
 /* With or without the model's prefix, as the library writes them. */
-static espl_status read_part(espl_context *ctx, const prefix *p, const espl_tensors *set, const char *adapter, const char *part, size_t rows,
-                             size_t cols, float **out_values) {
+static espl_status read_part(espl_context *ctx, const prefix *p, const espl_tensors *set, const char *adapter, const char *part,
+                             size_t rows, size_t cols, float **out_values) {
     char *name;
     espl_tensor_view view;
     ESPL_TRY(espl_format(ctx, &name, "%sprefix_tuning.prefix_tunings.%s.self_prefix.%s", p->config->family->prefix, adapter, part));
@@ -99,7 +99,8 @@ static espl_status generate(espl_context *ctx, const prefix *p, const json_t *co
     ESPL_TRY(espl_json_u32(ctx, config, "bottleneck_size", 512, &inner));
     ESPL_TRY(espl_json_string(ctx, config, "non_linearity", "tanh", &activation));
     if (strcmp(activation, "tanh") != 0)
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "a prefix made with the non_linearity \"%s\" is not converted, only with \"tanh\"", activation);
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "a prefix made with the non_linearity \"%s\" is not converted, only with \"tanh\"",
+                         activation);
     const size_t shape[GENERATOR_PARTS][2] = {{p->rows, width}, {inner, width}, {inner, 0}, {p->columns, inner}, {p->columns, 0}};
     for (int i = 0; i < GENERATOR_PARTS; i++) ESPL_GOTO(read_part(ctx, p, set, adapter, names[i], shape[i][0], shape[i][1], &part[i]));
     ESPL_GOTO(espl_new(ctx, (inner + !inner) * sizeof *hidden, &hidden));
@@ -165,7 +166,8 @@ espl_status espl_prefix_to_library(espl_context *ctx, const espl_config *base, c
     memcpy(view.shape, entry->shape, sizeof view.shape);
     ESPL_TRY(read_values(ctx, &view, p.rows, p.columns, &rows));
     turn(&p, true, rows);
-    espl_status status = espl_format(ctx, &tensor, "%sprefix_tuning.prefix_tunings.%s.self_prefix.control_trans", base->family->prefix, name);
+    espl_status status = espl_format(ctx, &tensor, "%sprefix_tuning.prefix_tunings.%s.self_prefix.control_trans", base->family->prefix,
+                                     name);
     if (status != ESPL_OK) {
         espl_free(ctx, &rows);
         return status;

@@ -105,7 +105,8 @@ static espl_status declare(espl_adapter *adapter) {
     adapter->state = state;
     ESPL_TRY(read_config(adapter, state, &rate));
     ESPL_TRY(espl_new(context(adapter), model->store.matrix_count * sizeof *state->pairs, &state->pairs));
-    for (size_t i = 0; i < model->store.matrix_count; i++) state->pairs[i] = (diff_pair){.delta = ESPL_NO_MATRIX, .alpha = ESPL_NO_MATRIX, .group = ESPL_NO_MATRIX};
+    for (size_t i = 0; i < model->store.matrix_count; i++)
+        state->pairs[i] = (diff_pair){.delta = ESPL_NO_MATRIX, .alpha = ESPL_NO_MATRIX, .group = ESPL_NO_MATRIX};
     ESPL_TRY(espl_target_saved(adapter));
     for (size_t i = 0; i < model->store.entry_count; i++) {
         const espl_entry *base = &model->store.entries[i];

@@ -249,7 +249,8 @@ espl_status espl_model_load_head(espl_model *model, const char *folder) {
 static bool is_for_words(const json_t *file) {
     static const char *const ends[] = {"_lm", "ForMaskedLM", "ForCausalLM", "LMHeadModel", "ForPreTraining"};
     const json_t *config = json_object_get(file, "config");
-    const char *name = json_string_value(json_is_object(config) ? json_object_get(config, "head_type") : json_object_get(file, "model_class"));
+    const json_t *named = json_is_object(config) ? json_object_get(config, "head_type") : json_object_get(file, "model_class");
+    const char *name = json_string_value(named);
     for (size_t i = 0; name && i < ESPL_COUNT(ends); i++) {
         const size_t bytes = strlen(name), end = strlen(ends[i]);
         if (bytes >= end && strcmp(name + bytes - end, ends[i]) == 0) return true;

@@ -224,7 +224,8 @@ espl_tensor *espl_prompt_join(espl_builder *b, const espl_adapter *adapter, cons
         if (state->gates) weigh_rows(b, adapter, joint);
         return y;
     }
-    if (state->keys) return state->gates ? gated(b, adapter, joint) : keys_of_block(b, adapter, state->runs ? joint->layer : joint->block, 0, 1);
+    if (state->keys && state->gates) return gated(b, adapter, joint);
+    if (state->keys) return keys_of_block(b, adapter, state->runs ? joint->layer : joint->block, 0, 1);
     espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
     if (b->prelude) return espl_graph_slice(b->graph, &(espl_slice){.x = table});
     return espl_graph_concat(b->graph, &(espl_concat){.a = table, .x = y, .batch = b->batch});

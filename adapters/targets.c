@@ -191,7 +191,8 @@ espl_status espl_target_saved(espl_adapter *adapter) {
             snprintf(name, sizeof name, "%s%s", wrapped, base->name);
             if (!espl_store_find(&adapter->store, name)) ESPL_TRY(espl_adapter_replace(adapter, base, name));
         }
-        if (!found && !(model->task.labels && is_head_name(module))) return espl_fail(ctx, ESPL_ARGUMENT, "modules_to_save: the model has no module %s", module);
+        if (!found && !(model->task.labels && is_head_name(module)))
+            return espl_fail(ctx, ESPL_ARGUMENT, "modules_to_save: the model has no module %s", module);
     }
     return ESPL_OK;
 }

@@ -3,8 +3,8 @@
 #include "host/gpu/state.h"
 #include <math.h>
 
-/* A budget that is not kept is what somebody sees, one that is not filled costs a little time. Simulated over recorded times of
- * lavapipe's pieces: 4 ms are then exceeded by 2 in less than one call of a hundred. */
+/* A budget that is not kept is what somebody sees, one that is not filled costs a little time. With these figures the 99th
+ * percentile of what `espalier bench frames` goes beyond its budget is about 2 ms and less on lavapipe (README.md). */
 static const double weight_if_faster = 0.02, slowest = 3;
 
 double espl_pace_of(const espl_device *device, const espl_commands *piece) {

@@ -118,7 +118,7 @@ static void look_back(espl_commands *commands, uint32_t at, espl_budget *budget)
     const double begin = espl_os_seconds(), end = begin + share_for_times * 1e-3 * budget->left_ms;
     espl_commands *piece = commands;
     for (uint32_t i = 0; piece && (at == 0 || i < at); i++, piece = piece->more)
-        if (budget->left_ms == INFINITY || espl_os_seconds() < end) read_time(piece);
+        if (espl_os_seconds() < end) read_time(piece);
     if (at == 0) espl_cut_again(commands);
     budget->left_ms -= (espl_os_seconds() - begin) * 1e3;
 }

@@ -33,7 +33,8 @@ typedef struct espl_joint {
     uint32_t layer;      /* KEYS: which run of a block, below layers * repeat; the block itself where none shares its weights */
     uint32_t linear;     /* WEIGHT, LINEAR_IN, LINEAR: ESPL_LINEAR_...; its parts are columns model->linear[linear].part */
     espl_norm_place norm; /* NORM; ..._OUT: the norm that follows (post-norm models), else ESPL_NORM_PLACE_COUNT */
-    espl_tensor *x;      /* LINEAR: the product's input; KEYS: that of the attention; ..._OUT: the residual, which is added to what join returns */
+    espl_tensor *x;      /* LINEAR: the product's input; KEYS: that of the attention; ..._OUT: the residual, which is added to
+                            what join returns */
     espl_tensor *weight, *bias, *product; /* LINEAR: W and b as they took part, and what the base made of them */
     espl_tensor *normed; /* ..._OUT: the sub-layer's input, which is x or its norm */
     bool *out_closed;    /* ..._OUT: set to say that what join returns has residual and norm already */

@@ -116,7 +116,8 @@ static espl_status declare_embedding(espl_model *model) {
         return espl_fail(model->ctx, ESPL_UNSUPPORTED, "%u columns of the embedding for a hidden size of %u", c->embedding,
                          c->hidden);
     ESPL_TRY(add_whole(model, "", family->embed, ".weight", c->vocabulary, c->embedding, false, &model->embed));
-    ESPL_TRY(add_whole(model, "", c->position_rows ? family->position : NULL, ".weight", c->position_rows, c->embedding, false, &model->position));
+    ESPL_TRY(add_whole(model, "", c->position_rows ? family->position : NULL, ".weight", c->position_rows, c->embedding,
+                       false, &model->position));
     ESPL_TRY(add_whole(model, "", c->types ? family->types : NULL, ".weight", c->types, c->embedding, false, &model->types));
     ESPL_TRY(add_norm(model, "", family->embed_norm, c->embedding, &model->embed_norm));
     ESPL_TRY(add_whole(model, "", projection, ".weight", c->hidden, c->embedding, false, &model->embed_projection));

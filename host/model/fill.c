@@ -117,7 +117,8 @@ static uint64_t bytes_as(const espl_model *model, espl_dtype dtype) {
     uint64_t bytes = 0;
     for (size_t i = 0; i < model->store.matrix_count; i++) {
         const espl_matrix *m = &model->store.matrices[i];
-        bytes += espl_round_up((uint64_t)m->rows * m->stride * espl_dtype_bytes(m->dtype == model->dtype && m->decay ? dtype : m->dtype), 256);
+        const espl_dtype own = m->dtype == model->dtype && m->decay ? dtype : m->dtype;
+        bytes += espl_round_up((uint64_t)m->rows * m->stride * espl_dtype_bytes(own), 256);
     }
     return bytes;
 }

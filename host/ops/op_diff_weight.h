@@ -8,7 +8,8 @@
  * matrix, or columns of a vector, that lie beside each other.
  * group         [1, n], n <= 4  f32  read, or NULL: none
  * bounds        where groups 1, 2, 3 begin: rows, or for one row columns, which are multiples of 4
- * low < 0, high > 1. site, group_site: each a number of its own for every drawn weight, gate and dropout of a model; words as in op_dropout.h.
+ * low < 0, high > 1. site, group_site: each a number of its own for every drawn weight, gate and dropout of a model; words as
+ * in op_dropout.h.
  * Cost:   one dispatch, backward one; of groups two more, and memory for a number per row.
  * Fails:  ARGUMENT if shapes or dtypes disagree, or low and high do not enclose 0 and 1, or bounds do not rise; LIMIT beyond 2^32 quads.
  * Reference: tests/ref/ref_diff_weight.c
