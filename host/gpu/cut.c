@@ -9,8 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-static const double fill_of_slice = 0.9; /* the rest is for what a guess is off */
-static const double late = 1.1;          /* a piece this much over a slice is cut again, */
+static const double fill_of_slice = 0.7; /* the rest is for what a guess is off, and a single run beyond the usual one */
+static const double late = 1;            /* a piece that usually takes this much of a slice is cut again, */
 static const double far = 2;             /* one this much over the device's, which is a danger, before SAMPLES_MIN runs */
 enum { PARTS_MAX = 1024, TIMES_MAX = 8, SAMPLES_MIN = 3 };
 
