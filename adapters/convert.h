@@ -3,6 +3,7 @@
 #ifndef ESPL_ADAPTERS_CONVERT_H
 #define ESPL_ADAPTERS_CONVERT_H
 
+#include "adapters/library_head.h"
 #include "host/file/json.h"
 #include "host/file/tensors.h"
 #include "host/model/config.h"
@@ -49,11 +50,36 @@ espl_status espl_library_adapter_read(espl_context *ctx, const char *path, const
                                       espl_loose_adapter *out);
 espl_status espl_library_adapter_write(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
                                        const char *path);
-/* Prefixes: file is the library's adapter_config.json, out->source its tensors; out gets PEFT's configuration and rows. */
+/* ---- Heads with labels beside adapters ---- */
+
+/* The head in a folder of the Adapters library, if there is one, into out's tensors and configuration. Heads for words are refused,
+ * but for a static one for next words, which is the base's own. */
+espl_status espl_convert_head_read(espl_context *ctx, const char *folder, const espl_convert_base *base, espl_loose_adapter *out);
+
+/* The head among the tensors of PEFT's folder. */
+typedef struct espl_convert_head {
+    espl_model *model; /* owned; an outline of the base with this head; NULL: there is none */
+    espl_head_form form;
+    espl_head_parts parts;
+} espl_convert_head;
+/* name: borrowed; of the adapter, and of a flexible head. To be closed also on failure. Fails: UNSUPPORTED if other modules are
+ * saved, or not all that the library's head has. */
+espl_status espl_convert_head_open(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
+                                   const espl_config *config, const char *name, espl_convert_head *out);
+/* Whether a tensor of the adapter is part of it. */
+bool espl_convert_head_has(const espl_convert_head *head, const espl_loose_adapter *adapter, const char *name);
+/* *out_config is to be committed or finished; without a head it stays as it is. */
+espl_status espl_convert_head_write(const espl_convert_head *head, const espl_loose_adapter *adapter, const char *folder,
+                                    espl_replace *out_config);
+void espl_convert_head_close(espl_context *ctx, espl_convert_head *head);
+
+/* ---- Prefixes ---- */
+
+/* file is the library's adapter_config.json, out->source its tensors; out gets PEFT's configuration and rows. */
 espl_status espl_prefix_from_library(espl_context *ctx, const espl_config *base, const json_t *file, espl_loose_adapter *out);
-/* out gets the library's configuration and tensors of an adapter of that name. */
+/* out gets the library's configuration and tensors of an adapter of that name, but not the head. */
 espl_status espl_prefix_to_library(espl_context *ctx, const espl_config *base, const espl_loose_adapter *adapter, const char *name,
-                                   espl_loose_adapter *out);
+                                   const espl_convert_head *head, espl_loose_adapter *out);
 
 /* ---- names of llama.cpp ---- */
 

@@ -129,7 +129,7 @@ const char *espl_convert_differ(const char *type) {
     return "";
 }
 
-static espl_status read_folder(espl_context *ctx, const char *path, const espl_config *base, json_t *file,
+static espl_status read_adapter(espl_context *ctx, const char *path, const espl_config *base, json_t *file,
                                espl_loose_adapter *out) {
     json_t *config = json_object_get(file, "config");
     const espl_library_form *form = espl_library_find(config);
@@ -156,7 +156,8 @@ espl_status espl_library_adapter_read(espl_context *ctx, const char *path, const
     ESPL_TRY(espl_format(ctx, &name, "%s/adapter_config.json", path));
     espl_status status = espl_json_load(ctx, name, &file);
     if (status == ESPL_OK) {
-        status = read_folder(ctx, path, &config, file, out);
+        status = read_adapter(ctx, path, &config, file, out);
+        if (status == ESPL_OK) status = espl_convert_head_read(ctx, path, base, out);
         if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", path);
     }
     espl_json_destroy(&file);

@@ -16,6 +16,7 @@ typedef struct target {
     uint32_t *a, *b;     /* owned, config->layers: places in each layer as bits, by what there is of them */
     uint32_t rank;       /* of all; 0: none seen yet */
     double scale;
+    espl_convert_head head;
     espl_loose_adapter files; /* what is to be written */
 } target;
 
@@ -27,7 +28,7 @@ static bool is_off(const json_t *value) {
 }
 
 static espl_status check_options(espl_context *ctx, const json_t *config) {
-    static const char *const keys[] = {"use_dora", "bias", "lora_bias", "modules_to_save", "feedforward_modules",
+    static const char *const keys[] = {"use_dora", "bias", "lora_bias", "feedforward_modules",
                                        "layer_replication", "trainable_token_indices", "target_parameters", "use_qalora",
                                        "alora_invocation_tokens", "use_bdlora", "arrow_config", "velora_config",
                                        "monteclora_config", "kasa_config"};
@@ -105,9 +106,10 @@ static espl_status add_module(espl_context *ctx, target *t, const espl_tensor_en
     return espl_loose_add(ctx, &t->files, name, &view, 0, false);
 }
 
-static espl_status add_tensor(espl_context *ctx, target *t, const espl_tensor_entry *entry) {
+static espl_status add_tensor(espl_context *ctx, target *t, const espl_loose_adapter *adapter, const espl_tensor_entry *entry) {
     static const char *const suffixes[] = {".lora_A.weight", ".lora_B.weight", ".ia3_l"};
     const size_t skip = sizeof peft_prefix - 1, bytes = strlen(entry->name);
+    if (espl_convert_head_has(&t->head, adapter, entry->name)) return ESPL_OK;
     for (size_t i = t->scales ? 2 : 0; i < (t->scales ? 3u : 2u); i++) {
         const size_t end = strlen(suffixes[i]);
         char *path;
@@ -166,17 +168,22 @@ static espl_status make_config(espl_context *ctx, const target *t, json_t *confi
 
 /* ---- Folder ---- */
 
-static espl_status write_files(espl_context *ctx, const espl_loose_adapter *files, const json_t *file, const char *folder) {
+static espl_status write_files(espl_context *ctx, const espl_loose_adapter *files, const json_t *file, const espl_convert_head *head,
+                               const espl_loose_adapter *adapter, const char *folder) {
     static const espl_tensors_metadata_pair format = {"format", "pt"};
-    espl_replace config = {0};
+    espl_replace config = {0}, head_config = {0};
     char *weights = NULL;
     espl_status status;
     ESPL_GOTO(espl_os_make_folder(ctx, folder));
     ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", file, &config));
     ESPL_GOTO(espl_format(ctx, &weights, "%s/adapter.safetensors", folder));
     ESPL_GOTO(espl_tensors_write(ctx, weights, files->entries, files->count, &format, 1));
-    status = espl_os_replace_commit(ctx, &config);
+    ESPL_GOTO(espl_convert_head_write(head, adapter, folder, &head_config));
+    if (head->model) ESPL_GOTO(espl_os_replace_commit(ctx, &head_config));
+    ESPL_GOTO(espl_os_replace_commit(ctx, &config));
+    status = espl_library_remove_old(ctx, folder, head->model != NULL);
 fail:
+    espl_os_replace_finish(ctx, &head_config);
     espl_os_replace_finish(ctx, &config);
     espl_free(ctx, &weights);
     return status;
@@ -189,12 +196,12 @@ static espl_status write_adapter(espl_context *ctx, target *t, const espl_loose_
     espl_status status;
     ESPL_GOTO(espl_new(ctx, t->config->layers * sizeof *t->a, &t->a));
     ESPL_GOTO(espl_new(ctx, t->config->layers * sizeof *t->b, &t->b));
-    for (size_t i = 0; i < adapter->count; i++) ESPL_GOTO(add_tensor(ctx, t, &adapter->entries[i]));
+    for (size_t i = 0; i < adapter->count; i++) ESPL_GOTO(add_tensor(ctx, t, adapter, &adapter->entries[i]));
     ESPL_GOTO(make_config(ctx, t, config));
     ESPL_GOTO(espl_library_complete(ctx, form, config));
     ESPL_GOTO(espl_json_string(ctx, adapter->config, "base_model_name_or_path", "", &base_name));
     ESPL_GOTO(espl_library_file(ctx, config, t->config, base_json, base_name, adapter_name, &file));
-    status = write_files(ctx, &t->files, file, folder);
+    status = write_files(ctx, &t->files, file, &t->head, adapter, folder);
 fail:
     espl_json_destroy(&file);
     espl_json_destroy(&config);
@@ -205,15 +212,15 @@ fail:
 }
 
 static espl_status write_prefix(espl_context *ctx, const espl_loose_adapter *adapter, const espl_config *base, const json_t *base_json,
-                                const char *folder) {
+                                const espl_convert_head *head, const char *folder) {
     espl_loose_adapter files = {0};
     json_t *file = NULL;
     const char *base_name;
     espl_status status;
     ESPL_GOTO(espl_json_string(ctx, adapter->config, "base_model_name_or_path", "", &base_name));
-    ESPL_GOTO(espl_prefix_to_library(ctx, base, adapter, adapter_name, &files));
+    ESPL_GOTO(espl_prefix_to_library(ctx, base, adapter, adapter_name, head, &files));
     ESPL_GOTO(espl_library_file(ctx, files.config, base, base_json, base_name, adapter_name, &file));
-    status = write_files(ctx, &files, file, folder);
+    status = write_files(ctx, &files, file, head, adapter, folder);
 fail:
     espl_json_destroy(&file);
     espl_loose_finish(ctx, &files);
@@ -232,7 +239,11 @@ espl_status espl_library_adapter_write(espl_context *ctx, const espl_loose_adapt
                          espl_convert_differ(type));
     ESPL_TRY(check_options(ctx, adapter->config));
     ESPL_TRY(espl_config_read(ctx, base->config, &config));
-    if (prefix) return write_prefix(ctx, adapter, &config, base->config, path);
     target t = {.config = &config, .peft = adapter->config, .scales = strcmp(type, "IA3") == 0};
-    return write_adapter(ctx, &t, adapter, form, base->config, path);
+    espl_status status = espl_convert_head_open(ctx, adapter, base, &config, adapter_name, &t.head);
+    if (status == ESPL_OK)
+        status = prefix ? write_prefix(ctx, adapter, &config, base->config, &t.head, path)
+                        : write_adapter(ctx, &t, adapter, form, base->config, path);
+    espl_convert_head_close(ctx, &t.head);
+    return status;
 }

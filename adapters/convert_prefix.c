@@ -153,15 +153,27 @@ espl_status espl_prefix_from_library(espl_context *ctx, const espl_config *base,
 
 /* ---- Writing ---- */
 
+/* The rows; what else there is belongs to the head. */
+static espl_status find_table(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_head *head,
+                              const espl_tensor_entry **out_entry) {
+    *out_entry = NULL;
+    for (size_t i = 0; i < adapter->count; i++) {
+        const espl_tensor_entry *entry = &adapter->entries[i];
+        if (strcmp(entry->name, table_name) == 0) *out_entry = entry;
+        else if (!espl_convert_head_has(head, adapter, entry->name))
+            return espl_fail(ctx, ESPL_UNSUPPORTED, "the Adapters library has no place for the tensor %s", entry->name);
+    }
+    return *out_entry ? ESPL_OK : espl_fail(ctx, ESPL_FORMAT, "it has no tensor %s", table_name);
+}
+
 espl_status espl_prefix_to_library(espl_context *ctx, const espl_config *base, const espl_loose_adapter *adapter, const char *name,
-                                   espl_loose_adapter *out) {
-    const espl_tensor_entry *entry = adapter->entries;
+                                   const espl_convert_head *head, espl_loose_adapter *out) {
+    const espl_tensor_entry *entry;
     float *rows;
     char *tensor;
     prefix p;
     ESPL_TRY(begin(ctx, base, adapter->config, "num_virtual_tokens", &p));
-    if (adapter->count != 1 || strcmp(entry->name, table_name) != 0)
-        return espl_fail(ctx, ESPL_FORMAT, "it has %zu tensors, a prefix has %s alone", adapter->count, table_name);
+    ESPL_TRY(find_table(ctx, adapter, head, &entry));
     espl_tensor_view view = {.name = entry->name, .dtype = entry->dtype, .rank = entry->rank, .data = entry->data};
     memcpy(view.shape, entry->shape, sizeof view.shape);
     ESPL_TRY(read_values(ctx, &view, p.rows, p.columns, &rows));

@@ -193,15 +193,6 @@ espl_status espl_adapter_save(espl_adapter *adapter, const char *folder) {
     return adapter->method->save ? adapter->method->save(adapter, folder) : espl_folder_write(adapter, folder);
 }
 
-/* The library would read it rather than what was written now. */
-static espl_status remove_old(espl_context *ctx, const char *folder) {
-    char *path;
-    ESPL_TRY(espl_format(ctx, &path, "%s/pytorch_adapter.bin", folder));
-    if (espl_os_is_file(path)) espl_os_remove_file(path);
-    espl_free(ctx, &path);
-    return ESPL_OK;
-}
-
 espl_status espl_folder_write(espl_adapter *adapter, const char *folder) {
     espl_context *ctx = adapter->model->ctx;
     espl_replace file = {0}, head = {0};
@@ -215,9 +206,10 @@ espl_status espl_folder_write(espl_adapter *adapter, const char *folder) {
     ESPL_GOTO(espl_format(ctx, &weights, "%s/%s.safetensors", folder, adapter->library ? "adapter" : "adapter_model"));
     ESPL_GOTO(adapter->method->write ? adapter->method->write(adapter, weights) : espl_store_save(&adapter->store, weights));
     ESPL_GOTO(espl_adapter_write_head(adapter, folder, &head));
-    if (head.path) ESPL_GOTO(espl_os_replace_commit(ctx, &head));
+    const bool has_head = head.path != NULL;
+    if (has_head) ESPL_GOTO(espl_os_replace_commit(ctx, &head));
     ESPL_GOTO(espl_os_replace_commit(ctx, &file));
-    if (adapter->library) status = remove_old(ctx, folder);
+    if (adapter->library) status = espl_library_remove_old(ctx, folder, has_head);
 fail:
     espl_os_replace_finish(ctx, &file);
     espl_os_replace_finish(ctx, &head);

@@ -53,7 +53,7 @@ espl_status espl_methods_keys(espl_context *ctx, const char *spec, const char *m
     espl_model *model;
     espl_adapter *adapter = NULL;
     *out_text = NULL;
-    ESPL_TRY(espl_model_outline(ctx, model_folder ? model_folder : bert_base, &model));
+    ESPL_TRY(espl_model_outline(ctx, model_folder ? model_folder : bert_base, NULL, &model));
     espl_status status = ESPL_OK;
     for (size_t i = 0; status == ESPL_OK && i < ESPL_COUNT(heading); i++) status = espl_table_add(&table, "%s", heading[i]);
     if (status == ESPL_OK) status = espl_adapter_begin(model, "keys", &adapter);

@@ -50,9 +50,22 @@ espl_status espl_library_head_open(const espl_model *model, const char *folder, 
 /* Its labels' names and values into the model; the values into what stands in their place in adapter, unless that is NULL. */
 espl_status espl_library_head_take(const espl_library_head *head, espl_model *model, espl_adapter *adapter);
 void espl_library_head_close(espl_context *ctx, espl_library_head *head);
+/* The folder's head_config.json; NULL: it has no head. To be freed. */
+espl_status espl_library_head_config(espl_context *ctx, const char *folder, json_t **out_file);
+/* MASKED, LANGUAGE, TAGGING, else CLASSIFICATION, which stands for all that opening then refuses. */
+espl_head_kind espl_library_head_kind(const json_t *file);
+espl_status espl_library_head_labels(espl_context *ctx, const json_t *file, uint32_t *out_labels);
 /* Whether the folder has a head of the model's sort: for labels, or for words. */
 espl_status espl_library_head_is(const espl_model *model, const char *folder, bool *out_is);
 
+/* head_config.json of a head of this form. */
+espl_status espl_library_head_describe(const espl_model *model, const espl_head_form *form, json_t **out_file);
+/* Into folder; *out_config is to be committed or finished. */
+espl_status espl_library_head_put(espl_context *ctx, const json_t *file, const espl_tensor_entry *entries, size_t count,
+                                  const char *folder, espl_replace *out_config);
+/* What was in a folder before and the library would read beside or rather than what was written now: tensors as pickles, and unless
+ * a head was written, that of another adapter. */
+espl_status espl_library_remove_old(espl_context *ctx, const char *folder, bool head);
 /* The head as adapter has it (NULL: the active ones); *out_config is to be committed or finished. */
 espl_status espl_library_head_write(const espl_model *model, const espl_adapter *adapter, const espl_head_form *form,
                                     const char *folder, espl_replace *out_config);

@@ -75,14 +75,22 @@ static const json_t *labels_of(const json_t *file) {
     return json_is_object(config) ? config : file;
 }
 
-static espl_status check_labels(const espl_model *model, const json_t *from) {
+espl_status espl_library_head_labels(espl_context *ctx, const json_t *file, uint32_t *out_labels) {
+    const json_t *from = labels_of(file);
+    json_t *names;
+    ESPL_TRY(espl_json_object(ctx, from, "label2id", &names));
+    return espl_json_u32(ctx, from, "num_labels", names ? (uint32_t)json_object_size(names) : 2, out_labels);
+}
+
+static espl_status check_labels(const espl_model *model, const json_t *file) {
     espl_context *ctx = model->ctx;
+    const json_t *from = labels_of(file);
     uint32_t labels;
     json_t *names, *value;
     const char *name;
     if (!model->task.labels) return ESPL_OK;
     ESPL_TRY(espl_json_object(ctx, from, "label2id", &names));
-    ESPL_TRY(espl_json_u32(ctx, from, "num_labels", names ? (uint32_t)json_object_size(names) : 2, &labels));
+    ESPL_TRY(espl_library_head_labels(ctx, file, &labels));
     if (labels != model->task.labels)
         return espl_fail(ctx, ESPL_FORMAT, "the head has %u labels, the model's has %u", labels, model->task.labels);
     json_object_foreach(names, name, value) {
@@ -156,9 +164,13 @@ static espl_status check_parts(const espl_model *model, const espl_library_head 
 
 /* ---- Opening and taking ---- */
 
+static espl_status config_path(espl_context *ctx, const char *folder, char **out_path) {
+    return espl_format(ctx, out_path, "%s/head_config.json", folder);
+}
+
 static espl_status open_config(espl_context *ctx, const char *folder, json_t **out_file) {
     char *path;
-    ESPL_TRY(espl_format(ctx, &path, "%s/head_config.json", folder));
+    ESPL_TRY(config_path(ctx, folder, &path));
     espl_status status = espl_json_load(ctx, path, out_file);
     espl_free(ctx, &path);
     return status;
@@ -187,7 +199,7 @@ espl_status espl_library_head_open(const espl_model *model, const char *folder, 
     ESPL_GOTO(open_tensors(ctx, folder, &out_head->set));
     ESPL_GOTO(espl_head_parts_of(model, &out_head->form, &out_head->parts));
     ESPL_GOTO(check_parts(model, out_head));
-    status = check_labels(model, labels_of(out_head->file));
+    status = check_labels(model, out_head->file);
 fail:
     if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", folder);
     return status;
@@ -246,29 +258,40 @@ espl_status espl_model_load_head(espl_model *model, const char *folder) {
 
 /* ---- Beside an adapter ---- */
 
-static bool is_for_words(const json_t *file) {
-    static const char *const ends[] = {"_lm", "ForMaskedLM", "ForCausalLM", "LMHeadModel", "ForPreTraining"};
+espl_status espl_library_head_config(espl_context *ctx, const char *folder, json_t **out_file) {
+    char *path;
+    *out_file = NULL;
+    ESPL_TRY(config_path(ctx, folder, &path));
+    const bool there = espl_os_is_file(path);
+    espl_free(ctx, &path);
+    return there ? open_config(ctx, folder, out_file) : ESPL_OK;
+}
+
+espl_head_kind espl_library_head_kind(const json_t *file) {
+    static const struct {
+        const char *end;
+        espl_head_kind kind;
+    } rows[] = {{"masked_lm", ESPL_HEAD_MASKED},     {"ForMaskedLM", ESPL_HEAD_MASKED},   {"ForPreTraining", ESPL_HEAD_MASKED},
+                {"causal_lm", ESPL_HEAD_LANGUAGE},   {"ForCausalLM", ESPL_HEAD_LANGUAGE}, {"LMHeadModel", ESPL_HEAD_LANGUAGE},
+                {"seq2seq_lm", ESPL_HEAD_LANGUAGE},  {"tagging", ESPL_HEAD_TAGGING},      {"ForTokenClassification", ESPL_HEAD_TAGGING}};
     const json_t *config = json_object_get(file, "config");
     const json_t *named = json_is_object(config) ? json_object_get(config, "head_type") : json_object_get(file, "model_class");
     const char *name = json_string_value(named);
-    for (size_t i = 0; name && i < ESPL_COUNT(ends); i++) {
-        const size_t bytes = strlen(name), end = strlen(ends[i]);
-        if (bytes >= end && strcmp(name + bytes - end, ends[i]) == 0) return true;
+    for (size_t i = 0; name && i < ESPL_COUNT(rows); i++) {
+        const size_t bytes = strlen(name), end = strlen(rows[i].end);
+        if (bytes >= end && strcmp(name + bytes - end, rows[i].end) == 0) return rows[i].kind;
     }
-    return false;
+    return ESPL_HEAD_CLASSIFICATION;
 }
 
 espl_status espl_library_head_is(const espl_model *model, const char *folder, bool *out_is) {
     json_t *file = NULL;
-    char *path;
     *out_is = false;
     if (!espl_head_type(model)) return ESPL_OK;
-    ESPL_TRY(espl_format(model->ctx, &path, "%s/head_config.json", folder));
-    const bool there = espl_os_is_file(path);
-    espl_free(model->ctx, &path);
-    if (!there) return ESPL_OK;
-    ESPL_TRY(open_config(model->ctx, folder, &file));
-    *out_is = is_for_words(file) == (model->task.labels == 0);
+    ESPL_TRY(espl_library_head_config(model->ctx, folder, &file));
+    const espl_head_kind kind = espl_library_head_kind(file);
+    const bool words = kind == ESPL_HEAD_MASKED || kind == ESPL_HEAD_LANGUAGE;
+    *out_is = file && words == (model->task.labels == 0);
     espl_json_destroy(&file);
     return ESPL_OK;
 }

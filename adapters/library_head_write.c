@@ -16,8 +16,35 @@ static espl_store *current(const espl_model *model, const espl_adapter *adapter,
     return (espl_store *)(uintptr_t)&model->store;
 }
 
-static espl_status write_tensors(const espl_model *model, const espl_adapter *adapter, const espl_head_parts *parts, const char *path) {
+espl_status espl_library_head_put(espl_context *ctx, const json_t *file, const espl_tensor_entry *entries, size_t count,
+                                  const char *folder, espl_replace *out_config) {
     static const espl_tensors_metadata_pair format = {"format", "pt"};
+    char *path = NULL;
+    espl_status status;
+    ESPL_GOTO(espl_json_replace(ctx, folder, "head_config.json", file, out_config));
+    ESPL_GOTO(espl_format(ctx, &path, "%s/model_head.safetensors", folder));
+    status = espl_tensors_write(ctx, path, entries, count, &format, 1);
+fail:
+    espl_free(ctx, &path);
+    return status;
+}
+
+static espl_status remove_file(espl_context *ctx, const char *folder, const char *name) {
+    char *path;
+    ESPL_TRY(espl_format(ctx, &path, "%s/%s", folder, name));
+    if (espl_os_is_file(path)) espl_os_remove_file(path);
+    espl_free(ctx, &path);
+    return ESPL_OK;
+}
+
+espl_status espl_library_remove_old(espl_context *ctx, const char *folder, bool head) {
+    ESPL_TRY(remove_file(ctx, folder, "pytorch_adapter.bin"));
+    ESPL_TRY(remove_file(ctx, folder, "pytorch_model_head.bin"));
+    return head ? ESPL_OK : remove_file(ctx, folder, "head_config.json");
+}
+
+static espl_status put_parts(const espl_model *model, const espl_adapter *adapter, const espl_head_parts *parts, const json_t *file,
+                             const char *folder, espl_replace *out_config) {
     espl_context *ctx = model->ctx;
     espl_tensor_entry entries[ESPL_HEAD_PARTS_MAX];
     float *values[ESPL_HEAD_PARTS_MAX] = {NULL};
@@ -31,7 +58,7 @@ static espl_status write_tensors(const espl_model *model, const espl_adapter *ad
         entries[i] = (espl_tensor_entry){.name = part->name, .dtype = ESPL_DTYPE_F32, .rank = entry.rank, .data = values[i]};
         memcpy(entries[i].shape, entry.shape, entry.rank * sizeof *entry.shape);
     }
-    status = espl_tensors_write(ctx, path, entries, parts->count, &format, 1);
+    status = espl_library_head_put(ctx, file, entries, parts->count, folder, out_config);
 fail:
     for (size_t i = 0; i < parts->count; i++) espl_free(ctx, &values[i]);
     return status;
@@ -75,7 +102,7 @@ static json_t *words_config(const espl_model *model) {
 }
 
 /* What the library would write; labels are in config, or for a static head in the file itself. */
-static espl_status make_config(const espl_model *model, const espl_head_form *form, json_t **out_file) {
+espl_status espl_library_head_describe(const espl_model *model, const espl_head_form *form, json_t **out_file) {
     espl_context *ctx = model->ctx;
     char *model_class = NULL;
     json_t *described = json_object(), *config = json_null(), *labels;
@@ -104,21 +131,14 @@ espl_status espl_library_head_write(const espl_model *model, const espl_adapter 
                                     const char *folder, espl_replace *out_config) {
     espl_context *ctx = model->ctx;
     espl_head_parts parts = {.count = 0};
-    char *path = NULL;
-    json_t *json = NULL;
+    json_t *file = NULL;
     espl_status status;
     ESPL_GOTO(espl_head_parts_of(model, form, &parts));
-    ESPL_GOTO(make_config(model, form, &json));
-    ESPL_GOTO(espl_json_replace(ctx, folder, "head_config.json", json, out_config));
-    ESPL_GOTO(espl_format(ctx, &path, "%s/model_head.safetensors", folder));
-    ESPL_GOTO(write_tensors(model, adapter, &parts, path));
-    espl_free(ctx, &path);
-    ESPL_GOTO(espl_format(ctx, &path, "%s/pytorch_model_head.bin", folder));
-    if (espl_os_is_file(path)) espl_os_remove_file(path); /* the library would read it */
+    ESPL_GOTO(espl_library_head_describe(model, form, &file));
+    status = put_parts(model, adapter, &parts, file, folder, out_config);
 fail:
     espl_head_parts_finish(ctx, &parts);
-    espl_json_destroy(&json);
-    espl_free(ctx, &path);
+    espl_json_destroy(&file);
     return status;
 }
 
@@ -131,7 +151,8 @@ espl_status espl_model_save_head(const espl_model *model, const char *folder, co
     const bool two = dense && (!model->task.labels || !espl_head_in_base(model, dense));
     ESPL_GOTO(espl_os_make_folder(ctx, folder));
     ESPL_GOTO(espl_library_head_write(model, NULL, &(espl_head_form){.name = name, .two = two}, folder, &config));
-    status = espl_os_replace_commit(ctx, &config);
+    ESPL_GOTO(espl_os_replace_commit(ctx, &config));
+    status = remove_file(ctx, folder, "pytorch_model_head.bin");
 fail:
     espl_os_replace_finish(ctx, &config);
     return status;

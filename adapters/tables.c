@@ -130,7 +130,7 @@ espl_status espl_methods_table2(espl_context *ctx, const char *model_folder, esp
     espl_table table = {.ctx = ctx, .columns = ESPL_COUNT(heading)};
     espl_model *model;
     *out_text = NULL;
-    ESPL_TRY(espl_model_outline(ctx, model_folder, &model));
+    ESPL_TRY(espl_model_outline(ctx, model_folder, NULL, &model));
     espl_status status = add_row(&table, heading, ESPL_COUNT(heading));
     for (size_t i = 0; status == ESPL_OK && i < espl_technique_count; i++)
         status = add_technique(&table, model, &espl_techniques[i]);

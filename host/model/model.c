@@ -123,8 +123,9 @@ espl_status espl_model_load(espl_device *device, const char *folder, const espl_
     return make(espl_device_context(device), device, folder, params, load, out_model);
 }
 
-espl_status espl_model_outline(espl_context *ctx, const char *folder, espl_model **out_model) {
-    return make(ctx, NULL, folder, NULL, outline, out_model);
+espl_status espl_model_outline(espl_context *ctx, const char *folder, const espl_head_params *head, espl_model **out_model) {
+    const espl_model_params params = {.head = head ? *head : (espl_head_params){0}};
+    return make(ctx, NULL, folder, &params, outline, out_model);
 }
 
 void espl_model_destroy(espl_model **in_out_model) {

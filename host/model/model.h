@@ -61,10 +61,10 @@ struct espl_model {
     struct espl_adapter *adapters; /* owned list */
 };
 
-/* What config.json declares, without weights, memory or a device: for counting. Adapters added to it are declared likewise.
- * folder: or the text of a config.json (starts with '{').
+/* What config.json declares, without weights, memory or a device: for names, shapes and counts. Adapters added to it are declared
+ * likewise. folder: or the text of a config.json (starts with '{'). head: NULL, or what stands behind the last hidden state.
  * Nothing else may be done with them. Destroyed as any model. */
-espl_status espl_model_outline(espl_context *ctx, const char *folder, espl_model **out_model);
+espl_status espl_model_outline(espl_context *ctx, const char *folder, const espl_head_params *head, espl_model **out_model);
 
 /* "model.layers.3.self_attn.q_proj": the module path of a part, as PEFT and the files name it. Freed with espl_free. */
 espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t linear, uint32_t part, char **out_path);

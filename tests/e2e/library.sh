@@ -106,15 +106,18 @@ for method in pfeiffer:rf=4 compacter:rf=2 library_lora:r=2 library_prefix:lengt
     library_prompt:length=2,combine=prefix_after_bos loreft:r=2 'library_prefix:length=3,bottleneck=7|parallel:rf=4' unipelt; do
     learned "bert-$(printf %s "$method" | tr -c 'a-z0-9+\n' _)" "$rows" "$method"
 done
+converted bert-from-lora "$rows" lora:r=2,alpha=3
 agrees BERT
 agrees "BERT, flexible" --flexible
 encoder electra classification Electra "$work/train.tsv" '0;1'
 learned electra-bottleneck "$rows" pfeiffer:rf=4
 learned electra-prompt "$rows" library_prompt:length=2
+converted electra-from-lora "$rows" lora:r=2
 agrees ELECTRA
 agrees "ELECTRA, flexible" --flexible
 encoder bert tagging Bert "$work/tags.conll" '0,1,1,0,0;1,0,0,1,0'
 learned tags-bottleneck "$rows" pfeiffer:rf=4
+converted tags-from-lora "$rows" lora:r=2
 agrees tags
 agrees "tags, flexible" --flexible
 finish

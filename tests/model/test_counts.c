@@ -82,7 +82,7 @@ static espl_model *outline(const char *config, char **out_folder) {
     assert_non_null(file);
     assert_int_equal(fwrite(config, 1, strlen(config), file), strlen(config));
     assert_int_equal(fclose(file), 0);
-    test_ok(espl_model_outline(test_context(), *out_folder, &model));
+    test_ok(espl_model_outline(test_context(), *out_folder, NULL, &model));
     return model;
 }
 

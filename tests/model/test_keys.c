@@ -54,7 +54,7 @@ static void values(void **state) {
     char *folder = make_folder();
     espl_model *model;
     size_t rows = 0;
-    test_ok(espl_model_outline(test_context(), folder, &model));
+    test_ok(espl_model_outline(test_context(), folder, NULL, &model));
     for (size_t m = 0; m < espl_method_count; m++) {
         for (size_t i = 0; i < ESPL_METHOD_KEYS; i++) {
             for (const espl_spec_row *row = espl_methods[m]->keys[i]; row && row->key; row++, rows++)
@@ -72,7 +72,7 @@ static void defaults(void **state) {
     (void)state;
     char *folder = make_folder();
     espl_model *model;
-    test_ok(espl_model_outline(test_context(), folder, &model));
+    test_ok(espl_model_outline(test_context(), folder, NULL, &model));
     for (size_t m = 0; m < espl_method_count; m++) {
         espl_adapter *adapter;
         if (espl_methods[m]->parts) continue;

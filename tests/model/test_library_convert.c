@@ -10,6 +10,7 @@
 
 /* The model that a case of tests/golden stands on. */
 static const char *model_of(const char *name) {
+    if (strstr(name, "_classes_") || strstr(name, "_tags_")) return name;
     if (strstr(name, "qwen3")) return "qwen3_patterns";
     return strstr(name, "llama") ? "llama_lora" : "bert_classes_lora";
 }
@@ -68,8 +69,8 @@ static void converted(void **state) {
     espl_model_destroy(&model);
 }
 
-/* PEFT's own numbers of its prefixes, by way of the library's form and back again. */
-static void prefixes(void **state) {
+/* PEFT's own numbers, of prefixes and of heads that it saves with an adapter, by way of the library's form and back again. */
+static void there_and_back(void **state) {
     const char *name = *state;
     char from[512], base[512];
     espl_model *model = test_model(model_of(name), NULL);
@@ -159,12 +160,14 @@ static void fused(void **state) {
     espl_model_destroy(&model);
 }
 
-#define PREFIX(name) {"prefixes " #name, prefixes, NULL, NULL, #name}
+#define BACK(name) {"there and back " #name, there_and_back, NULL, NULL, #name}
 #define CONVERTED(name) {"converted " #name, converted, NULL, NULL, #name}
 int main(void) {
     const struct CMUnitTest tests[] = {
         CONVERTED(library_lora_bert), CONVERTED(library_lora_left_out), CONVERTED(library_lora_llama), CONVERTED(library_ia3_bert),
-        CONVERTED(library_ia3_llama), cmocka_unit_test(fused), PREFIX(prefix_llama), PREFIX(prefix_qwen3),
+        CONVERTED(library_ia3_llama), cmocka_unit_test(fused), BACK(prefix_llama), BACK(prefix_qwen3),
+        BACK(bert_classes_lora), BACK(bert_tags_lora), BACK(roberta_classes_lora), BACK(distilbert_classes_lora),
+        BACK(llama_classes_lora),
         cmocka_unit_test(generated_prefix), cmocka_unit_test(windowed_prefix)};
     return test_main("adapters from one format to another", tests, ESPL_COUNT(tests));
 }

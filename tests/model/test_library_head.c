@@ -26,8 +26,8 @@ static espl_model *load(const char *name) {
     return model;
 }
 
-/* Distance of the model's logits from the library's. */
-static double off(espl_model *model, const char *name) {
+/* Distance of the logits from the library's: with the adapter in this folder, or (NULL) of the model alone. */
+static double off(espl_model *model, const char *name, const char *adapter_folder) {
     char path[512];
     espl_tensors *golden, *got;
     espl_tensor_view view;
@@ -42,7 +42,8 @@ static double off(espl_model *model, const char *name) {
     free(values);
     espl_adapter *adapter;
     char *out = test_path("probe.safetensors");
-    test_ok(espl_adapter_add(model, "probe", "{\"peft_type\": \"LORA\", \"task_type\": null}", 0, &adapter)); /* a no-op */
+    if (adapter_folder) test_ok(espl_adapter_load(model, "probe", adapter_folder, &adapter));
+    else test_ok(espl_adapter_add(model, "probe", "{\"peft_type\": \"LORA\", \"task_type\": null}", 0, &adapter)); /* a no-op */
     test_ok(espl_model_activate(model, "probe"));
     test_ok(espl_probe(model, adapter, &(espl_probe_params){.ids = ids, .labels = labels, .rows = view.shape[0], .tokens = view.shape[1],
                                                             .steps = 1}, out));
@@ -98,17 +99,17 @@ static void read_and_written(void **state) {
         espl_model *model = load(cases[i].model);
         char from[512];
         char *folder = test_path("head");
-        if (!(off(model, cases[i].name) > 1e-2)) fail_msg("%s: the model has this head already", cases[i].name);
+        if (!(off(model, cases[i].name, NULL) > 1e-2)) fail_msg("%s: the model has this head already", cases[i].name);
         snprintf(from, sizeof from, "%s/heads/%s", ESPL_GOLDEN, cases[i].name);
         test_ok(espl_model_load_head(model, from));
         if (model->task.labels) assert_string_equal(espl_model_label(model, 1), "name 1");
-        const double difference = off(model, cases[i].name);
+        const double difference = off(model, cases[i].name, NULL);
         if (!(difference < 2e-5)) fail_msg("%s: logits are off by %.3g", cases[i].name, difference);
         if (!cases[i].differs) {
             test_ok(espl_model_save_head(model, folder, cases[i].flexible));
             compare_files(&cases[i], folder);
             test_ok(espl_model_load_head(model, folder));
-            assert_true(off(model, cases[i].name) == difference);
+            assert_true(off(model, cases[i].name, NULL) == difference);
             espl_os_remove_folder(test_context(), folder);
         }
         free(folder);
@@ -121,6 +122,52 @@ static void write(const char *folder, const char *name, const char *text, size_t
     test_ok(espl_os_make_folder(test_context(), folder));
     snprintf(path, sizeof path, "%s/%s", folder, name);
     test_ok(espl_os_write_file(test_context(), path, text, bytes));
+}
+
+static void copy(const char *from, const char *folder, const char *name) {
+    char path[640];
+    espl_mapping file;
+    snprintf(path, sizeof path, "%s/%s", from, name);
+    test_ok(espl_os_map(test_context(), path, &file));
+    write(folder, name, (const char *)file.data, file.bytes);
+    espl_os_unmap(&file);
+}
+
+/* Beside an adapter that does nothing: the library's logits from PEFT's folder, and from the library's made of that. */
+static void converted(void **state) {
+    (void)state;
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        const head_case *c = &cases[i];
+        espl_model *model = load(c->model);
+        espl_adapter *adapter;
+        char from[512], base[512], weights[512];
+        char *folder = test_path("library"), *peft = test_path("peft"), *back = test_path("back");
+        snprintf(from, sizeof from, "%s/heads/%s", ESPL_GOLDEN, c->name);
+        snprintf(base, sizeof base, "%s/%s", ESPL_GOLDEN, c->model);
+        test_ok(espl_adapter_add(model, "a", "library_lora:r=2", 0, &adapter));
+        test_ok(espl_adapter_save(adapter, folder));
+        espl_adapter_delete(&adapter);
+        snprintf(weights, sizeof weights, "%s/model_head.safetensors", folder);
+        if (espl_os_is_file(weights)) espl_os_remove_file(weights);
+        copy(from, folder, "head_config.json");
+        copy(from, folder, "pytorch_model_head.bin");
+        const espl_convert_params forth = {.adapter = folder, .model = base, .to = "peft", .out = peft};
+        if (model->task.labels) {
+            test_ok(espl_adapter_convert(test_context(), &forth));
+            const double difference = off(model, c->name, peft);
+            if (!(difference < 2e-5)) fail_msg("%s: logits of PEFT's folder are off by %.3g", c->name, difference);
+            test_ok(espl_adapter_convert(test_context(), &(espl_convert_params){.adapter = peft, .model = base, .to = "adapters", .out = back}));
+            assert_true(off(model, c->name, back) == difference);
+            espl_os_remove_folder(test_context(), peft);
+            espl_os_remove_folder(test_context(), back);
+        } else {
+            test_refused(espl_adapter_convert(test_context(), &forth), ESPL_UNSUPPORTED, "the head for words beside the adapter has no form");
+            assert_false(espl_os_is_folder(peft));
+        }
+        espl_os_remove_folder(test_context(), folder);
+        free(folder), free(peft), free(back);
+        espl_model_destroy(&model);
+    }
 }
 
 #define FLEXIBLE(options) "{\"name\": \"h\", \"config\": {\"head_type\": \"classification\", \"num_labels\": 3, " options "}}"
@@ -210,6 +257,6 @@ static void refused_words(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(read_and_written), cmocka_unit_test(refused), cmocka_unit_test(refused_words)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(read_and_written), cmocka_unit_test(converted), cmocka_unit_test(refused), cmocka_unit_test(refused_words)};
     return test_main("heads of the Adapters library", tests, ESPL_COUNT(tests));
 }

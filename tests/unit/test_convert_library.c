@@ -86,7 +86,9 @@ static void refused(void **state) {
         const char *base, *name, *to, *part;
     } cases[] = {
         {"llama_lora", "llama_lora", "adapters", "the Adapters library adapts no model.layers.0."},
-        {"bert_classes_lora", "bert_ia3", "adapters", "no place for \"modules_to_save\""},
+        {"bert_classes_lora", "bert_ia3", "adapters", "no place for \"feedforward_modules\""},
+        {"llama_linear_rope", "llama_linear_rope", "adapters", "but for a head with labels: task_type is \"CAUSAL_LM\", and there is no score.weight"},
+        {"deberta_classes_lora", "deberta_classes_lora", "adapters", "head has the base's pooler.dense.weight, which this adapter does not"},
         {"llama_lora", "ia3_llama", "adapters", "no place for \"feedforward_modules\""},
         {"llama_lora", "dora_llama", "adapters", "no place for \"use_dora\""},
         {"qwen2_bias_all", "qwen2_bias_all", "adapters", "no place for \"bias\""},
@@ -118,6 +120,16 @@ static espl_status to_library(espl_context *ctx, void *user) {
     return convert(ctx, "bert_classes_lora", peft, "adapters", library);
 }
 
+static espl_status head_to_library(espl_context *ctx, void *user) {
+    (void)user;
+    return convert_golden(ctx, "bert_classes_lora", "bert_classes_lora", "adapters", library);
+}
+
+static espl_status head_to_peft(espl_context *ctx, void *user) {
+    (void)user;
+    return convert(ctx, "bert_classes_lora", library, "peft", peft);
+}
+
 static espl_status prefix_to_library(espl_context *ctx, void *user) {
     return convert_golden(ctx, "llama_lora", user, "adapters", library);
 }
@@ -132,6 +144,8 @@ static void allocation(void **state) {
     char name[] = "library_lora_left_out";
     unit_sweep(to_peft, name);
     unit_sweep(to_library, name);
+    unit_sweep(head_to_library, NULL);
+    unit_sweep(head_to_peft, NULL);
     char prefix[] = "prefix_llama";
     unit_sweep(prefix_to_library, prefix);
     unit_sweep(prefix_to_peft, prefix);
