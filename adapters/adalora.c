@@ -31,6 +31,7 @@ static const espl_spec_row spec_keys[] = {
     {"beta1", "beta1", ESPL_SPEC_NUMBER, NULL},
     {"beta2", "beta2", ESPL_SPEC_NUMBER, NULL},
     {"orth", "orth_reg_weight", ESPL_SPEC_NUMBER, NULL},
+    {"init", "init_lora_weights", ESPL_SPEC_INIT, "default, random"},
     {0}};
 
 /* Rank and scale of a target: all of init_r, or as many as its list in rank_pattern keeps. */

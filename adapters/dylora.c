@@ -103,6 +103,8 @@ static espl_status read_state(espl_adapter *adapter) {
     ESPL_TRY(espl_spec_default(adapter, "frozen_decay", json_false()));
     ESPL_TRY(espl_json_u32(ctx, adapter->config, "r_max", r, &r_max));
     ESPL_TRY(espl_json_u32(ctx, adapter->config, "r_min", 1, &r_min));
+    if (json_object_get(adapter->config, "r") && r != r_max)
+        return espl_fail(ctx, ESPL_ARGUMENT, "dylora: r is %u and r_max %u, which say the same", r, r_max);
     if (r_min < 1 || r_min > r_max || r_max > 4096)
         return espl_fail(ctx, ESPL_ARGUMENT, "dylora: ranks from %u to %u are not in 1 to 4096", r_min, r_max);
     ESPL_TRY(espl_json_set(ctx, adapter->config, "r", json_integer(r_max)));
@@ -272,7 +274,7 @@ const espl_method espl_method_dylora = {
                    .insertion = ESPL_INSERTION_PARALLEL,
                    .integration = ESPL_INTEGRATION_SCALED_ADDITION,
                    .sites = 1u << ESPL_SITE_LINEAR},
-    .keys = {spec_keys, espl_lora_keys},
+    .keys = {spec_keys, espl_lora_rank_keys, espl_lora_keys},
     .declare = declare,
     .initialise = espl_lora_initialise,
     .join = join,

@@ -34,8 +34,9 @@ typedef struct lora_kind {
 } lora_kind;
 extern const lora_kind espl_lora_kind;
 
-/* Methods of the family: LoRA's keys, configuration and matrices (adapter->state is a lora_state afterwards). */
-extern const espl_spec_row espl_lora_keys[];
+/* Methods of the family: keys of all, keys of those whose ranks LoRA's "r" says (not AdaLoRA's), configuration and matrices
+ * (adapter->state is a lora_state afterwards). */
+extern const espl_spec_row espl_lora_keys[], espl_lora_rank_keys[];
 espl_status espl_lora_declare(espl_adapter *adapter, const lora_kind *kind);
 espl_status espl_lora_initialise(espl_adapter *adapter, uint64_t seed);
 /* Adds scale * B diag(factors) A; factors (one for each rank) NULL: all 1. */

@@ -11,13 +11,16 @@ static espl_context *context(const espl_adapter *adapter) {
 
 /* ---- Specs ---- */
 
-const espl_spec_row espl_lora_keys[] = {
+const espl_spec_row espl_lora_rank_keys[] = {
     {"r", "r", ESPL_SPEC_WHOLE, NULL},
+    {"rslora", "use_rslora", ESPL_SPEC_BOOL, NULL},
+    {"init", "init_lora_weights", ESPL_SPEC_INIT, "default, gaussian, random"},
+    {0}};
+
+const espl_spec_row espl_lora_keys[] = {
     {"alpha", "lora_alpha", ESPL_SPEC_NUMBER, NULL},
     {"dropout", "lora_dropout", ESPL_SPEC_NUMBER, NULL},
     {"targets", "target_modules", ESPL_SPEC_MODULES, NULL},
-    {"rslora", "use_rslora", ESPL_SPEC_BOOL, NULL},
-    {"init", "init_lora_weights", ESPL_SPEC_INIT, "default, gaussian, random"},
     {"bias", "bias", ESPL_SPEC_TEXT, "none, all, lora_only"},
     {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
     {0}};

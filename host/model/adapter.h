@@ -95,7 +95,7 @@ typedef struct espl_place {
 } espl_place;
 
 struct espl_spec_row;
-enum { ESPL_METHOD_KEYS = 2 };
+enum { ESPL_METHOD_KEYS = 3 };
 
 typedef struct espl_method {
     const char *name;      /* "lora", in specs */

@@ -280,6 +280,8 @@ static void refused(void **state) {
         {"dylora:r=4,r_min=5", ESPL_ARGUMENT, "ranks from 5 to 4 are not in 1 to 4096"},
         {"dylora:pb=normal", ESPL_ARGUMENT, "pb \"normal\" is not one of uniform, geometric, fixed, list"},
         {"dylora:pb=geometric,p=2", ESPL_ARGUMENT, "pb_p 2 is not a probability between 0 and 1"},
+        {"dylora:r=4,r_max=6", ESPL_ARGUMENT, "dylora: r is 4 and r_max 6, which say the same"},
+        {"adalora:r=4", ESPL_ARGUMENT, "\"r\" is not one of init_r, target_r, tinit, tfinal, deltaT, total, beta1, beta2, orth, init, alpha"},
         {"dylora:pb=fixed,p=9", ESPL_ARGUMENT, "pb_p 9 is not a rank from r_min to r_max"},
         {"dylora:pb=list", ESPL_ARGUMENT, "needs 8 numbers in \"pb_p\", there are 0"},
         {"dylora:update=frozen,loss=nested_sum", ESPL_UNSUPPORTED, "they do not go together"},
