@@ -10,8 +10,18 @@ settings=(--model "$work/base" --data "$work/text.txt" --context 32 --batch 2 --
 # The figures of a run that do not depend on the clock.
 figures() { sed 's/"tokens_per_second":[^,]*,//' "$1/metrics.jsonl"; }
 
-# stopped_by SIGNAL FOLDER STEPS: begins a run and ends it after so many steps
+# stopped_by SIGNAL FOLDER STEPS: begins a run and ends it after so many steps. On a machine with other work this shell may be
+# late, and the run at its end: then again.
 stopped_by() {
+    local try
+    for try in 1 2 3 4 5; do
+        rm -rf "$2"
+        stop_once "$@"
+        [ $status -ne 0 ] && break
+    done
+}
+
+stop_once() {
     "$ESPALIER" train "${settings[@]}" --save-every 7 --out "$2" > "$work/out" 2> "$work/err" < /dev/null &
     local child=$! i
     for i in $(seq 600); do
