@@ -63,7 +63,7 @@ run_suite() {
     local name=$1 report=$2 status
     rm -f "$report"
     "$0" run "$name" -- ctest --test-dir "$build" "${suite[@]}" -R "$only" --parallel "${CTEST_PARALLEL_LEVEL:-$jobs}" \
-        --timeout 3600 --output-on-failure --test-output-size-passed 100000 \
+        --timeout 900 --output-on-failure --test-output-size-passed 100000 \
         --output-junit "$report" > "$report.log" 2>&1 < /dev/null
     status=$?
     [ -s "$report" ] || { tail -n 3 "$report.log" && return 1; }

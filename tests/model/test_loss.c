@@ -71,10 +71,14 @@ static struct {
     ENDS(MEMBER)
 #undef MEMBER
     PFN_vkDeviceWaitIdle DeviceWaitIdle;
-    uint64_t calls, fail_at; /* 0: never */
+    uint64_t calls;
+    /* Which call fails: the so many-th of a function (0: none). Of all calls it would be another in each run: how often is asked
+     * whether the device is done depends on time. */
+    int fail_function;
+    uint32_t fail_number;
     VkResult result;
     bool lost, worked_after; /* it was made up; and then work was submitted, though nobody waits for it any more */
-    uint32_t of_function[CALL_COUNT];
+    uint32_t of_function[CALL_COUNT]; /* calls so far */
     call_made *made; /* while counting */
     size_t capacity;
     int64_t living; /* objects made and not ended */
@@ -90,9 +94,9 @@ static bool fails(int function, const void *site) {
             assert_non_null(vk.made);
         }
         vk.made[vk.calls] = (call_made){function, site};
-        vk.of_function[function]++;
     }
-    if (++vk.calls != vk.fail_at) {
+    vk.calls++;
+    if (++vk.of_function[function] != vk.fail_number || function != vk.fail_function) {
         vk.worked_after |= vk.lost && function == CALL_QueueSubmit;
         return false;
     }
@@ -304,19 +308,20 @@ static const char *function_name(int function) {
 }
 
 /* Said before, so that a process that is ended from outside has told what it was at. */
-static void fail_one(bool timeline, uint64_t call, int function, size_t kind, const outcome *expected, counts *in_out) {
+static void fail_one(bool timeline, int function, uint32_t number, size_t kind, const outcome *expected, counts *in_out) {
     outcome out;
-    printf("  call %llu, %s: result %d\n", (unsigned long long)call, function_name(function), (int)kinds[kind].result);
+    printf("  %s, call %u: result %d\n", function_name(function), number, (int)kinds[kind].result);
     fflush(stdout);
     in_out->tried++;
-    vk.calls = 0;
-    vk.fail_at = call;
+    memset(vk.of_function, 0, sizeof vk.of_function);
+    vk.fail_function = function;
+    vk.fail_number = number;
     vk.lost = vk.worked_after = false;
     vk.result = kinds[kind].result;
     espl_os_remove_file("loss_checkpoint/trainer.safetensors");
     const espl_status status = everything(timeline, &out);
-    const bool reached = vk.calls >= call;
-    vk.fail_at = 0;
+    const bool reached = vk.of_function[function] >= number;
+    vk.fail_number = 0;
     vk.lost = false;
     if (vk.worked_after) fail_msg("work was submitted to a device that was lost");
     if (!reached) return; /* polls are as many as there is time for */
@@ -351,7 +356,7 @@ static call_made *count_calls(bool timeline, outcome *out_whole, uint64_t *out_c
     vk.capacity = 4096;
     vk.made = malloc(vk.capacity * sizeof *vk.made);
     assert_non_null(vk.made);
-    vk.calls = vk.fail_at = 0;
+    vk.calls = 0;
     test_ok(everything(timeline, out_whole));
     assert_true(out_whole->saved);
     call_made *made = vk.made;
@@ -367,17 +372,18 @@ static void sweep(bool timeline) {
     counts done = {0};
     uint64_t calls;
     call_made *made = count_calls(timeline, &whole, &calls);
-    uint32_t seen[CALL_COUNT] = {0};
+    uint32_t seen[CALL_COUNT] = {0}, of_function[CALL_COUNT];
+    memcpy(of_function, vk.of_function, sizeof of_function);
     for (uint64_t i = 0; i < calls; i++) {
         const int function = made[i].function;
-        const uint32_t number = seen[function]++, all = vk.of_function[function], turn = number * OFTEN / all;
+        const uint32_t number = seen[function]++, all = of_function[function], turn = number * OFTEN / all;
         const bool new_site = is_new_site(made, i);
         /* The last one is behind the checkpoint. */
         const bool begins = number == 0 || number + 1 == all || (number - 1) * OFTEN / all != turn;
         if (!(new_site || begins) || (!timeline && !of_fences(function))) continue;
         done.sites += new_site;
         for (size_t kind = 0; kind < ESPL_COUNT(kinds); kind++)
-            if (new_site || kind == turn % ESPL_COUNT(kinds)) fail_one(timeline, i + 1, function, kind, &whole, &done);
+            if (new_site || kind == turn % ESPL_COUNT(kinds)) fail_one(timeline, function, number + 1, kind, &whole, &done);
     }
     free(made);
     printf("  %s: %llu calls from %u places, %u failures, %u survived, %u resumed from the checkpoint\n",
