@@ -127,6 +127,17 @@ char *test_path(const char *name) {
     return path;
 }
 
+void test_copy_file(const char *from_folder, const char *to_folder, const char *name) {
+    char path[640];
+    espl_mapping file;
+    snprintf(path, sizeof path, "%s/%s", from_folder, name);
+    test_ok(espl_os_map(test_context(), path, &file));
+    snprintf(path, sizeof path, "%s/%s", to_folder, name);
+    test_ok(espl_os_make_folder(test_context(), to_folder));
+    test_ok(espl_os_write_file(test_context(), path, (const char *)file.data, file.bytes));
+    espl_os_unmap(&file);
+}
+
 void test_setup_end(test_setup *setup) {
     espl_trainer_destroy(&setup->trainer);
     espl_dataset_destroy(&setup->dataset);

@@ -52,5 +52,7 @@ float *test_trained(const test_setup *setup, size_t *out_count);
 
 /* A path in the build folder, made unique by name; from malloc. */
 char *test_path(const char *name);
+/* A file of one folder into another, which is made. */
+void test_copy_file(const char *from_folder, const char *to_folder, const char *name);
 
 #endif

@@ -136,6 +136,49 @@ static void generated_prefix(void **state) {
     espl_model_destroy(&model);
 }
 
+/* The bits of a tensor that the adapter in a folder has. */
+static void same_tensor(espl_model *model, const char *folder, const char *name, const float *expected, size_t count) {
+    espl_adapter *adapter;
+    test_ok(espl_adapter_load(model, "a", folder, &adapter));
+    const espl_entry *entry = espl_store_find(&adapter->store, name);
+    if (!entry) fail_msg("%s: there is no %s", folder, name);
+    float *got = calloc(count, sizeof *got);
+    assert_non_null(got);
+    assert_int_equal(espl_entry_values(&adapter->store, entry), count);
+    test_ok(espl_store_read(&adapter->store, entry, got));
+    assert_memory_equal(got, expected, count * sizeof *got);
+    free(got);
+    espl_adapter_delete(&adapter);
+}
+
+/* A head that was trained with a prefix goes along, under the names that PEFT gives it there. */
+static void headed_prefix(void **state) {
+    (void)state;
+    static const char base[] = ESPL_GOLDEN "/llama_classes_lora", peft_name[] = "base_model.score.weight";
+    espl_model *model = test_model("llama_classes_lora", NULL);
+    espl_adapter *adapter;
+    char *peft = test_path("peft"), *library = test_path("library"), *back = test_path("back");
+    test_ok(espl_adapter_add(model, "a", "prefix:tokens=3", 3, &adapter));
+    const espl_entry *head = espl_store_find(&adapter->store, peft_name);
+    assert_non_null(head);
+    const size_t count = (size_t)espl_entry_values(&adapter->store, head);
+    float *values = calloc(count, sizeof *values);
+    assert_non_null(values);
+    for (size_t i = 0; i < count; i++) values[i] = 0.25f * (float)(i % 11); /* not the base's */
+    test_ok(espl_store_write(&adapter->store, head, values, ESPL_DTYPE_F32));
+    test_ok(espl_adapter_save(adapter, peft));
+    espl_adapter_delete(&adapter);
+    test_ok(espl_adapter_convert(test_context(), &(espl_convert_params){.adapter = peft, .model = base, .to = "adapters", .out = library}));
+    same_tensor(model, library, "score.weight", values, count);
+    test_ok(espl_adapter_convert(test_context(), &(espl_convert_params){.adapter = library, .model = base, .to = "peft", .out = back}));
+    same_tensor(model, back, peft_name, values, count);
+    espl_os_remove_folder(test_context(), peft);
+    espl_os_remove_folder(test_context(), library);
+    espl_os_remove_folder(test_context(), back);
+    free(values), free(peft), free(library), free(back);
+    espl_model_destroy(&model);
+}
+
 /* GPT-2's q, k and v are one map: LoRAs of its parts are read as they are and by converting, factors by converting alone. */
 static void fused(void **state) {
     (void)state;
@@ -168,6 +211,6 @@ int main(void) {
         CONVERTED(library_ia3_llama), cmocka_unit_test(fused), BACK(prefix_llama), BACK(prefix_qwen3),
         BACK(bert_classes_lora), BACK(bert_tags_lora), BACK(roberta_classes_lora), BACK(distilbert_classes_lora),
         BACK(llama_classes_lora),
-        cmocka_unit_test(generated_prefix), cmocka_unit_test(windowed_prefix)};
+        cmocka_unit_test(generated_prefix), cmocka_unit_test(headed_prefix), cmocka_unit_test(windowed_prefix)};
     return test_main("adapters from one format to another", tests, ESPL_COUNT(tests));
 }

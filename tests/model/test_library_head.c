@@ -124,15 +124,6 @@ static void write(const char *folder, const char *name, const char *text, size_t
     test_ok(espl_os_write_file(test_context(), path, text, bytes));
 }
 
-static void copy(const char *from, const char *folder, const char *name) {
-    char path[640];
-    espl_mapping file;
-    snprintf(path, sizeof path, "%s/%s", from, name);
-    test_ok(espl_os_map(test_context(), path, &file));
-    write(folder, name, (const char *)file.data, file.bytes);
-    espl_os_unmap(&file);
-}
-
 /* Beside an adapter that does nothing: the library's logits from PEFT's folder, and from the library's made of that. */
 static void converted(void **state) {
     (void)state;
@@ -149,8 +140,8 @@ static void converted(void **state) {
         espl_adapter_delete(&adapter);
         snprintf(weights, sizeof weights, "%s/model_head.safetensors", folder);
         if (espl_os_is_file(weights)) espl_os_remove_file(weights);
-        copy(from, folder, "head_config.json");
-        copy(from, folder, "pytorch_model_head.bin");
+        test_copy_file(from, folder, "head_config.json");
+        test_copy_file(from, folder, "pytorch_model_head.bin");
         const espl_convert_params forth = {.adapter = folder, .model = base, .to = "peft", .out = peft};
         if (model->task.labels) {
             test_ok(espl_adapter_convert(test_context(), &forth));

@@ -116,27 +116,16 @@ static void life(void **state) {
     free(folder);
 }
 
-static void copy_file(const char *from, const char *to_folder, const char *name) {
-    char path[512];
-    espl_mapping file;
-    snprintf(path, sizeof path, "%s/%s", from, name);
-    test_ok(espl_os_map(test_context(), path, &file));
-    snprintf(path, sizeof path, "%s/%s", to_folder, name);
-    test_ok(espl_os_make_folder(test_context(), to_folder));
-    test_ok(espl_os_write_file(test_context(), path, (const char *)file.data, file.bytes));
-    espl_os_unmap(&file);
-}
-
 /* An adapter of tests/golden with a head of it in one folder. */
 static char *together(const char *adapter, const char *head) {
     char from[512];
     char *folder = test_path(head);
     snprintf(from, sizeof from, "%s/%s/adapter", ESPL_GOLDEN, adapter);
-    copy_file(from, folder, "adapter_config.json");
-    copy_file(from, folder, "pytorch_adapter.bin");
+    test_copy_file(from, folder, "adapter_config.json");
+    test_copy_file(from, folder, "pytorch_adapter.bin");
     snprintf(from, sizeof from, "%s/heads/%s", ESPL_GOLDEN, head);
-    copy_file(from, folder, "head_config.json");
-    copy_file(from, folder, "pytorch_model_head.bin");
+    test_copy_file(from, folder, "head_config.json");
+    test_copy_file(from, folder, "pytorch_model_head.bin");
     return folder;
 }
 
