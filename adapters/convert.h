@@ -50,6 +50,7 @@ espl_status espl_library_adapter_read(espl_context *ctx, const char *path, const
                                       espl_loose_adapter *out);
 espl_status espl_library_adapter_write(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
                                        const char *path);
+
 /* ---- Heads with labels beside adapters ---- */
 
 /* The head in a folder of the Adapters library, if there is one, into out's tensors and configuration. Heads for words are refused,
