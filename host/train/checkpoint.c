@@ -45,8 +45,9 @@ static espl_status path_of(espl_trainer *t, const char *folder, char **out_path)
 }
 
 static espl_status description_text(espl_trainer *t, char **out_text) {
-    json_t *all = json_pack("{s:o, s:I, s:I, s:I}", "settings", describe(t), "step", (json_int_t)t->step, "rows_done",
-                            (json_int_t)t->rows_done, "counter", (json_int_t)t->train.pass[0].step[ESPL_STEP_COUNTER]);
+    json_t *all = json_pack("{s:o, s:I, s:I, s:I, s:I}", "settings", describe(t), "step", (json_int_t)t->step, "rows_done",
+                            (json_int_t)t->rows_done, "tokens_done", (json_int_t)t->tokens_done, "counter",
+                            (json_int_t)t->train.pass[0].step[ESPL_STEP_COUNTER]);
     espl_bytes bytes = {0};
     if (!all) return espl_fail(t->ctx, ESPL_HOST_MEMORY, "no host memory for a checkpoint's description");
     espl_status status = espl_json_print(t->ctx, all, &bytes);
@@ -145,13 +146,14 @@ static espl_status load_group(espl_trainer *t, const espl_tensors *set, const ch
 
 static espl_status resume(espl_trainer *t, const espl_tensors *set, const json_t *all) {
     json_t *settings;
-    uint64_t step, rows_done;
+    uint64_t step, rows_done, tokens_done;
     uint32_t counter;
     espl_tensor_view stats;
     ESPL_TRY(espl_json_object(t->ctx, all, "settings", &settings));
     ESPL_TRY(check_description(t, settings));
     ESPL_TRY(espl_json_u64(t->ctx, all, "step", 0, &step));
     ESPL_TRY(espl_json_u64(t->ctx, all, "rows_done", 0, &rows_done));
+    ESPL_TRY(espl_json_u64(t->ctx, all, "tokens_done", 0, &tokens_done));
     ESPL_TRY(espl_json_u32(t->ctx, all, "counter", 0, &counter));
     ESPL_TRY(espl_tensors_find(set, "statistics", &stats));
     if (stats.bytes != ESPL_STATS_WORDS * 4 || step > t->steps)
@@ -166,6 +168,7 @@ static espl_status resume(espl_trainer *t, const espl_tensors *set, const json_t
     ESPL_TRY(espl_upload(t->model->device, t->optimiser.stats, words, sizeof words));
     t->step = (uint32_t)step;
     t->rows_done = rows_done;
+    t->tokens_done = tokens_done;
     t->train.pass[0].step[ESPL_STEP_COUNTER] = counter;
     t->order_epoch = UINT64_MAX;
     return ESPL_OK;

@@ -169,9 +169,11 @@ static espl_row next_row(espl_trainer *t) {
 /* Gathers the rows of a whole step; returns how many labels count. */
 static uint64_t gather(espl_trainer *t) {
     uint64_t labels = 0;
+    t->tokens = 0;
     for (uint32_t r = 0; r < t->params.batch * t->params.accumulate; r++) {
         const espl_row row = next_row(t);
         labels += espl_row_buffer_set(&t->buffer, r, &row, true);
+        t->tokens += row.length;
     }
     return labels;
 }
@@ -225,21 +227,22 @@ static espl_status submit_some(espl_trainer *t, espl_budget *budget) {
 }
 
 static void report(espl_trainer *t, const float stats[ESPL_STATS_WORDS], espl_progress *out) {
-    const uint64_t row_tokens = espl_dataset_context(t->dataset);
-    const uint32_t kept = (uint32_t)ESPL_COUNT(t->seconds);
-    const uint32_t count = t->seconds_count < kept ? t->seconds_count : kept;
-    double seconds = 0;
-    for (uint32_t i = 0; i < count; i++) seconds += t->seconds[i];
-    const double per_step = count ? seconds / count : 0;
-    const double step_tokens = (double)t->params.batch * t->params.accumulate * (double)row_tokens;
+    const uint32_t kept = (uint32_t)ESPL_COUNT(t->recent);
+    const uint32_t count = t->recent_count < kept ? t->recent_count : kept;
+    double seconds = 0, tokens = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        seconds += t->recent[i].seconds;
+        tokens += (double)t->recent[i].tokens;
+    }
     *out = (espl_progress){.step = t->step,
                            .steps = t->steps,
                            .epoch = (double)t->rows_done / t->rows,
                            .loss = stats[ESPL_STATS_LOSS],
                            .gradient_norm = stats[ESPL_STATS_GRAD_NORM],
-                           .tokens = t->rows_done * row_tokens,
-                           .tokens_per_second = per_step > 0 ? step_tokens / per_step : 0,
-                           .seconds_left = per_step * (t->steps - t->step),
+                           .rows = t->rows_done,
+                           .tokens = t->tokens_done,
+                           .tokens_per_second = seconds > 0 ? tokens / seconds : 0,
+                           .seconds_left = count ? seconds / count * (t->steps - t->step) : 0,
                            .skipped = (uint32_t)stats[ESPL_STATS_SKIPPED]};
     float rate;
     memcpy(&rate, &t->train.pass[0].step[ESPL_STEP_LEARNING_RATE], sizeof rate);
@@ -253,7 +256,10 @@ static espl_status end_step(espl_trainer *t, espl_progress *out_progress) {
     t->under_way = false;
     t->pending_ms = 0;
     t->step++;
-    t->seconds[t->seconds_count++ % ESPL_COUNT(t->seconds)] = espl_os_seconds() - t->started;
+    t->tokens_done += t->tokens;
+    const uint32_t at = t->recent_count++ % ESPL_COUNT(t->recent);
+    t->recent[at].seconds = espl_os_seconds() - t->started;
+    t->recent[at].tokens = t->tokens;
     report(t, stats, out_progress);
     return ESPL_OK;
 }

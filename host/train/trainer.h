@@ -17,13 +17,14 @@ struct espl_trainer {
     uint32_t rows;               /* of the training part */
     /* Position: what a checkpoint holds besides the tensors. */
     uint32_t step;
-    uint64_t rows_done;
+    uint64_t rows_done, tokens_done;
     /* The step under way: what of it goes to the device next. */
     bool under_way;
     uint32_t phase;         /* ESPL_PHASE_COUNT: all was submitted */
     uint32_t micro, pass;   /* in phase MICRO; of the micro-batch */
     espl_mark mark;        /* in the phase */
     double loss_scale;      /* 1 / label tokens of the step */
+    uint64_t tokens;        /* of its rows, without padding */
     espl_ticket ticket;     /* of its newest submission */
     double pending_ms;      /* expected of what espl_trainer_advance submitted and the device has not finished */
     double started;
@@ -32,8 +33,11 @@ struct espl_trainer {
     uint64_t *keys;         /* owned; to group it by length */
     uint64_t order_epoch;
     espl_row_buffer buffer; /* accumulate * batch rows */
-    double seconds[32];     /* of the newest steps, a ring */
-    uint32_t seconds_count;
+    struct {
+        double seconds;
+        uint64_t tokens;
+    } recent[32];           /* the newest steps, a ring */
+    uint32_t recent_count;
 };
 
 /* The trained tensors. */

@@ -143,7 +143,10 @@ static void groups(void **state) {
         }
         if (epoch) assert_memory_not_equal(first, order, sizeof first);
         memcpy(first, order, sizeof first);
-        while (!epoch && s.trainer->rows_done < ROWS) test_ok(espl_trainer_step(s.trainer, &progress));
+        while (!epoch && progress.rows < ROWS) test_ok(espl_trainer_step(s.trainer, &progress));
+        uint64_t tokens = 0;
+        for (uint32_t i = 0; i < ROWS; i++) tokens += espl_dataset_row(s.dataset, ESPL_PART_TRAIN, i).length;
+        if (!epoch) assert_int_equal(progress.tokens, tokens);
     }
     test_setup_end(&s);
 }
@@ -160,12 +163,14 @@ static void resumes_to_the_same_bits(void **state) {
         test_ok(espl_trainer_step(s.trainer, &progress));
     }
     float *whole = test_trained(&s, &count);
+    const uint64_t tokens = progress.tokens;
     test_setup_end(&s);
     s = begin(0, &params);
     test_ok(espl_trainer_resume(s.trainer, folder));
     for (int i = 4; i < 9; i++) test_ok(espl_trainer_step(s.trainer, &progress));
     float *resumed = test_trained(&s, &count);
     assert_memory_equal(whole, resumed, count * sizeof *whole);
+    assert_int_equal(progress.tokens, tokens);
     test_setup_end(&s);
     free(whole), free(resumed);
     espl_os_remove_folder(test_context(), folder);

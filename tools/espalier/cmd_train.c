@@ -103,7 +103,7 @@ static espl_status open_metrics(training *run, uint32_t kept_steps) {
 static bool is_validation_due(const training *run) {
     const options *opts = run->program->options;
     if (opts->eval_every && run->progress.step % opts->eval_every == 0) return true;
-    const uint64_t done = run->progress.tokens / run->rows.context, rows = run->rows.train_rows;
+    const uint64_t done = run->progress.rows, rows = run->rows.train_rows;
     const uint64_t of_step = done / run->progress.step;
     return run->train && done / rows > (done - of_step) / rows;
 }

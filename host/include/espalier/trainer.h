@@ -92,7 +92,7 @@ typedef struct espl_progress {
     double loss;             /* mean over the step's label tokens */
     double gradient_norm;    /* before clipping */
     double learning_rate;    /* of the step done */
-    uint64_t tokens;         /* rows * context so far */
+    uint64_t rows, tokens;   /* so far; tokens without padding */
     double tokens_per_second, seconds_left; /* over the recent steps of this process */
     uint32_t skipped;        /* steps without change because a gradient was not finite */
 } espl_progress;
