@@ -39,10 +39,6 @@ espl_status espl_prompt_read_rows(espl_adapter *adapter, const char *key, const 
     espl_context *ctx = context(adapter);
     const uint32_t context_max = adapter->model->config.context_max;
     double rows;
-    /* Rows have no distance to the tokens. */
-    if (state->keys && adapter->model->relative != ESPL_NO_MATRIX)
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: the attention of a %s model goes by distances: it takes no keys before the text",
-                         adapter->method->name, adapter->model->config.family->model_type);
     if (state->keys && espl_prompt_columns(adapter) % 4)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: keys of %u columns are not a multiple of 4", adapter->method->name,
                          espl_prompt_columns(adapter));
@@ -151,7 +147,8 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
         if (state->keys && !state->shifts) b->key_positions = b->positions, b->positions = b->own_positions;
         return NULL;
     }
-    const bool counted = !state->embedded || adapter->model->relative != ESPL_NO_MATRIX; /* by positions, or distances */
+    /* By positions, or distances. */
+    const bool counted = state->keys ? state->shifts : !state->embedded || adapter->model->relative != ESPL_NO_MATRIX;
     if (counted && b->tokens > context_max - adapter->before)
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_LIMIT, "%s: %u tokens behind %u rows are beyond the "
                                                    "model's context of %u", adapter->method->name, b->tokens, adapter->before,

@@ -1,5 +1,6 @@
 // Attention with keys and queries for distances, streaming: for query i, with r the row of distance i - j,
 //   s_j = scale * (q_i . (k_j + rk_r) + k_j . rq_r),   o_i = softmax(s) v,   lse = log of the sum of exp(s_j)
+// without rk and rq for keys before the tokens,
 // with dropout by the factors of lib/kept.glsl on the weights of v.
 // A query and head has DIM_SPLIT lanes, which walk through the keys. Workgroup x: tile of queries; y: head; z: sequence.
 #version 450
@@ -17,18 +18,18 @@ void main()
     const uint row = b * push.tokens + i, count = key_count(b);
     vec4 query[PART_QUADS], sum[PART_QUADS];
     EACH(c, PART_QUADS) {
-        query[c] = x_part(x_head(row, push.q_from, head), c);
+        query[c] = q_part(q_head(row, head), c);
         sum[c] = vec4(0);
     }
     float most = -3.0e38, total = 0.0;
     for (uint j = 0; j < count; ++j) {
-        const uint r = bucket(i, j), other = b * push.tokens + j;
-        const uint k_at = x_head(other, push.k_from, head), v_at = x_head(other, push.v_from, head);
+        const uint r = bucket(i, j), other = b * push.keys + j;
+        const uint k_at = kv_head(other, push.k_from, head), v_at = kv_head(other, push.v_from, head);
         const uint rk_at = r_head(r, push.rk_from, head), rq_at = r_head(r, push.rq_from, head);
         vec4 dots = vec4(0);
         EACH(c, PART_QUADS) {
-            const vec4 key = x_part(k_at, c);
-            dots += query[c] * (key + r_part(rk_at, c)) + key * r_part(rq_at, c);
+            const vec4 key = kv_part(k_at, c);
+            dots += query[c] * (key + r_part_for(j, rk_at, c)) + key * r_part_for(j, rq_at, c);
         }
         const float s = push.scale * over_parts(vec2(sum4(dots), 0), j).x, highest = max(most, s);
         const float shrink = espl_exp_bounded(most - highest), p = espl_exp_bounded(s - highest);
@@ -38,7 +39,7 @@ void main()
         if (DROPOUT != 0)
             share *= kept_factor(kept_row(row, head), j);
         EACH(c, PART_QUADS)
-            sum[c] = sum[c] * shrink + share * x_part(v_at, c);
+            sum[c] = sum[c] * shrink + share * kv_part(v_at, c);
     }
     if (own >= push.tokens)
         return;

@@ -14,11 +14,13 @@ layout(constant_id = RELATIVE_SPEC_HEAD) const uint HEAD = 64;
 layout(constant_id = RELATIVE_SPEC_ROW_LANES) const uint ROW_LANES = 8;
 layout(constant_id = RELATIVE_SPEC_DIM_SPLIT) const uint DIM_SPLIT = 1;
 layout(constant_id = RELATIVE_SPEC_LENGTHS) const uint LENGTHS = 0;
+layout(constant_id = RELATIVE_SPEC_BEFORE) const uint BEFORE = 0;
 layout(constant_id = RELATIVE_SPEC_X_TYPE) const uint X_TYPE = 0;
 layout(constant_id = RELATIVE_SPEC_R_TYPE) const uint R_TYPE = 0;
 layout(constant_id = RELATIVE_SPEC_O_TYPE) const uint O_TYPE = 0;
 
-VALUE_BUFFER(x, RELATIVE_BIND_X, restrict readonly)
+VALUE_BUFFER(q, RELATIVE_BIND_Q, restrict readonly)
+VALUE_BUFFER(kv, RELATIVE_BIND_KV, restrict readonly)
 VALUE_BUFFER(relative, RELATIVE_BIND_RELATIVE, restrict readonly)
 layout(std430, binding = RELATIVE_BIND_BUCKETS) restrict readonly buffer buckets_buffer { float buckets[]; };
 layout(std430, binding = RELATIVE_BIND_LENGTHS) restrict readonly buffer lengths_buffer { int lengths[]; };
@@ -46,10 +48,15 @@ bool part_exists(uint c)
     return QUADS % DIM_SPLIT == 0 || part_quad(c) < QUADS;
 }
 
-// The first quad of a head in a row of x, of the relative rows, of o.
-uint x_head(uint row, uint from, uint head)
+// The first quad of a head in a row of q, of kv, of the relative rows.
+uint q_head(uint row, uint head)
 {
-    return (row * push.x_stride + from + head * HEAD) / 4;
+    return (row * push.q_stride + push.q_from + head * HEAD) / 4;
+}
+
+uint kv_head(uint row, uint from, uint head)
+{
+    return (row * push.kv_stride + from + head * HEAD) / 4;
 }
 
 uint r_head(uint row, uint from, uint head)
@@ -61,9 +68,14 @@ uint r_head(uint row, uint from, uint head)
 #define PART(value, c) (part_exists(c) ? (value) : vec4(0))
 #define PART_AT(at, c) ((at) + min(part_quad(c), QUADS - 1))
 
-vec4 x_part(uint at, uint c)
+vec4 q_part(uint at, uint c)
 {
-    return PART(VALUE_LOAD(x, X_TYPE, PART_AT(at, c)), c);
+    return PART(VALUE_LOAD(q, X_TYPE, PART_AT(at, c)), c);
+}
+
+vec4 kv_part(uint at, uint c)
+{
+    return PART(VALUE_LOAD(kv, X_TYPE, PART_AT(at, c)), c);
 }
 
 vec4 r_part(uint at, uint c)
@@ -71,16 +83,34 @@ vec4 r_part(uint at, uint c)
     return PART(VALUE_LOAD(relative, R_TYPE, PART_AT(at, c)), c);
 }
 
+// Keys that stand before the tokens' and have no distance to them.
+uint keys_before()
+{
+    return BEFORE != 0 ? push.keys - push.tokens : 0;
+}
+
+bool has_distance(uint j)
+{
+    return BEFORE == 0 || j >= keys_before();
+}
+
+// Of a row for distances, zeros for a key that has none.
+vec4 r_part_for(uint j, uint at, uint c)
+{
+    return has_distance(j) ? r_part(at, c) : vec4(0);
+}
+
 // Keys from it on do not exist for this sequence, counted from the window's first.
 uint key_count(uint b)
 {
-    return LENGTHS != 0 ? uint(clamp(lengths[push.first + b], 0, int(push.tokens))) : push.tokens;
+    return LENGTHS != 0 ? uint(clamp(lengths[push.first + b], 0, int(push.keys))) : push.keys;
 }
 
-// The relative row for query i and key j.
+// The relative row for query i and key j; any for a key without a distance.
 uint bucket(uint i, uint j)
 {
-    return min(uint(buckets[push.zero + i - j]), push.rows - 1);
+    const uint distance = BEFORE == 0 ? i - j : has_distance(j) ? i + keys_before() - j : 0;
+    return min(uint(buckets[push.zero + distance]), push.rows - 1);
 }
 
 float sum4(vec4 v)

@@ -18,7 +18,7 @@ vec4 do_part(uint at, uint c)
     return PART(d_o[PART_AT(at, c)], c);
 }
 
-// The lane's quad c of the n-th tensor that the kernel writes, whose columns begin at from.
+// The lane's quad c of the n-th part that the kernel writes, whose columns begin at from.
 void give(uint n, uint row, uint from, uint head, uint c, vec4 v)
 {
     const uint at = (row * push.grad_stride + from + head * HEAD) / 4 + part_quad(c);

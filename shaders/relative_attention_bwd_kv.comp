@@ -12,21 +12,21 @@ layout(std430, binding = RELATIVE_BIND_ROWSUM) restrict readonly buffer rowsum_b
 void main()
 {
     const uint tile = gl_WorkGroupID.x * ROW_LANES, head = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
-    const uint own = tile + row_lane(), j = min(own, push.tokens - 1), row = b * push.tokens + j, count = key_count(b);
+    const uint own = tile + row_lane(), j = min(own, push.keys - 1), row = b * push.keys + j, count = key_count(b);
     vec4 key[PART_QUADS], value[PART_QUADS], sum_k[PART_QUADS], sum_v[PART_QUADS];
     EACH(c, PART_QUADS) {
-        key[c] = x_part(x_head(row, push.k_from, head), c);
-        value[c] = x_part(x_head(row, push.v_from, head), c);
+        key[c] = kv_part(kv_head(row, push.k_from, head), c);
+        value[c] = kv_part(kv_head(row, push.v_from, head), c);
         sum_k[c] = sum_v[c] = vec4(0);
     }
     const uint end = tile < count ? push.tokens : 0;
     for (uint i = 0; i < end; ++i) {
         const uint r = bucket(i, j), other = b * push.tokens + i;
-        const uint q_at = x_head(other, push.q_from, head), do_at = do_head(other, head);
+        const uint q_at = q_head(other, head), do_at = do_head(other, head);
         const uint rk_at = r_head(r, push.rk_from, head), rq_at = r_head(r, push.rq_from, head);
         vec4 s = vec4(0), dv = vec4(0);
         EACH(c, PART_QUADS) {
-            s += x_part(q_at, c) * (key[c] + r_part(rk_at, c)) + key[c] * r_part(rq_at, c);
+            s += q_part(q_at, c) * (key[c] + r_part_for(j, rk_at, c)) + key[c] * r_part_for(j, rq_at, c);
             dv += do_part(do_at, c) * value[c];
         }
         const vec2 score = over_parts(vec2(sum4(s), sum4(dv)), i);
@@ -39,11 +39,11 @@ void main()
         }
         const float ds = push.scale * p * (dp - rowsum[other * push.rowsum_stride + head]);
         EACH(c, PART_QUADS) {
-            sum_k[c] += ds * (x_part(q_at, c) + r_part(rq_at, c));
+            sum_k[c] += ds * (q_part(q_at, c) + r_part_for(j, rq_at, c));
             sum_v[c] += share * do_part(do_at, c);
         }
     }
-    if (own >= push.tokens)
+    if (own >= push.keys)
         return;
     EACH(c, PART_QUADS) {
         give(0, row, push.k_from, head, c, sum_k[c]);

@@ -19,20 +19,20 @@ void main()
     vec4 query[PART_QUADS], d[PART_QUADS], sum[PART_QUADS], mean[PART_QUADS];
     float subtract = 0.0;
     EACH(c, PART_QUADS) {
-        query[c] = x_part(x_head(row, push.q_from, head), c);
+        query[c] = q_part(q_head(row, head), c);
         d[c] = do_part(do_head(row, head), c);
         sum[c] = mean[c] = vec4(0);
     }
     const uint count = key_count(b);
     for (uint j = 0; j < count; ++j) {
-        const uint r = bucket(i, j), other = b * push.tokens + j;
-        const uint k_at = x_head(other, push.k_from, head), v_at = x_head(other, push.v_from, head);
+        const uint r = bucket(i, j), other = b * push.keys + j;
+        const uint k_at = kv_head(other, push.k_from, head), v_at = kv_head(other, push.v_from, head);
         const uint rk_at = r_head(r, push.rk_from, head), rq_at = r_head(r, push.rq_from, head);
         vec4 s = vec4(0), dv = vec4(0);
         EACH(c, PART_QUADS) {
-            const vec4 key = x_part(k_at, c);
-            s += query[c] * (key + r_part(rk_at, c)) + key * r_part(rq_at, c);
-            dv += d[c] * x_part(v_at, c);
+            const vec4 key = kv_part(k_at, c);
+            s += query[c] * (key + r_part_for(j, rk_at, c)) + key * r_part_for(j, rq_at, c);
+            dv += d[c] * kv_part(v_at, c);
         }
         vec2 score = over_parts(vec2(sum4(s), sum4(dv)), j);
         if (DROPOUT != 0)
@@ -42,7 +42,7 @@ void main()
         if (WANTED == 0)
             continue;
         EACH(c, PART_QUADS) {
-            const vec4 key = x_part(k_at, c) + r_part(rk_at, c);
+            const vec4 key = kv_part(k_at, c) + r_part_for(j, rk_at, c);
             sum[c] += p * score.y * key;
             mean[c] += p * key;
         }

@@ -39,33 +39,33 @@ void main()
         sum_q[c] = sum_k[c] = vec4(0);
     }
     for (uint b = 0; b < push.batch; ++b) {
-        const uint count = key_count(b);
+        const uint count = max(key_count(b), keys_before()) - keys_before(); // of keys with a distance
         for (uint shifted = 0; shifted < 2 * push.tokens - 1; ++shifted) {
             const uint last = push.tokens - 1; // shifted is i - j + last
-            if (bucket(shifted, last) != r)
+            if (bucket(shifted, last + keys_before()) != r)
                 continue;
             const uint begin = shifted > last ? shifted - last : 0;
             const uint end = min(push.tokens, count + shifted < last ? 0 : count + shifted - last);
             for (uint first = begin; first < end; first += ROW_LANES) {
                 const uint i = min(first + row_lane(), end - 1);
-                const uint row = b * push.tokens + i, other = b * push.tokens + i + last - shifted;
-                const uint q_at = x_head(row, push.q_from, head), do_at = do_head(row, head);
-                const uint k_at = x_head(other, push.k_from, head), v_at = x_head(other, push.v_from, head);
+                const uint j = keys_before() + i + last - shifted, row = b * push.tokens + i, other = b * push.keys + j;
+                const uint q_at = q_head(row, head), do_at = do_head(row, head);
+                const uint k_at = kv_head(other, push.k_from, head), v_at = kv_head(other, push.v_from, head);
                 vec4 s = vec4(0), dv = vec4(0);
                 EACH(c, PART_QUADS) {
-                    const vec4 key = x_part(k_at, c);
-                    s += x_part(q_at, c) * (key + rk[c]) + key * rq[c];
-                    dv += do_part(do_at, c) * x_part(v_at, c);
+                    const vec4 key = kv_part(k_at, c);
+                    s += q_part(q_at, c) * (key + rk[c]) + key * rq[c];
+                    dv += do_part(do_at, c) * kv_part(v_at, c);
                 }
                 vec2 score = over_parts(vec2(sum4(s), sum4(dv)), turn++);
                 if (DROPOUT != 0)
-                    score.y *= kept_factor(kept_row(row, head), i + last - shifted);
+                    score.y *= kept_factor(kept_row(row, head), j);
                 const bool own = first + row_lane() < end;
                 const float p = own ? espl_exp_bounded(push.scale * score.x - lse[row * push.lse_stride + head]) : 0.0;
                 const float ds = push.scale * p * (score.y - rowsum[row * push.rowsum_stride + head]);
                 EACH(c, PART_QUADS) {
-                    sum_q[c] += ds * x_part(k_at, c);
-                    sum_k[c] += ds * x_part(q_at, c);
+                    sum_q[c] += ds * kv_part(k_at, c);
+                    sum_k[c] += ds * q_part(q_at, c);
                 }
             }
         }

@@ -118,13 +118,15 @@ static espl_tensor *sublayer_in(espl_builder *b, uint32_t block, espl_norm_place
     return b->model->config.family->post_norm ? x : espl_build_norm(b, block, place, x);
 }
 
-static espl_tensor *relative_attention(espl_builder *b, uint32_t block, const espl_attention *args) {
+/* from: columns of q, k and v in the fused product. */
+static espl_tensor *relative_attention(espl_builder *b, uint32_t block, const espl_attention *args, const uint32_t from[3]) {
     const espl_config *c = &b->model->config;
     /* The same maps, of the rows for distances. */
     espl_tensor *rows = linear(b, block, ESPL_LINEAR_QKV, espl_build_dropout(b, b->relative, c->dropout), NULL);
     return espl_graph_relative_attention(
-        b->graph, &(espl_relative_attention){.x = args->q, .relative = rows, .q_from = args->q_from, .k_from = args->k_from,
-                                             .v_from = args->v_from, .batch = b->batch, .heads = c->heads,
+        b->graph, &(espl_relative_attention){.q = args->q, .kv = args->k, .relative = rows, .q_from = args->q_from,
+                                             .k_from = args->k_from, .v_from = args->v_from, .rq_from = from[0],
+                                             .rk_from = from[1], .batch = b->batch, .heads = c->heads,
                                              .head_size = c->head_size, .lengths = args->lengths,
                                              .buckets = espl_build_leaf(b, &b->model->store, b->model->buckets),
                                              .scale = 1.0f / sqrtf(3.0f * (float)c->head_size),
@@ -177,7 +179,7 @@ static espl_tensor *attention(espl_builder *b, uint32_t layer, espl_tensor *x) {
     }
     if (b->caches) args.k = args.v = b->caches[block], args.k_from = 0, args.v_from = kv_columns;
     if (b->training && c->attention_dropout > 0) args.dropout = c->attention_dropout, args.dropout_site = b->dropouts++;
-    espl_tensor *mixed = b->relative ? relative_attention(b, block, &args) : espl_graph_attention(b->graph, &args);
+    espl_tensor *mixed = b->relative ? relative_attention(b, block, &args, from) : espl_graph_attention(b->graph, &args);
     return sublayer_out(b, block, ESPL_LINEAR_O, mixed, x, normed);
 }
 

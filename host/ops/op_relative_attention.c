@@ -11,12 +11,12 @@
 _Static_assert(sizeof(relative_push) <= ESPL_PUSH_BYTES_MAX, "push block");
 
 enum { HEAD_SIZE_MAX = 256, GROUPS_MAX = 65535, SPEC_COUNT = RELATIVE_SPEC_WANTED + 1 };
-enum { IN_X, IN_RELATIVE, IN_BUCKETS, IN_LENGTHS, IN_STEP, IN_COUNT };       /* of both; STEP with dropout alone */
+enum { IN_Q, IN_KV, IN_RELATIVE, IN_BUCKETS, IN_LENGTHS, IN_STEP, IN_COUNT }; /* of both; STEP with dropout alone */
 enum { IN_LSE = IN_COUNT, IN_DO, IN_BWD_COUNT };                              /* backward also */
 enum { Q, K, V, RQ, RK, PARTS };                                             /* bits of wanted and accumulate */
 
 typedef struct attribute {
-    uint32_t q_from, k_from, v_from, batch, heads, head_size;
+    uint32_t q_from, k_from, v_from, rq_from, rk_from, batch, heads, head_size;
     float scale, dropout;
     uint32_t dropout_site;
     uint32_t wanted, accumulate;
@@ -36,9 +36,10 @@ typedef struct sequences {
     uint32_t first, count;
 } sequences;
 
+/* Of a tensor with rows for each sequence. */
 static espl_span span_of(const sequences *s, const espl_tensor *t) {
-    const uint32_t tokens = s->in[IN_X]->rows / s->at.batch;
-    return espl_rows_span(t, s->first * tokens, s->count * tokens);
+    const uint32_t rows = t ? t->rows / s->at.batch : 0;
+    return espl_rows_span(t, s->first * rows, s->count * rows);
 }
 
 static relative_push push_of(const sequences *s) {
@@ -47,20 +48,22 @@ static relative_push push_of(const sequences *s) {
     espl_tensor *const *in = s->in;
     return (relative_push){.first = s->first,
                            .batch = s->count,
-                           .tokens = in[IN_X]->rows / at->batch,
+                           .tokens = in[IN_Q]->rows / at->batch,
+                           .keys = in[IN_KV]->rows / at->batch,
                            .rows = in[IN_RELATIVE]->rows,
                            .zero = in[IN_BUCKETS]->cols / 2,
                            .q_from = at->q_from,
+                           .q_stride = in[IN_Q]->stride,
                            .k_from = at->k_from,
                            .v_from = at->v_from,
-                           .x_stride = in[IN_X]->stride,
-                           .rq_from = at->q_from,
-                           .rk_from = at->k_from,
+                           .kv_stride = in[IN_KV]->stride,
+                           .rq_from = at->rq_from,
+                           .rk_from = at->rk_from,
                            .r_stride = in[IN_RELATIVE]->stride,
                            .o_stride = o ? o->stride : 0,
                            .lse_stride = lse->stride,
                            .mask_stride = s->mask ? s->mask->stride : 0,
-                           .mask_words = espl_dropout_mask_words(in[IN_X]->rows / at->batch),
+                           .mask_words = espl_dropout_mask_words(in[IN_KV]->rows / at->batch),
                            .scale = at->scale,
                            .kept_scale = 1.0f / (1.0f - at->dropout)};
 }
@@ -93,7 +96,8 @@ static espl_status dispatch_one(espl_graph *graph, espl_commands *commands, cons
                                        [RELATIVE_SPEC_ROW_LANES] = row_lanes,
                                        [RELATIVE_SPEC_DIM_SPLIT] = split,
                                        [RELATIVE_SPEC_LENGTHS] = in[IN_LENGTHS] != NULL,
-                                       [RELATIVE_SPEC_X_TYPE] = in[IN_X]->dtype,
+                                       [RELATIVE_SPEC_BEFORE] = push->keys > push->tokens,
+                                       [RELATIVE_SPEC_X_TYPE] = in[IN_Q]->dtype,
                                        [RELATIVE_SPEC_R_TYPE] = in[IN_RELATIVE]->dtype,
                                        [RELATIVE_SPEC_O_TYPE] = s->o ? s->o->dtype : 0,
                                        [RELATIVE_SPEC_DROPOUT] = s->mask != NULL,
@@ -102,16 +106,18 @@ static espl_status dispatch_one(espl_graph *graph, espl_commands *commands, cons
     dispatch->label = shader->name;
     dispatch->push = push;
     dispatch->push_bytes = sizeof *push;
-    dispatch->bind[RELATIVE_BIND_X] = span_of(s, in[IN_X]);
+    dispatch->bind[RELATIVE_BIND_Q] = span_of(s, in[IN_Q]);
+    dispatch->bind[RELATIVE_BIND_KV] = span_of(s, in[IN_KV]);
     dispatch->bind[RELATIVE_BIND_LSE] = span_of(s, s->lse);
     dispatch->bind[RELATIVE_BIND_MASK] = span_of(s, s->mask);
     dispatch->bind[RELATIVE_BIND_RELATIVE] = in[IN_RELATIVE]->span;
     dispatch->bind[RELATIVE_BIND_BUCKETS] = in[IN_BUCKETS]->span;
     if (in[IN_LENGTHS]) dispatch->bind[RELATIVE_BIND_LENGTHS] = in[IN_LENGTHS]->span;
     /* Scores of three products, and one or two sums over them. */
-    dispatch->operations = (backward ? 12.0 : 8.0) * s->count * push->tokens * push->tokens * at->heads * at->head_size;
+    dispatch->operations = (backward ? 12.0 : 8.0) * s->count * push->tokens * push->keys * at->heads * at->head_size;
     const bool of_relative = shader == &espl_shader_relative_attention_bwd_r;
-    dispatch->groups[0] = of_relative ? push->rows : espl_ceil_div(push->tokens, row_lanes);
+    const bool of_keys = shader == &espl_shader_relative_attention_bwd_kv;
+    dispatch->groups[0] = of_relative ? push->rows : espl_ceil_div(of_keys ? push->keys : push->tokens, row_lanes);
     dispatch->groups[1] = at->heads;
     dispatch->groups[2] = of_relative ? 1 : s->count;
     ESPL_TRY(espl_device_kernel(device, shader, spec, backward ? SPEC_COUNT : RELATIVE_SPEC_ACCUMULATE, &dispatch->kernel));
@@ -127,8 +133,8 @@ static espl_status record_mask(espl_graph *graph, espl_commands *commands, const
 static espl_status record(espl_graph *graph, espl_commands *commands, const espl_node *node) {
     sequences s = {.at = attribute_of(node), .in = node->in, .o = node->out[0], .lse = node->out[1],
                    .mask = node->out[2]};
-    const uint32_t batch = s.at.batch, tokens = s.in[IN_X]->rows / batch;
-    const espl_window_part parts[] = {{s.in[IN_X], tokens}, {s.o, tokens}, {s.lse, tokens}, {s.mask, tokens}};
+    const uint32_t batch = s.at.batch, tokens = s.in[IN_Q]->rows / batch, keys = s.in[IN_KV]->rows / batch;
+    const espl_window_part parts[] = {{s.in[IN_Q], tokens}, {s.in[IN_KV], keys}, {s.o, tokens}, {s.lse, tokens}, {s.mask, tokens}};
     uint32_t window;
     ESPL_TRY(espl_window_units(espl_graph_device(graph), node->op->name, batch, parts, ESPL_COUNT(parts), &window));
     ESPL_TRY(record_mask(graph, commands, &s));
@@ -142,20 +148,23 @@ static espl_status record(espl_graph *graph, espl_commands *commands, const espl
 }
 
 static espl_status record_bwd_window(espl_graph *graph, espl_commands *commands, const espl_node *node, const sequences *s) {
-    const espl_tensor *d_o = node->in[IN_DO], *rowsum = node->out[0], *dx = node->out[1], *dr = node->out[2];
+    const espl_tensor *d_o = node->in[IN_DO], *rowsum = node->out[0], *dq = node->out[1], *dkv = node->out[2], *dr = node->out[3];
     relative_push push = push_of(s);
     push.do_stride = d_o->stride;
     push.rowsum_stride = rowsum->stride;
-    push.grad_stride = dx ? dx->stride : 0;
+    push.grad_stride = dq ? dq->stride : 0;
     espl_dispatch dispatch = {.bind = {[RELATIVE_BIND_DO] = span_of(s, d_o),
                                        [RELATIVE_BIND_ROWSUM] = span_of(s, rowsum),
-                                       [RELATIVE_BIND_GRAD] = span_of(s, dx)},
+                                       [RELATIVE_BIND_GRAD] = span_of(s, dq)},
                               .bind_count = RELATIVE_BIND_BWD_COUNT};
     ESPL_TRY(dispatch_one(graph, commands, &espl_shader_relative_attention_bwd_q, s, &push, s->at.accumulate >> Q & 1,
                           &dispatch));
-    if (dx)
+    if (dkv) {
+        push.grad_stride = dkv->stride;
+        dispatch.bind[RELATIVE_BIND_GRAD] = span_of(s, dkv);
         ESPL_TRY(dispatch_one(graph, commands, &espl_shader_relative_attention_bwd_kv, s, &push, s->at.accumulate >> K & 3,
                               &dispatch));
+    }
     if (!dr) return ESPL_OK;
     push.grad_stride = dr->stride;
     dispatch.bind[RELATIVE_BIND_GRAD] = dr->span;
@@ -163,12 +172,13 @@ static espl_status record_bwd_window(espl_graph *graph, espl_commands *commands,
                         s->first ? 3 : s->at.accumulate >> RQ & 3, &dispatch);
 }
 
-/* out: rowsum, dx, drelative, mask; the last three may be absent. */
+/* out: rowsum, dq, dkv, drelative, mask; all but the first may be absent. */
 static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const espl_node *node) {
-    sequences s = {.at = attribute_of(node), .in = node->in, .lse = node->in[IN_LSE], .mask = node->out[3]};
-    const uint32_t batch = s.at.batch, tokens = s.in[IN_X]->rows / batch;
-    const espl_window_part parts[] = {{s.in[IN_X], tokens},      {s.lse, tokens},       {node->in[IN_DO], tokens},
-                                      {node->out[0], tokens}, {node->out[1], tokens}, {s.mask, tokens}};
+    sequences s = {.at = attribute_of(node), .in = node->in, .lse = node->in[IN_LSE], .mask = node->out[4]};
+    const uint32_t batch = s.at.batch, tokens = s.in[IN_Q]->rows / batch, keys = s.in[IN_KV]->rows / batch;
+    const espl_window_part parts[] = {{s.in[IN_Q], tokens},        {s.in[IN_KV], keys},    {s.lse, tokens},
+                                      {node->in[IN_DO], tokens}, {node->out[0], tokens}, {node->out[1], tokens},
+                                      {node->out[2], keys},      {s.mask, tokens}};
     uint32_t window;
     ESPL_TRY(espl_window_units(espl_graph_device(graph), node->op->name, batch, parts, ESPL_COUNT(parts), &window));
     ESPL_TRY(record_mask(graph, commands, &s));
@@ -182,30 +192,29 @@ static espl_status record_bwd(espl_graph *graph, espl_commands *commands, const 
 static const espl_op espl_op_relative_attention_bwd = {.name = "relative_attention_bwd", .record = record_bwd};
 
 /* NULL without dropout. */
-static espl_tensor *mask_of(espl_graph *graph, const attribute *at, const espl_tensor *x) {
-    return at->dropout > 0 ? espl_graph_dropout_mask(graph, x->rows, at->heads, x->rows / at->batch) : NULL;
+static espl_tensor *mask_of(espl_graph *graph, const attribute *at, const espl_tensor *q, const espl_tensor *kv) {
+    return at->dropout > 0 ? espl_graph_dropout_mask(graph, q->rows, at->heads, kv->rows / at->batch) : NULL;
 }
 
 static espl_status vjp(espl_graph *graph, const espl_node *node) {
     attribute at = attribute_of(node);
-    espl_tensor *x = node->in[IN_X], *relative = node->in[IN_RELATIVE], *dx = NULL, *dr = NULL;
-    const uint32_t cols = at.heads * at.head_size, from[PARTS] = {at.q_from, at.k_from, at.v_from, at.q_from, at.k_from};
+    espl_tensor *q = node->in[IN_Q], *kv = node->in[IN_KV], *relative = node->in[IN_RELATIVE];
+    espl_tensor *const input[PARTS] = {q, kv, kv, relative, relative};
+    espl_tensor *target[PARTS] = {NULL};
+    const uint32_t cols = at.heads * at.head_size, from[PARTS] = {at.q_from, at.k_from, at.v_from, at.rq_from, at.rk_from};
     espl_tensor *rowsum = espl_graph_scratch(graph, "rowsum", node->out[1]->rows, node->out[1]->cols);
     at.wanted = at.accumulate = 0;
     for (uint32_t part = 0; part < PARTS; part++) {
-        espl_tensor *input = part < RQ ? x : relative;
         bool accumulate;
-        if (!espl_grad_wanted(input)) continue;
-        espl_tensor *target = espl_grad_target(graph, input, from[part], cols, &accumulate);
-        if (part < RQ) dx = target;
-        else dr = target;
+        if (!espl_grad_wanted(input[part])) continue;
+        target[part] = espl_grad_target(graph, input[part], from[part], cols, &accumulate);
         at.wanted |= 1u << part;
         at.accumulate |= (uint32_t)accumulate << part;
     }
     if (espl_graph_status(graph) != ESPL_OK) return espl_graph_status(graph);
-    espl_tensor *in[IN_BWD_COUNT] = {x, relative, node->in[IN_BUCKETS], node->in[IN_LENGTHS], node->in[IN_STEP], node->out[1],
-                                     espl_grad_of(node->out[0])};
-    espl_tensor *out[] = {rowsum, dx, dr, mask_of(graph, &at, x)};
+    espl_tensor *in[IN_BWD_COUNT] = {q, kv, relative, node->in[IN_BUCKETS], node->in[IN_LENGTHS], node->in[IN_STEP],
+                                     node->out[1], espl_grad_of(node->out[0])};
+    espl_tensor *out[] = {rowsum, target[Q], target[V], target[RK], mask_of(graph, &at, q, kv)};
     return espl_graph_node(graph, &espl_op_relative_attention_bwd, in, IN_BWD_COUNT, out, ESPL_COUNT(out), &at, sizeof at);
 }
 
@@ -214,55 +223,58 @@ const espl_op espl_op_relative_attention = {.name = "relative_attention", .recor
 /* ---- Builder ---- */
 
 static espl_status check(espl_context *ctx, const espl_relative_attention *args) {
-    const espl_tensor *x = args->x, *r = args->relative, *buckets = args->buckets, *lengths = args->lengths;
+    const espl_tensor *q = args->q, *kv = args->kv, *r = args->relative, *buckets = args->buckets, *lengths = args->lengths;
     const uint64_t cols = (uint64_t)args->heads * args->head_size;
     if (args->head_size == 0 || args->head_size > HEAD_SIZE_MAX || args->head_size % 4)
         return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: heads of %u, multiples of 4 up to %u are possible",
                          args->head_size, (unsigned)HEAD_SIZE_MAX);
-    if (!espl_dtype_is_float(x->dtype) || !espl_dtype_is_float(r->dtype) || args->batch == 0 || x->rows % args->batch)
-        return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: x is %u x %u %s, relative %u x %u %s, for %u sequences",
-                         x->rows, x->cols, espl_dtype_name(x->dtype), r->rows, r->cols, espl_dtype_name(r->dtype),
-                         args->batch);
-    if (args->q_from % 4 || args->k_from % 4 || args->v_from % 4 || args->q_from + cols > x->cols ||
-        args->k_from + cols > x->cols || args->v_from + cols > x->cols || args->q_from + cols > r->cols ||
-        args->k_from + cols > r->cols)
-        return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: %u heads of %u from columns %u, %u and %u (multiples of 4) "
-                         "of x with %u and relative with %u", args->heads, args->head_size, args->q_from, args->k_from,
-                         args->v_from, x->cols, r->cols);
+    if (!espl_dtype_is_float(q->dtype) || kv->dtype != q->dtype || !espl_dtype_is_float(r->dtype) || args->batch == 0 ||
+        q->rows % args->batch || kv->rows % args->batch || kv->rows < q->rows)
+        return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: q is %u x %u %s, kv %u x %u %s, relative %u x %u %s, for %u "
+                         "sequences", q->rows, q->cols, espl_dtype_name(q->dtype), kv->rows, kv->cols,
+                         espl_dtype_name(kv->dtype), r->rows, r->cols, espl_dtype_name(r->dtype), args->batch);
+    if ((args->q_from | args->k_from | args->v_from | args->rq_from | args->rk_from) % 4 || args->q_from + cols > q->cols ||
+        args->k_from + cols > kv->cols || args->v_from + cols > kv->cols || args->rq_from + cols > r->cols ||
+        args->rk_from + cols > r->cols)
+        return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: %u heads of %u from column %u of q with %u, %u and %u of kv "
+                         "with %u, %u and %u of relative with %u (multiples of 4)", args->heads, args->head_size, args->q_from, q->cols,
+                         args->k_from, args->v_from, kv->cols, args->rq_from, args->rk_from, r->cols);
     if (buckets->dtype != ESPL_DTYPE_F32 || buckets->rows != 1 || buckets->cols % 2 == 0 ||
-        buckets->cols / 2 + 1 < x->rows / args->batch)
+        buckets->cols / 2 + 1 < q->rows / args->batch)
         return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: %u x %u buckets of %s for sequences of %u", buckets->rows,
-                         buckets->cols, espl_dtype_name(buckets->dtype), x->rows / args->batch);
+                         buckets->cols, espl_dtype_name(buckets->dtype), q->rows / args->batch);
     if (!(args->dropout >= 0 && args->dropout < 1))
         return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: dropout is %g, must be in [0, 1)", (double)args->dropout);
     if (lengths && (lengths->dtype != ESPL_DTYPE_I32 || lengths->rows != 1 || lengths->cols != args->batch))
         return espl_fail(ctx, ESPL_ARGUMENT, "relative_attention: lengths are %u x %u %s, must be one row of %u I32",
                          lengths->rows, lengths->cols, espl_dtype_name(lengths->dtype), args->batch);
     if (args->heads > GROUPS_MAX || args->batch > GROUPS_MAX || r->rows > GROUPS_MAX ||
-        (uint64_t)x->rows * x->stride > UINT32_MAX)
-        return espl_fail(ctx, ESPL_LIMIT, "relative_attention: %u heads, %u sequences, %u relative rows, x of %u rows of %u",
-                         args->heads, args->batch, r->rows, x->rows, x->stride);
+        (uint64_t)q->rows * q->stride > UINT32_MAX || (uint64_t)kv->rows * kv->stride > UINT32_MAX)
+        return espl_fail(ctx, ESPL_LIMIT, "relative_attention: %u heads, %u sequences, %u relative rows, q of %u rows of %u, kv of "
+                         "%u rows of %u", args->heads, args->batch, r->rows, q->rows, q->stride, kv->rows, kv->stride);
     return ESPL_OK;
 }
 
 espl_tensor *espl_graph_relative_attention(espl_graph *graph, const espl_relative_attention *args) {
-    if (!args->x || !args->relative || !args->buckets || espl_graph_status(graph) != ESPL_OK) return NULL;
+    if (!args->q || !args->kv || !args->relative || !args->buckets || espl_graph_status(graph) != ESPL_OK) return NULL;
     espl_status status = check(espl_device_context(espl_graph_device(graph)), args);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
     const attribute at = {.q_from = args->q_from,
                           .k_from = args->k_from,
                           .v_from = args->v_from,
+                          .rq_from = args->rq_from,
+                          .rk_from = args->rk_from,
                           .batch = args->batch,
                           .heads = args->heads,
                           .head_size = args->head_size,
                           .dropout = args->dropout,
                           .dropout_site = args->dropout_site,
                           .scale = args->scale != 0.0f ? args->scale : 1.0f / sqrtf((float)args->head_size)};
-    espl_tensor *in[IN_COUNT] = {args->x, args->relative, args->buckets, args->lengths,
+    espl_tensor *in[IN_COUNT] = {args->q, args->kv, args->relative, args->buckets, args->lengths,
                                  at.dropout > 0 ? espl_graph_step(graph) : NULL};
-    espl_tensor *out[] = {espl_graph_output(graph, "attention", args->x->rows, at.heads * at.head_size),
-                          espl_graph_value(graph, "lse", args->x->rows, at.heads, ESPL_DTYPE_F32),
-                          mask_of(graph, &at, args->x)};
+    espl_tensor *out[] = {espl_graph_output(graph, "attention", args->q->rows, at.heads * at.head_size),
+                          espl_graph_value(graph, "lse", args->q->rows, at.heads, ESPL_DTYPE_F32),
+                          mask_of(graph, &at, args->q, args->kv)};
     if (!out[0] || !out[1] ||
         espl_graph_node(graph, &espl_op_relative_attention, in, IN_COUNT, out, ESPL_COUNT(out), &at, sizeof at) != ESPL_OK)
         return NULL;

@@ -46,6 +46,7 @@ static const struct {
     {"electra_masked_full", "library_prompt:length=2"},
     {"deberta_masked_full", "library_prompt:length=2"},
     {"albert_masked_full", "prefix:tokens=2,projection,encoder=5"},
+    {"deberta_masked_full", "ptuning2:tokens=2"},
     {"llama_lora", "library_prefix:length=2,flat,gated,shared=false"},
     {"gpt2_lora", "library_lora:attention=q+v,gated"},
     {"llama_lora", "library_prefix:length=2,gated|pfeiffer:rf=4,gated,activation=gelu|library_lora:gated"},

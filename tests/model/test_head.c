@@ -243,13 +243,7 @@ static void refused(void **state) {
     espl_dataset_destroy(&data);
     espl_model_destroy(&none);
     espl_model_destroy(&model);
-    /* Keys that attention would leave out: nothing of them would be learnt. */
     model = test_model("deberta_classes_lora", NULL);
-    static const char *const prefixes[] = {"prefix:tokens=2", "ptuning2:tokens=2", "library_prefix:length=2", "mam", "unipelt",
-                                           "lora|prefix:tokens=2"};
-    for (size_t i = 0; i < ESPL_COUNT(prefixes); i++)
-        test_refused(espl_adapter_add(model, "p", prefixes[i], 0, &adapter), ESPL_UNSUPPORTED,
-                     "the attention of a deberta-v2 model goes by distances");
     test_refused(espl_adapter_add(model, "p", "library_prompt:combine=prefix_after_bos", 0, &adapter), ESPL_UNSUPPORTED,
                  "it takes no rows between [CLS] and the text, only before both (combine=prefix)");
     espl_model_destroy(&model);

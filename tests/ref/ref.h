@@ -160,11 +160,11 @@ void ref_prune(const double *score, size_t all, size_t k, size_t slot, size_t co
 
 /* As host/ops/op_relative_attention.h; zero is the entry of buckets for distance 0; lengths may be NULL. */
 typedef struct ref_relative_args {
-    size_t batch, tokens, heads, head_size, x_cols, r_cols, q_from, k_from, v_from, zero;
+    size_t batch, tokens, keys, heads, head_size, q_cols, kv_cols, r_cols, q_from, k_from, v_from, rq_from, rk_from, zero;
     double scale;
     ref_dropout_args dropout;
 } ref_relative_args;
-void ref_relative_attention(const double *x, const double *relative, const double *buckets, const double *lengths,
+void ref_relative_attention(const double *q, const double *kv, const double *relative, const double *buckets, const double *lengths,
                             const ref_relative_args *args, double *o);
 
 #endif

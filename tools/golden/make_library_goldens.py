@@ -40,6 +40,9 @@ CASES = [
     case("library_prompt_electra", "electra_classes_lora", 2422, adapters.PromptTuningConfig, prompt_length=3),
     case("library_prompt_albert", "albert_classes_lora", 2423, adapters.PromptTuningConfig, prompt_length=2, combine="prefix_after_bos"),
     case("library_prompt_deberta", "deberta_classes_lora", 2424, adapters.PromptTuningConfig, prompt_length=3),
+    case("library_prefix_deberta", "deberta_classes_lora", 2425, adapters.PrefixTuningConfig, prefix_length=3, bottleneck_size=7),
+    case("library_prefix_deberta_gates", "deberta_classes_lora", 2426, adapters.PrefixTuningConfig, prefix_length=2, flat=True,
+         use_gating=True, shared_gating=False),
     case("fused/library_lora_gpt2", "gpt2_lora", 2403, adapters.LoRAConfig, output_lora=True, **LORA),
     case("library_ia3_bert", "bert_classes_lora", 2410, adapters.IA3Config),
     case("library_ia3_llama", "llama_lora", 2411, adapters.IA3Config, safe=True, output_lora=True),
@@ -47,10 +50,13 @@ CASES = [
 ]
 
 
-def inputs(config, task):
+def inputs(config, task, case):
     if task.endswith("ForSequenceClassification"):
-        # The rows of a prompt see padding in the library's DeBERTa, so there is none.
-        lengths = torch.tensor([9, 9, 9] if config.model_type == "deberta-v2" else [9, 5, 7])
+        # In the library's DeBERTa the rows of a prompt see padding, and what becomes of padding, which gates average too, is
+        # DeBERTa's own: no row here has any.
+        looks = case["config"] is adapters.PromptTuningConfig or case["change"].get("use_gating")
+        whole = config.model_type == "deberta-v2" and looks
+        lengths = torch.tensor([9, 9, 9] if whole else [9, 5, 7])
         real = torch.arange(9)[None, :] < lengths[:, None]
         ids = torch.where(real, torch.randint(3, config.vocab_size, (3, 9)), config.pad_token_id)
         types = (torch.arange(9)[None, :] >= (lengths[:, None] + 1) // 2).long()
@@ -98,7 +104,7 @@ def write(root, case):
         p.data = p.data.float()
     model.save_adapter(str(folder / "adapter"), "a", with_head=False, use_safetensors=case["safe"])
     model.double()
-    named, out = trainable(model), inputs(model.config, type(model).__name__)
+    named, out = trainable(model), inputs(model.config, type(model).__name__, case)
     model.set_active_adapters("a")
     optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
     for step in range(STEPS):
