@@ -11,6 +11,7 @@
 #include "host/ops/op_relative_attention.h"
 #include "host/ops/op_rmsnorm.h"
 #include "host/ops/op_rotary.h"
+#include "host/ops/op_unfold.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -238,6 +239,20 @@ static espl_tensor *relative_rows(espl_builder *b) {
     return rows && model->relative_norm.weight != ESPL_NO_MATRIX ? espl_build_layernorm(b, &model->relative_norm, rows) : rows;
 }
 
+/* DeBERTa-v2's ConvLayer: neighbours of the first block's input x, added to its output y. Padding counts as zeros, as its
+ * embedding masks them. */
+static espl_tensor *convolution(espl_builder *b, espl_tensor *x, espl_tensor *y) {
+    const espl_model *model = b->model;
+    espl_tensor *lengths = b->prompt && b->key_lengths ? b->key_lengths : b->lengths;
+    espl_tensor *rows = espl_graph_unfold(b->graph, &(espl_unfold){.x = x, .lengths = lengths, .batch = b->batch,
+                                                                   .kernel = model->config.convolution});
+    espl_tensor *near = espl_build_dropout(b, espl_build_map(b, model->convolution, model->convolution_bias, rows),
+                                           model->config.dropout);
+    near = espl_graph_activation(b->graph, &(espl_activation){.x = near, .kind = model->config.convolution_activation,
+                                                              .cols = model->config.hidden});
+    return espl_build_layernorm(b, &model->convolution_norm, espl_graph_add(b->graph, &(espl_add_args){near, y}));
+}
+
 espl_tensor *espl_build_hidden(espl_builder *b) {
     const espl_model *model = b->model;
     espl_status status = espl_graph_memory(b->graph, sizeof *b->inputs, &b->inputs);
@@ -249,7 +264,7 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
         b->types = espl_graph_step_leaf(b->graph, "types", 1, b->batch * b->tokens, ESPL_DTYPE_I32);
     b->relative = relative_rows(b);
     espl_build_join(b, ESPL_SITE_BEGIN, ESPL_NO_BLOCK, NULL);
-    espl_tensor *x = embedding(b);
+    espl_tensor *x = embedding(b), *const embedded = x;
     for (uint32_t layer = 0; layer < model->config.layers * model->config.repeat; layer++) {
         const uint32_t i = layer / model->config.repeat;
         char name[32];
@@ -259,6 +274,7 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
         x = attention(b, layer, x);
         x = mlp(b, i, x);
         x = espl_build_join(b, ESPL_SITE_BLOCK_OUT, i, x);
+        if (layer == 0 && model->convolution != ESPL_NO_MATRIX) x = convolution(b, embedded, x);
     }
     espl_graph_layer(b->graph, "head", ESPL_PHASE_MICRO, false);
     if (model->config.family->final_norm) x = espl_build_norm(b, ESPL_NO_BLOCK, ESPL_NORM_FINAL, x);

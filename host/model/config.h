@@ -49,6 +49,7 @@ typedef struct espl_family {
     const char *embed, *position, *final_norm;
     const char *types, *embed_norm, *embed_projection; /* encoders: table of token types, norm, embedding -> hidden */
     const char *relative, *relative_norm; /* DeBERTa: rows for distances, and their norm; NULL: no relative attention */
+    const char *convolution, *convolution_norm; /* DeBERTa-v2: along the sequence, beside the first block */
     const char *block;  /* "layers.%u." */
     const char *attention_norm, *mlp_norm, *q_norm, *k_norm;
     espl_linear_name linear[ESPL_LINEAR_COUNT][ESPL_LINEAR_PARTS];
@@ -75,6 +76,7 @@ typedef struct espl_config {
     uint32_t types, position_from, position_rows; /* token types; row of position 0; rows of the position table */
     uint32_t relative_rows, relative_most, relative_buckets; /* 0: none; buckets 0: a row for each distance */
     bool relative_norm;
+    uint32_t convolution, convolution_activation; /* rows that it takes together, odd, 0: none; ACTIVATION_... behind it */
     float dropout, attention_dropout, embedding_dropout;
     float norm_eps;
     uint32_t activation; /* ACTIVATION_..., as op_activation names them */

@@ -71,6 +71,17 @@ static espl_status add_norm(espl_model *model, const char *block, const char *mo
     return status;
 }
 
+/* Its file's [out, in, rows] is a matrix as it lies there. */
+static espl_status add_convolution(espl_model *model) {
+    const espl_config *c = &model->config;
+    const char *module = c->convolution ? c->family->convolution : NULL;
+    const uint32_t shape[] = {c->hidden, c->hidden, c->convolution};
+    ESPL_TRY(add_whole(model, "", module, ".weight", c->hidden, c->hidden * c->convolution, false, &model->convolution));
+    if (module) espl_store_shape(&model->store, ESPL_COUNT(shape), shape);
+    ESPL_TRY(add_whole(model, "", module, ".bias", 1, c->hidden, true, &model->convolution_bias));
+    return add_norm(model, "", module ? c->family->convolution_norm : NULL, c->hidden, &model->convolution_norm);
+}
+
 static espl_status add_part(espl_model *model, uint32_t block, uint32_t linear, uint32_t part, espl_block_weights *weights) {
     const espl_linear_name *names = model->config.family->linear[linear];
     const espl_columns at = model->linear[linear].part[part];
@@ -189,6 +200,7 @@ espl_status espl_model_declare_all(espl_model *model) {
     ESPL_TRY(add_whole(model, "", c->relative_rows ? family->relative : NULL, ".weight", c->relative_rows, c->hidden, false,
                        &model->relative));
     ESPL_TRY(add_norm(model, "", c->relative_norm ? family->relative_norm : NULL, c->hidden, &model->relative_norm));
+    ESPL_TRY(add_convolution(model));
     ESPL_TRY(declare_output(model));
     ESPL_TRY(espl_head_declare(model));
     return add_computed(model);

@@ -126,6 +126,7 @@ const espl_family espl_families[] = {
     /* DeBERTa-v2 and v3. */
     {.model_type = "deberta-v2", .class_name = "DebertaV2", ENCODER, BERT_KEYS, .key_embedding = "embedding_size",
      .prefix = "deberta.", BERT_EMBEDDINGS, .relative = "encoder.rel_embeddings", .relative_norm = "encoder.LayerNorm",
+     .convolution = "encoder.conv.conv", .convolution_norm = "encoder.conv.LayerNorm",
      .block = "encoder.layer.%u.", .attention_norm = "attention.output.LayerNorm", .mlp_norm = "output.LayerNorm",
      .linear = {[ESPL_LINEAR_QKV] = {{"attention.self.query_proj", ESPL_BIAS_ALWAYS},
                                      {"attention.self.key_proj", ESPL_BIAS_ALWAYS},

@@ -52,6 +52,8 @@ struct espl_model {
     uint32_t embed_projection, embed_projection_bias;
     uint32_t relative, buckets; /* rows for distances; which row a distance has: frozen, [1, 2 * context_max - 1] */
     espl_norm_weights relative_norm;
+    uint32_t convolution, convolution_bias; /* [hidden, hidden * rows that it takes together] */
+    espl_norm_weights convolution_norm;
     espl_norm_weights final_norm;
     uint32_t head; /* ESPL_NO_MATRIX: tied to embed */
     uint32_t spare_head; /* memory of a head that was untied and is tied again, or ESPL_NO_MATRIX */

@@ -20,17 +20,31 @@ static bool has_both(const json_t *types) {
 
 static espl_status refuse_others(espl_context *ctx, const json_t *json, const espl_config *config) {
     bool relative, shared;
-    uint32_t kernel;
     ESPL_TRY(espl_json_bool(ctx, json, "relative_attention", false, &relative));
     ESPL_TRY(espl_json_bool(ctx, json, "share_att_key", false, &shared));
-    ESPL_TRY(espl_json_u32(ctx, json, "conv_kernel_size", 0, &kernel));
     const char *missing = !relative ? "relative_attention: false" : !shared ? "share_att_key: false"
-                          : !has_both(json_object_get(json, "pos_att_type")) ? "pos_att_type other than c2p and p2c"
-                          : kernel ? "conv_kernel_size (the convolution of v2-xxlarge)" : NULL;
+                          : !has_both(json_object_get(json, "pos_att_type")) ? "pos_att_type other than c2p and p2c" : NULL;
     if (missing) return espl_fail(ctx, ESPL_UNSUPPORTED, "%s is not supported", missing);
     if (config->head_size % 4)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "heads of %u with relative positions: a multiple of 4 is needed",
                          config->head_size);
+    return ESPL_OK;
+}
+
+/* Rows on both sides of each: PyTorch's padding then leaves a sequence as long as it is. */
+static espl_status read_convolution(espl_context *ctx, const json_t *json, espl_config *config) {
+    enum { MOST = 63 };
+    const char *activation;
+    uint32_t groups;
+    ESPL_TRY(espl_json_u32(ctx, json, "conv_kernel_size", 0, &config->convolution));
+    ESPL_TRY(espl_json_u32(ctx, json, "conv_groups", 1, &groups));
+    ESPL_TRY(espl_json_string(ctx, json, "conv_act", "tanh", &activation));
+    if (!config->convolution) return ESPL_OK;
+    if (config->convolution % 2 == 0 || config->convolution > MOST || groups != 1)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "conv_kernel_size %u with conv_groups %u: an odd one up to %u with 1 is supported",
+                         config->convolution, groups, (unsigned)MOST);
+    if (!espl_config_activation(activation, &config->convolution_activation))
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "conv_act \"%s\" is not supported", activation);
     return ESPL_OK;
 }
 
@@ -52,7 +66,7 @@ espl_status espl_relative_read(espl_context *ctx, const json_t *json, espl_confi
     config->relative_rows = 2 * (buckets > 0 ? (uint32_t)buckets : (uint32_t)most);
     config->relative_norm = strstr(norm, "layer_norm") != NULL;
     if (!absolute) config->position_rows = 0;
-    return ESPL_OK;
+    return read_convolution(ctx, json, config);
 }
 
 uint32_t espl_relative_row(const espl_config *config, int32_t distance) {

@@ -15,7 +15,7 @@ static const struct {
 } cases[] = {
     {"bert_classes_lora", "lora:r=3,targets=query+value"}, {"bert_tags_lora", "houlsby:rf=4"},
     {"bert_value_full", "{\"peft_type\":\"PASTA\",\"num_special\":24,\"special_token_ids\":[3,5,70],\"dropout\":0}"},
-    {"deberta_classes_lora", "bitfit"},
+    {"deberta_convolution", "bitfit"},
     {"deberta_classes_lora", "library_prefix:length=2,flat"},
     {"bert_masked_full", "ia3"},
     {"gpt2_lora", "prefix:tokens=3"},

@@ -128,6 +128,9 @@ void ref_concat(const double *a, const double *x, size_t batch, size_t before, b
 void ref_slice(const double *x, size_t batch, size_t x_rows, size_t x_cols, size_t first, size_t rows, size_t from, size_t cols,
                double *y);
 
+/* As host/ops/op_unfold.h; lengths may be NULL. */
+void ref_unfold(const double *x, const double *lengths, size_t batch, size_t tokens, size_t cols, size_t kernel, double *y);
+
 /* y[g,c] = mean over the rows r of group g of x[r,c] */
 void ref_mean(const double *x, size_t rows, size_t cols, size_t groups, double *y);
 

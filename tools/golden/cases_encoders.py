@@ -118,4 +118,7 @@ CASES = [
     dict(name="deberta_masked_full", batch=(2, 9), lengths=(9, 5), rename=no_decoder, types=True,
          config=deberta(MASKED, 24, 2, 29, norm_rel_ebd="none", position_buckets=-1, max_relative_positions=6,
                         type_vocab_size=2, position_biased_input=True), lora=None),
+    dict(name="deberta_convolution", batch=(3, 9), lengths=(9, 1, 6), labels=3,
+         config=deberta(SEQUENCE, 36, 3, 41, norm_rel_ebd="layer_norm", position_buckets=4, conv_kernel_size=3, conv_act="gelu",
+                        **names(3)), lora=None),
 ]

@@ -45,7 +45,7 @@ def randomise(model):
             elif "embed" in name or ".wte." in name or ".wpe." in name:
                 p.copy_(0.3 * noise)
             else:
-                p.copy_(1.3 / p.shape[-1] ** 0.5 * noise)
+                p.copy_(1.3 / (p[0].numel() if p.dim() > 2 else p.shape[-1]) ** 0.5 * noise)
 
 
 def write_config(folder, case):
