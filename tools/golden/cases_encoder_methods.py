@@ -74,6 +74,8 @@ CASES = [
     case("residual_prompt", 2219, rows(residual_hidden_size=7)),
     {**case("", 2222, rows()), "name": "deberta_prompt",
      "base": "deberta_classes_lora", "types": False},
+    {**case("", 2224, rows()), "name": "deberta_convolution_prompt",
+     "base": "deberta_convolution", "types": False},
     {**case("", 2223, PrefixFolder(peft.PrefixTuningConfig, task_type="SEQ_CLS", change=scaled, num_virtual_tokens=3)),
      "name": "albert_prefix", "base": "albert_classes_lora"},
     library("adapterdrop", 2220, PFEIFFER, leave_out=[0]),
