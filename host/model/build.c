@@ -245,7 +245,7 @@ static espl_tensor *convolution(espl_builder *b, espl_tensor *x, espl_tensor *y)
     const espl_model *model = b->model;
     espl_tensor *lengths = b->prompt && b->key_lengths ? b->key_lengths : b->lengths;
     espl_tensor *rows = espl_graph_unfold(b->graph, &(espl_unfold){.x = x, .lengths = lengths, .batch = b->batch,
-                                                                   .kernel = model->config.convolution});
+                                                                   .kernel = model->config.convolution_kernel});
     espl_tensor *near = espl_build_dropout(b, espl_build_map(b, model->convolution, model->convolution_bias, rows),
                                            model->config.dropout);
     near = espl_graph_activation(b->graph, &(espl_activation){.x = near, .kind = model->config.convolution_activation,

@@ -76,7 +76,7 @@ typedef struct espl_config {
     uint32_t types, position_from, position_rows; /* token types; row of position 0; rows of the position table */
     uint32_t relative_rows, relative_most, relative_buckets; /* 0: none; buckets 0: a row for each distance */
     bool relative_norm;
-    uint32_t convolution, convolution_activation; /* rows that it takes together, odd, 0: none; ACTIVATION_... behind it */
+    uint32_t convolution_kernel, convolution_activation; /* rows that it takes together, odd, 0: none; ACTIVATION_... behind it */
     float dropout, attention_dropout, embedding_dropout;
     float norm_eps;
     uint32_t activation; /* ACTIVATION_..., as op_activation names them */

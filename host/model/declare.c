@@ -74,9 +74,9 @@ static espl_status add_norm(espl_model *model, const char *block, const char *mo
 /* Its file's [out, in, rows] is a matrix as it lies there. */
 static espl_status add_convolution(espl_model *model) {
     const espl_config *c = &model->config;
-    const char *module = c->convolution ? c->family->convolution : NULL;
-    const uint32_t shape[] = {c->hidden, c->hidden, c->convolution};
-    ESPL_TRY(add_whole(model, "", module, ".weight", c->hidden, c->hidden * c->convolution, false, &model->convolution));
+    const char *module = c->convolution_kernel ? c->family->convolution : NULL;
+    const uint32_t shape[] = {c->hidden, c->hidden, c->convolution_kernel};
+    ESPL_TRY(add_whole(model, "", module, ".weight", c->hidden, c->hidden * c->convolution_kernel, false, &model->convolution));
     if (module) espl_store_shape(&model->store, ESPL_COUNT(shape), shape);
     ESPL_TRY(add_whole(model, "", module, ".bias", 1, c->hidden, true, &model->convolution_bias));
     return add_norm(model, "", module ? c->family->convolution_norm : NULL, c->hidden, &model->convolution_norm);

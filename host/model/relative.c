@@ -36,13 +36,13 @@ static espl_status read_convolution(espl_context *ctx, const json_t *json, espl_
     enum { MOST = 63 };
     const char *activation;
     uint32_t groups;
-    ESPL_TRY(espl_json_u32(ctx, json, "conv_kernel_size", 0, &config->convolution));
+    ESPL_TRY(espl_json_u32(ctx, json, "conv_kernel_size", 0, &config->convolution_kernel));
     ESPL_TRY(espl_json_u32(ctx, json, "conv_groups", 1, &groups));
     ESPL_TRY(espl_json_string(ctx, json, "conv_act", "tanh", &activation));
-    if (!config->convolution) return ESPL_OK;
-    if (config->convolution % 2 == 0 || config->convolution > MOST || groups != 1)
+    if (!config->convolution_kernel) return ESPL_OK;
+    if (config->convolution_kernel % 2 == 0 || config->convolution_kernel > MOST || groups != 1)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "conv_kernel_size %u with conv_groups %u: an odd one up to %u with 1 is supported",
-                         config->convolution, groups, (unsigned)MOST);
+                         config->convolution_kernel, groups, (unsigned)MOST);
     if (!espl_config_activation(activation, &config->convolution_activation))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "conv_act \"%s\" is not supported", activation);
     return ESPL_OK;

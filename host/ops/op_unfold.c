@@ -76,13 +76,16 @@ espl_tensor *espl_graph_unfold(espl_graph *graph, const espl_unfold *args) {
     espl_tensor *x = args->x, *lengths = args->lengths;
     if (!x || espl_graph_status(graph) != ESPL_OK) return NULL;
     const attribute at = {.batch = args->batch ? args->batch : 1, .kernel = args->kernel};
-    const bool lengths_fit = !lengths || (lengths->dtype == ESPL_DTYPE_I32 && lengths->rows == 1 && lengths->cols == at.batch);
-    if (!espl_dtype_is_float(x->dtype) || x->rows % at.batch || at.kernel % 2 == 0 || !lengths_fit ||
-        (uint64_t)x->cols * at.kernel > UINT32_MAX / 2 || (uint64_t)x->rows * x->cols * at.kernel > UINT32_MAX)
-        return espl_graph_fail(graph, espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
-                                                "unfold: x (%s) is %u x %u %s in %u sequences, the kernel %u (odd), %s", x->name,
-                                                x->rows, x->cols, espl_dtype_name(x->dtype), at.batch, at.kernel,
-                                                lengths_fit ? "or too large" : "lengths are not one row of I32 for each"));
+    espl_context *ctx = espl_device_context(espl_graph_device(graph));
+    if (!espl_dtype_is_float(x->dtype) || x->rows % at.batch || at.kernel % 2 == 0)
+        return espl_graph_fail(graph, espl_fail(ctx, ESPL_ARGUMENT, "unfold: x (%s) is %u x %u %s in %u sequences, the kernel %u, must "
+                                                "be odd", x->name, x->rows, x->cols, espl_dtype_name(x->dtype), at.batch, at.kernel));
+    if (lengths && (lengths->dtype != ESPL_DTYPE_I32 || lengths->rows != 1 || lengths->cols != at.batch))
+        return espl_graph_fail(graph, espl_fail(ctx, ESPL_ARGUMENT, "unfold: lengths are %u x %u %s, must be one row of %u I32",
+                                                lengths->rows, lengths->cols, espl_dtype_name(lengths->dtype), at.batch));
+    if ((uint64_t)x->rows * espl_round_up((uint64_t)x->cols * at.kernel, 4) > UINT32_MAX)
+        return espl_graph_fail(graph, espl_fail(ctx, ESPL_LIMIT, "unfold: %u rows of %u columns and their neighbours, %u in all", x->rows,
+                                                x->cols, at.kernel));
     espl_tensor *in[] = {x, lengths}, *y = espl_graph_output(graph, "unfold", x->rows, x->cols * at.kernel);
     if (!y || espl_graph_node(graph, &espl_op_unfold, in, 2, &y, 1, &at, sizeof at) != ESPL_OK) return NULL;
     return y;

@@ -6,7 +6,7 @@
  * result    [batch * t, cols * kernel]  value; times the transpose of a [out, cols, kernel] weight it is PyTorch's Conv1d with
  *                                       padding kernel / 2
  * Cost:   one dispatch, backward one.
- * Fails:  ARGUMENT if shapes or dtypes disagree or kernel is even.
+ * Fails:  ARGUMENT if shapes or dtypes disagree or kernel is even, LIMIT beyond 2^32 - 1 elements.
  * Reference: tests/ref/ref_unfold.c */
 #ifndef ESPL_OP_UNFOLD_H
 #define ESPL_OP_UNFOLD_H

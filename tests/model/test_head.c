@@ -1,5 +1,6 @@
 /* Heads for tasks: made where a folder lacks them, trained with adapters and alone, saved, refused where they do not fit. */
 #include "host/base/os.h"
+#include "host/model/model.h"
 #include "tests/model/model_test.h"
 #include <math.h>
 #include <stdio.h>
@@ -247,6 +248,20 @@ static void refused(void **state) {
     test_refused(espl_adapter_add(model, "p", "library_prompt:combine=prefix_after_bos", 0, &adapter), ESPL_UNSUPPORTED,
                  "it takes no rows between [CLS] and the text, only before both (combine=prefix)");
     espl_model_destroy(&model);
+    static const char deberta[] =
+        "{\"model_type\": \"deberta-v2\", \"architectures\": [\"DebertaV2ForMaskedLM\"], \"hidden_size\": 24, \"num_hidden_layers\": 2,"
+        " \"num_attention_heads\": 3, \"intermediate_size\": 40, \"vocab_size\": 29, \"max_position_embeddings\": 24,"
+        " \"relative_attention\": true, \"share_att_key\": true, \"pos_att_type\": \"c2p|p2c\", \"conv_kernel_size\": %s}";
+    const struct {
+        const char *convolution, *sentence;
+    } convolutions[] = {{"4", "conv_kernel_size 4 with conv_groups 1: an odd one"},
+                        {"3, \"conv_groups\": 2", "conv_kernel_size 3 with conv_groups 2"},
+                        {"3, \"conv_act\": \"none\"", "conv_act \"none\" is not supported"}};
+    for (size_t i = 0; i < ESPL_COUNT(convolutions); i++) {
+        char text[sizeof deberta + 64];
+        snprintf(text, sizeof text, deberta, convolutions[i].convolution);
+        test_refused(espl_model_outline(test_context(), text, NULL, &model), ESPL_UNSUPPORTED, convolutions[i].sentence);
+    }
 }
 
 int main(void) {

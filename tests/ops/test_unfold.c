@@ -55,7 +55,7 @@ static void refused(void **state) {
     op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
     espl_tensor *x = espl_graph_value(graph, "x", 7, 12, ESPL_DTYPE_F32);
     assert_null(espl_graph_unfold(graph, &(espl_unfold){.x = x, .kernel = 4}));
-    op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "unfold: x (x) is 7 x 12 F32 in 1 sequences, the kernel 4 (odd)");
+    op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "unfold: x (x) is 7 x 12 F32 in 1 sequences, the kernel 4, must be odd");
     espl_graph_destroy(&graph);
 }
 
