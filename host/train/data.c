@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Streams of the random numbers of a seed: epochs count from 0, the split is far from them. */
-#define SPLIT_STREAM UINT64_C(0x73706c6974)
-#define PIECE_BYTES  ((size_t)4 << 20)
+/* Streams of the random numbers of a seed: epochs count from 0, the split and their batches are far from them. */
+#define SPLIT_STREAM   UINT64_C(0x73706c6974)
+#define BATCHES_STREAM (UINT64_C(1) << 63)
+#define PIECE_BYTES    ((size_t)4 << 20)
 
 void espl_epoch_order(uint64_t seed, uint64_t epoch, uint32_t count, uint32_t *out_order) {
     espl_random random = {.seed = seed, .stream = epoch};
@@ -33,6 +34,27 @@ void espl_dataset_sort(const espl_dataset *dataset, espl_part part, uint32_t *in
     }
     qsort(keys, count, sizeof *keys, by_value);
     for (uint32_t i = 0; i < count; i++) in_out_order[i] = (uint32_t)before[keys[i] & UINT32_MAX];
+}
+
+static void swap_rows(uint32_t *a, uint32_t *b, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t row = a[i];
+        a[i] = b[i];
+        b[i] = row;
+    }
+}
+
+void espl_dataset_group(const espl_dataset *dataset, espl_part part, const espl_grouping *by, uint32_t count,
+                        uint32_t *in_out_order, uint64_t *keys) {
+    const uint32_t batch = by->batch, lead = (uint32_t)((batch - by->epoch * count % batch) % batch);
+    espl_random random = {.seed = by->seed, .stream = BATCHES_STREAM + by->epoch};
+    uint32_t batches = count < lead ? 0 : (count - lead) / batch;
+    for (uint32_t *group = in_out_order + lead, left; batches > 0; batches -= left, group += left * batch) {
+        left = batches < by->group ? batches : by->group;
+        espl_dataset_sort(dataset, part, group, left * batch, keys);
+        for (uint32_t last = left; last > 1; last--)
+            swap_rows(group + (last - 1) * batch, group + espl_random_below(&random, last) * batch, batch);
+    }
 }
 
 /* ---- Rows ---- */

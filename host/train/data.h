@@ -59,4 +59,15 @@ void espl_epoch_order(uint64_t seed, uint64_t epoch, uint32_t count, uint32_t *o
  * times as many. */
 void espl_dataset_sort(const espl_dataset *dataset, espl_part part, uint32_t *in_out_order, uint32_t count, uint64_t *keys);
 
+/* How rows of an epoch are put beside rows of like length. */
+typedef struct espl_grouping {
+    uint64_t seed, epoch;
+    uint32_t batch, group; /* rows; batches that are sorted together */
+} espl_grouping;
+/* Gives the rows of an epoch's order batches of like length: groups of batches are sorted by length, and then the batches of a
+ * group are shuffled whole, because a run that saw long rows first would learn worse than one in random order. Batches are
+ * counted from the beginning of the first epoch: rows of one that two epochs share stay where they are. */
+void espl_dataset_group(const espl_dataset *dataset, espl_part part, const espl_grouping *by, uint32_t count,
+                        uint32_t *in_out_order, uint64_t *keys);
+
 #endif

@@ -148,13 +148,12 @@ enum { STEPS_OF_A_GROUP = 50 }; /* as transformers' group_by_length has it */
 
 /* A new epoch has a new order. */
 static void make_order(espl_trainer *t, uint64_t epoch) {
-    const uint64_t group = (uint64_t)STEPS_OF_A_GROUP * t->params.batch * t->params.accumulate;
-    espl_epoch_order(t->params.seed, epoch, t->rows, t->order);
-    for (uint64_t first = 0; t->params.group_by_length && first < t->rows; first += group) {
-        const uint64_t left = t->rows - first;
-        espl_dataset_sort(t->dataset, ESPL_PART_TRAIN, t->order + first, (uint32_t)(left < group ? left : group), t->keys);
-    }
+    const espl_trainer_params *p = &t->params;
+    espl_epoch_order(p->seed, epoch, t->rows, t->order);
     t->order_epoch = epoch;
+    if (!p->group_by_length) return;
+    const espl_grouping by = {.seed = p->seed, .epoch = epoch, .batch = p->batch, .group = STEPS_OF_A_GROUP * p->accumulate};
+    espl_dataset_group(t->dataset, ESPL_PART_TRAIN, &by, t->rows, t->order, t->keys);
 }
 
 /* The next row of the training part. */

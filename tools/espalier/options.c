@@ -101,7 +101,7 @@ static const option_row rows[] = {
     {ON_TRAINING | FOR_PROBE, 0, "Training", "recompute", NULL, SWITCH, AT(recompute), ANY_TEXT,
      "keep less and compute it again: less memory, about a third more time"},
     {ON_TRAINING, 0, "Training", "group-by-length", NULL, SWITCH, AT(group_by_length), ANY_TEXT,
-     "rows of like length share a batch, and short ones cost less; the order is less random"},
+     "rows of like length share a batch, and short ones cost less; batches keep a random order"},
     {FOR_PROBE, 0, "Training", "steps", "N", U32, AT(steps), COUNTING_0, "AdamW steps on this batch (0)"},
 
     {FOR_BENCH, 0, "Frames", "budget", "MS", REAL, AT(budget), DBL_MIN, 1e6, "a number above 0",
