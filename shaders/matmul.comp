@@ -2,7 +2,8 @@
 //
 // One workgroup makes TILE_M x LANE_N of C; lanes hold different rows, LANE_M each, and all columns. So an element
 // of B is wanted by all lanes at once, which software drivers turn into one scalar load, and every term of A that a
-// lane gathers serves LANE_N columns.
+// lane gathers serves LANE_N columns. Workgroups go along the columns first, so a core keeps the rows of A that its lanes
+// gather in its cache.
 //
 // local size x = TILE_M / LANE_M, TILE_N = LANE_N. TILE_K, LANE_N: multiples of 4; LANE_M too if TN.
 // All loops over a lane's tile must unroll: an array that is indexed at run time lives in memory there.
@@ -20,13 +21,13 @@ float sum[LANE_M * LANE_N];
 
 uint row(uint i)
 {
-    return gl_WorkGroupID.x * TILE_M + ROW_STEP * (i / ROW_STEP * LANES + gl_LocalInvocationIndex) + i % ROW_STEP;
+    return gl_WorkGroupID.y * TILE_M + ROW_STEP * (i / ROW_STEP * LANES + gl_LocalInvocationIndex) + i % ROW_STEP;
 }
 
 // Adds terms k .. k + count - 1; those from push.k on are dropped if `tail`.
 void add_terms(uint k, const uint count, const bool tail)
 {
-    const uint n0 = gl_WorkGroupID.y * TILE_N;
+    const uint n0 = gl_WorkGroupID.x * TILE_N;
     const uint left = push.k - k;
     float bk[TILE_K * LANE_N];
     if (ORIENTATION == MATMUL_NT) {
@@ -50,15 +51,16 @@ void add_terms(uint k, const uint count, const bool tail)
             }
         }
     }
+    // All of A's terms before the first product: a gather takes long to begin, and several in a row begin together.
+    float ak[LANE_M * TILE_K];
     EACH(i, LANE_M / ROW_STEP) {
-        float ak[TILE_K * ROW_STEP];
         const uint m = row(i * ROW_STEP);
         if (ORIENTATION == MATMUL_TN) {
             EACH(s, count) {
                 vec4 v = VALUE_LOAD(a, A_TYPE, (push.a_offset + min(k + s, push.k - 1) * push.a_stride + min(m, (push.m - 1) & ~3u)) / 4);
                 if (tail && s >= left)
                     v = vec4(0);
-                EACH(t, 4) ak[t * TILE_K + s] = v[t];
+                EACH(t, 4) ak[(4 * i + t) * TILE_K + s] = v[t];
             }
         } else {
             const uint at = (push.a_offset + min(m, push.m - 1) * push.a_stride + k) / 4;
@@ -66,14 +68,14 @@ void add_terms(uint k, const uint count, const bool tail)
                 vec4 v = VALUE_LOAD(a, A_TYPE, at + s);
                 if (tail)
                     v = keep(v, left);
-                EACH(t, 4) ak[4 * s + t] = v[t];
+                EACH(t, 4) ak[i * TILE_K + 4 * s + t] = v[t];
             }
         }
-        EACH(r, ROW_STEP) EACH(j, LANE_N) {
-            float v = sum[(i * ROW_STEP + r) * LANE_N + j];
-            EACH(s, count) v = fma(ak[r * TILE_K + s], bk[s * LANE_N + j], v);
-            sum[(i * ROW_STEP + r) * LANE_N + j] = v;
-        }
+    }
+    EACH(i, LANE_M) EACH(j, LANE_N) {
+        float v = sum[i * LANE_N + j];
+        EACH(s, count) v = fma(ak[i * TILE_K + s], bk[s * LANE_N + j], v);
+        sum[i * LANE_N + j] = v;
     }
 }
 
@@ -91,7 +93,7 @@ void main()
     // and the next row moves to the front: indexed at run time, the sums would live in memory.
     [[dont_unroll]] for (uint i = 0; i < LANE_M; ++i) {
         EACH(j, LANE_N / 4)
-            finish(row(i), gl_WorkGroupID.y * TILE_N + 4 * j, vec4(sum[4 * j], sum[4 * j + 1], sum[4 * j + 2], sum[4 * j + 3]));
+            finish(row(i), gl_WorkGroupID.x * TILE_N + 4 * j, vec4(sum[4 * j], sum[4 * j + 1], sum[4 * j + 2], sum[4 * j + 3]));
         EACH(s, (LANE_M - 1) * LANE_N) sum[s] = sum[s + LANE_N];
     }
 }

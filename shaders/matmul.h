@@ -13,7 +13,7 @@
  * Rows are contiguous. Strides and offsets count elements and are multiples of 4; the elements between the end
  * of a row and its stride may hold anything, are read at most up to the next multiple of 4, and are never written
  * (of a 16-bit C: never beyond that multiple). Offsets count from the start of the bound window.
- * Grid: x = ceil(m / TILE_M), y = ceil(n / TILE_N), z = 1. */
+ * Grid: x = ceil(m / TILE_M), y = ceil(n / TILE_N), z = 1; in matmul.comp x and y change places. */
 #ifndef ESPL_MATMUL_H
 #define ESPL_MATMUL_H
 

@@ -13,7 +13,6 @@ typedef struct variant {
     bool cpu;
     uint32_t orientation;    /* ANY: each */
     uint32_t m_max, n_max;   /* sizes of C it is for */
-    uint32_t k_max;          /* terms of a sum it is for: short sums like small steps, which also compile faster */
     const espl_shader *shader[3]; /* by dtype of B: f32, f16, bf16; NULL: not for this one */
     uint32_t local, tile_m, tile_n, tile_k, lane_m, lane_n; /* of matmul_coopmat subgroups, not lanes */
 } variant;
@@ -22,25 +21,25 @@ typedef struct variant {
 #define OPTIONAL(name) {NULL, ESPL_OPTIONAL_##name##_f16, ESPL_OPTIONAL_##name##_bf16}
 #define SHADERS(name) {&espl_shader_##name##_f32, &espl_shader_##name##_f16, &espl_shader_##name##_bf16}
 static const variant variants[] = {
-    {true, MATMUL_NT, 1, ANY, ANY, SHADERS(matmul_few), 8, 1, 16, 32, 1, 16},
-    {true, MATMUL_NT, 2, ANY, ANY, SHADERS(matmul_few), 8, 2, 16, 32, 2, 16},
-    {true, MATMUL_NT, 4, ANY, ANY, SHADERS(matmul_few), 8, 4, 16, 32, 4, 16},
-    {true, MATMUL_NT, 16, ANY, ANY, SHADERS(matmul_few), 8, 8, 16, 32, 8, 16},
-    {true, MATMUL_NT, ANY, 8, ANY, SHADERS(matmul), 8, 64, 8, 4, 8, 8},
-    {true, MATMUL_NT, 48, ANY, ANY, SHADERS(matmul), 8, 32, 16, 8, 4, 16},
-    {true, MATMUL_NT, ANY, ANY, 2048, SHADERS(matmul), 8, 64, 16, 4, 8, 16},
-    {true, MATMUL_NT, ANY, ANY, ANY, SHADERS(matmul), 8, 64, 16, 8, 8, 16},
-    {true, MATMUL_NN, 1, ANY, ANY, SHADERS(matmul_col), 8, 1, 64, 8, 1, 8},
-    {true, MATMUL_NN, 8, ANY, ANY, SHADERS(matmul_col), 8, 8, 64, 8, 8, 8},
-    {true, MATMUL_NN, ANY, 8, ANY, SHADERS(matmul), 8, 64, 8, 4, 8, 8},
-    {true, MATMUL_NN, ANY, ANY, 2048, SHADERS(matmul), 8, 64, 16, 4, 8, 16},
-    {true, MATMUL_NN, ANY, ANY, ANY, SHADERS(matmul), 8, 64, 16, 8, 8, 16},
-    {true, MATMUL_TN, ANY, 16, ANY, SHADERS(matmul), 8, 64, 8, 4, 8, 8},
-    {true, MATMUL_TN, ANY, ANY, ANY, SHADERS(matmul_col), 8, 8, 32, 4, 8, 4},
-    {false, MATMUL_NT, 1, ANY, ANY, SHADERS(matmul_few), 64, 1, 4, 256, 1, 4},
-    {false, MATMUL_NT, 8, ANY, ANY, SHADERS(matmul_few), 64, 8, 4, 256, 8, 4},
-    {false, ANY, ANY, ANY, ANY, OPTIONAL(matmul_coopmat), 4, 64, 64, 32, 32, 32},
-    {false, ANY, ANY, ANY, ANY, SHADERS(matmul_tile), 128, 64, 64, 16, 8, 4},
+    {true, MATMUL_NT, 1, ANY, SHADERS(matmul_few), 8, 1, 16, 32, 1, 16},
+    {true, MATMUL_NT, 2, ANY, SHADERS(matmul_few), 8, 2, 16, 32, 2, 16},
+    {true, MATMUL_NT, 4, ANY, SHADERS(matmul_few), 8, 4, 16, 32, 4, 16},
+    {true, MATMUL_NT, 16, ANY, SHADERS(matmul_few), 8, 8, 16, 32, 8, 16},
+    {true, MATMUL_NT, ANY, 8, SHADERS(matmul), 8, 64, 8, 4, 8, 8},
+    {true, MATMUL_NT, ANY, 16, SHADERS(matmul), 8, 64, 16, 4, 8, 16},
+    {true, MATMUL_NT, 48, ANY, SHADERS(matmul), 8, 32, 16, 8, 4, 16},
+    {true, MATMUL_NT, ANY, ANY, SHADERS(matmul), 8, 64, 32, 4, 8, 32},
+    {true, MATMUL_NN, 1, ANY, SHADERS(matmul_col), 8, 1, 64, 8, 1, 8},
+    {true, MATMUL_NN, 8, ANY, SHADERS(matmul_col), 8, 8, 64, 8, 8, 8},
+    {true, MATMUL_NN, ANY, 8, SHADERS(matmul), 8, 64, 8, 4, 8, 8},
+    {true, MATMUL_NN, ANY, 16, SHADERS(matmul), 8, 64, 16, 4, 8, 16},
+    {true, MATMUL_NN, ANY, ANY, SHADERS(matmul), 8, 64, 32, 4, 8, 32},
+    {true, MATMUL_TN, ANY, 16, SHADERS(matmul), 8, 64, 8, 4, 8, 8},
+    {true, MATMUL_TN, ANY, ANY, SHADERS(matmul_col), 8, 8, 32, 4, 8, 4},
+    {false, MATMUL_NT, 1, ANY, SHADERS(matmul_few), 64, 1, 4, 256, 1, 4},
+    {false, MATMUL_NT, 8, ANY, SHADERS(matmul_few), 64, 8, 4, 256, 8, 4},
+    {false, ANY, ANY, ANY, OPTIONAL(matmul_coopmat), 4, 64, 64, 32, 32, 32},
+    {false, ANY, ANY, ANY, SHADERS(matmul_tile), 128, 64, 64, 16, 8, 4},
 };
 
 static bool is_matrix(const variant *v) {
@@ -61,7 +60,7 @@ static const espl_matrix_shape *shape_for(const espl_device *device, const varia
 
 static bool fits(const espl_device *device, const variant *v, const espl_matmul_view *view) {
     return v->cpu == espl_device_capabilities(device)->cpu && (v->orientation == ANY || v->orientation == view->orientation) &&
-           view->m <= v->m_max && view->n <= v->n_max && view->k <= v->k_max && v->shader[view->b_dtype] &&
+           view->m <= v->m_max && view->n <= v->n_max && v->shader[view->b_dtype] &&
            (!is_matrix(v) || shape_for(device, v, view->b_dtype));
 }
 
@@ -98,6 +97,8 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
     const uint32_t spec_count = is_matrix(v) ? ESPL_COUNT(spec) : few ? MATMUL_SPEC_NORM + 1 : MATMUL_SPEC_NORM;
     const espl_kernel *kernel;
     ESPL_TRY(espl_device_kernel(device, v->shader[view->b_dtype], spec, spec_count, &kernel));
+    const uint32_t rows = espl_ceil_div(view->m, v->tile_m), columns = espl_ceil_div(view->n, v->tile_n);
+    const bool by_columns = v->shader[0] == &espl_shader_matmul_f32;
     const matmul_push push = {.m = view->m,
                               .n = view->n,
                               .k = view->k,
@@ -125,7 +126,7 @@ static espl_status record_window(espl_device *device, espl_commands *commands, c
                                     .operations = 2.0 * view->m * view->n * view->k,
                                     .push = &push,
                                     .push_bytes = sizeof push,
-                                    .groups = {espl_ceil_div(view->m, v->tile_m), espl_ceil_div(view->n, v->tile_n), 1}};
+                                    .groups = {by_columns ? columns : rows, by_columns ? rows : columns, 1}};
     return espl_commands_dispatch(commands, &dispatch);
 }
 
