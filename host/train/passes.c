@@ -3,8 +3,8 @@
 #include <string.h>
 
 enum {
-    BATCHES_FOR_A_PASS = 16, /* of a part: fewer are over before another recording is worth its time */
-    LENGTH_STEP = 8          /* lengths are multiples, so that data sets share compiled kernels */
+    BATCHES_FOR_A_PASS = 8, /* of a part: fewer are over before another recording is worth its time */
+    LENGTH_STEP = 4         /* lengths are multiples, so that data sets share compiled kernels */
 };
 
 static uint32_t longest(const int32_t *lengths, uint32_t rows) {

@@ -5,7 +5,7 @@
 
 #include "host/train/batch.h"
 
-enum { ESPL_PASSES_MAX = 4 };
+enum { ESPL_PASSES_MAX = 8 };
 
 typedef struct espl_passes {
     espl_pass pass[ESPL_PASSES_MAX]; /* the longest first: its are BEGIN, END, the step buffer's words and `info` */

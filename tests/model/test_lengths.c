@@ -80,7 +80,7 @@ static void learns_the_same(void **state) {
             const espl_trainer_params params = {.steps = STEPS, .batch = BATCH, .accumulate = 8, .no_shuffle = true,
                                                 .learning_rate = 1e-3, .group_by_length = by_length};
             test_setup s = begin(i, &params);
-            assert_int_equal(s.trainer->train.count, by_length ? 3 : 1);
+            assert_int_equal(s.trainer->train.count, by_length ? 6 : 1);
             for (int step = 0; step < STEPS; step++) {
                 espl_progress progress;
                 test_ok(espl_trainer_step(s.trainer, &progress));

@@ -70,7 +70,7 @@ typedef struct espl_trainer_params {
     uint64_t seed;           /* of row order and dropout */
     bool no_shuffle;
     /* Rows of like length share a batch, and a batch goes through a recording that is hardly longer than its longest row: up
-     * to 4 are made, in the memory of one. For data in which rows have lengths, that is all but plain text. Batches follow each
+     * to 8 are made, in the memory of one. For data in which rows have lengths, that is all but plain text. Batches follow each
      * other in random order; which rows share one is less random. With no_shuffle the order stays as it is. */
     bool group_by_length;
     /* For espl_trainer_advance: milliseconds of work that go to the device at a time; operators that take longer are cut, shorter
