@@ -5,7 +5,7 @@
 // lane gathers serves LANE_N columns. Workgroups go along the columns first, so a core keeps the rows of A that its lanes
 // gather in its cache.
 //
-// local size x = TILE_M / LANE_M, TILE_N = LANE_N. TILE_K, LANE_N: multiples of 4; LANE_M too if TN.
+// local size x = TILE_M / LANE_M, TILE_N = LANE_N. TILE_K, LANE_M, LANE_N: multiples of 4.
 // All loops over a lane's tile must unroll: an array that is indexed at run time lives in memory there.
 #version 450
 #extension GL_EXT_control_flow_attributes : require
@@ -72,10 +72,10 @@ void add_terms(uint k, const uint count, const bool tail)
             }
         }
     }
-    EACH(i, LANE_M) EACH(j, LANE_N) {
-        float v = sum[i * LANE_N + j];
-        EACH(s, count) v = fma(ak[i * TILE_K + s], bk[s * LANE_N + j], v);
-        sum[i * LANE_N + j] = v;
+    // Four rows together: an element of B then waits in a register for all four.
+    EACH(i, LANE_M / 4) EACH(j, LANE_N) EACH(s, count) EACH(r, 4) {
+        const uint m = 4 * i + r, at = m * LANE_N + j;
+        sum[at] = fma(ak[m * TILE_K + s], bk[s * LANE_N + j], sum[at]);
     }
 }
 
