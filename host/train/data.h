@@ -66,7 +66,7 @@ typedef struct espl_grouping {
 } espl_grouping;
 /* Gives the rows of an epoch's order batches of like length: groups of batches are sorted by length, and then the batches of a
  * group are shuffled whole, because a run that saw long rows first would learn worse than one in random order. Batches are
- * counted from the beginning of the first epoch: rows of one that two epochs share stay where they are. */
+ * counted from the beginning of the first epoch: rows of one that two epochs share stay where they are. keys: as above. */
 void espl_dataset_group(const espl_dataset *dataset, espl_part part, const espl_grouping *by, uint32_t count,
                         uint32_t *in_out_order, uint64_t *keys);
 

@@ -90,7 +90,7 @@ static const shape shapes_list[] = {
     {MATMUL_NT, 49, 17, 2051},
     {MATMUL_NT, 64, 16, 136},
     {MATMUL_NN, 1, 1, 1},
-    {MATMUL_NN, 17, 20, 52},
+    {MATMUL_NN, 17, 20, 2052},
     {MATMUL_NN, 70, 12, 33},
     {MATMUL_NN, 3, 130, 7, .bias = true},
     {MATMUL_NN, 64, 64, 65, .residual = true},
