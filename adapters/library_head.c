@@ -51,14 +51,18 @@ static espl_status add_flexible(const espl_model *model, const espl_head_form *f
     return add(model->ctx, parts, entry, tied, name);
 }
 
-/* Layers of flexible heads, by what the base's matrix is in them: dropout, dense, activation, dropout, out; of words: dense,
- * activation, norm, out. */
+/* The layer of the last map of words: dense, activation, perhaps a norm, out. */
+static int words_out(const espl_model *model, const espl_head_form *form) {
+    return !form->two ? 0 : model->task.norm.weight == ESPL_NO_MATRIX ? 2 : 3;
+}
+
+/* Layers of flexible heads, by what the base's matrix is in them: dropout, dense, activation, dropout, out; or words'. */
 static int layer_of(const espl_model *model, const espl_head_form *form, uint32_t matrix) {
     const espl_task_head *head = &model->task;
     if (matrix == head->dense || matrix == head->dense_bias) return head->labels ? 1 : 0;
     if (matrix == head->norm.weight || matrix == head->norm.bias) return 2;
     if (matrix != head->out && matrix != head->out_bias) return -1;
-    return head->labels ? (form->two ? 4 : 1) : (form->two ? 3 : 0);
+    return !head->labels ? words_out(model, form) : form->two ? 4 : 1;
 }
 
 static espl_status add_entry(const espl_model *model, const espl_head_form *form, espl_head_parts *parts, const espl_entry *entry) {
@@ -81,7 +85,7 @@ static espl_status add_entry(const espl_model *model, const espl_head_form *form
 static espl_status add_output(const espl_model *model, const espl_head_form *form, espl_head_parts *parts) {
     const espl_entry *entry = espl_model_output_entry(model);
     const bool tied = model->head == ESPL_NO_MATRIX;
-    const int layer = form->two ? 3 : 0;
+    const int layer = words_out(model, form);
     char *name;
     if (form->name) {
         ESPL_TRY(add_flexible(model, form, parts, entry, tied, layer, "weight"));
@@ -104,20 +108,26 @@ void espl_head_parts_finish(espl_context *ctx, espl_head_parts *parts) {
 
 /* ---- With an adapter ---- */
 
+/* The library trains no map into the vocabulary, nor its bias. */
+static bool is_trained(const espl_model *model, const espl_entry *entry) {
+    return model->task.labels || (entry->matrix != model->head && entry->matrix != model->task.out_bias);
+}
+
 /* What the method itself stands in the base's place is in its own file. */
 static espl_status stand(espl_adapter *adapter, const espl_entry *entry) {
     if (adapter->replacement[entry->matrix] != ESPL_NO_MATRIX) return ESPL_OK;
     ESPL_TRY(espl_adapter_replace(adapter, entry, entry->name));
     adapter->store.entries[adapter->store.entry_count - 1].apart = true;
-    /* The library trains no map into the vocabulary. */
-    if (entry->matrix == adapter->model->head) adapter->store.matrices[adapter->replacement[entry->matrix]].frozen = true;
+    adapter->store.matrices[adapter->replacement[entry->matrix]].frozen = !is_trained(adapter->model, entry);
     return ESPL_OK;
 }
 
-static espl_status stand_parts(espl_adapter *adapter, const espl_head_parts *parts) {
+/* trained: only what is trained, of a head that is the model's so far. */
+static espl_status stand_parts(espl_adapter *adapter, const espl_head_parts *parts, bool trained) {
     for (size_t i = 0; i < parts->count; i++) {
         const espl_head_part *part = &parts->part[i];
-        if (part->entry && !part->tied) ESPL_TRY(stand(adapter, part->entry));
+        if (!part->entry || part->tied || (trained && !is_trained(adapter->model, part->entry))) continue;
+        ESPL_TRY(stand(adapter, part->entry));
     }
     return ESPL_OK;
 }
@@ -126,14 +136,14 @@ espl_status espl_adapter_declare_head(espl_adapter *adapter, const espl_library_
     const espl_model *model = adapter->model;
     const espl_head_form form = {.name = NULL};
     espl_head_parts parts;
-    if (head) return stand_parts(adapter, &head->parts);
+    if (head) return stand_parts(adapter, &head->parts, false);
     for (size_t i = 0; like && i < like->store.entry_count; i++) {
         const espl_entry *entry = &like->store.entries[i];
         if (entry->apart) ESPL_TRY(stand(adapter, espl_store_find(&model->store, entry->name)));
     }
-    if (like || !model->task.labels) return ESPL_OK;
+    if (like || !espl_head_type(model)) return ESPL_OK;
     espl_status status = espl_head_parts_of(model, &form, &parts);
-    if (status == ESPL_OK) status = stand_parts(adapter, &parts);
+    if (status == ESPL_OK) status = stand_parts(adapter, &parts, true);
     espl_head_parts_finish(model->ctx, &parts);
     return status;
 }
@@ -149,5 +159,7 @@ espl_status espl_adapter_write_head(const espl_adapter *adapter, const char *fol
         if (adapter->model->task.labels && espl_head_in_base(adapter->model, entry->name))
             form = (espl_head_form){.name = adapter->file_name, .two = true};
     }
+    if (espl_head_is_flexible(adapter->model))
+        form = (espl_head_form){.name = adapter->file_name, .two = adapter->model->task.dense != ESPL_NO_MATRIX};
     return any ? espl_library_head_write(adapter->model, adapter, &form, folder, out_config) : ESPL_OK;
 }

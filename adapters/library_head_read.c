@@ -4,59 +4,65 @@
 
 /* ---- Does it fit? ---- */
 
-static espl_status check_activation(const espl_model *model, const json_t *config, const char *otherwise) {
-    const char *name;
+/* What a flexible head's configuration says, with the library's defaults. */
+static espl_status read_layers(espl_context *ctx, const json_t *config, espl_head_kind kind, espl_flexible_head *out) {
+    const bool words = kind == ESPL_HEAD_MASKED || kind == ESPL_HEAD_LANGUAGE, masked = kind == ESPL_HEAD_MASKED;
+    const uint32_t layers = kind == ESPL_HEAD_TAGGING || kind == ESPL_HEAD_LANGUAGE ? 1 : 2;
+    bool shift;
+    *out = (espl_flexible_head){0};
+    ESPL_TRY(espl_json_u32(ctx, config, "layers", layers, &out->layers));
+    ESPL_TRY(espl_json_bool(ctx, config, "bias", kind != ESPL_HEAD_LANGUAGE, &out->bias));
+    ESPL_TRY(espl_json_bool(ctx, config, "use_pooler", false, &out->pooler));
+    ESPL_TRY(espl_json_bool(ctx, config, "layer_norm", masked, &out->norm));
+    ESPL_TRY(espl_json_bool(ctx, config, "shift_labels", kind == ESPL_HEAD_LANGUAGE, &shift));
+    ESPL_TRY(espl_json_string(ctx, config, "activation_function", words ? "gelu" : "tanh", &out->activation));
+    if (out->layers == 1) out->activation = NULL, out->norm = false;
+    else if (out->layers != 2)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "a head of %u layers is not supported, heads of 1 and 2 are", out->layers);
+    if (words && shift != (kind == ESPL_HEAD_LANGUAGE))
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "a head of the head_type \"%s\" with shift_labels %s is not supported",
+                         masked ? "masked_lm" : "causal_lm", shift ? "true" : "false");
+    return ESPL_OK;
+}
+
+static bool has_activation(const espl_model *model, const char *name) {
     uint32_t kind;
-    ESPL_TRY(espl_json_string(model->ctx, config, "activation_function", otherwise, &name));
-    if (espl_config_activation(name, &kind) && kind == model->task.activation) return ESPL_OK;
-    return espl_fail(model->ctx, ESPL_UNSUPPORTED, "activation_function \"%s\" is not that of this model's head", name);
+    return name && espl_config_activation(name, &kind) && kind == model->task.activation;
 }
 
-static espl_status read_labelled(const espl_model *model, const json_t *config, espl_head_form *form) {
-    espl_context *ctx = model->ctx;
-    const bool has_dense = model->task.names->dense != NULL;
-    uint32_t layers;
-    bool pooler, bias;
-    ESPL_TRY(espl_json_u32(ctx, config, "layers", model->task.kind == ESPL_HEAD_TAGGING ? 1 : 2, &layers));
-    ESPL_TRY(espl_json_bool(ctx, config, "use_pooler", false, &pooler));
-    ESPL_TRY(espl_json_bool(ctx, config, "bias", true, &bias));
-    form->two = layers == 2;
-    /* One layer behind BERT's pooler is the model's own; two of their own take the pooler's place. */
-    const bool fits = form->two ? has_dense && !pooler
-                                : layers == 1 && has_dense == pooler && (!pooler || espl_head_in_base(model, model->task.names->dense));
-    if (!fits || bias != (model->task.out_bias != ESPL_NO_MATRIX))
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "a head of %u layers with use_pooler %s and bias %s is not that of a %s model", layers,
-                         pooler ? "true" : "false", bias ? "true" : "false", model->config.family->model_type);
-    return form->two ? check_activation(model, config, "tanh") : ESPL_OK;
-}
-
-/* Masked tokens: dense, activation, norm and the vocabulary with a bias; next tokens: the vocabulary alone. */
-static espl_status read_words(const espl_model *model, const json_t *config, espl_head_form *form) {
-    espl_context *ctx = model->ctx;
-    const bool masked = model->task.kind == ESPL_HEAD_MASKED;
-    uint32_t layers;
-    bool norm, bias, shift;
-    ESPL_TRY(espl_json_u32(ctx, config, "layers", masked ? 2 : 1, &layers));
-    ESPL_TRY(espl_json_bool(ctx, config, "layer_norm", masked, &norm));
-    ESPL_TRY(espl_json_bool(ctx, config, "bias", masked, &bias));
-    ESPL_TRY(espl_json_bool(ctx, config, "shift_labels", !masked, &shift));
-    form->two = masked;
-    form->bias = bias && !masked;
-    if (layers != (masked ? 2u : 1u) || (masked && !(norm && bias)) || shift == masked)
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "a head of %u layers with layer_norm %s, bias %s and shift_labels %s is not that of a %s "
-                         "model", layers, norm ? "true" : "false", bias ? "true" : "false", shift ? "true" : "false",
-                         model->config.family->model_type);
-    return masked ? check_activation(model, config, "gelu") : ESPL_OK;
+/* Whether the model's head, the family's own or a flexible one, has these layers. One layer behind BERT's pooler is BERT's own;
+ * two of their own take the pooler's place. */
+static bool has_layers(const espl_model *model, const espl_flexible_head *f) {
+    const espl_task_head *head = &model->task;
+    const bool dense = head->dense != ESPL_NO_MATRIX, two = f->layers == 2, bias = head->out_bias != ESPL_NO_MATRIX;
+    if (two && !(dense && has_activation(model, f->activation))) return false;
+    if (espl_head_of_words(model)) return two == dense && f->norm == (head->norm.weight != ESPL_NO_MATRIX) && f->bias == bias;
+    if (f->bias != bias) return false;
+    if (espl_head_is_flexible(model)) return two == dense && f->pooler == (head->pooler != NULL);
+    const bool pooler = dense && espl_head_in_base(model, head->names->dense);
+    return two ? !f->pooler : dense == f->pooler && pooler == f->pooler;
 }
 
 static espl_status read_flexible(const espl_model *model, const json_t *file, espl_head_form *form) {
+    espl_context *ctx = model->ctx;
     const json_t *config = json_object_get(file, "config");
     const char *type;
-    ESPL_TRY(espl_json_need(model->ctx, file, "name"));
-    ESPL_TRY(espl_json_string(model->ctx, file, "name", "", &form->name));
-    ESPL_TRY(espl_json_string(model->ctx, config, "head_type", "", &type));
+    espl_flexible_head f;
+    ESPL_TRY(espl_json_need(ctx, file, "name"));
+    ESPL_TRY(espl_json_string(ctx, file, "name", "", &form->name));
+    ESPL_TRY(espl_json_string(ctx, config, "head_type", "", &type));
     ESPL_TRY(espl_head_check_type(model, type));
-    return model->task.labels ? read_labelled(model, config, form) : read_words(model, config, form);
+    ESPL_TRY(read_layers(ctx, config, model->task.kind, &f));
+    form->two = f.layers == 2;
+    if (has_layers(model, &f)) return ESPL_OK;
+    /* GPT-2's own head for next tokens with a bias that is none. */
+    form->bias = f.bias && model->task.kind == ESPL_HEAD_LANGUAGE;
+    f.bias = f.bias && !form->bias;
+    if (form->bias && has_layers(model, &f)) return ESPL_OK;
+    return espl_fail(ctx, ESPL_UNSUPPORTED, "a head of %u layers with activation_function \"%s\", use_pooler %s, layer_norm %s and bias "
+                     "%s is not that of this %s model; espl_head_read says which model has it", f.layers, f.activation ? f.activation : "",
+                     f.pooler ? "true" : "false", f.norm ? "true" : "false", f.bias || form->bias ? "true" : "false",
+                     model->config.family->model_type);
 }
 
 static espl_status check_static(const espl_model *model, const json_t *file) {
@@ -246,6 +252,47 @@ void espl_library_head_close(espl_context *ctx, espl_library_head *head) {
     espl_head_parts_finish(ctx, &head->parts);
     espl_tensors_destroy(&head->set);
     espl_json_destroy(&head->file);
+}
+
+/* ---- Which model has it ---- */
+
+static espl_status find_activation(espl_context *ctx, espl_flexible_head *flexible) {
+    const char *known;
+    for (size_t i = 0; flexible->activation && (known = espl_config_activation_name(i)) != NULL; i++) {
+        if (strcmp(known, flexible->activation) != 0) continue;
+        flexible->activation = known; /* outlives the file */
+        return ESPL_OK;
+    }
+    if (!flexible->activation) return ESPL_OK;
+    return espl_fail(ctx, ESPL_UNSUPPORTED, "activation_function \"%s\" is not supported", flexible->activation);
+}
+
+static espl_status choose_head(espl_context *ctx, const char *model_folder, const json_t *config, espl_head_kind kind,
+                               espl_head_params *params) {
+    espl_model *model;
+    espl_flexible_head flexible;
+    ESPL_TRY(espl_model_outline(ctx, model_folder, params, &model));
+    const bool rows = kind == ESPL_HEAD_CLASSIFICATION && model->task.kind == ESPL_HEAD_REGRESSION;
+    espl_status status = ESPL_OK;
+    if (model->task.kind != kind && !rows) goto fail; /* for other work than the model's: not its head */
+    ESPL_GOTO(read_layers(ctx, config, model->task.kind, &flexible));
+    if (has_layers(model, &flexible)) goto fail;
+    ESPL_GOTO(find_activation(ctx, &flexible));
+    params->flexible = flexible;
+fail:
+    espl_model_destroy(&model);
+    return status;
+}
+
+espl_status espl_head_read(espl_context *ctx, const char *model_folder, const char *head_folder, espl_head_params *in_out_params) {
+    json_t *file;
+    ESPL_TRY(espl_library_head_config(ctx, head_folder, &file));
+    const json_t *config = json_object_get(file, "config");
+    espl_status status = ESPL_OK;
+    if (json_is_object(config)) status = choose_head(ctx, model_folder, config, espl_library_head_kind(file), in_out_params);
+    if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", head_folder);
+    espl_json_destroy(&file);
+    return status;
 }
 
 espl_status espl_model_load_head(espl_model *model, const char *folder) {

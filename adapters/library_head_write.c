@@ -80,7 +80,8 @@ static json_t *labelled_config(const espl_model *model, const espl_head_form *fo
                                "layers", form->two ? 2 : 1, "activation_function", form->two ? activation_name(head->activation) : NULL,
                                "label2id", labels, "dropout_prob");
     json_t *more = head->kind == ESPL_HEAD_TAGGING ? json_object()
-                   : json_pack("{s:b, s:b}", "bias", head->out_bias != ESPL_NO_MATRIX, "use_pooler", !form->two && head->names->dense);
+                   : json_pack("{s:b, s:b}", "bias", head->out_bias != ESPL_NO_MATRIX, "use_pooler",
+                               espl_head_is_flexible(model) ? head->pooler != NULL : !form->two && head->names->dense);
     const bool failed = !config || !more || json_object_update(config, more);
     json_decref(more);
     if (failed) json_decref(config);
@@ -89,11 +90,12 @@ static json_t *labelled_config(const espl_model *model, const espl_head_form *fo
 
 static json_t *words_config(const espl_model *model) {
     const espl_config *c = &model->config;
-    const bool masked = model->task.kind == ESPL_HEAD_MASKED;
+    const espl_task_head *head = &model->task;
+    const bool masked = head->kind == ESPL_HEAD_MASKED, two = head->dense != ESPL_NO_MATRIX;
     json_t *config = json_pack("{s:s, s:i, s:i, s:i, s:s?, s:b, s:b, s:b, s:n}", "head_type", espl_head_type(model), "vocab_size",
-                               (int)c->vocabulary, "embedding_size", (int)c->embedding, "layers", masked ? 2 : 1, "activation_function",
-                               masked ? activation_name(model->task.activation) : NULL, "layer_norm", masked, "bias", masked,
-                               "shift_labels", !masked, "label2id");
+                               (int)c->vocabulary, "embedding_size", (int)c->embedding, "layers", two ? 2 : 1, "activation_function",
+                               two ? activation_name(head->activation) : NULL, "layer_norm", head->norm.weight != ESPL_NO_MATRIX,
+                               "bias", head->out_bias != ESPL_NO_MATRIX, "shift_labels", !masked, "label2id");
     if (!masked && config && json_object_set_new(config, "dropout_prob", json_null())) {
         json_decref(config);
         return NULL;
@@ -147,6 +149,8 @@ espl_status espl_model_save_head(const espl_model *model, const char *folder, co
     espl_replace config = {0};
     espl_status status = ESPL_OK;
     if (!espl_head_type(model)) return espl_fail(ctx, ESPL_UNSUPPORTED, "the model has no head for words or labels");
+    if (!name && espl_head_is_flexible(model))
+        return espl_fail(ctx, ESPL_ARGUMENT, "a flexible head is written under a name");
     const char *dense = model->task.names ? model->task.names->dense : NULL;
     const bool two = dense && (!model->task.labels || !espl_head_in_base(model, dense));
     ESPL_GOTO(espl_os_make_folder(ctx, folder));

@@ -48,7 +48,8 @@ static espl_status add_whole(espl_model *model, const char *block, const char *m
     return status;
 }
 
-espl_status espl_model_declare_norm(espl_model *model, const char *module, uint32_t size, espl_norm_weights *out_norm) {
+/* module.weight and, of a layer norm, module.bias. */
+static espl_status declare_norm(espl_model *model, const char *module, uint32_t size, espl_norm_weights *out_norm) {
     char *name;
     *out_norm = (espl_norm_weights){ESPL_NO_MATRIX, ESPL_NO_MATRIX};
     if (!module) return ESPL_OK;
@@ -66,7 +67,7 @@ static espl_status add_norm(espl_model *model, const char *block, const char *mo
                             espl_norm_weights *out_norm) {
     char *name = NULL;
     if (module) ESPL_TRY(espl_format(model->ctx, &name, "%s%s%s", model->config.family->prefix, block, module));
-    espl_status status = espl_model_declare_norm(model, name, size, out_norm);
+    espl_status status = declare_norm(model, name, size, out_norm);
     espl_free(model->ctx, &name);
     return status;
 }

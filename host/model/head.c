@@ -1,6 +1,7 @@
 #include "host/model/head.h"
 #include "host/model/adapter.h"
 #include "host/ops/op_activation.h"
+#include "host/ops/op_layernorm.h"
 #include "host/ops/op_pick.h"
 #include <stdio.h>
 #include <string.h>
@@ -84,10 +85,15 @@ static espl_status name_labels(espl_model *model) {
     return ESPL_OK;
 }
 
-/* As transformers reads it; heads without a key have none. */
+/* As transformers reads it; heads without a key have none. The library's flexible heads have keys of their own, whatever the
+ * family's are. */
 static espl_status read_dropout(espl_model *model) {
     espl_task_head *head = &model->task;
     const espl_head_names *names = head->names;
+    if (espl_head_is_flexible(model)) {
+        ESPL_TRY(espl_json_f32(model->ctx, model->json, "hidden_dropout_prob", 0, &head->dropout));
+        return espl_json_f32(model->ctx, model->json, "classifier_dropout", head->dropout, &head->dropout);
+    }
     const char *key = names->key_dropout ? names->key_dropout : model->config.family->key_head_dropout;
     float by_default = names->dropout > 0 ? names->dropout : model->config.dropout;
     if (!key) return ESPL_OK;
@@ -97,8 +103,67 @@ static espl_status read_dropout(espl_model *model) {
     return espl_fail(model->ctx, ESPL_FORMAT, "\"%s\" is %g, must be from 0 to below 1", key, (double)head->dropout);
 }
 
+/* ---- Flexible ---- */
+
+bool espl_head_is_flexible(const espl_model *model) {
+    return model->task.names == &model->task.flexible;
+}
+
+bool espl_head_of_words(const espl_model *model) {
+    return model->task.kind == ESPL_HEAD_MASKED || model->task.kind == ESPL_HEAD_LANGUAGE;
+}
+
+static espl_status check_flexible(const espl_model *model, const espl_head_names *family) {
+    const espl_flexible_head *f = &model->params.head.flexible;
+    const bool words = espl_head_of_words(model), rows = !words && !espl_head_per_token(model);
+    if (f->layers > 2)
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "a flexible head of %u layers is not supported, 1 and 2 are", f->layers);
+    if (f->norm && (!words || f->layers < 2))
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "a norm is behind the dense map of a head for words");
+    if (f->pooler && !(rows && family->dense && strncmp(family->dense, model->config.family->prefix,
+                                                        strlen(model->config.family->prefix)) == 0))
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "a %s model has no pooler for a head of this kind", model->config.family->model_type);
+    return ESPL_OK;
+}
+
+static espl_status choose_activation(const espl_model *model, const char *name, uint32_t *out_kind) {
+    if (espl_config_activation(name, out_kind)) return ESPL_OK;
+    return espl_fail(model->ctx, ESPL_UNSUPPORTED, "activation \"%s\" is not supported", name);
+}
+
+/* The library's layers under names of our own: no folder of transformers has them. family: the family's own head, or NULL. */
+static espl_status choose_flexible(espl_model *model, const espl_head_names *family) {
+    const espl_flexible_head *f = &model->params.head.flexible;
+    espl_task_head *head = &model->task;
+    const bool words = espl_head_of_words(model), two = f->layers == 2;
+    ESPL_TRY(check_flexible(model, family));
+    head->flexible = (espl_head_names){.dense = two ? "head.dense" : NULL,
+                                       .norm = f->norm ? "head.norm" : NULL,
+                                       .out = !words ? "head.out" : family ? family->out : NULL,
+                                       .out_bias = f->bias ? "head.out.bias" : NULL,
+                                       .last = family && family->last,
+                                       .dropout_first = two && !words};
+    head->names = &head->flexible;
+    head->pooler = f->pooler ? family->dense : NULL;
+    ESPL_TRY(choose_activation(model, f->activation ? f->activation : words ? "gelu" : "tanh", &head->activation));
+    if (f->pooler) ESPL_TRY(choose_activation(model, family->activation, &head->pooler_activation));
+    return espl_json_f32(model->ctx, model->json, "layer_norm_eps", 1e-12f, &head->norm_eps);
+}
+
+/* ---- Choice ---- */
+
+static const espl_head_names *names_of(const espl_model *model) {
+    const espl_head_names *heads = model->config.family->heads;
+    switch (model->task.kind) {
+    case ESPL_HEAD_MASKED: return &heads[ESPL_HEAD_NAMES_MASKED];
+    case ESPL_HEAD_TAGGING: return &heads[ESPL_HEAD_NAMES_TOKENS];
+    case ESPL_HEAD_CLASSIFICATION:
+    case ESPL_HEAD_REGRESSION: return &heads[ESPL_HEAD_NAMES_SEQUENCE];
+    default: return NULL;
+    }
+}
+
 espl_status espl_head_choose(espl_model *model) {
-    const espl_family *family = model->config.family;
     espl_task_head *head = &model->task;
     *head = (espl_task_head){.kind = model->params.head.kind,
                              .pairs = model->params.head.pairs,
@@ -106,18 +171,18 @@ espl_status espl_head_choose(espl_model *model) {
                              .dense_bias = ESPL_NO_MATRIX,
                              .out = ESPL_NO_MATRIX,
                              .out_bias = ESPL_NO_MATRIX,
+                             .pooler_dense = ESPL_NO_MATRIX,
+                             .pooler_bias = ESPL_NO_MATRIX,
                              .norm = {ESPL_NO_MATRIX, ESPL_NO_MATRIX}};
     if (head->kind == ESPL_HEAD_DEFAULT) ESPL_TRY(architecture_kind(model, &head->kind));
     ESPL_TRY(check_kind(model, head->kind));
-    if (head->kind == ESPL_HEAD_NONE || head->kind == ESPL_HEAD_LANGUAGE) return ESPL_OK;
-    const bool masked = head->kind == ESPL_HEAD_MASKED;
-    head->names = &family->heads[masked                            ? ESPL_HEAD_NAMES_MASKED
-                                 : head->kind == ESPL_HEAD_TAGGING ? ESPL_HEAD_NAMES_TOKENS
-                                                                   : ESPL_HEAD_NAMES_SEQUENCE];
+    head->names = names_of(model);
     head->activation = model->config.activation;
-    if (head->names->activation && !espl_config_activation(head->names->activation, &head->activation))
-        return espl_fail(model->ctx, ESPL_INTERNAL, "activation \"%s\" is not known", head->names->activation);
-    if (masked) return ESPL_OK;
+    head->norm_eps = model->config.norm_eps;
+    if (model->params.head.flexible.layers && head->kind != ESPL_HEAD_NONE) ESPL_TRY(choose_flexible(model, head->names));
+    if (!head->names) return ESPL_OK;
+    if (head->names->activation) ESPL_TRY(choose_activation(model, head->names->activation, &head->activation));
+    if (espl_head_of_words(model)) return ESPL_OK;
     ESPL_TRY(read_dropout(model));
     return name_labels(model);
 }
@@ -144,40 +209,48 @@ espl_status espl_head_declare(espl_model *model) {
     espl_task_head *head = &model->task;
     const espl_head_names *names = head->names;
     const espl_config *c = &model->config;
-    const bool masked = head->kind == ESPL_HEAD_MASKED;
+    const bool words = espl_head_of_words(model);
     if (!names) return ESPL_OK;
     const size_t first = model->store.entry_count;
-    const uint32_t width = masked ? c->embedding : c->hidden;
+    const uint32_t width = words ? c->embedding : c->hidden;
+    ESPL_TRY(declare(model, head->pooler, ".weight", c->hidden, c->hidden, false, &head->pooler_dense));
+    ESPL_TRY(declare(model, head->pooler, ".bias", 1, c->hidden, true, &head->pooler_bias));
     ESPL_TRY(declare(model, names->dense, ".weight", width, c->hidden, false, &head->dense));
     ESPL_TRY(declare(model, names->dense, ".bias", 1, width, true, &head->dense_bias));
-    if (names->norm) ESPL_TRY(espl_model_declare_norm(model, names->norm, width, &head->norm));
-    if (!masked) ESPL_TRY(declare(model, names->out, ".weight", head->labels, width, false, &head->out));
-    ESPL_TRY(declare(model, names->out_bias, "", 1, masked ? c->vocabulary : head->labels, true, &head->out_bias));
+    ESPL_TRY(declare(model, names->norm, ".weight", 1, width, true, &head->norm.weight));
+    ESPL_TRY(declare(model, names->norm, ".bias", 1, width, true, &head->norm.bias));
+    if (!words) ESPL_TRY(declare(model, names->out, ".weight", head->labels, width, false, &head->out));
+    ESPL_TRY(declare(model, names->out_bias, "", 1, words ? c->vocabulary : head->labels, true, &head->out_bias));
     for (size_t i = first; i < model->store.entry_count; i++) model->store.entries[i].optional = true;
     return ESPL_OK;
 }
 
 /* ---- Operators ---- */
 
+static espl_tensor *activated(espl_builder *b, uint32_t dense, uint32_t bias, uint32_t activation, espl_tensor *x) {
+    return espl_graph_activation(b->graph, &(espl_activation){.x = espl_build_map(b, dense, bias, x), .kind = activation});
+}
+
 espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
     const espl_model *model = b->model;
     const espl_task_head *head = &model->task;
     const espl_head_names *names = head->names;
+    const bool words = espl_head_of_words(model);
     if (head->kind == ESPL_HEAD_NONE) return (espl_output){.input = x};
     if (!names)
         return (espl_output){.input = espl_build_join(b, ESPL_SITE_HEAD_IN, ESPL_NO_BLOCK, x), .weight = espl_build_head(b)};
     if (!espl_head_per_token(model))
         x = espl_graph_pick(b->graph, &(espl_pick){.x = x, .lengths = b->lengths, .batch = b->batch, .last = names->last});
+    if (head->pooler) x = activated(b, head->pooler_dense, head->pooler_bias, head->pooler_activation, x);
     if (names->dropout_first) x = espl_build_dropout(b, x, head->dropout);
-    if (names->dense) {
-        x = espl_build_map(b, head->dense, head->dense_bias, x);
-        x = espl_graph_activation(b->graph, &(espl_activation){.x = x, .kind = head->activation});
-    }
-    if (names->norm) x = espl_build_layernorm(b, &head->norm, x);
+    if (names->dense) x = activated(b, head->dense, head->dense_bias, head->activation, x);
+    if (names->norm)
+        x = espl_graph_layernorm(b->graph, &(espl_layernorm){.x = x, .w = espl_build_base(b, head->norm.weight),
+                                                             .b = espl_build_base(b, head->norm.bias), .eps = head->norm_eps});
     x = espl_build_dropout(b, x, head->dropout);
-    if (head->kind == ESPL_HEAD_MASKED) x = espl_build_join(b, ESPL_SITE_HEAD_IN, ESPL_NO_BLOCK, x);
+    if (words) x = espl_build_join(b, ESPL_SITE_HEAD_IN, ESPL_NO_BLOCK, x);
     return (espl_output){.input = x,
-                         .weight = head->kind == ESPL_HEAD_MASKED ? espl_build_head(b) : espl_build_base(b, head->out),
+                         .weight = words ? espl_build_head(b) : espl_build_base(b, head->out),
                          .bias = espl_build_base(b, head->out_bias)};
 }
 

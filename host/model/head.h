@@ -15,14 +15,18 @@ typedef struct espl_norm_weights {
 
 typedef struct espl_task_head {
     espl_head_kind kind; /* never DEFAULT */
-    const espl_head_names *names; /* NULL: NONE and LANGUAGE */
+    const espl_head_names *names; /* NULL: NONE, and LANGUAGE unless flexible */
+    espl_head_names flexible;     /* what names is then */
     uint32_t labels;     /* 0: no labels */
     char **label_names;  /* owned, labels of them */
     uint32_t activation;
     float dropout;
     bool pairs; /* rows have two texts */
-    uint32_t dense, dense_bias, out, out_bias; /* matrices; out of MASKED: none, it is espl_model.head */
+    uint32_t dense, dense_bias, out, out_bias; /* matrices; out of words: none, it is espl_model.head or the embedding */
     espl_norm_weights norm;
+    float norm_eps;
+    const char *pooler; /* flexible: the family's module before it; NULL: none */
+    uint32_t pooler_dense, pooler_bias, pooler_activation;
 } espl_task_head;
 
 struct espl_model;
@@ -38,6 +42,10 @@ espl_status espl_head_class(const struct espl_model *model, char **out_name);
 /* Writes architectures and labels into a configuration that is to be saved. */
 espl_status espl_head_describe(const struct espl_model *model, json_t *config);
 
+/* True for a head of the Adapters library's own making (espl_head_params.flexible). */
+bool espl_head_is_flexible(const struct espl_model *model);
+/* True for masked and next tokens: the last map is the vocabulary's. */
+bool espl_head_of_words(const struct espl_model *model);
 /* True if an output belongs to a token and not to a row. */
 bool espl_head_per_token(const struct espl_model *model);
 /* Numbers in an output: labels, the vocabulary, the hidden size. */

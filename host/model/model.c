@@ -110,6 +110,7 @@ static espl_status make(espl_context *ctx, espl_device *device, const char *fold
     /* Only used while loading, and only borrowed. */
     model->params.dtype = NULL;
     model->params.head.label_names = NULL;
+    model->params.head.flexible.activation = NULL;
     if (status != ESPL_OK) {
         espl_model_destroy(&model);
         return status;
@@ -185,6 +186,9 @@ espl_status espl_model_save(espl_model *model, const char *folder) {
     espl_replace pending[ESPL_COUNT(companions) + 1] = {0};
     char *weights = NULL;
     espl_status status = ESPL_OK;
+    if (espl_head_is_flexible(model))
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "a flexible head of the Adapters library has no place in a model's folder; "
+                         "espl_model_save_head writes it");
     ESPL_GOTO(espl_os_make_folder(model->ctx, folder));
     for (size_t i = 0; i < ESPL_COUNT(companions); i++)
         ESPL_GOTO(begin_copy(model, companions[i], folder, &pending[i]));

@@ -178,7 +178,5 @@ const espl_entry *espl_model_output_entry(const espl_model *model);
 /* A matrix that is one tensor of files; ESPL_NO_MATRIX in *out_index for name NULL. Vectors have one row. */
 espl_status espl_model_declare(espl_model *model, const char *name, uint32_t rows, uint32_t cols, bool vector,
                                espl_dtype dtype, uint32_t *out_index);
-/* module.weight and, of a layer norm, module.bias. */
-espl_status espl_model_declare_norm(espl_model *model, const char *module, uint32_t size, espl_norm_weights *out_norm);
 
 #endif

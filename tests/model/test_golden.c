@@ -7,6 +7,7 @@
  * of a key bias, which shifts all scores of a query alike: where the golden's whole tensor is below 1e-12 of the largest
  * gradient, ours must be below 1e-6 of it, and the steps are not compared. */
 #include "tests/model/model_test.h"
+#include "adapters/library_head.h"
 #include "host/base/os.h"
 #include "host/file/json.h"
 #include "host/model/adapter.h"
@@ -159,6 +160,19 @@ static void model_folder(const char *name, bool has_adapter, char *out_path, siz
     espl_json_destroy(&config);
 }
 
+/* The head of the Adapters library that is beside the adapter, if one is. */
+static void head_of(const char *name, const char *model, espl_head_params *params) {
+    char path[512];
+    json_t *file;
+    snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
+    test_ok(espl_library_head_config(test_context(), path, &file));
+    if (!file) return;
+    params->kind = espl_library_head_kind(file);
+    test_ok(espl_library_head_labels(test_context(), file, &params->labels));
+    test_ok(espl_head_read(test_context(), model, path, params));
+    espl_json_destroy(&file);
+}
+
 /* In 16 bits logits are off by a few roundings (half a unit in the last place) of what the blocks make, added up and enlarged by
  * weights that are large on purpose. So are gradients, taken beside the largest of all tensors: up to 0.045 seen in bf16. A unit
  * of a relu that is so near 0 that rounding switches it takes or gives its whole row of a gradient, and changes those below:
@@ -203,9 +217,10 @@ static void run_case(const char *name, bool recompute, const char *dtype, double
     uint32_t rows, tokens;
     snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
     const bool full = !espl_os_is_folder(path);
+    espl_model_params params = {.trainable = full, .dtype = dtype, .mode = dtype ? ESPL_MODE_FAST : ESPL_MODE_EXACT};
     model_folder(name, !full, path, sizeof path);
-    test_ok(espl_model_load(test_device(), path, &(espl_model_params){.trainable = full, .dtype = dtype,
-                                                                      .mode = dtype ? ESPL_MODE_FAST : ESPL_MODE_EXACT}, &model));
+    if (!full) head_of(name, path, &params.head);
+    test_ok(espl_model_load(test_device(), path, &params, &model));
     if (!full) {
         snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
         test_ok(espl_adapter_load(model, "a", path, &adapter));

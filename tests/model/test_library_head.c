@@ -9,21 +9,39 @@
 
 typedef struct head_case {
     const char *name, *model, *flexible; /* flexible: the head's name, or NULL */
-    bool differs; /* what is written is the same head, said otherwise */
+    bool own;                            /* it is the family's own head, which PEFT and a model's folder hold too */
+    bool differs;                        /* what is written is the same head, said otherwise */
+    espl_head_kind kind;                 /* DEFAULT: what config.json says */
 } head_case;
 
-static const head_case cases[] = {{"bert_static", "bert_classes_lora", NULL, false}, {"bert_pooler", "bert_classes_lora", "h", false},
-                                  {"bert_two", "bert_classes_lora", "h", true},      {"roberta_two", "roberta_classes_lora", "h", false},
-                                  {"bert_tags", "bert_tags_lora", "h", false},
-                                  {"bert_masked", "bert_masked_full", "h", false},   {"bert_masked_static", "bert_masked_full", NULL, false},
-                                  {"llama_causal", "llama_lora", "h", false}};
+static const head_case cases[] = {{"bert_static", "bert_classes_lora", NULL, .own = true},
+                                  {"bert_pooler", "bert_classes_lora", "h", .own = true},
+                                  {"bert_two", "bert_classes_lora", "h", .own = true, .differs = true},
+                                  {"bert_one", "bert_classes_lora", "h", .own = false},
+                                  {"roberta_two", "roberta_classes_lora", "h", .own = true},
+                                  {"distilbert_two", "distilbert_classes_lora", "h", .own = false},
+                                  {"electra_two", "electra_classes_lora", "h", .own = false},
+                                  {"albert_pooler_two", "albert_classes_lora", "h", .own = false},
+                                  {"deberta_two", "deberta_classes_lora", "h", .own = false},
+                                  {"gpt2_two", "gpt2_lora", "h", .kind = ESPL_HEAD_CLASSIFICATION},
+                                  {"llama_tags_two", "llama_lora", "h", .kind = ESPL_HEAD_TAGGING},
+                                  {"bert_tags", "bert_tags_lora", "h", .own = true},
+                                  {"bert_masked", "bert_masked_full", "h", .own = true},
+                                  {"bert_masked_static", "bert_masked_full", NULL, .own = true},
+                                  {"albert_masked", "albert_masked_full", "h", .own = false},
+                                  {"llama_causal", "llama_lora", "h", .own = true},
+                                  {"llama_causal_two", "llama_lora", "h", .own = false},
+                                  {"llama_causal_plain", "llama_lora", "h", .own = false},
+                                  {"gpt2_causal_two", "gpt2_lora", "h", .own = false}};
 
-static espl_model *load(const char *name) {
-    char path[512];
-    espl_model *model;
-    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
-    test_ok(espl_model_load(test_device(), path, NULL, &model));
-    return model;
+static espl_model *load(const head_case *c) {
+    char base[512], head[512];
+    espl_model_params params = {.seed = 5, .head = {.kind = c->kind}};
+    snprintf(base, sizeof base, "%s/%s", ESPL_GOLDEN, c->model);
+    snprintf(head, sizeof head, "%s/heads/%s", ESPL_GOLDEN, c->name);
+    test_ok(espl_head_read(test_context(), base, head, &params.head));
+    assert_true(c->own == (params.head.flexible.layers == 0));
+    return test_model(c->model, &params);
 }
 
 /* Distance of the logits from the library's: with the adapter in this folder, or (NULL) of the model alone. */
@@ -96,7 +114,7 @@ static void compare_files(const head_case *c, const char *folder) {
 static void read_and_written(void **state) {
     (void)state;
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
-        espl_model *model = load(cases[i].model);
+        espl_model *model = load(&cases[i]);
         char from[512];
         char *folder = test_path("head");
         if (!(off(model, cases[i].name, NULL) > 1e-2)) fail_msg("%s: the model has this head already", cases[i].name);
@@ -111,6 +129,11 @@ static void read_and_written(void **state) {
             test_ok(espl_model_load_head(model, folder));
             assert_true(off(model, cases[i].name, NULL) == difference);
             espl_os_remove_folder(test_context(), folder);
+        }
+        if (!cases[i].own) {
+            test_refused(espl_model_save_head(model, folder, NULL), ESPL_ARGUMENT, "a flexible head is written under a name");
+            test_refused(espl_model_save(model, folder), ESPL_UNSUPPORTED, "has no place in a model's folder");
+            assert_false(espl_os_is_folder(folder));
         }
         free(folder);
         espl_model_destroy(&model);
@@ -129,7 +152,7 @@ static void converted(void **state) {
     (void)state;
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
         const head_case *c = &cases[i];
-        espl_model *model = load(c->model);
+        espl_model *model = load(c);
         espl_adapter *adapter;
         char from[512], base[512], weights[512];
         char *folder = test_path("library"), *peft = test_path("peft"), *back = test_path("back");
@@ -143,7 +166,7 @@ static void converted(void **state) {
         test_copy_file(from, folder, "head_config.json");
         test_copy_file(from, folder, "pytorch_model_head.bin");
         const espl_convert_params forth = {.adapter = folder, .model = base, .to = "peft", .out = peft};
-        if (model->task.labels) {
+        if (model->task.labels && c->own) {
             test_ok(espl_adapter_convert(test_context(), &forth));
             const double difference = off(model, c->name, peft);
             if (!(difference < 2e-5)) fail_msg("%s: logits of PEFT's folder are off by %.3g", c->name, difference);
@@ -152,7 +175,8 @@ static void converted(void **state) {
             espl_os_remove_folder(test_context(), peft);
             espl_os_remove_folder(test_context(), back);
         } else {
-            test_refused(espl_adapter_convert(test_context(), &forth), ESPL_UNSUPPORTED, "the head for words beside the adapter has no form");
+            test_refused(espl_adapter_convert(test_context(), &forth), ESPL_UNSUPPORTED,
+                         model->task.labels ? "is not that of this" : "the head for words beside the adapter has no form");
             assert_false(espl_os_is_folder(peft));
         }
         espl_os_remove_folder(test_context(), folder);
@@ -174,7 +198,7 @@ static void refused(void **state) {
         {"{\"name\": \"h\", \"config\": {\"head_type\": \"tagging\"}}", "\"tagging\", the model's is classification", ESPL_UNSUPPORTED},
         {"{\"name\": \"h\", \"config\": {\"head_type\": \"masked_lm\"}}", "\"masked_lm\", the model's is classification", ESPL_UNSUPPORTED},
         {FLEXIBLE("\"layers\": 3"), "a head of 3 layers", ESPL_UNSUPPORTED},
-        {FLEXIBLE("\"layers\": 1"), "a head of 1 layers with use_pooler false", ESPL_UNSUPPORTED},
+        {FLEXIBLE("\"layers\": 1"), "a head of 1 layers with activation_function \"\", use_pooler false", ESPL_UNSUPPORTED},
         {FLEXIBLE("\"layers\": 2, \"activation_function\": \"relu\""), "activation_function \"relu\"", ESPL_UNSUPPORTED},
         {FLEXIBLE("\"layers\": 1, \"use_pooler\": true, \"bias\": false"), "bias false", ESPL_UNSUPPORTED},
         {FLEXIBLE("\"layers\": 2"), "heads.h.1.weight has 3 x 45 values, the model's head 45 x 45", ESPL_FORMAT},
@@ -185,7 +209,7 @@ static void refused(void **state) {
          "the head has 4 labels", ESPL_FORMAT},
     };
     static const char code[] = "\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." "\x80\2cos\nsystem\n(U\2lst" "R.";
-    espl_model *model = load("bert_classes_lora");
+    espl_model *model = test_model("bert_classes_lora", NULL);
     espl_mapping file;
     char *folder = test_path("refused_head");
     test_ok(espl_os_map(test_context(), ESPL_GOLDEN "/heads/bert_pooler/pytorch_model_head.bin", &file));
@@ -223,7 +247,7 @@ static void write_words(const char *folder, const char *config, const float *wei
 /* The library's layers that a decoder's head has not, and an embedding that is not this model's. */
 static void refused_words(void **state) {
     (void)state;
-    espl_model *model = load("gpt2_lora");
+    espl_model *model = test_model("gpt2_lora", NULL);
     const uint32_t rows = model->config.vocabulary, cols = model->config.hidden;
     float *weight = calloc((size_t)rows * cols, sizeof *weight), *bias = calloc(rows, sizeof *bias);
     char *folder = test_path("words");
@@ -231,7 +255,8 @@ static void refused_words(void **state) {
     test_ok(espl_store_read(&model->store, espl_model_output_entry(model), weight));
     write_words(folder, CAUSAL("\"layers\": 2, \"layer_norm\": true, \"bias\": true"), weight, NULL, rows, cols);
     test_refused(espl_model_load_head(model, folder), ESPL_UNSUPPORTED,
-                 "a head of 2 layers with layer_norm true, bias true and shift_labels true is not that of a gpt2 model");
+                 "a head of 2 layers with activation_function \"gelu\", use_pooler false, layer_norm true and bias true is not that of this gpt2 "
+                 "model");
     write_words(folder, CAUSAL("\"bias\": true"), weight, bias, rows, cols);
     test_ok(espl_model_load_head(model, folder));
     bias[rows - 1] = 0.5f;
@@ -247,7 +272,47 @@ static void refused_words(void **state) {
     espl_model_destroy(&model);
 }
 
+/* Flexible heads that no model has, asked for by parameters and by folders. */
+static void refused_flexible(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *message;
+        espl_head_params head;
+        espl_status status;
+    } bad[] = {
+        {"gpt2_lora", "a flexible head of 3 layers is not supported", {.flexible = {.layers = 3}}, ESPL_UNSUPPORTED},
+        {"gpt2_lora", "activation \"leakyrelu\" is not supported", {.flexible = {.layers = 2, .activation = "leakyrelu"}}, ESPL_UNSUPPORTED},
+        {"gpt2_lora", "a norm is behind the dense map", {.flexible = {.layers = 1, .norm = true}}, ESPL_ARGUMENT},
+        {"bert_classes_lora", "a norm is behind the dense map", {.flexible = {.layers = 2, .norm = true}}, ESPL_ARGUMENT},
+        {"bert_tags_lora", "a bert model has no pooler for a head of this kind", {.flexible = {.layers = 1, .pooler = true}}, ESPL_ARGUMENT},
+        {"deberta_classes_lora", "a deberta-v2 model has no pooler", {.flexible = {.layers = 1, .pooler = true}}, ESPL_ARGUMENT},
+    };
+    static const struct {
+        const char *options, *message;
+    } folders[] = {{"\"layers\": 3", "a head of 3 layers is not supported"},
+                   {"\"activation_function\": \"leakyrelu\"", "activation_function \"leakyrelu\" is not supported"},
+                   {"\"use_pooler\": 1", "\"use_pooler\" is an integer, true or false was expected"}};
+    char path[512], text[256];
+    char *folder = test_path("refused_flexible");
+    for (size_t i = 0; i < ESPL_COUNT(bad); i++) {
+        espl_model *model;
+        snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, bad[i].model);
+        test_refused(espl_model_load(test_device(), path, &(espl_model_params){.head = bad[i].head}, &model), bad[i].status, bad[i].message);
+    }
+    for (size_t i = 0; i < ESPL_COUNT(folders); i++) {
+        espl_head_params params = {.kind = ESPL_HEAD_CLASSIFICATION};
+        snprintf(text, sizeof text, "{\"name\": \"h\", \"config\": {\"head_type\": \"classification\", %s}}", folders[i].options);
+        write(folder, "head_config.json", text, strlen(text));
+        snprintf(path, sizeof path, "%s/gpt2_lora", ESPL_GOLDEN);
+        test_refused(espl_head_read(test_context(), path, folder, &params), i < 2 ? ESPL_UNSUPPORTED : ESPL_FORMAT, folders[i].message);
+        assert_int_equal(params.flexible.layers, 0);
+    }
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(read_and_written), cmocka_unit_test(converted), cmocka_unit_test(refused), cmocka_unit_test(refused_words)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(read_and_written), cmocka_unit_test(converted), cmocka_unit_test(refused),
+                                       cmocka_unit_test(refused_words), cmocka_unit_test(refused_flexible)};
     return test_main("heads of the Adapters library", tests, ESPL_COUNT(tests));
 }

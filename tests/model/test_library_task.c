@@ -13,12 +13,12 @@ enum { ROWS = 4, TOKENS = 6, MOST = ROWS * TOKENS * 128 };
 static const int32_t ids[ROWS * TOKENS] = {3, 7, 11, 30, 22, 5, 3, 8, 61, 62, 5, 0, 4, 9, 13, 52, 24, 6, 3, 41, 17, 0, 0, 0};
 static const int32_t lengths[ROWS] = {6, 5, 6, 3};
 
-/* Rows with a class each, or one for each token. */
+/* Rows with a class each, or one for each token, or the token itself. */
 static espl_dataset *rows_for(const espl_model *model) {
     int32_t labels[ROWS * TOKENS];
     const uint32_t each = espl_head_per_token(model) ? TOKENS : 1;
     espl_dataset *dataset;
-    for (uint32_t i = 0; i < ROWS * each; i++) labels[i] = (int32_t)(i % model->task.labels);
+    for (uint32_t i = 0; i < ROWS * each; i++) labels[i] = model->task.labels ? (int32_t)(i % model->task.labels) : ids[i];
     test_ok(espl_dataset_from_rows(test_context(), &(espl_rows){.rows = ROWS, .tokens = TOKENS, .ids = ids, .lengths = lengths,
                                                                 .labels = labels, .row_labels = each}, 0, 0, &dataset));
     return dataset;
@@ -62,51 +62,69 @@ static void check_files(const char *folder, const char *tensor) {
 }
 
 typedef struct life_case {
-    const char *model, *spec, *head; /* head: its last map's tensor */
+    const char *model, *spec, *head; /* head: a tensor that is trained */
+    const char *written;             /* and its name in the head's file; NULL: the same */
+    espl_head_params params;
 } life_case;
 
+#define FLEXIBLE(...) .params = {.kind = ESPL_HEAD_CLASSIFICATION, .labels = 3, .flexible = {.layers = 2, .bias = true, __VA_ARGS__}}
+
 static const life_case cases[] = {
-    {"bert_classes_lora", "pfeiffer:rf=8", "classifier.weight"},
-    {"bert_classes_lora", "houlsby:rf=8", "classifier.weight"},
-    {"roberta_classes_lora", "compacter:rf=2", "classifier.dense.weight"},
-    {"bert_classes_lora", "library_lora:r=2", "classifier.weight"},
-    {"bert_classes_lora", "library_prompt:length=2", "classifier.weight"},
-    {"bert_classes_lora", "loreft:r=2", "classifier.weight"},
-    {"roberta_classes_lora", "library_prefix:length=3,bottleneck=7|parallel:rf=8", "classifier.dense.weight"},
-    {"bert_classes_lora", "{\"config\": {\"architecture\": \"lora\", \"r\": 2}, \"name\": \"a\"}", "classifier.weight"},
+    {"bert_classes_lora", "pfeiffer:rf=8", "classifier.weight", .written = NULL},
+    {"bert_classes_lora", "houlsby:rf=8", "classifier.weight", .written = NULL},
+    {"roberta_classes_lora", "compacter:rf=2", "classifier.dense.weight", .written = NULL},
+    {"bert_classes_lora", "library_lora:r=2", "classifier.weight", .written = NULL},
+    {"bert_classes_lora", "library_prompt:length=2", "classifier.weight", .written = NULL},
+    {"bert_classes_lora", "loreft:r=2", "classifier.weight", .written = NULL},
+    {"roberta_classes_lora", "library_prefix:length=3,bottleneck=7|parallel:rf=8", "classifier.dense.weight", .written = NULL},
+    {"bert_classes_lora", "{\"config\": {\"architecture\": \"lora\", \"r\": 2}, \"name\": \"a\"}", "classifier.weight", .written = NULL},
     {"bert_classes_lora", "{\"config\": {\"architecture\": \"lora\", \"composition_mode\": \"scale\"}, \"name\": \"a\"}",
-     "classifier.weight"},
-    {"roberta_classes_lora", "pfeiffer:rf=8", "classifier.out_proj.weight"},
-    {"distilbert_classes_lora", "pfeiffer:rf=8", "pre_classifier.weight"},
-    {"deberta_classes_lora", "pfeiffer:rf=8", "pooler.dense.weight"},
-    {"bert_tags_lora", "pfeiffer:rf=8", "classifier.weight"},
-    {"llama_classes_lora", "pfeiffer:rf=8", "score.weight"},
+     "classifier.weight", .written = NULL},
+    {"roberta_classes_lora", "pfeiffer:rf=8", "classifier.out_proj.weight", .written = NULL},
+    {"distilbert_classes_lora", "pfeiffer:rf=8", "pre_classifier.weight", .written = NULL},
+    {"deberta_classes_lora", "pfeiffer:rf=8", "pooler.dense.weight", .written = NULL},
+    {"bert_tags_lora", "pfeiffer:rf=8", "classifier.weight", .written = NULL},
+    {"llama_classes_lora", "pfeiffer:rf=8", "score.weight", .written = NULL},
+    {"bert_masked_full", "pfeiffer:rf=8", "cls.predictions.transform.dense.weight", .written = NULL},
+    {"roberta_masked_lora", "library_lora:r=2", "lm_head.layer_norm.bias", .written = NULL},
+    {"gpt2_lora", "pfeiffer:rf=8", "head.dense.weight", "heads.a.1.weight", FLEXIBLE(.activation = "relu")},
+    {"albert_classes_lora", "houlsby:rf=8", "head.out.bias", "heads.a.4.bias", FLEXIBLE(.pooler = true)},
+    {"llama_lora", "library_lora:r=2", "head.norm.weight", "heads.a.2.weight",
+     .params = {.flexible = {.layers = 2, .norm = true, .bias = true}}},
+    {"bert_masked_full", "pfeiffer:rf=8", "head.dense.bias", "heads.a.0.bias", .params = {.flexible = {.layers = 2, .bias = true}}},
 };
 
 /* Trained, saved, loaded into another model of the same weights: the same bits; what it trained is its own and the head. */
 static void life(void **state) {
     const life_case *c = *state;
+    char path[512];
     float before[MOST], trained[MOST], after[MOST];
-    espl_model *model = test_model(c->model, NULL);
+    const espl_model_params params = {.seed = 3, .head = c->params};
+    espl_model *model = test_model(c->model, &params);
     espl_adapter *adapter;
     char *folder = test_path("life");
     const size_t count = predict(model, before), bytes = count * sizeof *before;
     test_ok(espl_adapter_add(model, "a", c->spec, 5, &adapter));
     const espl_entry *base = espl_store_find(&model->store, c->head);
     assert_non_null(base);
-    assert_true(adapter->replacement[base->matrix] != ESPL_NO_MATRIX);
+    const uint32_t own = adapter->replacement[base->matrix];
+    assert_true(own != ESPL_NO_MATRIX && !adapter->store.matrices[own].frozen);
     test_ok(espl_model_activate(model, "a"));
     train(model, adapter, 4);
     predict(model, trained);
     assert_memory_not_equal(before, trained, bytes);
     test_ok(espl_adapter_save(adapter, folder));
-    check_files(folder, c->head);
+    check_files(folder, c->written ? c->written : c->head);
     espl_adapter_delete(&adapter);
     predict(model, after);
     assert_memory_equal(before, after, bytes);
     espl_model_destroy(&model);
 
-    model = test_model(c->model, NULL);
+    espl_model_params again = {.seed = 3, .head = {.kind = c->params.kind, .labels = c->params.labels}};
+    snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, c->model);
+    test_ok(espl_head_read(test_context(), path, folder, &again.head));
+    assert_int_equal(again.head.flexible.layers, c->params.flexible.layers);
+    model = test_model(c->model, &again);
     test_ok(espl_adapter_load(model, "b", folder, &adapter));
     test_ok(espl_model_activate(model, "b"));
     predict(model, after);

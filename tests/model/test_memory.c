@@ -45,9 +45,11 @@ static espl_status everything(memory *m, bool *out_named) {
     espl_trainer *trainer = NULL;
     espl_session *session = NULL;
     espl_progress progress;
+    espl_head_params head = {.kind = ESPL_HEAD_DEFAULT};
     espl_status status = espl_context_create(&(espl_context_params){resize, m, quiet, NULL}, &ctx);
     *out_named = true;
     if (status != ESPL_OK) return status;
+    TRY(espl_head_read(ctx, ESPL_GOLDEN "/llama_lora", ESPL_GOLDEN "/heads/llama_causal_two", &head));
     TRY(espl_device_create(ctx, &(espl_device_params){.select = getenv("ESPL_TEST_DEVICE"), .cache_folder = ""}, &device));
     TRY(espl_model_load(device, ESPL_GOLDEN "/llama_tied_rope_scaling", NULL, &model));
     TRY(espl_adapter_load(model, "a", ESPL_GOLDEN "/llama_tied_rope_scaling/adapter", &adapter));

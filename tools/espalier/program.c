@@ -70,9 +70,14 @@ espl_model_params model_params(const options *opts) {
 }
 
 int open_model(program *program, const espl_model_params *params) {
+    const option_list *adapters = &program->options->adapters;
+    espl_model_params own = *params;
     int result = open_device(program);
     if (result) return result;
-    espl_status status = espl_model_load(program->device, program->options->model, params, &program->model);
+    espl_status status = ESPL_OK;
+    for (size_t i = 0; i < adapters->count && !status && !own.head.flexible.layers; i++)
+        status = espl_head_read(program->context, program->options->model, adapter_folder(adapters->items[i]), &own.head);
+    if (!status) status = espl_model_load(program->device, program->options->model, &own, &program->model);
     return status ? fail_status(program, status) : 0;
 }
 

@@ -21,10 +21,12 @@ from safetensors.torch import save_file
 ADAMW = dict(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 STEPS = 2
 LORA = dict(r=3, alpha=5)
+CAUSAL = dict(head_type="causal_lm", layers=2, activation_function="gelu")  # a flexible head
 
 
-def case(name, base, seed, config, safe=False, **change):
-    return dict(name=name, base=base, seed=seed, config=config, safe=safe, change=change)
+def case(name, base, seed, config, safe=False, head=None, **change):
+    """head: None: none is trained; "static": that of the base's class; (class, options): a flexible one."""
+    return dict(name=name, base=base, seed=seed, config=config, safe=safe, head=head, change=change)
 
 
 CASES = [
@@ -47,6 +49,15 @@ CASES = [
     case("library_ia3_bert", "bert_classes_lora", 2410, adapters.IA3Config),
     case("library_ia3_llama", "llama_lora", 2411, adapters.IA3Config, safe=True, output_lora=True),
     case("fused/library_ia3_gpt2", "gpt2_lora", 2412, adapters.IA3Config),
+    case("library_head_masked", "bert_masked_full", 2430, adapters.LoRAConfig, head="static", **LORA),
+    case("library_head_masked_flexible", "albert_masked_full", 2431, adapters.LoRAConfig,
+         head=(adapters.AlbertAdapterModel, dict(head_type="masked_lm", activation_function="relu")), **LORA),
+    case("library_head_causal", "llama_lora", 2432, adapters.LoRAConfig,
+         head=(adapters.LlamaAdapterModel, dict(CAUSAL, layer_norm=True, bias=True)), **LORA),
+    case("library_head_classes", "llama_lora", 2433, adapters.LoRAConfig,
+         head=(adapters.LlamaAdapterModel, dict(head_type="classification", layers=2, num_labels=3)), **LORA),
+    case("library_head_pooler", "albert_classes_lora", 2434, adapters.LoRAConfig,
+         head=(adapters.AlbertAdapterModel, dict(head_type="classification", layers=2, use_pooler=True, num_labels=3)), **LORA),
 ]
 
 
@@ -63,19 +74,25 @@ def inputs(config, task, case):
         labels = torch.randint(0, config.num_labels, (3,))
         return dict(ids=ids, lengths=lengths, labels=labels, **(dict(types=types) if config.type_vocab_size else {}))
     ids = torch.randint(3, config.vocab_size, (2, 7))
+    options = case["head"][1] if isinstance(case["head"], tuple) else {}
+    if "num_labels" in options:
+        return dict(ids=ids, labels=torch.randint(0, options["num_labels"], (2,)))
     labels = ids.clone()
     labels[0, :2] = -100
     return dict(ids=ids, labels=labels)
 
 
 def forward(model, out):
-    more = dict(use_cache=False)
+    encoder = model.config.model_type in ("bert", "albert")
+    more = {} if encoder else dict(use_cache=False)
     if "lengths" in out:
         more = dict(attention_mask=(torch.arange(out["ids"].shape[1])[None, :] < out["lengths"][:, None]).long(),
                     **(dict(token_type_ids=out["types"]) if "types" in out else {}))
     with exact():
         logits = model(input_ids=out["ids"], **more).logits
     labels = out["labels"]
+    if logits.dim() == 3 and encoder:  # masked tokens
+        return logits, torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
     if logits.dim() == 3:
         return logits, torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
     return logits, torch.nn.functional.cross_entropy(logits, labels)
@@ -85,7 +102,17 @@ def trainable(model):
     """{name in the file: parameter}; the library's files have prefixes once more for each layer."""
     model.train_adapter("a")
     model.eval()
-    return {n: p for n, p in model.named_parameters(remove_duplicate=False) if p.requires_grad and ".a." in n and ".pool." not in n}
+    return {head_name(model, n): p for n, p in model.named_parameters(remove_duplicate=False)
+            if p.requires_grad and (".a." in n or n.startswith("cls.")) and ".pool." not in n}
+
+
+def head_name(model, name):
+    """Layers of a flexible head have names of Espalier's own: no folder of a model has them."""
+    if not name.startswith("heads."):
+        return name
+    layers = [n for n, m in model.heads["a"].named_children() if any(True for _ in m.parameters())]
+    ours = dict(zip(layers, {1: ["out"], 2: ["dense", "out"], 3: ["dense", "norm", "out"]}[len(layers)]))
+    return "head.{}.{}".format(ours[name.split(".")[2]], name.split(".")[3])
 
 
 def write(root, case):
@@ -93,7 +120,10 @@ def write(root, case):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     torch.manual_seed(case["seed"])
-    model = load(root / case["base"])
+    flexible = case["head"] is not None and case["head"] != "static"
+    model = load(root / case["base"], case["head"][0] if flexible else None)
+    if flexible:
+        model.add_prediction_head_from_config("a", dict(case["head"][1]))
     model.add_adapter("a", config=case["config"](**case["change"]))
     with torch.no_grad():
         for n, p in trainable(model).items():
@@ -102,9 +132,12 @@ def write(root, case):
             p.copy_(p.float().double())  # as files have it
     for p in trainable(model).values():
         p.data = p.data.float()
-    model.save_adapter(str(folder / "adapter"), "a", with_head=False, use_safetensors=case["safe"])
+    if case["head"]:
+        model.float()
+    model.save_adapter(str(folder / "adapter"), "a", with_head=case["head"] is not None, use_safetensors=case["safe"])
     model.double()
-    named, out = trainable(model), inputs(model.config, type(model).__name__, case)
+    named = trainable(model)
+    out = inputs(model.config, type(model).__name__, case)
     model.set_active_adapters("a")
     optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
     for step in range(STEPS):
@@ -134,6 +167,17 @@ HEADS = [
     ("bert_masked", "bert_masked_full", adapters.BertAdapterModel, dict(head_type="masked_lm")),
     ("bert_masked_static", "bert_masked_full", transformers.BertForMaskedLM, None),
     ("llama_causal", "llama_lora", adapters.LlamaAdapterModel, dict(head_type="causal_lm", layers=1, bias=False)),
+    ("bert_one", "bert_classes_lora", adapters.BertAdapterModel, dict(layers=1)),
+    ("distilbert_two", "distilbert_classes_lora", adapters.DistilBertAdapterModel, dict(layers=2)),
+    ("electra_two", "electra_classes_lora", adapters.ElectraAdapterModel, dict(layers=2)),
+    ("albert_pooler_two", "albert_classes_lora", adapters.AlbertAdapterModel, dict(layers=2, use_pooler=True)),
+    ("albert_masked", "albert_masked_full", adapters.AlbertAdapterModel, dict(head_type="masked_lm")),
+    ("deberta_two", "deberta_classes_lora", adapters.DebertaV2AdapterModel, dict(layers=2, activation_function="relu")),
+    ("gpt2_two", "gpt2_lora", adapters.GPT2AdapterModel, dict(layers=2)),
+    ("llama_tags_two", "llama_lora", adapters.LlamaAdapterModel, dict(head_type="tagging", layers=2)),
+    ("gpt2_causal_two", "gpt2_lora", adapters.GPT2AdapterModel, dict(CAUSAL, layer_norm=True, bias=True)),
+    ("llama_causal_two", "llama_lora", adapters.LlamaAdapterModel, dict(CAUSAL, layer_norm=True, bias=True)),
+    ("llama_causal_plain", "llama_lora", adapters.LlamaAdapterModel, dict(CAUSAL)),
 ]
 
 

@@ -29,6 +29,15 @@ typedef enum espl_head_kind {
     ESPL_HEAD_TAGGING         /* one of `labels` classes for each token */
 } espl_head_kind;
 
+/* A flexible head of the Adapters library, in place of the family's own: espl_head_read has it from a folder. */
+typedef struct espl_flexible_head {
+    uint32_t layers; /* 0: the family's own head; 1: the last map alone; 2: dense map, activation, and for words perhaps a norm before it */
+    const char *activation; /* borrowed while the model is loaded; of the dense map, as in config.json; NULL: "tanh", for words "gelu" */
+    bool pooler;            /* rows with labels: behind the family's pooler (BERT, ALBERT) */
+    bool norm;              /* words: a layer norm behind the activation */
+    bool bias;              /* the last map has one */
+} espl_flexible_head;
+
 /* Matrices of the head that the folder's weights lack start from N(0, initializer_range^2), biases from 0, by
  * espl_model_params.seed; a warning names them. */
 typedef struct espl_head_params {
@@ -36,6 +45,7 @@ typedef struct espl_head_params {
     uint32_t labels;                /* 0: as many as config.json has (id2label, num_labels), else 2; for REGRESSION 1 */
     const char *const *label_names; /* labels of them; copied. NULL: those of config.json, else "LABEL_0", ... */
     bool pairs;                     /* rows have two texts: for methods that go by the tokens around them */
+    espl_flexible_head flexible;
 } espl_head_params;
 
 typedef struct espl_model_params {
@@ -63,7 +73,8 @@ espl_status espl_model_load(espl_device *device, const char *folder, const espl_
 void espl_model_destroy(espl_model **model);
 
 /* Writes model.safetensors (the family's names, f32), the tokenizer files and config.json into folder: all are on the
- * disk before any takes its place, so that where they do not fit the folder stays as it was. */
+ * disk before any takes its place, so that where they do not fit the folder stays as it was.
+ * Fails: IO, UNSUPPORTED for a flexible head, which such a folder has no place for. */
 espl_status espl_model_save(espl_model *model, const char *folder);
 
 /* Borrowed; NULL if the folder has none. */
@@ -126,14 +137,18 @@ espl_status espl_adapter_average(espl_model *model, const char *name, const char
                                  size_t count, espl_average strategy, uint32_t rank, espl_adapter **out_adapter);
 
 /* Heads in the Adapters library's folders (head_config.json; model_head.safetensors, read also pytorch_model_head.bin), for
- * classes and numbers of rows, classes of tokens, masked tokens and the next token. Reading takes flexible heads whose layers are
- * those of the model's head, and static ones of its class, into the model itself; a head of two layers on BERT takes the pooler's
- * place. A map into the vocabulary that is the token embedding in this model must be the same in the folder. Nothing is changed
- * unless all fits. Graphs made after it use it.
+ * classes and numbers of rows, classes of tokens, masked tokens and the next token. Static ones are of a class of transformers;
+ * flexible ones are layers of their own, and a model that is loaded with espl_head_params.flexible has these.
+ * espl_head_read sets that for the head in head_folder where the family's own head has other layers (the library's default of two
+ * layers is own in RoBERTa and XLM-RoBERTa alone; on BERT it takes the pooler's place), and leaves params as they are where it has
+ * not, where the folder's head is for other work than params', and without a head there. It reads config files alone.
+ * Loading takes a head whose layers are those of the model's into the model itself. A map into the vocabulary that is the token
+ * embedding in this model must be the same in the folder. Nothing is changed unless all fits. Graphs made after it use it.
  * Writing: what is active (an adapter may have trained the head); name NULL: a static head, else a flexible one of that
  * name. Fails: IO, FORMAT; UNSUPPORTED naming the head_type, class or option that the model's head is not of.
- * A head with labels is trained with adapters of that library's folders, and is then beside them in these files; loading such an
- * adapter takes the head there, if it is of the model's sort, as the adapter's own. */
+ * A head is trained with adapters of that library's folders, but for the map into the vocabulary and its bias, and is then beside
+ * them in these files; loading such an adapter takes the head there, if it is of the model's sort, as the adapter's own. */
+espl_status espl_head_read(espl_context *context, const char *model_folder, const char *head_folder, espl_head_params *in_out_params);
 espl_status espl_model_load_head(espl_model *model, const char *folder);
 espl_status espl_model_save_head(const espl_model *model, const char *folder, const char *name);
 
