@@ -7,13 +7,9 @@ layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z_id = 2) in;
 layout(constant_id = ROW_NORM_SPEC_W_TYPE) const uint W_TYPE = 0;
 layout(constant_id = ROW_NORM_SPEC_IN_OUT) const uint IN_OUT = 0;
 layout(constant_id = ROW_NORM_SPEC_INVERSE) const uint INVERSE = 0;
-#include "lib/quad.glsl"
 #include "lib/reduce.glsl"
-#include "lib/typed.glsl"
+#include "row_norm.glsl"
 
-layout(std430, set = 0, binding = ROW_NORM_BIND_W) restrict readonly buffer row_norm_w { uvec2 w[]; };
-layout(std430, set = 0, binding = ROW_NORM_BIND_A) restrict readonly buffer row_norm_a { vec4 a[]; };
-layout(std430, set = 0, binding = ROW_NORM_BIND_B) restrict readonly buffer row_norm_b { vec4 b[]; };
 layout(std430, set = 0, binding = ROW_NORM_BIND_Y) restrict writeonly buffer row_norm_y { float y[]; };
 
 float result(float square)
@@ -21,20 +17,12 @@ float result(float square)
     return INVERSE != 0 ? inversesqrt(square) : sqrt(square);
 }
 
-float element_b(uint row, uint k)
-{
-    return b[row * push.b_stride + k / 4][k % 4];
-}
-
 void one_row(uint o)
 {
     const uint quads = (push.cols + 3) / 4;
     float sum = 0.0;
     for (uint q = gl_LocalInvocationID.x; q < quads; q += gl_WorkGroupSize.x) {
-        vec4 change = vec4(0.0);
-        for (uint k = 0; k < push.rank; k++)
-            change += element_b(push.first + o, k) * a[(push.a_from + k) * push.a_stride + q];
-        const vec4 v = quad_keep(TYPED_LOAD(w, W_TYPE, (push.w_from + o) * push.w_stride + q) + push.scale * change, push.cols - 4 * q);
+        const vec4 v = row_quad(o, q);
         sum += dot(v, v);
     }
     sum = reduce_sum(sum);

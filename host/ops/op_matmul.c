@@ -343,22 +343,36 @@ static espl_status check(espl_context *ctx, const espl_matmul *args, const attri
     return ESPL_OK;
 }
 
-espl_tensor *espl_graph_matmul(espl_graph *graph, const espl_matmul *args) {
-    espl_tensor *a = args->a, *b = args->b;
-    if (!a || !b || espl_graph_status(graph) != ESPL_OK) return NULL;
+static attribute attribute_for(const espl_matmul *args, uint32_t *out_terms_of_b) {
+    const espl_tensor *a = args->a, *b = args->b;
     const uint32_t a_cols = args->a_cols ? args->a_cols : a->cols - args->a_from;
     const uint32_t b_cols = args->b_cols ? args->b_cols : b->cols - args->b_from;
     const bool tn = args->orientation == MATMUL_TN, nt = args->orientation == MATMUL_NT;
-    const attribute at = {.orientation = args->orientation,
-                          .m = tn ? a_cols : a->rows,
-                          .n = nt ? b->rows : b_cols,
-                          .k = tn ? a->rows : a_cols,
-                          .a_from = args->a_from,
-                          .b_from = args->b_from,
-                          .c_from = args->into || args->into_cols ? args->into_from : 0,
-                          .accumulate = args->into && !args->unset,
-                          .scale = args->scale == 0.0f ? 1.0f : args->scale};
-    espl_status status = check(espl_device_context(espl_graph_device(graph)), args, &at, nt ? b_cols : b->rows);
+    *out_terms_of_b = nt ? b_cols : b->rows;
+    return (attribute){.orientation = args->orientation,
+                       .m = tn ? a_cols : a->rows,
+                       .n = nt ? b->rows : b_cols,
+                       .k = tn ? a->rows : a_cols,
+                       .a_from = args->a_from,
+                       .b_from = args->b_from,
+                       .c_from = args->into || args->into_cols ? args->into_from : 0,
+                       .accumulate = args->into && !args->unset,
+                       .scale = args->scale == 0.0f ? 1.0f : args->scale};
+}
+
+espl_status espl_grad_matmul(espl_graph *graph, const espl_matmul *args, espl_tensor *input) {
+    uint32_t terms;
+    const attribute at = attribute_for(args, &terms);
+    ESPL_TRY(check(espl_device_context(espl_graph_device(graph)), args, &at, terms));
+    return grad_product(graph, at, args->a, args->b, input, 0, 0);
+}
+
+espl_tensor *espl_graph_matmul(espl_graph *graph, const espl_matmul *args) {
+    espl_tensor *a = args->a, *b = args->b;
+    uint32_t terms;
+    if (!a || !b || espl_graph_status(graph) != ESPL_OK) return NULL;
+    const attribute at = attribute_for(args, &terms);
+    espl_status status = check(espl_device_context(espl_graph_device(graph)), args, &at, terms);
     if (status != ESPL_OK) return espl_graph_fail(graph, status);
     espl_tensor *c = args->into ? espl_graph_update(graph, args->into)
                                 : espl_graph_output(graph, "matmul", at.m, args->into_cols ? args->into_cols : at.n);

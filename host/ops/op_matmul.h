@@ -36,6 +36,9 @@ typedef struct espl_matmul {
 } espl_matmul;
 
 espl_tensor *espl_graph_matmul(espl_graph *graph, const espl_matmul *args);
+/* For vjp functions of ops that end in a product: the gradient of input is (plus) that of args, which has neither bias, residual
+ * nor into. */
+espl_status espl_grad_matmul(espl_graph *graph, const espl_matmul *args, espl_tensor *input);
 
 /* The same on planned memory, for ops that contain a product. Offsets and strides in elements, multiples of 4. */
 typedef struct espl_matmul_view {

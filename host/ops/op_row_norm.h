@@ -4,9 +4,11 @@
  *         a multiple of 4
  * a       [>= a_from + rank, in]  f32   read
  * b       [out, rank]             f32   read; out and rank are those of b
- * into    [1, out]                f32 STATE, written
- * Cost:   one pass over w with 2 rank operations for each of its elements; NT in windows of rows. No gradient: DoRA takes
- *         the norm for a constant.
+ * into    [1, out]                f32 STATE, written, without a gradient: PEFT's DoRA takes the norm for a constant;
+ *                                 NULL: a fresh f32 value is made, whose gradient goes to a and b. These are then whole
+ *                                 (a [rank, in], a_from 0), and w is NT.
+ * Cost:   one pass over w with 2 rank operations for each of its elements; NT in windows of rows. Backward the same, a
+ *         matrix of w's size in f32, and a product with it for each of a and b.
  * Fails:  ARGUMENT if shapes or dtypes disagree; LIMIT if an NN weight is beyond the device's storage range.
  * Source: Liu et al. 2024 (DoRA, arXiv 2402.09353), section 4.3. Reference: tests/ref/ref_row_norm.c */
 #ifndef ESPL_OP_ROW_NORM_H

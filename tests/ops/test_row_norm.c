@@ -40,6 +40,17 @@ static void check(const shape *s) {
                         .args = s});
 }
 
+/* What the library's DoRA takes: gradients through the norm. */
+static op_case fresh_case(const shape *s) {
+    return (op_case){.name = "row_norm with gradients",
+                     .leaf = {{.name = "w", .rows = s->w_from + s->out + 1, .cols = s->in, .role = ESPL_ROLE_WEIGHT, .dtype = s->dtype},
+                              {.name = "a", .rows = s->rank, .cols = s->in, .role = ESPL_ROLE_PARAMETER},
+                              {.name = "b", .rows = s->out, .cols = s->rank, .role = ESPL_ROLE_PARAMETER}},
+                     .build = build,
+                     .reference = reference,
+                     .args = s};
+}
+
 static const shape shapes[] = {
     {.out = 1, .in = 1, .rank = 1},
     {.out = 7, .in = 13, .rank = 3, .w_from = 5, .a_from = 4},
@@ -52,6 +63,25 @@ static const shape shapes[] = {
     {.out = 129, .in = 67, .rank = 5, .in_out = true, .inverse = true, .dtype = ESPL_DTYPE_F16},
     {.out = 130, .in = 301, .rank = 8, .in_out = true, .dtype = ESPL_DTYPE_BF16},
 };
+
+static const shape fresh_shapes[] = {
+    {.out = 1, .in = 1, .rank = 1},
+    {.out = 7, .in = 13, .rank = 3, .w_from = 5, .inverse = true},
+    {.out = 13, .in = 8, .rank = 4, .w_from = 3},
+    {.out = 70, .in = 33, .rank = 2, .inverse = true, .dtype = ESPL_DTYPE_F16},
+    {.out = 65, .in = 36, .rank = 5, .w_from = 64, .inverse = true, .dtype = ESPL_DTYPE_BF16},
+};
+
+static void gradients(void **state) {
+    (void)state;
+    for (size_t i = 0; i < ESPL_COUNT(fresh_shapes); i++) {
+        const op_case test = fresh_case(&fresh_shapes[i]);
+        op_check(&test);
+    }
+    const shape large = {.out = 200, .in = 257, .rank = 3, .w_from = 7, .inverse = true};
+    const op_case test = fresh_case(&large);
+    op_check_windows(&test, 150000);
+}
 
 static void all(void **state) {
     (void)state;
@@ -76,10 +106,17 @@ static void refused(void **state) {
     assert_null(espl_graph_row_norm(graph, &(espl_row_norm){.w = w, .a = a, .b = b, .into = y}));
     op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "row_norm: w (w) is 7 x 12 F32 with its part from 0");
     espl_graph_destroy(&graph);
+    op_ok(espl_graph_create(op_device(), "refused", &graph));
+    op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
+    w = espl_graph_value(graph, "w", 8, 12, ESPL_DTYPE_F32), a = espl_graph_value(graph, "a", 3, 12, ESPL_DTYPE_F32);
+    b = espl_graph_value(graph, "b", 8, 2, ESPL_DTYPE_F32);
+    assert_null(espl_graph_row_norm(graph, &(espl_row_norm){.w = w, .a = a, .b = b, .a_from = 1})); /* with gradients a is whole */
+    op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "a 3 x 12 from 1, b 8 x 2, the result 1 x 8");
+    espl_graph_destroy(&graph);
     op_spans_finish();
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(all), cmocka_unit_test(windows), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(all), cmocka_unit_test(gradients), cmocka_unit_test(windows), cmocka_unit_test(refused)};
     return op_main("row_norm", tests, ESPL_COUNT(tests));
 }
