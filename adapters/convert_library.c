@@ -122,7 +122,10 @@ static espl_status complete(espl_context *ctx, const espl_config *base, const js
 
 const char *espl_convert_differ(const char *type) {
     static const char prompt[] = ": PEFT's prompts stand before the embedding, with positions and a norm, the Adapters library's behind it";
-    static const char *const rows[][2] = {{"prompt_tuning", prompt}, {"PROMPT_TUNING", prompt}, {"P_TUNING", prompt}};
+    static const char vera[] = ": the Adapters library has whole matrices where PEFT's VeRA has vectors";
+    static const char *const rows[][2] = {
+        {"prompt_tuning", prompt}, {"PROMPT_TUNING", prompt}, {"P_TUNING", prompt}, {"VERA", vera},
+        {"lora", " with use_gating, use_dora or vera_d: PEFT's LoRA has no gates, its DoRA and VeRA compute otherwise"}};
     for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
         if (strcmp(rows[i][0], type) == 0) return rows[i][1];
     }

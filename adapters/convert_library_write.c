@@ -28,10 +28,13 @@ static bool is_off(const json_t *value) {
 }
 
 static espl_status check_options(espl_context *ctx, const json_t *config) {
-    static const char *const keys[] = {"use_dora", "bias", "lora_bias", "feedforward_modules",
+    static const char *const keys[] = {"bias", "lora_bias", "feedforward_modules",
                                        "layer_replication", "trainable_token_indices", "target_parameters", "use_qalora",
                                        "alora_invocation_tokens", "use_bdlora", "arrow_config", "velora_config",
                                        "monteclora_config", "kasa_config"};
+    if (json_is_true(json_object_get(config, "use_dora")))
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "the Adapters library's \"use_dora\" computes otherwise: it scales biases, too, and the norm is "
+                         "that of the change without alpha / r");
     for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
         if (!is_off(json_object_get(config, keys[i])))
             return espl_fail(ctx, ESPL_UNSUPPORTED, "the Adapters library has no place for \"%s\"", keys[i]);

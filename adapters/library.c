@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char espl_library_version[] = "adapters.1.2.0";
+const char espl_library_version[] = "adapters.1.3.0";
 
 /* ---- Modules ---- */
 
@@ -153,11 +153,9 @@ static bool scales(const json_t *config) {
 }
 
 static espl_status lora_to_peft(espl_context *ctx, const espl_config *base, const json_t *config, json_t *peft) {
-    static const char *const refused[] = {"use_gating", "vera_d", "vera_b"};
     const char *mode, *init;
     uint32_t r;
     double alpha, dropout;
-    ESPL_TRY(refuse(ctx, config, refused, ESPL_COUNT(refused)));
     ESPL_TRY(check_lists(ctx, config, base->layers));
     ESPL_TRY(espl_json_string(ctx, config, "composition_mode", "add", &mode));
     if (strcmp(mode, "add") != 0)
@@ -176,7 +174,7 @@ static espl_status lora_to_peft(espl_context *ctx, const espl_config *base, cons
 
 /* The output of each map is scaled, its bias too, also where PEFT's own default scales an input. */
 static espl_status ia3_to_peft(espl_context *ctx, const espl_config *base, const json_t *config, json_t *peft) {
-    static const char *const refused[] = {"use_gating"};
+    static const char *const refused[] = {"use_gating", "use_dora"};
     const char *init;
     double r, alpha, dropout;
     ESPL_TRY(refuse(ctx, config, refused, ESPL_COUNT(refused)));
@@ -197,18 +195,20 @@ static espl_status ia3_to_peft(espl_context *ctx, const espl_config *base, const
     {"alpha", alpha}, {"architecture", "\"lora\""}, {"attn_matrices", matrices}, {"composition_mode", mode},             \
         {"dropout", "0.0"}, {"dtype", "null"}, {"init_weights", init}, {"init_weights_seed", "null"},                     \
         {"intermediate_lora", intermediate}, {"leave_out", "[]"}, {"output_lora", "false"}, {"r", r},                     \
-        {"selfattn_lora", "true"}, {"use_gating", "false"}, {"vera_b", "null"}, {"vera_d", "null"}, {NULL, NULL}
+        {"selfattn_lora", "true"}, {"use_dora", "false"}, {"use_gating", "false"}, {"vera_b", "null"}, {"vera_d", "null"},  \
+        {NULL, NULL}
 static const espl_library_key lora_keys[] = {LORA_KEYS("8", "8", "[\"q\", \"v\"]", "false", "\"add\"", "\"lora\"")};
 static const espl_library_key ia3_keys[] = {LORA_KEYS("1", "1", "[\"k\", \"v\"]", "true", "\"scale\"", "\"ia3\"")};
 
-/* Gates are what PEFT's LoRA has not: lora_library.c. */
-static bool no_gate(const json_t *config) {
-    return !json_is_true(json_object_get(config, "use_gating"));
+/* What PEFT's LoRA has not, or otherwise: lora_library.c. */
+static bool plain(const json_t *config) {
+    const json_t *d = json_object_get(config, "vera_d"), *b = json_object_get(config, "vera_b");
+    return !is_true(config, "use_gating") && !is_true(config, "use_dora") && (!d || json_is_null(d)) && (!b || json_is_null(b));
 }
 
 static const espl_library_form forms[] = {
     {"lora", "IA3", scales, ia3_keys, ia3_to_peft},
-    {"lora", "LORA", no_gate, lora_keys, lora_to_peft},
+    {"lora", "LORA", plain, lora_keys, lora_to_peft},
 };
 
 const espl_library_form *espl_library_find(const json_t *config) {

@@ -1,7 +1,7 @@
 /* The Adapters library's forms of methods that PEFT has too: what a configuration of one says in the other's keys, and
  * which modules it means. A form is one row in library.c. Methods that the library alone has (bottleneck) keep its
  * configuration as their own and have no row: espl_method.architecture names them.
- * Source: github.com/adapter-hub/adapters 1.2.0, configuration/adapter_config.py, methods/lora.py, models/<family>/. */
+ * Source: github.com/adapter-hub/adapters 1.3.0, configuration/adapter_config.py, methods/lora.py, models/<family>/. */
 #ifndef ESPL_LIBRARY_H
 #define ESPL_LIBRARY_H
 

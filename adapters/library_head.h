@@ -1,7 +1,7 @@
 /* Head folders of the Adapters library: head_config.json beside model_head.safetensors or pytorch_model_head.bin. Flexible
  * heads are lists of layers, "heads.<name>.<number>"; static ones the head of a transformers class under its own names, without
  * a configuration. What a head has in the base (BERT's pooler) is in neither, but the embedding that is its last map is in both.
- * Source: github.com/adapter-hub/adapters 1.2.0, heads/base.py, heads/language_modeling.py, head_utils.py, loading.py. */
+ * Source: github.com/adapter-hub/adapters 1.3.0, heads/base.py, heads/language_modeling.py, head_utils.py, loading.py. */
 #ifndef ESPL_LIBRARY_HEAD_H
 #define ESPL_LIBRARY_HEAD_H
 

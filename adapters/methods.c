@@ -24,6 +24,8 @@
     X(mam) \
     X(unipelt) \
     X(union) \
+    X(library_dora) \
+    X(library_vera) \
     X(library_lora) \
     X(library_prefix) \
     X(library_prompt) \

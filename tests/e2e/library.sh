@@ -5,6 +5,11 @@ need_device
 need_python transformers adapters
 check_library=$SOURCE/tools/golden/check_library.py
 pairs=()
+# What version 1.3.0 brought.
+dora=()
+if "$python" -c 'import adapters, sys; sys.exit(adapters.__version__ < "1.3")'; then
+    dora=(library_dora:r=3,alpha=5,output library_dora:r=2,gated library_dora:r=2,vera_d=0.2,attention=q)
+fi
 
 # probed NAME ROWS: what our program makes of $work/NAME on $base, for `agrees`.
 probed() {
@@ -39,7 +44,7 @@ data=(--data "$SOURCE/tools/base/style.txt" --context 64)
 rows="0,80,147,200;0,5,9,11"
 for method in pfeiffer:rf=16 houlsby:rf=16 parallel:rf=16 scaled_parallel:rf=16 adapterplus compacter:rf=16 compacter++:rf=16 \
     pfeiffer:rf=16,gated loreft:r=2 noreft:r=2 direft:r=2 library_lora:r=3 library_lora:r=3,gated \
-    'library_lora:r=2|pfeiffer:rf=16'; do
+    library_vera:r=4,attention=q 'library_lora:r=2|pfeiffer:rf=16' "${dora[@]}"; do
     learned "llama-$(printf %s "$method" | tr -c 'a-z0-9+\n' _)" "$rows" "$method"
 done
 converted llama-from-lora "$rows" lora:r=3,alpha=5,targets=q_proj+v_proj
@@ -50,7 +55,7 @@ learned llama-inverse "$rows" pfeiffer:rf=16,inv=nice
 learned llama-invertible "$rows" invertible
 agrees "Llama, flexible" --flexible
 
-# Prefixes: the library has them for as many key heads as query heads alone.
+# Prefixes: before 1.3.0 the library has them for as many key heads as query heads alone.
 mkdir "$work/llama" && cp "$SOURCE"/tests/e2e/tiny/tokenizer*.json "$work/llama"
 sed 's/"num_key_value_heads": 2/"num_key_value_heads": 4/; s/"initializer_range": 0.02/"initializer_range": 0.3/' \
     "$SOURCE/tests/e2e/tiny/config.json" > "$work/llama/config.json"
@@ -103,7 +108,8 @@ JSON
 }
 encoder bert classification Bert "$work/train.tsv" '0;1'
 for method in pfeiffer:rf=4 compacter:rf=2 library_lora:r=2 library_prefix:length=3,bottleneck=7 library_prompt:length=2 \
-    library_prompt:length=2,combine=prefix_after_bos loreft:r=2 'library_prefix:length=3,bottleneck=7|parallel:rf=4' unipelt; do
+    library_prompt:length=2,combine=prefix_after_bos loreft:r=2 'library_prefix:length=3,bottleneck=7|parallel:rf=4' unipelt \
+    library_vera:r=3 "${dora[@]}"; do
     learned "bert-$(printf %s "$method" | tr -c 'a-z0-9+\n' _)" "$rows" "$method"
 done
 converted bert-from-lora "$rows" lora:r=2,alpha=3

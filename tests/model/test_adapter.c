@@ -157,6 +157,7 @@ static void refused(void **state) {
         {"union:r=2", ESPL_ARGUMENT, "there is no key \"r\""},
         {"houlsby:drop=2", ESPL_ARGUMENT, "drop=2 is not from 0 to below the 2 blocks"},
         {"pfeiffer:leave_out=0+2", ESPL_ARGUMENT, "\"leave_out\" has block 2, and the model's blocks are 0 to 1"},
+        {"library_vera:attention=q+k", ESPL_ARGUMENT, "shares matrices among targets, but one is 48 x 48, another 16 x 48"},
         {"library_lora:leave_out=1+12", ESPL_ARGUMENT, "\"leave_out\" has block 12, and the model's blocks are 0 to 1"},
         {"lora|houlsby:leave_out=7", ESPL_ARGUMENT, "\"leave_out\" has block 7, and the model's blocks are 0 to 1"},
         {"adapterplus:robust=1", ESPL_UNSUPPORTED, "robust_drop is supported with original_ln_after"},

@@ -49,6 +49,9 @@ static const struct {
     {"deberta_masked_full", "ptuning2:tokens=2"},
     {"llama_lora", "library_prefix:length=2,flat,gated,shared=false"},
     {"gpt2_lora", "library_lora:attention=q+v,gated"},
+    {"llama_lora", "library_dora:r=3,alpha=5,output"},
+    {"llama_lora", "library_dora:r=2,vera_d=0.3,attention=k"},
+    {"bert_masked_full", "library_vera:r=3,gated"},
     {"llama_lora", "library_prefix:length=2,gated|pfeiffer:rf=4,gated,activation=gelu|library_lora:gated"},
     {"bert_masked_full", "diff_pruning:penalty=0,structured,alpha=0.5"},
 };

@@ -56,6 +56,11 @@ static const start starts[] = {
     {"llama_lora", "adalora:init_r=16,target_r=4", "lora_E", 0, 0, 0},
     {"llama_lora", "vera:r=16", "lambda_d", 0, 0, 0.1},
     {"llama_lora", "vera:r=16", "lambda_b", 0, 0, 0},
+    {"llama_lora", "library_vera:r=16,attention=q", "shared_parameters.a.lora_A", 0.35355339059327373, 0, 0}, /* sqrt(6 / 48) */
+    {"llama_lora", "library_vera:r=16,attention=q", "shared_parameters.a.lora_B", 0.6123724356957945, 0, 0},  /* sqrt(6 / 16) */
+    {"llama_lora", "library_vera:r=16,attention=q", "vera_B", 0, 0, 0},
+    {"llama_lora", "library_vera:r=1,attention=q", "vera_D", 0, 0, 0.1},
+    {"llama_lora", "library_dora:r=16", "lora_B", 0, 0, 0},
     {"llama_lora", "ia3", "ia3_l", 0, 0, 1},
     {"llama_lora", "houlsby:rf=2", "adapter_down.0.weight", 0, 0.02, 0},
     {"llama_lora", "houlsby:rf=2", "adapter_down.0.bias", 0, 0, 0},
@@ -88,7 +93,8 @@ static void distribution(void **state) {
 }
 
 static const char *const same_specs[] = {"lora:r=3", "dora:r=2", "vera:r=4", "ia3:ones=false", "houlsby:rf=4", "compacter:rf=3",
-                                         "prefix:tokens=2", "library_prefix:length=2,gated", "loreft:r=2", "adalink:r=2",
+                                         "prefix:tokens=2", "library_prefix:length=2,gated", "library_dora:r=2", "library_vera:r=2,attention=q",
+                                         "loreft:r=2", "adalink:r=2",
                                          "tiny_attention", "flop:k=4", "mam"};
 
 /* Two of the same seed are the same to the bit under any name, alone and in their mean, and give the same logits. */

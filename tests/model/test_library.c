@@ -39,12 +39,20 @@ static void compare_tensors(const char *a_path, const char *b_path) {
     espl_tensors_destroy(&b);
 }
 
+/* As version 1.3.0 would write it: it has one key more. */
+static void renew(json_t *file) {
+    json_t *config = json_object_get(file, "config");
+    json_object_set_new(file, "version", json_string("adapters.1.3.0"));
+    if (!json_object_get(config, "use_dora")) json_object_set_new(config, "use_dora", json_false());
+}
+
 static void compare_configs(const char *a_path, const char *b_path) {
     json_t *a, *b;
     const char *key;
     json_t *value;
     test_ok(espl_json_load(test_context(), a_path, &a));
     test_ok(espl_json_load(test_context(), b_path, &b));
+    renew(a);
     json_object_foreach(a, key, value) {
         if (strncmp(key, "model_", 6) == 0) assert_non_null(json_object_get(b, key)); /* the folder that was loaded here */
         else if (!json_equal(value, json_object_get(b, key))) fail_msg("%s: \"%s\" differs", b_path, key);
@@ -97,7 +105,7 @@ static void new_ones(void **state) {
         snprintf(path, sizeof path, "%s/adapter_config.json", folder);
         test_ok(espl_json_load(test_context(), path, &config));
         assert_string_equal(json_string_value(json_object_get(config, "name")), "task");
-        assert_int_equal(json_object_size(json_object_get(config, "config")), 16);
+        assert_int_equal(json_object_size(json_object_get(config, "config")), 17);
         json_decref(config);
         espl_adapter_delete(&adapter);
         test_ok(espl_adapter_load(model, "again", folder, &adapter));
@@ -115,8 +123,11 @@ static void refused_configs(void **state) {
         espl_status status;
     } cases[] = {
         {"{\"architecture\": \"lora\", \"use_gating\": true, \"composition_mode\": \"scale\"}", "\"use_gating\" is not supported", ESPL_UNSUPPORTED},
-        {"{\"architecture\": \"lora\", \"vera_d\": 0.1}", "\"vera_d\" is not supported", ESPL_UNSUPPORTED},
-        {"{\"architecture\": \"lora\", \"use_dora\": true}", "\"use_dora\" is not a key", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"vera_d\": 0.1, \"intermediate_lora\": true}",
+         "shares matrices among targets, but one is 45 x 45, another 50 x 45", ESPL_ARGUMENT},
+        {"{\"architecture\": \"lora\", \"use_dora\": true, \"composition_mode\": \"scale\"}", "\"use_dora\" is not supported",
+         ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"lora\", \"use_dora\": true, \"init_weights\": \"ia3\"}", "init_weights \"ia3\" is not one of", ESPL_ARGUMENT},
         {"{\"architecture\": \"lora\", \"wings\": 2}", "\"wings\" is not a key", ESPL_UNSUPPORTED},
         {"{\"architecture\": \"lora\", \"composition_mode\": \"mul\"}", "composition_mode \"mul\"", ESPL_UNSUPPORTED},
         {"{\"architecture\": \"lora\", \"init_weights\": \"bert\"}", "init_weights \"bert\" is not offered", ESPL_UNSUPPORTED},
@@ -139,6 +150,11 @@ static void refused_configs(void **state) {
         test_refused(espl_adapter_add(model, "a", text, 0, &adapter), cases[i].status, cases[i].message);
         assert_null(adapter);
     }
+    espl_model_destroy(&model);
+    model = test_model("gpt2_lora", NULL);
+    espl_adapter *none;
+    test_refused(espl_adapter_add(model, "a", "library_dora", 0, &none), ESPL_UNSUPPORTED, "\"use_dora\" is not possible on a gpt2 model");
+    test_refused(espl_adapter_add(model, "a", "library_vera", 0, &none), ESPL_UNSUPPORTED, "\"vera_d\" is not possible on a gpt2 model");
     espl_model_destroy(&model);
 }
 
@@ -225,6 +241,8 @@ static void averaged(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
+        TRIP(library_dora_bert), TRIP(library_dora_gated), TRIP(library_vera_bert), TRIP(library_vera_gated), TRIP(library_dvora_bert),
+        TRIP(library_lora_1_3), TRIP(library_ia3_1_3),
         cmocka_unit_test(new_ones), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older),
         cmocka_unit_test(averaged)};
     return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));

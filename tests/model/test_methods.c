@@ -84,6 +84,12 @@ static const life lives[] = {
     {"llama_lora", "bitfit|lora:r=2", false, false},
     {"gpt2_lora", "prompt:tokens=3|lora:r=2", true, false},
     {"gpt2_lora", "library_lora:attention=k,output,gated", false, false},
+    {"gpt2_lora", "library_lora:attention=q+v,intermediate,alpha=3", false, true},
+    {"llama_lora", "library_dora:r=3,alpha=5,output,intermediate", false, true},
+    {"qwen2_bias_all", "library_dora:init=bert,alpha=20,gated", true, false},
+    {"qwen2_bias_all", "library_dora:r=2,attention=q+k+v,init=bert,alpha=20", true, true},
+    {"qwen2_bias_all", "library_dora:r=3,vera_b=0.5,attention=k+v", true, true},
+    {"llama_lora", "library_vera:r=3,attention=q,dropout=0.1", false, true},
     {"llama_lora", "houlsby:rf=4,robust=2,drop=1", true, false},
     {"gpt2_lora", "pfeiffer:rf=3,leave_out=0,init=houlsby", true, false},
     {"llama_lora", "parallel", false, false},
@@ -190,17 +196,22 @@ static void run(void **state) {
 /* A LoRA whose B is 0 makes DoRA take the way of those that are not alone: the same result. */
 static void dora_beside_another(void **state) {
     (void)state;
-    float alone[TEST_VOCABULARY], beside[TEST_VOCABULARY];
-    espl_model *model = test_model("qwen2_bias_all", NULL);
-    espl_adapter *adapter;
-    test_ok(espl_adapter_add(model, "l", "lora:r=2", 1, &adapter));
-    test_ok(espl_adapter_load(model, "d", ESPL_GOLDEN "/dora_qwen2/adapter", &adapter));
-    test_ok(espl_model_activate(model, "d"));
-    test_logits(model, alone);
-    test_ok(espl_model_activate(model, "l+d"));
-    test_logits(model, beside);
-    if (!(test_off(beside, alone) < 1e-6)) fail_msg("beside another it is off by %g", test_off(beside, alone));
-    espl_model_destroy(&model);
+    static const char *const cases[][2] = {{"qwen2_bias_all", "dora_qwen2"}, {"llama_lora", "library_dora_llama"}};
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        float alone[TEST_VOCABULARY], beside[TEST_VOCABULARY];
+        char folder[512];
+        espl_model *model = test_model(cases[i][0], NULL);
+        espl_adapter *adapter;
+        snprintf(folder, sizeof folder, "%s/%s/adapter", ESPL_GOLDEN, cases[i][1]);
+        test_ok(espl_adapter_add(model, "l", "lora:r=2", 1, &adapter));
+        test_ok(espl_adapter_load(model, "d", folder, &adapter));
+        test_ok(espl_model_activate(model, "d"));
+        test_logits(model, alone);
+        test_ok(espl_model_activate(model, "l+d"));
+        test_logits(model, beside);
+        if (!(test_off(beside, alone) < 1e-6)) fail_msg("%s beside another is off by %g", cases[i][1], test_off(beside, alone));
+        espl_model_destroy(&model);
+    }
 }
 
 /* Rows before the text: held by the goldens where they train and by test_session.c where they generate; what they cannot do

@@ -7,8 +7,8 @@ import adapters.models.llama.modeling_llama as llama
 import torch
 import transformers
 
-# The library's Llama transposes what transformers' attention has transposed already, so that heads and positions are mixed,
-# with or without an adapter. Once more, and it is Llama again.
+# Before 1.3.0 the library's Llama transposes what transformers' attention has transposed already, so that heads and positions
+# are mixed, with or without an adapter. Once more, and it is Llama again.
 attention = llama.eager_attention_forward
 
 
@@ -17,7 +17,8 @@ def transposed(*arguments, **more):
     return output.transpose(1, 2), weights
 
 
-llama.eager_attention_forward = transposed
+if adapters.__version__ < "1.3":
+    llama.eager_attention_forward = transposed
 
 
 def load(folder, kind=None):

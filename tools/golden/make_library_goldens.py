@@ -3,8 +3,9 @@ in heads/ its head folders with logits, in generation/ what its generation gives
 
     python3 tools/golden/make_library_goldens.py [--out DIR] [--only CASE ...]
 
-Needs adapters 1.2.0 and the transformers that it is written for (4.51.3), so it is a script of its own; bases are the
-models of other cases, layout as in make_goldens.py, names as in the library's files.
+Needs adapters 1.2.0 and the transformers that it is written for (4.51.3), for CASES_1_3 adapters 1.3.0 and 4.57.6, so it is a
+script of its own; which cases are made goes by the version that is there. Bases are the models of other cases, layout as in
+make_goldens.py, names as in the library's files.
 """
 import argparse
 import json
@@ -59,6 +60,21 @@ CASES = [
     case("library_head_pooler", "albert_classes_lora", 2434, adapters.LoRAConfig,
          head=(adapters.AlbertAdapterModel, dict(head_type="classification", layers=2, use_pooler=True, num_labels=3)), **LORA),
 ]
+
+
+def cases_1_3():
+    """What adapters 1.3.0 brought: DoRA, and VeRA with it; its VeRA is that of 1.2.0."""
+    dora, vera = adapters.DoRAConfig, adapters.VeraConfig
+    return [
+        case("library_dora_bert", "bert_classes_lora", 2440, dora, attn_matrices=["q", "v"], intermediate_lora=True, **LORA),
+        case("library_dora_gated", "bert_classes_lora", 2441, dora, attn_matrices=["k", "v"], use_gating=True, **LORA),
+        case("library_dora_llama", "llama_lora", 2442, dora, safe=True, attn_matrices=["q", "k"], output_lora=True, **LORA),
+        case("library_vera_bert", "bert_classes_lora", 2443, vera, attn_matrices=["q", "k"], **LORA),
+        case("library_vera_gated", "bert_classes_lora", 2449, vera, use_gating=True, leave_out=[0], **LORA),
+        case("library_dvora_bert", "bert_classes_lora", 2445, adapters.DvoRAConfig, **LORA),
+        case("library_lora_1_3", "bert_classes_lora", 2448, adapters.LoRAConfig, **LORA),
+        case("library_ia3_1_3", "bert_classes_lora", 2447, adapters.IA3Config),
+    ]
 
 
 def inputs(config, task, case):
@@ -128,7 +144,8 @@ def write(root, case):
     with torch.no_grad():
         for n, p in trainable(model).items():
             scaled = case["config"] is adapters.IA3Config
-            p.copy_(1 + 0.3 * torch.randn_like(p) if scaled else 0.3 * torch.randn_like(p))
+            noise = (0.1 if n.endswith(".vera_B") else 0.3) * torch.randn_like(p)  # vera_B is as wide as the model
+            p.copy_(1 + noise if scaled else noise)
             p.copy_(p.float().double())  # as files have it
     for p in trainable(model).values():
         p.data = p.data.float()
@@ -254,9 +271,12 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[2] / "tests" / "golden")
     parser.add_argument("--only", nargs="*")
     arguments = parser.parse_args()
-    for one in CASES:
+    newer = adapters.__version__ >= "1.3"
+    for one in cases_1_3() if newer else CASES:
         if not arguments.only or one["name"] in arguments.only:
             write(arguments.out, one)
+    if newer:
+        return
     for head in HEADS:
         if not arguments.only or head[0] in arguments.only:
             write_head(arguments.out, *head)

@@ -1,0 +1,43 @@
+/* The Adapters library's LoRA: with L [out, r] and R [r, in] of a target,
+ *   y = W x + b + s L R dropout(x)
+ * s is alpha / r or, with use_gating, a number for each sequence and target (UniPELT, Mao et al. 2022, section 3.2).
+ *   LoRA           L = lora_B, R = lora_A, of each target its own
+ *   vera_d, vera_b  VeRA (Kopiczko et al. 2024) as that library has it: L = vera_B lora_B, R = vera_D lora_A, where lora_A and
+ *                  lora_B are random, frozen and one pair for all targets, and vera_B [out, out] and vera_D [r, r] are trained
+ *                  whole; they only start as diagonals
+ *   use_dora       DoRA (Liu et al. 2024) of either, as that library has it: all of y, its bias too, times m / n, where n is the
+ *                  norm of the rows of W + L R, without s, and no constant
+ * Source: github.com/adapter-hub/adapters 1.3.0, methods/lora.py. PEFT's own of these are lora.c, vera.c, dora.c. */
+#ifndef ESPL_LORA_LIBRARY_H
+#define ESPL_LORA_LIBRARY_H
+
+#include "adapters/gate.h"
+#include "adapters/lora.h"
+
+typedef enum library_initial { LIBRARY_INITIAL_LORA, LIBRARY_INITIAL_BERT, LIBRARY_INITIAL_VERA } library_initial;
+
+typedef struct library_target {
+    espl_gate gate;
+    uint32_t d, b; /* VeRA: matrices [r, r], [out, out] */
+} library_target;
+
+/* What LoRA's state does not have. */
+typedef struct library_lora {
+    bool gated, dora, vera;
+    bool fused; /* q, k and v are one map: group->target[i].from and .b are row and matrix of the i-th of them */
+    library_initial initial;
+    uint32_t rank, in, out; /* VeRA: in and out of the shared pair */
+    uint32_t a, b;          /* VeRA: the pair */
+    float scale, start_d, start_b;
+    library_target targets[][ESPL_LINEAR_COUNT][ESPL_LINEAR_PARTS];
+} library_lora;
+
+library_lora *espl_library_lora(const espl_adapter *adapter);
+/* Declares what a product of a block has of targets. */
+espl_status espl_library_lora_group(espl_adapter *adapter, uint32_t block, uint32_t linear, lora_group *group);
+espl_status espl_library_lora_initialise(espl_adapter *adapter, uint64_t seed);
+espl_tensor *espl_library_lora_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
+/* Exact, the bias with it; not with gates. */
+espl_status espl_library_lora_merge(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed);
+
+#endif
