@@ -1,5 +1,6 @@
 /* The life of an adapter: add or load, activate, delete. */
 #include "adapters/folder.h"
+#include "adapters/library.h"
 #include "adapters/library_head.h"
 #include "adapters/make.h"
 #include "adapters/spec.h"
@@ -179,7 +180,9 @@ static espl_status read_config(espl_adapter *adapter, const char *folder, espl_l
     ESPL_TRY(espl_format(ctx, &path, "%s/adapter_config.json", folder));
     espl_status status = espl_json_load(ctx, path, &config);
     if (status == ESPL_OK) {
-        status = espl_folder_read_config(adapter, config);
+        status = espl_library_renew_activation(ctx, config);
+        if (status == ESPL_OK) status = espl_folder_read_config(adapter, config);
+        else json_decref(config);
         if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", path);
     }
     if (status == ESPL_OK && adapter->library) status = espl_library_head_is(adapter->model, folder, &is);

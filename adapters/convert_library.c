@@ -134,9 +134,10 @@ const char *espl_convert_differ(const char *type) {
 
 static espl_status read_adapter(espl_context *ctx, const char *path, const espl_config *base, json_t *file,
                                espl_loose_adapter *out) {
+    const char *architecture, *name;
+    ESPL_TRY(espl_library_renew(ctx, file));
     json_t *config = json_object_get(file, "config");
     const espl_library_form *form = espl_library_find(config);
-    const char *architecture, *name;
     ESPL_TRY(espl_json_string(ctx, config, "architecture", "bottleneck", &architecture));
     ESPL_TRY(open_tensors(ctx, path, &out->source));
     if (strcmp(architecture, "prefix_tuning") == 0) return espl_prefix_from_library(ctx, base, file, out);

@@ -70,8 +70,6 @@ static espl_status read_library(espl_adapter *adapter, json_t *file) {
         return ESPL_OK;
     }
     adapter->config = json_incref(config);
-    if (strcmp(architecture, "lora") == 0 && espl_library_before_1_1(file))
-        ESPL_TRY(espl_json_set(ctx, config, "alpha", json_incref(json_object_get(config, "r"))));
     for (size_t i = 0; i < espl_method_count && !adapter->method; i++) {
         const espl_method *m = espl_methods[i];
         if (m->architecture && strcmp(m->architecture, architecture) == 0 && (!m->recognise || m->recognise(config)))
@@ -90,10 +88,12 @@ espl_status espl_folder_check_new(const espl_adapter *adapter) {
 espl_status espl_folder_read_config(espl_adapter *adapter, json_t *config) {
     const json_t *own = json_object_get(config, "config");
     if (json_object_get(config, "peft_type") || !own) return read_peft(adapter, config);
-    espl_status status = json_is_object(own)
-                             ? read_library(adapter, config)
-                             : espl_fail(adapter->model->ctx, ESPL_UNSUPPORTED, "\"config\" is %s: name the options themselves",
-                                         espl_json_type_name(own));
+    espl_status status = espl_library_renew(adapter->model->ctx, config);
+    own = json_object_get(config, "config");
+    if (status == ESPL_OK)
+        status = json_is_object(own) ? read_library(adapter, config)
+                                     : espl_fail(adapter->model->ctx, ESPL_FORMAT, "\"config\" is %s, an object or a string was expected",
+                                                 espl_json_type_name(own));
     json_decref(config);
     return status;
 }
@@ -123,19 +123,36 @@ static espl_status weights_path(const espl_adapter *adapter, const char *folder,
     return espl_format(ctx, out_path, "%s/pytorch_adapter", folder);
 }
 
-/* Other names of an entry: files of before PEFT 0.15 lack ".base_layer"; the Adapters library writes some without the
- * model's prefix; ours once had a head beside rows before the text as if PEFT wrapped that model twice. */
-static espl_status add_aliases(espl_adapter *adapter) {
-    static const char mark[] = ".base_layer.", wrapped[] = "base_model.";
+/* The name that the file has, of those of an entry without the model's prefix, or from before 2020. */
+static espl_status add_library_alias(const espl_adapter *adapter, const espl_tensors *set, espl_entry *entry) {
     espl_context *ctx = adapter->model->ctx;
     const char *prefix = adapter->model->config.family->prefix;
+    const size_t bytes = strncmp(entry->name, prefix, strlen(prefix)) == 0 ? strlen(prefix) : 0;
+    char *name;
+    if (espl_tensors_has(set, entry->name)) return ESPL_OK;
+    ESPL_TRY(espl_copy_string(ctx, entry->name, strlen(entry->name), &name));
+    for (size_t i = 0; name && !espl_tensors_has(set, name) && !espl_tensors_has(set, name + bytes); i++) {
+        espl_free(ctx, &name);
+        ESPL_TRY(espl_library_old_name(ctx, entry->name, i, &name));
+    }
+    if (!name) return ESPL_OK; /* missing, which the reader says */
+    espl_status status = espl_format(ctx, &entry->alias, "%s", name + (espl_tensors_has(set, name) ? 0 : bytes));
+    espl_free(ctx, &name);
+    return status;
+}
+
+/* Other names of an entry: files of before PEFT 0.15 lack ".base_layer"; ours once had a head beside rows before the text as if
+ * PEFT wrapped that model twice. */
+static espl_status add_aliases(espl_adapter *adapter, const espl_tensors *set) {
+    static const char mark[] = ".base_layer.", wrapped[] = "base_model.";
+    espl_context *ctx = adapter->model->ctx;
     for (size_t i = 0; i < adapter->store.entry_count; i++) {
         espl_entry *entry = &adapter->store.entries[i];
         const char *at = strstr(entry->name, mark);
         if (at)
             ESPL_TRY(espl_format(ctx, &entry->alias, "%.*s.%s", (int)(at - entry->name), entry->name, at + strlen(mark)));
-        else if (adapter->library && *prefix && strncmp(entry->name, prefix, strlen(prefix)) == 0)
-            ESPL_TRY(espl_format(ctx, &entry->alias, "%s", entry->name + strlen(prefix)));
+        else if (adapter->library)
+            ESPL_TRY(add_library_alias(adapter, set, entry));
         else if (adapter->before && strncmp(entry->name, wrapped, strlen(wrapped)) == 0)
             ESPL_TRY(espl_format(ctx, &entry->alias, "%smodel.%s", wrapped, entry->name + strlen(wrapped)));
     }
@@ -179,7 +196,7 @@ espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder) 
         espl_free(ctx, &path);
         return status;
     }
-    status = add_aliases(adapter);
+    status = add_aliases(adapter, set);
     if (status == ESPL_OK)
         status = adapter->method->read ? adapter->method->read(adapter, set) : espl_store_load(&adapter->store, set, "");
     if (status == ESPL_OK && !adapter->method->read) status = check_names(adapter, set);

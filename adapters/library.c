@@ -261,15 +261,6 @@ espl_status espl_library_file(espl_context *ctx, json_t *config, const espl_conf
     return *out_file ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of an adapter needs memory");
 }
 
-bool espl_library_before_1_1(const json_t *file) {
-    static const char mark[] = "adapters.";
-    const char *own = json_string_value(json_object_get(file, "version"));
-    char *end;
-    if (!own || strncmp(own, mark, sizeof mark - 1) != 0) return false;
-    const long major = strtol(own + sizeof mark - 1, &end, 10);
-    return major < 1 || (major == 1 && *end == '.' && strtol(end + 1, NULL, 10) < 1);
-}
-
 espl_status espl_library_to_peft(espl_context *ctx, const espl_library_form *form, const espl_config *base,
                                  const json_t *file, json_t **out_peft) {
     json_t *config = json_object_get(file, "config"), *peft = json_object();
@@ -278,8 +269,6 @@ espl_status espl_library_to_peft(espl_context *ctx, const espl_library_form *for
     if (status == ESPL_OK) status = espl_library_complete(ctx, form, config);
     if (status == ESPL_OK) status = espl_json_set(ctx, peft, "peft_type", json_string(form->peft_type));
     if (status == ESPL_OK) status = form->to_peft(ctx, base, config, peft);
-    if (status == ESPL_OK && espl_library_before_1_1(file) && json_object_get(peft, "lora_alpha"))
-        status = espl_json_set(ctx, peft, "lora_alpha", json_incref(json_object_get(peft, "r")));
     if (status != ESPL_OK) espl_json_destroy(&peft);
     *out_peft = peft;
     return status;

@@ -48,8 +48,13 @@ bool espl_library_has_part(const json_t *config, uint32_t part);
 bool espl_library_left_out(const json_t *config, uint32_t block);
 espl_status espl_library_check_left_out(espl_context *ctx, const json_t *config, uint32_t layers);
 
-/* A file of before 1.1.0: the library then divided by r only what it merged, and trained LoRA with an alpha of r. */
-bool espl_library_before_1_1(const json_t *file);
+/* Into what the file means now (library_old.c): a string under "config" becomes an object; LoRA of before 1.1.0, which divided by r
+ * only what was merged and trained with an alpha of r, has that alpha. Fails: UNSUPPORTED for a name that is not known, FORMAT. */
+espl_status espl_library_renew(espl_context *ctx, json_t *file);
+/* Files of no version called activations otherwise. Only for what lies in a folder. */
+espl_status espl_library_renew_activation(espl_context *ctx, json_t *file);
+/* What a tensor was called once, by the which-th of the older words for adapters; NULL: there are no more. Freed with espl_free. */
+espl_status espl_library_old_name(espl_context *ctx, const char *name, size_t which, char **out_name);
 /* NULL: the architecture is not PEFT's too. */
 const espl_library_form *espl_library_find(const json_t *config);
 /* NULL: the library has no form of it. */

@@ -140,7 +140,12 @@ static void refused_configs(void **state) {
         {"{\"architecture\": \"lora\", \"r\": \"8\"}", "\"r\" is a string", ESPL_FORMAT},
         {"{\"architecture\": \"lora\", \"r\": 0}", "rank 0", ESPL_ARGUMENT},
         {"{\"architecture\": \"mtl_lora\"}", "architecture \"mtl_lora\" is not one of", ESPL_UNSUPPORTED},
-        {"\"lora[r=16]\"", "\"config\" is a string: name the options themselves", ESPL_UNSUPPORTED},
+        {"\"lora[r=16\"", "has \"[\" without \"]\": lora[r=16", ESPL_FORMAT},
+        {"\"lora[r]\"", "has \"r\" where key=value was expected", ESPL_FORMAT},
+        {"\"lora[r=sixteen]\"", "\"config\"", ESPL_FORMAT},
+        {"\"lora|\"", "names \"\", which is not one of seq_bn, double_seq_bn", ESPL_UNSUPPORTED},
+        {"\"mtl_lora\"", "names \"mtl_lora\", which is not one of seq_bn", ESPL_UNSUPPORTED},
+        {"7", "\"config\" is an integer, an object or a string was expected", ESPL_FORMAT},
     };
     espl_model *model = test_model("bert_classes_lora", NULL);
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
@@ -206,6 +211,87 @@ static void older(void **state) {
     espl_model_destroy(&model);
 }
 
+/* A configuration in the library's words is that of our own. */
+static void strings(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"seq_bn", "pfeiffer"}, {"double_seq_bn", "houlsby"}, {"par_bn", "parallel"}, {"scaled_par_bn", "scaled_parallel"},
+        {"seq_bn_inv", "pfeiffer:inv=nice"}, {"double_seq_bn_inv", "houlsby:inv=nice"}, {"pfeiffer+inv", "pfeiffer:inv=nice"},
+        {"compacter[reduction_factor=6]", "compacter:rf=6"}, {"compacter++[reduction_factor=6]", "compacter++:rf=6"}, {"prefix_tuning[prefix_length=4]", "library_prefix:length=4"},
+        {"prefix_tuning_flat[prefix_length=4]", "library_prefix:length=4,flat"}, {"prompt_tuning", "library_prompt"}, {"dora", "library_dora"}, {"vera[attn_matrices=['q', 'k'],intermediate_lora=False,init_weights=\\\"bert\\\",leave_out=[1]]", "library_vera:attention=q+k,init=bert,leave_out=1"},
+        {"dvora", "library_dora:vera_d=0.1,vera_b=0"}, {"loreft", "loreft"}, {"noreft", "noreft"}, {"direft", "direft"},
+        {"seq_bn[reduction_factor=8, non_linearity='swish', use_gating=True]", "pfeiffer:rf=8,activation=swish,gated"},
+        {" loreft[ prefix_positions = 1 , suffix_positions=2 ] ", "loreft:prefix=1,suffix=2"}, {"mam", "mam"}, {"unipelt", "unipelt"},
+        {"prefix_tuning[prefix_length=3]|par_bn[scaling=2.0]", "library_prefix:length=3|parallel:scaling=2"}};
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        const bool wide = strstr(cases[i][0], "_inv") || strstr(cases[i][0], "+inv") || strstr(cases[i][0], "compacter");
+        espl_model *model = test_model(wide ? "bert_masked_full" : strcmp(cases[i][0], "mam") == 0 ? "llama_lora" : "roberta_classes_lora",
+                                       NULL);
+        char text[256];
+        espl_adapter *ours, *theirs;
+        snprintf(text, sizeof text, "{\"config\": \"%s\", \"name\": \"a\"}", cases[i][0]);
+        test_ok(espl_adapter_add(model, "a", text, 1, &theirs));
+        test_ok(espl_adapter_add(model, "b", cases[i][1], 1, &ours));
+        if (!json_equal(theirs->config, ours->config)) fail_msg("%s is not %s", cases[i][0], cases[i][1]);
+        espl_model_destroy(&model);
+    }
+    espl_model *model = test_model("bert_classes_lora", NULL);
+    espl_adapter *lora;
+    test_ok(espl_adapter_add(model, "l", "{\"config\": \"lora[r=3,alpha=6]\"}", 1, &lora));
+    assert_string_equal(lora->method->name, "lora");
+    assert_int_equal(json_integer_value(json_object_get(lora->config, "lora_alpha")), 6);
+    test_ok(espl_adapter_add(model, "i", "{\"config\": \"ia3\"}", 1, &lora));
+    assert_string_equal(lora->method->name, "ia3");
+    espl_model_destroy(&model);
+}
+
+/* Tensors and activations as files of the library's first years have them. */
+static void first_years(void **state) {
+    (void)state;
+    char path[512], config[64];
+    espl_model *model = test_model("bert_masked_full", NULL);
+    espl_adapter *adapter;
+    espl_tensors *set;
+    espl_tensor_entry entries[64];
+    char names[64][256];
+    json_t *file;
+    char *folder = test_path("first_years");
+    test_ok(espl_adapter_add(model, "a", "houlsby:rf=9,activation=gelu,inv=nice", 1, &adapter));
+    const size_t count = adapter->store.entry_count;
+    test_ok(espl_adapter_save(adapter, folder));
+    espl_adapter_delete(&adapter);
+    snprintf(path, sizeof path, "%s/adapter.safetensors", folder);
+    test_ok(espl_tensors_open(test_context(), path, &set));
+    assert_true(espl_tensors_count(set) <= ESPL_COUNT(names));
+    for (size_t i = 0; i < espl_tensors_count(set); i++) {
+        espl_tensor_view view;
+        test_ok(espl_tensors_at(set, i, &view));
+        const char *at = strstr(view.name, "adapters."), *word = strstr(view.name, "invertible_") ? "lang_"
+                         : strstr(view.name, "attention") ? "attention_text_task_" : "layer_text_lang_";
+        snprintf(names[i], sizeof names[i], "%.*s%s%s", (int)(at - view.name), view.name, word, at);
+        entries[i] = (espl_tensor_entry){.name = names[i], .dtype = view.dtype, .rank = view.rank, .data = view.data};
+        memcpy(entries[i].shape, view.shape, sizeof view.shape);
+    }
+    char *again = test_path("first_years_again");
+    test_ok(espl_os_make_folder(test_context(), again));
+    snprintf(path, sizeof path, "%s/adapter.safetensors", again);
+    test_ok(espl_tensors_write(test_context(), path, entries, espl_tensors_count(set), NULL, 0));
+    espl_tensors_destroy(&set);
+    snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+    test_ok(espl_json_load(test_context(), path, &file));
+    json_object_del(file, "version");
+    snprintf(path, sizeof path, "%s/adapter_config.json", again);
+    test_ok(espl_json_save(test_context(), path, file));
+    json_decref(file);
+    test_ok(espl_adapter_load(model, "b", again, &adapter));
+    snprintf(config, sizeof config, "%s", json_string_value(json_object_get(adapter->config, "non_linearity")));
+    assert_string_equal(config, "gelu_new");
+    assert_true(adapter->store.entry_count <= count); /* the head stayed behind */
+    espl_model_destroy(&model);
+    espl_os_remove_folder(test_context(), folder), espl_os_remove_folder(test_context(), again);
+    free(folder), free(again);
+}
+
 /* Adapters whose names are in their tensors' names: with weights 2 and -1 twice the first less the second. */
 static void averaged(void **state) {
     (void)state;
@@ -243,7 +329,7 @@ int main(void) {
         TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
         TRIP(library_dora_bert), TRIP(library_dora_gated), TRIP(library_vera_bert), TRIP(library_vera_gated), TRIP(library_dvora_bert),
         TRIP(library_lora_1_3), TRIP(library_ia3_1_3),
-        cmocka_unit_test(new_ones), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older),
+        cmocka_unit_test(new_ones), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older), cmocka_unit_test(strings), cmocka_unit_test(first_years),
         cmocka_unit_test(averaged)};
     return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));
 }

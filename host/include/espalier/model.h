@@ -107,7 +107,8 @@ typedef struct espl_adapter espl_adapter;
  * Fails: ARGUMENT (rank 0, unknown method, no module of the model matches), UNSUPPORTED. */
 espl_status espl_adapter_add(espl_model *model, const char *name, const char *spec, uint64_t seed,
                              espl_adapter **out_adapter);
-/* A PEFT folder: adapter_config.json and adapter_model.safetensors.
+/* A folder of PEFT (adapter_config.json, adapter_model.safetensors or .bin) or of the Adapters library (adapter_config.json,
+ * adapter.safetensors or pytorch_adapter.bin, and the head beside it).
  * Fails: FORMAT naming the tensor that does not fit this model, or is missing. */
 espl_status espl_adapter_load(espl_model *model, const char *name, const char *folder, espl_adapter **out_adapter);
 /* The same folder; both files are on the disk before either takes its place. */
