@@ -16,14 +16,18 @@ static espl_status add(espl_adapter *adapter, const char *name, uint32_t rows, u
     return espl_store_entry(&adapter->store, name, *out_index, 0, vector ? cols : rows, vector);
 }
 
-espl_status espl_generator_declare(espl_adapter *adapter, const char *const names[5], const espl_generator_sizes *s,
+espl_status espl_generator_declare(espl_adapter *adapter, const char *const *names, const espl_generator_sizes *s,
                                    espl_generator *generator) {
-    generator->on = true;
+    uint32_t in = s->width;
+    generator->maps = s->maps;
     ESPL_TRY(add(adapter, names[0], s->rows, s->width, false, &generator->embedding));
-    ESPL_TRY(add(adapter, names[1], s->inner, s->width, false, &generator->weight[0]));
-    ESPL_TRY(add(adapter, names[2], 1, s->inner, true, &generator->bias[0]));
-    ESPL_TRY(add(adapter, names[3], s->columns, s->inner, false, &generator->weight[1]));
-    return add(adapter, names[4], 1, s->columns, true, &generator->bias[1]);
+    for (uint32_t i = 0; i < s->maps; i++) {
+        const uint32_t out = i + 1 < s->maps ? s->inner : s->columns;
+        ESPL_TRY(add(adapter, names[1 + 2 * i], out, in, false, &generator->weight[i]));
+        ESPL_TRY(add(adapter, names[2 + 2 * i], 1, out, true, &generator->bias[i]));
+        in = out;
+    }
+    return ESPL_OK;
 }
 
 static const espl_entry *entry_of(const espl_store *store, uint32_t matrix) {
@@ -32,11 +36,15 @@ static const espl_entry *entry_of(const espl_store *store, uint32_t matrix) {
     return e;
 }
 
+const espl_entry *espl_generator_embedding(const espl_adapter *adapter, const espl_generator *generator) {
+    return entry_of(&adapter->store, generator->embedding);
+}
+
 /* E: N(0, 1); maps as torch's, U(+-1/sqrt(in)). */
 espl_status espl_generator_initialise(espl_adapter *adapter, const espl_generator *generator, uint64_t seed) {
     espl_store *store = &adapter->store;
     ESPL_TRY(espl_initial_normal(store, entry_of(store, generator->embedding), seed, 1));
-    for (int i = 0; i < 2; i++) {
+    for (uint32_t i = 0; i < generator->maps; i++) {
         const float bound = 1 / sqrtf((float)store->matrices[generator->weight[i]].cols);
         ESPL_TRY(espl_initial_uniform(store, entry_of(store, generator->weight[i]), seed, bound));
         ESPL_TRY(espl_initial_uniform(store, entry_of(store, generator->bias[i]), seed, bound));
@@ -47,7 +55,7 @@ espl_status espl_generator_initialise(espl_adapter *adapter, const espl_generato
 espl_tensor *espl_generator_build(espl_builder *builder, const espl_adapter *adapter, const espl_generator *generator) {
     espl_graph *graph = builder->graph;
     espl_tensor *embedding = espl_build_leaf(builder, &adapter->store, generator->embedding), *x = embedding;
-    for (int i = 0; i < 2; i++) {
+    for (uint32_t i = 0; i < generator->maps; i++) {
         if (i) x = espl_graph_activation(graph, &(espl_activation){.x = x, .kind = generator->activation});
         x = espl_graph_matmul(graph, &(espl_matmul){.a = x, .orientation = MATMUL_NT,
                                                     .b = espl_build_leaf(builder, &adapter->store, generator->weight[i]),
@@ -77,7 +85,9 @@ static espl_status compute(espl_adapter *adapter, const espl_generator *generato
 }
 
 static bool is_generator(const espl_generator *g, uint32_t matrix) {
-    return matrix == g->embedding || matrix == g->weight[0] || matrix == g->weight[1] || matrix == g->bias[0] || matrix == g->bias[1];
+    bool is = matrix == g->embedding;
+    for (uint32_t i = 0; i < g->maps; i++) is |= matrix == g->weight[i] || matrix == g->bias[i];
+    return is;
 }
 
 /* What else there is: heads, gates. */

@@ -78,7 +78,7 @@ static espl_status declare_generator(espl_adapter *adapter, prompt_state *state,
                                         "control_trans.2.bias"};
     char texts[ESPL_COUNT(parts)][NAME_BYTES];
     const char *names[ESPL_COUNT(parts)];
-    espl_generator_sizes sizes = {.rows = adapter->before, .width = adapter->model->config.hidden, .columns = columns};
+    espl_generator_sizes sizes = {.maps = 2, .rows = adapter->before, .width = adapter->model->config.hidden, .columns = columns};
     ESPL_TRY(espl_json_u32(context(adapter), adapter->config, "bottleneck_size", 512, &sizes.inner));
     if (sizes.inner == 0)
         return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: bottleneck_size is 0", adapter->method->name);
@@ -119,7 +119,7 @@ static espl_status declare(espl_adapter *adapter) {
 static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     const prompt_state *state = adapter->state;
     espl_store *store = &adapter->store;
-    if (state->generator.on) ESPL_TRY(espl_generator_initialise(adapter, &state->generator, seed));
+    if (state->generator.maps) ESPL_TRY(espl_generator_initialise(adapter, &state->generator, seed));
     else ESPL_TRY(espl_initial_normal(store, &store->entries[0], seed, 1));
     for (size_t i = 0; i < store->entry_count; i++) {
         const espl_entry *e = &store->entries[i];

@@ -1,5 +1,5 @@
-/* Learned rows before a sequence. Prompt tuning (Lester et al. 2021) and P-tuning (Liu et al. 2021, whose files hold what its encoder
- * gave): rows before the token embeddings, which get the first positions. Prefix tuning (Li & Liang 2021) and P-tuning v2 (Liu et
+/* Learned rows before a sequence. Prompt tuning (Lester et al. 2021) and P-tuning (Liu et al. 2021, whose encoder makes the rows
+ * while they are learned): rows before the token embeddings, which get the first positions. Prefix tuning (Li & Liang 2021) and P-tuning v2 (Liu et
  * al. 2022): keys and values before those of every block, behind which the real tokens' positions begin. Files as Hugging
  * Face PEFT has them: one tensor, "prompt_embeddings".
  *
@@ -23,13 +23,23 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
-static const espl_spec_row spec_keys[] = {
-    {"tokens", "num_virtual_tokens", ESPL_SPEC_WHOLE, NULL},
+#define TOKENS {"tokens", "num_virtual_tokens", ESPL_SPEC_WHOLE, NULL}
+#define SAVE {"save", "modules_to_save", ESPL_SPEC_LIST, NULL}
+static const espl_spec_row prompt_keys[] = {
+    TOKENS,
+    {"init", "prompt_tuning_init", ESPL_SPEC_TEXT, "RANDOM, SAMPLE_VOCAB, TEXT"},
+    {"text", "prompt_tuning_init_text", ESPL_SPEC_TEXT, NULL},
     {"residual", "residual_hidden_size", ESPL_SPEC_WHOLE, NULL},
+    SAVE,
+    {0}};
+static const espl_spec_row ptuning_keys[] = {TOKENS, {"encoder", "encoder_hidden_size", ESPL_SPEC_WHOLE, NULL}, SAVE, {0}};
+static const espl_spec_row prefix_keys[] = {
+    TOKENS,
     {"projection", "prefix_projection", ESPL_SPEC_BOOL, NULL},
     {"encoder", "encoder_hidden_size", ESPL_SPEC_WHOLE, NULL},
-    {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
+    SAVE,
     {0}};
+static const espl_spec_row ptuning2_keys[] = {TOKENS, SAVE, {0}};
 
 uint32_t espl_prompt_columns(const espl_adapter *adapter) {
     return adapter->model->config.kv_heads * adapter->model->config.head_size;
@@ -50,8 +60,11 @@ espl_status espl_prompt_read_rows(espl_adapter *adapter, const char *key, const 
     return ESPL_OK;
 }
 
-static espl_status complete(espl_adapter *adapter, bool keys) {
+typedef enum kind { PROMPT, PTUNING, PREFIX } kind;
+
+static espl_status complete(espl_adapter *adapter, kind kind) {
     const espl_config *c = &adapter->model->config;
+    const bool keys = kind == PREFIX;
     ESPL_TRY(espl_spec_default(adapter, "base_model_name_or_path", json_string(adapter->model->folder)));
     ESPL_TRY(espl_spec_default(adapter, "num_virtual_tokens", json_integer(keys ? 20 : 10)));
     ESPL_TRY(espl_spec_default(adapter, "token_dim", json_integer(keys ? espl_prompt_columns(adapter) : c->embedding)));
@@ -60,47 +73,69 @@ static espl_status complete(espl_adapter *adapter, bool keys) {
     ESPL_TRY(espl_spec_default(adapter, "num_layers", json_integer(c->layers * c->repeat)));
     ESPL_TRY(espl_spec_default(adapter, "modules_to_save", json_null()));
     if (keys) return espl_spec_default(adapter, "prefix_projection", json_false());
-    return espl_spec_default(adapter, "prompt_tuning_init", json_string("RANDOM"));
+    if (kind == PROMPT) return espl_spec_default(adapter, "prompt_tuning_init", json_string("RANDOM"));
+    ESPL_TRY(espl_spec_default(adapter, "encoder_reparameterization_type", json_string("MLP")));
+    ESPL_TRY(espl_spec_default(adapter, "encoder_num_layers", json_integer(2)));
+    return espl_spec_default(adapter, "encoder_dropout", json_real(0));
 }
 
 static const char table_name[] = "prompt_embeddings";
 
-/* What makes the rows while they are learned: a prefix's generator (prefix_projection), or the residual map of a prompt
- * (residual_hidden_size, which is ours). PEFT's files have the rows alone, whatever made them. */
-static const char *generator_key(const espl_adapter *adapter, bool keys) {
+/* What makes the rows while they are learned: a prefix's generator (prefix_projection), P-tuning's encoder, the residual map of a
+ * prompt (residual_hidden_size, which is ours). PEFT's files have the rows alone, whatever made them. NULL: nothing. */
+static const char *generator_key(const espl_adapter *adapter, kind kind) {
     const json_t *config = adapter->config;
-    const char *key = keys ? "encoder_hidden_size" : "residual_hidden_size";
-    const bool on = keys ? json_is_true(json_object_get(config, "prefix_projection")) : json_object_get(config, key) != NULL;
-    return on && !json_is_true(json_object_get(config, "inference_mode")) ? key : NULL;
+    if (json_is_true(json_object_get(config, "inference_mode"))) return NULL;
+    if (kind == PROMPT) return json_object_get(config, "residual_hidden_size") ? "residual_hidden_size" : NULL;
+    return kind == PTUNING || json_is_true(json_object_get(config, "prefix_projection")) ? "encoder_hidden_size" : NULL;
 }
 
-static espl_status declare_generator(espl_adapter *adapter, prompt_state *state, const char *key, uint32_t columns) {
-    static const char *const names[] = {"embedding.weight", "transform.0.weight", "transform.0.bias", "transform.2.weight",
-                                        "transform.2.bias"};
-    espl_generator_sizes sizes = {.rows = adapter->before, .columns = columns,
+static espl_status declare_generator(espl_adapter *adapter, prompt_state *state, kind kind, const char *key, uint32_t columns) {
+    static const char *const two[] = {"embedding.weight", "transform.0.weight", "transform.0.bias", "transform.2.weight",
+                                      "transform.2.bias"};
+    static const char *const three[] = {"embedding.weight", "mlp_head.0.weight", "mlp_head.0.bias", "mlp_head.2.weight",
+                                        "mlp_head.2.bias", "mlp_head.4.weight", "mlp_head.4.bias"};
+    const char *type = json_string_value(json_object_get(adapter->config, "encoder_reparameterization_type"));
+    espl_generator_sizes sizes = {.maps = kind == PTUNING ? 3 : 2, .rows = adapter->before, .columns = columns,
                                   .width = state->keys ? adapter->model->config.hidden : columns};
+    if (kind == PTUNING && (!type || strcmp(type, "MLP") != 0))
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: the encoder_reparameterization_type \"%s\" is not offered, MLP is",
+                         adapter->method->name, type ? type : "");
     ESPL_TRY(espl_spec_default(adapter, key, json_integer(sizes.width)));
     ESPL_TRY(espl_json_u32(context(adapter), adapter->config, key, sizes.width, &sizes.inner));
     if (sizes.inner == 0)
         return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: %s is 0", adapter->method->name, key);
     state->generator.activation = state->keys ? ACTIVATION_TANH : ACTIVATION_RELU;
-    state->generator.residual = !state->keys;
-    return espl_generator_declare(adapter, names, &sizes, &state->generator);
+    state->generator.residual = kind == PROMPT;
+    return espl_generator_declare(adapter, kind == PTUNING ? three : two, &sizes, &state->generator);
 }
 
-static espl_status declare(espl_adapter *adapter, bool keys) {
+static espl_status check_initial(const espl_adapter *adapter) {
+    static const char *const known[] = {"RANDOM", "SAMPLE_VOCAB", "TEXT"};
+    const char *init;
+    ESPL_TRY(espl_json_string(context(adapter), adapter->config, "prompt_tuning_init", "RANDOM", &init));
+    for (size_t i = 0; i < ESPL_COUNT(known); i++) {
+        if (strcmp(init, known[i]) == 0) return ESPL_OK;
+    }
+    return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: prompt_tuning_init \"%s\" is not one of RANDOM, SAMPLE_VOCAB, TEXT",
+                     adapter->method->name, init);
+}
+
+static espl_status declare(espl_adapter *adapter, kind kind) {
+    const bool keys = kind == PREFIX;
     espl_context *ctx = context(adapter);
     const espl_config *c = &adapter->model->config;
     prompt_state *state;
     ESPL_TRY(espl_new(ctx, sizeof *state, &state));
     adapter->state = state;
     state->keys = state->shifts = state->runs = keys;
-    ESPL_TRY(complete(adapter, keys));
+    ESPL_TRY(complete(adapter, kind));
+    ESPL_TRY(check_initial(adapter));
     ESPL_TRY(espl_prompt_read_rows(adapter, "num_virtual_tokens", state));
     const uint32_t columns = keys ? c->layers * c->repeat * 2 * espl_prompt_columns(adapter) : c->embedding;
-    const char *key = generator_key(adapter, keys);
+    const char *key = generator_key(adapter, kind);
     if (key) {
-        ESPL_TRY(declare_generator(adapter, state, key, columns));
+        ESPL_TRY(declare_generator(adapter, state, kind, key, columns));
     } else {
         ESPL_TRY(espl_store_matrix(&adapter->store, table_name, adapter->before, columns, ESPL_DTYPE_F32, true, &state->table));
         ESPL_TRY(espl_store_entry(&adapter->store, table_name, state->table, 0, adapter->before, false));
@@ -109,25 +144,37 @@ static espl_status declare(espl_adapter *adapter, bool keys) {
 }
 
 static espl_status declare_prompt(espl_adapter *adapter) {
-    return declare(adapter, false);
+    return declare(adapter, PROMPT);
+}
+
+static espl_status declare_ptuning(espl_adapter *adapter) {
+    return declare(adapter, PTUNING);
 }
 
 static espl_status declare_prefix(espl_adapter *adapter) {
-    return declare(adapter, true);
+    return declare(adapter, PREFIX);
 }
 
-/* N(0, 1), as PEFT. */
+/* N(0, 1), as PEFT, or what prompt_tuning_init says. */
 static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     const prompt_state *state = adapter->state;
-    if (state->generator.on) return espl_generator_initialise(adapter, &state->generator, seed);
-    return espl_initial_normal(&adapter->store, &adapter->store.entries[0], seed, 1);
+    const char *init = json_string_value(json_object_get(adapter->config, "prompt_tuning_init"));
+    const espl_entry *rows = &adapter->store.entries[0];
+    if (state->generator.maps) {
+        ESPL_TRY(espl_generator_initialise(adapter, &state->generator, seed));
+        rows = espl_generator_embedding(adapter, &state->generator);
+    } else {
+        ESPL_TRY(espl_initial_normal(&adapter->store, rows, seed, 1));
+    }
+    if (init && strcmp(init, "TEXT") == 0) return espl_prompt_from_text(adapter, rows, "prompt_tuning_init_text");
+    return init && strcmp(init, "SAMPLE_VOCAB") == 0 ? espl_prompt_from_vocabulary(adapter, rows, seed) : ESPL_OK;
 }
 
 /* All keys and values at once, where they are not a matrix of the adapter as it is. */
 static void make_table(espl_builder *b, const espl_adapter *adapter) {
     const prompt_state *state = adapter->state;
-    if (!state->generator.on && state->dropout == 0) return;
-    espl_tensor *table = state->generator.on ? espl_generator_build(b, adapter, &state->generator)
+    if (!state->generator.maps && state->dropout == 0) return;
+    espl_tensor *table = state->generator.maps ? espl_generator_build(b, adapter, &state->generator)
                                              : espl_build_leaf(b, &adapter->store, state->table);
     b->rows_before = espl_build_dropout(b, table, state->dropout);
 }
@@ -265,7 +312,7 @@ espl_status espl_prompt_step(const espl_adapter *adapter, const espl_step_info *
 /* As PEFT: the rows, without what made them. */
 static espl_status save(espl_adapter *adapter, const char *folder) {
     const prompt_state *state = adapter->state;
-    if (!state->generator.on) return espl_folder_write(adapter, folder);
+    if (!state->generator.maps) return espl_folder_write(adapter, folder);
     json_t *config = json_deep_copy(adapter->config);
     if (config && json_object_set_new(config, "inference_mode", json_true())) json_decref(config), config = NULL;
     return espl_generator_eject(adapter, &state->generator, config, table_name, folder);
@@ -287,7 +334,7 @@ void espl_prompt_finish(espl_adapter *adapter) {
                                                          .insertions = where == ESPL_SITE_EMBED ? ESPL_INSERTIONS_ONE : ESPL_INSERTIONS_ALL, \
                                                          .integration = ESPL_INTEGRATION_CONCATENATION, \
                                                          .sites = 1u << ESPL_SITE_BEGIN | 1u << (where)}, \
-                                          .keys = {spec_keys},                                          \
+                                          .keys = {id##_keys},                                          \
                                           .declare = declared,                                     \
                                           .initialise = initialise,                                \
                                           .join = espl_prompt_join,                                \
@@ -297,6 +344,6 @@ void espl_prompt_finish(espl_adapter *adapter) {
                                           .finish = espl_prompt_finish};
 
 ROWS(prompt, "prompt", "PROMPT_TUNING", declare_prompt, ESPL_SITE_EMBED)
-ROWS(ptuning, "ptuning", "P_TUNING", declare_prompt, ESPL_SITE_EMBED)
+ROWS(ptuning, "ptuning", "P_TUNING", declare_ptuning, ESPL_SITE_EMBED)
 ROWS(prefix, "prefix", "PREFIX_TUNING", declare_prefix, ESPL_SITE_KEYS)
 ROWS(ptuning2, "ptuning2", "PREFIX_TUNING", declare_prefix, ESPL_SITE_KEYS)

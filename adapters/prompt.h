@@ -1,6 +1,7 @@
 /* What methods with rows before a sequence share.
  *   prompt.c          PEFT's prompt and prefix tuning; operators of all
  *   generator.c       the map that makes the rows while they are learned, and their rows without it
+ *   prompt_initial.c  rows of the token embedding to begin with
  *   prefix_library.c  prefix tuning in the Adapters library's folders
  *   prompt_library.c  prompt tuning in these */
 #ifndef ESPL_PROMPT_H
@@ -8,15 +9,19 @@
 
 #include "adapters/gate.h"
 
-/* table = W2 f(W1 E + b1) + b2 (Li & Liang 2021, section 4.3); residual: + E (Razdaibiedina et al. 2023, arXiv 2305.03937). */
+/* table = W2 f(W1 E + b1) + b2 (Li & Liang 2021, section 4.3), of three maps W3 f(W2 f(...) + b2) + b3 (Liu et al. 2021 by
+ * PEFT's PromptEncoder); residual: + E (Razdaibiedina et al. 2023, arXiv 2305.03937). */
+enum { ESPL_GENERATOR_MAPS = 3 };
 typedef struct espl_generator {
-    bool on, residual;
-    uint32_t embedding, weight[2], bias[2]; /* matrices [rows, width], [inner, width], [1, inner], [columns, inner], [1, columns] */
+    uint32_t maps; /* 0: there is none */
+    bool residual;
+    uint32_t embedding; /* matrix [rows, width] */
+    uint32_t weight[ESPL_GENERATOR_MAPS], bias[ESPL_GENERATOR_MAPS]; /* from width by inner, inner, ... to columns */
     uint32_t activation;
 } espl_generator;
 
 typedef struct espl_generator_sizes {
-    uint32_t rows, width, inner, columns;
+    uint32_t maps, rows, width, inner, columns;
 } espl_generator_sizes;
 
 typedef struct prompt_state {
@@ -41,9 +46,16 @@ espl_status espl_prompt_step(const espl_adapter *adapter, const espl_step_info *
 espl_status espl_prompt_prelude(espl_builder *builder, const espl_adapter *adapter);
 void espl_prompt_finish(espl_adapter *adapter);
 
-/* names: of the five matrices, in the order embedding, W1, b1, W2, b2. */
-espl_status espl_generator_declare(espl_adapter *adapter, const char *const names[5], const espl_generator_sizes *sizes,
+/* Rows of the token embedding into the entry: of tokens that seed chooses; of those of the text under `key` of the configuration, as
+ * the model's tokenizer has it with its special tokens, again and again. Fails: ARGUMENT without text, tokenizer or tokens. */
+espl_status espl_prompt_from_vocabulary(espl_adapter *adapter, const espl_entry *rows, uint64_t seed);
+espl_status espl_prompt_from_text(espl_adapter *adapter, const espl_entry *rows, const char *key);
+
+/* names: of the matrices, in the order embedding, W1, b1, W2, b2, ... */
+espl_status espl_generator_declare(espl_adapter *adapter, const char *const *names, const espl_generator_sizes *sizes,
                                    espl_generator *generator);
+/* Its embedding among the store's entries. */
+const espl_entry *espl_generator_embedding(const espl_adapter *adapter, const espl_generator *generator);
 espl_status espl_generator_initialise(espl_adapter *adapter, const espl_generator *generator, uint64_t seed);
 espl_tensor *espl_generator_build(espl_builder *builder, const espl_adapter *adapter, const espl_generator *generator);
 /* The folder of the same adapter without its generator: config (taken) is that adapter's, its entry `table` gets the rows. */

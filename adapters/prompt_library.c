@@ -15,6 +15,8 @@ static espl_context *context(const espl_adapter *adapter) {
 static const espl_spec_row spec_keys[] = {
     {"length", "prompt_length", ESPL_SPEC_WHOLE, NULL},
     {"combine", "combine", ESPL_SPEC_TEXT, "prefix, prefix_after_bos"},
+    {"init", "prompt_init", ESPL_SPEC_TEXT, "random_uniform, from_string"},
+    {"text", "prompt_init_text", ESPL_SPEC_TEXT, NULL},
     {"scale", "random_uniform_scale", ESPL_SPEC_NUMBER, NULL},
     {0}};
 
@@ -31,7 +33,10 @@ static espl_status complete(espl_adapter *adapter) {
 static espl_status read_config(espl_adapter *adapter, prompt_state *state) {
     espl_context *ctx = context(adapter);
     const espl_config *c = &adapter->model->config;
-    const char *combine;
+    const char *combine, *init;
+    ESPL_TRY(espl_json_string(ctx, adapter->config, "prompt_init", "random_uniform", &init));
+    if (strcmp(init, "random_uniform") != 0 && strcmp(init, "from_string") != 0)
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: prompt_init \"%s\" is not one of random_uniform, from_string", adapter->method->name, init);
     if (!c->family->bidirectional)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: a %s model is none of the encoders that the Adapters library has it for; prompt is "
                          "for others", adapter->method->name, c->family->model_type);
@@ -62,14 +67,13 @@ static espl_status declare(espl_adapter *adapter) {
     return status;
 }
 
-/* U(+-random_uniform_scale), 0.5 in the library, which does not write that key. */
+/* U(+-random_uniform_scale), 0.5 in the library, which does not write that key; or the embedding of a text. */
 static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     const char *init;
     float scale;
     ESPL_TRY(espl_json_string(context(adapter), adapter->config, "prompt_init", "random_uniform", &init));
     ESPL_TRY(espl_json_f32(context(adapter), adapter->config, "random_uniform_scale", 0.5f, &scale));
-    if (strcmp(init, "random_uniform") != 0)
-        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: prompt_init \"%s\" is not offered", adapter->method->name, init);
+    if (strcmp(init, "from_string") == 0) return espl_prompt_from_text(adapter, &adapter->store.entries[0], "prompt_init_text");
     return espl_initial_uniform(&adapter->store, &adapter->store.entries[0], seed, scale);
 }
 

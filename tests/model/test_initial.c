@@ -126,9 +126,43 @@ static void same(void **state) {
     }
 }
 
+/* Rows of the token embedding: those of a text with its special tokens, from the beginning again; those that seed chooses. */
+static void prompts(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *spec, *text;
+    } cases[] = {{ESPL_TOOLS "/base", "prompt:tokens=7,init=TEXT,text=Once upon a time", "Once upon a time"},
+                 {ESPL_TOOLS "/base", "prompt:tokens=2,init=TEXT,text=Once upon a time,residual=5", "Once upon a time"},
+                 {ESPL_TOOLS "/base", "prompt:tokens=9,init=SAMPLE_VOCAB", NULL}};
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_model *model;
+        espl_adapter *adapter;
+        const uint32_t *ids = NULL;
+        size_t id_count = 0, count;
+        test_ok(espl_model_load(test_device(), cases[i].model, NULL, &model));
+        test_ok(espl_adapter_add(model, "a", cases[i].spec, 3, &adapter));
+        const size_t cols = model->config.hidden, vocabulary = model->config.vocabulary;
+        float *table = malloc(vocabulary * cols * sizeof *table);
+        assert_non_null(table);
+        test_ok(espl_store_read(&model->store, &(espl_entry){.matrix = model->embed, .count = model->config.vocabulary}, table));
+        float *rows = values_of(adapter, &adapter->store.entries[0], &count);
+        assert_int_equal(count, adapter->before * cols);
+        if (cases[i].text) test_ok(espl_tokenizer_encode(model->tokenizer, cases[i].text, strlen(cases[i].text), true, &ids, &id_count));
+        for (size_t r = 0; r < adapter->before; r++) {
+            size_t id = ids ? ids[r % id_count] : 0;
+            while (!ids && id < vocabulary && memcmp(rows + r * cols, table + id * cols, cols * sizeof *rows) != 0) id++;
+            assert_true(id < vocabulary);
+            assert_memory_equal(rows + r * cols, table + id * cols, cols * sizeof *rows);
+        }
+        if (!ids) assert_memory_not_equal(rows, rows + cols, cols * sizeof *rows);
+        free(table), free(rows);
+        espl_model_destroy(&model);
+    }
+}
+
 int main(void) {
-    struct CMUnitTest tests[ESPL_COUNT(starts) + 1] = {cmocka_unit_test(same)};
+    struct CMUnitTest tests[ESPL_COUNT(starts) + 2] = {cmocka_unit_test(same), cmocka_unit_test(prompts)};
     for (size_t i = 0; i < ESPL_COUNT(starts); i++)
-        tests[i + 1] = (struct CMUnitTest){starts[i].spec, distribution, NULL, NULL, (void *)(uintptr_t)&starts[i]};
+        tests[i + 2] = (struct CMUnitTest){starts[i].spec, distribution, NULL, NULL, (void *)(uintptr_t)&starts[i]};
     return test_main("initial values", tests, ESPL_COUNT(tests));
 }

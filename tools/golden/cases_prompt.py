@@ -8,22 +8,28 @@ from methods import OwnMethod
 
 def prompt(model, config):
     rows, d = config["num_virtual_tokens"], model.config.hidden_size
-    inner = config.get("residual_hidden_size", 0)
-    shapes = {"embedding.weight": (rows, d), "transform.0.weight": (inner, d), "transform.0.bias": (inner,),
-              "transform.2.weight": (d, inner), "transform.2.bias": (d,)} if inner else {"prompt_embeddings": (rows, d)}
+    residual, encoder = config.get("residual_hidden_size", 0), config.get("encoder_hidden_size", 0)
+    widths = [d, residual, d] if residual else [d, encoder, encoder, d]  # P-tuning: peft's PromptEncoder
+    maps = [f"{'transform' if residual else 'mlp_head'}.{2 * i}" for i in range(len(widths) - 1)]
+    shapes = {"embedding.weight": (rows, d)} if residual or encoder else {"prompt_embeddings": (rows, d)}
+    for name, i, o in zip(maps if residual or encoder else (), widths, widths[1:]):
+        shapes |= {f"{name}.weight": (o, i), f"{name}.bias": (o,)}
     p = {n: torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for n, s in shapes.items()}
 
-    def residual(e):
-        h = torch.relu(e @ p["transform.0.weight"].T + p["transform.0.bias"])
-        return e + h @ p["transform.2.weight"].T + p["transform.2.bias"]
+    def made():
+        if "prompt_embeddings" in p:
+            return p["prompt_embeddings"]
+        x = p["embedding.weight"]
+        for i, name in enumerate(maps):
+            x = (torch.relu(x) if i else x) @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+        return x + p["embedding.weight"] if residual else x
 
     plain = model.forward
 
     def forward(input_ids, labels=None, **keywords):
         batch = input_ids.shape[0]
         embeddings = model.get_input_embeddings()(input_ids)
-        table = residual(p["embedding.weight"]) if inner else p["prompt_embeddings"]
-        embeddings = torch.cat([table.expand(batch, -1, -1), embeddings], 1)
+        embeddings = torch.cat([made().expand(batch, -1, -1), embeddings], 1)
         if labels is not None:
             labels = torch.cat([labels.new_full((batch, rows), -100), labels], 1) if labels.dim() == 2 else labels
         for name, value in (("attention_mask", 1), ("token_type_ids", 0)):
@@ -89,7 +95,7 @@ def prefix_of_runs(model, config):
 
 def case(name, base, seed, attach, peft_type, rows, **more):
     return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, skip_first=True,
-                **({} if more else dict(generate=8)),  # peft has no such options
+                **({} if set(more) - {"inference_mode"} else dict(generate=8)),  # peft has none of it in its folders
                 method=OwnMethod(attach, peft_type=peft_type, num_virtual_tokens=rows, **more))
 
 
@@ -98,7 +104,9 @@ CASES = [
     case("prompt_gpt2", "gpt2_lora", 2201, prompt, "PROMPT_TUNING", 5),
     case("residual_prompt_llama", "llama_lora", 2206, prompt, "PROMPT_TUNING", 3, residual_hidden_size=7),
     case("residual_prompt_gpt2", "gpt2_lora", 2207, prompt, "PROMPT_TUNING", 2, residual_hidden_size=11),
-    case("ptuning_llama", "llama_tied_rope_scaling", 2202, prompt, "P_TUNING", 1),
+    case("ptuning_llama", "llama_tied_rope_scaling", 2202, prompt, "P_TUNING", 1, inference_mode=True),
+    case("ptuning_encoder_llama", "llama_lora", 2208, prompt, "P_TUNING", 3, encoder_hidden_size=7),
+    case("ptuning_encoder_gpt2", "gpt2_lora", 2209, prompt, "P_TUNING", 2, encoder_hidden_size=40),
     case("prefix_llama", "llama_lora", 2203, prefix, "PREFIX_TUNING", 4),
     case("prefix_gpt2", "gpt2_lora", 2204, prefix, "PREFIX_TUNING", 2),
     case("prefix_qwen3", "qwen3_patterns", 2205, prefix, "PREFIX_TUNING", 7),
