@@ -24,6 +24,9 @@ const espl_spec_row espl_bottleneck_keys[] = {
     {"drop", "leave_out", ESPL_SPEC_WHOLE, NULL},
     {0}};
 
+/* Ours: the library's parallel adapters read the residual, those of He et al. what the sub-layer's maps do. */
+const espl_spec_row espl_parallel_keys[] = {{"input", "par_input", ESPL_SPEC_TEXT, "residual, normed"}, {0}};
+
 espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const char *value) {
     return strcmp(key, "drop") == 0 ? espl_bottleneck_set_drop(adapter, value) : espl_spec_set(adapter, key, value);
 }
@@ -102,6 +105,17 @@ static espl_status read_residual(espl_adapter *adapter, bottleneck_state *state)
     return ESPL_OK;
 }
 
+static espl_status read_input(espl_adapter *adapter, bottleneck_state *state) {
+    const char *input;
+    ESPL_TRY(espl_json_string(context(adapter), adapter->config, "par_input", "residual", &input));
+    state->normed = strcmp(input, "normed") == 0;
+    if (!state->normed && strcmp(input, "residual") != 0)
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: par_input \"%s\" is not one of residual, normed", adapter->method->name,
+                         input);
+    if (!state->normed || state->parallel) return ESPL_OK;
+    return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: par_input is of parallel adapters", adapter->method->name);
+}
+
 static espl_status read_config(espl_adapter *adapter, bottleneck_state *state) {
     espl_context *ctx = context(adapter);
     const char *activation;
@@ -120,6 +134,7 @@ static espl_status read_config(espl_adapter *adapter, bottleneck_state *state) {
     for (size_t i = 0; i < ESPL_COUNT(switches); i++)
         ESPL_TRY(espl_json_bool(ctx, adapter->config, switches[i].key, false, switches[i].value));
     ESPL_TRY(espl_library_check_left_out(ctx, adapter->config, adapter->model->config.layers));
+    ESPL_TRY(read_input(adapter, state));
     ESPL_TRY(read_scaling(adapter, state));
     ESPL_TRY(read_residual(adapter, state));
     ESPL_TRY(espl_json_f32(ctx, adapter->config, "dropout", 0, &state->dropout));

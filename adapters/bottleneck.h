@@ -44,6 +44,7 @@ typedef struct bottleneck {
 } bottleneck;
 
 typedef struct bottleneck_state {
+    bool normed; /* parallel: reads what the sub-layer's maps do, its norm where that comes first, and not the residual */
     bool at[BOTTLENECK_PLACES], parallel, norm_before, norm_after, base_before, base_after, residual_inside, gated;
     bottleneck_residual residual;
     bottleneck_scaling scaling;
@@ -56,7 +57,7 @@ typedef struct bottleneck_state {
     bottleneck (*blocks)[BOTTLENECK_PLACES]; /* owned */
 } bottleneck_state;
 
-extern const espl_spec_row espl_bottleneck_keys[];
+extern const espl_spec_row espl_bottleneck_keys[], espl_parallel_keys[];
 espl_status espl_bottleneck_set(espl_adapter *adapter, const char *key, const char *value);
 espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_preset *preset);
 /* drop=n, the n lowest blocks left out, becomes leave_out. */

@@ -38,7 +38,7 @@ espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *ada
     const bottleneck *b = &state->blocks[joint->block][joint->site == ESPL_SITE_MLP_OUT];
     espl_graph *graph = builder->graph;
     if (!b->width) return y;
-    espl_tensor *h = state->parallel ? joint->x : y, *residual = y;
+    espl_tensor *h = state->normed ? joint->normed : state->parallel ? joint->x : y, *residual = y;
     if (!state->parallel && state->base_before) {
         h = espl_graph_add(graph, &(espl_add_args){y, joint->x});
         if (state->residual == RESIDUAL_SUM) residual = h;

@@ -50,7 +50,8 @@ enum { MLP = 1u << ESPL_SITE_MLP_OUT, BOTH = MLP | 1u << ESPL_SITE_ATTENTION_OUT
                                                          .integration = integration_form,                                    \
                                                          .insertions = (places) & BOTH ? ESPL_INSERTIONS_ALL : ESPL_INSERTIONS_ONE, \
                                                          .sites = places},                                                   \
-                                          .keys = {espl_bottleneck_keys, (places) & INVERTIBLE_SITES ? espl_invertible_keys : NULL},         \
+                                          .keys = {espl_bottleneck_keys, (places) & INVERTIBLE_SITES ? espl_invertible_keys                  \
+                                                                             : insertion_form == ESPL_INSERTION_PARALLEL ? espl_parallel_keys : NULL}, \
                                           .set = espl_bottleneck_set,                                                                        \
                                           .declare = declare_##id,                                                           \
                                           .initialise = espl_bottleneck_initialise,                                                          \

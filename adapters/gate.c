@@ -2,6 +2,7 @@
 #include "host/ops/op_activation.h"
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_mean.h"
+#include <string.h>
 
 static espl_status add(espl_adapter *adapter, const char *module, const char *part, uint32_t rows, uint32_t cols, bool decay,
                        uint32_t *out_index) {
@@ -20,6 +21,24 @@ espl_status espl_gate_declare(espl_adapter *adapter, const char *module, uint32_
     return ESPL_OK;
 }
 
+/* For the host. */
+static espl_status keep(espl_builder *builder, const espl_adapter *adapter, const espl_gate *gate, uint32_t which, espl_tensor *g) {
+    espl_scores *scores = builder->scores;
+    espl_context *ctx = adapter->model->ctx;
+    const espl_entry *entry = adapter->store.entries;
+    if (!scores || !g) return ESPL_OK;
+    while (entry->matrix != gate->weight) entry++;
+    const int bytes = (int)(strlen(entry->name) - strlen(".weight"));
+    ESPL_TRY(espl_grow(ctx, &scores->items, &scores->capacity, scores->count + 1, sizeof *scores->items));
+    struct espl_score *score = &scores->items[scores->count];
+    *score = (struct espl_score){.values = g};
+    ESPL_TRY(entry->count == 1 ? espl_format(ctx, &score->name, "%.*s", bytes, entry->name)
+                               : espl_format(ctx, &score->name, "%.*s.%u", bytes, entry->name, which));
+    g->keep = true;
+    scores->count++;
+    return ESPL_OK;
+}
+
 espl_tensor *espl_gate_apply(espl_builder *builder, const espl_adapter *adapter, const espl_gate *gate, uint32_t which, espl_tensor *h) {
     espl_graph *graph = builder->graph;
     const espl_store *store = &adapter->store;
@@ -27,7 +46,11 @@ espl_tensor *espl_gate_apply(espl_builder *builder, const espl_adapter *adapter,
                                                              .b = espl_build_rows(builder, store, gate->weight, which, 1),
                                                              .bias = espl_build_rows(builder, store, gate->bias, which, 1)});
     g = espl_graph_activation(graph, &(espl_activation){.x = g, .kind = ACTIVATION_SIGMOID});
-    if (!builder->caches) return espl_graph_mean(graph, &(espl_mean){.x = g, .groups = builder->batch});
+    if (!builder->caches) {
+        g = espl_graph_mean(graph, &(espl_mean){.x = g, .groups = builder->batch});
+        const espl_status status = keep(builder, adapter, gate, which, g);
+        return status == ESPL_OK ? g : espl_graph_fail(graph, status);
+    }
     if (builder->prompt)
         return espl_graph_fail(graph, espl_fail(adapter->model->ctx, ESPL_UNSUPPORTED, "%s: generation with gates behind a prompt, whose "
                                                 "rows would have to be in their means, is not supported; evaluation and prediction "

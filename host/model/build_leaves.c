@@ -80,3 +80,9 @@ espl_tensor *espl_build_gradient(espl_builder *b, const espl_adapter *adapter, u
     return espl_graph_leaf(b->graph, ESPL_ROLE_STATE, m->label, m->rows, m->cols, m->stride, ESPL_DTYPE_F32,
                            espl_span_part(b->gradients, m->flat * 4, m->span.bytes));
 }
+
+void espl_scores_finish(espl_context *ctx, espl_scores *scores) {
+    for (size_t i = 0; i < scores->count; i++) espl_free(ctx, &scores->items[i].name);
+    espl_free(ctx, &scores->items);
+    *scores = (espl_scores){0};
+}

@@ -105,6 +105,16 @@ typedef struct espl_own_caches {
 void espl_own_caches_finish(espl_own_caches *own, espl_context *ctx);
 
 /* One pass over batch rows of `tokens` tokens. Set the fields, then call espl_build_hidden. */
+/* Numbers by which adapters weigh what they add, one for each sequence, kept for the host to read. */
+typedef struct espl_scores {
+    struct espl_score {
+        char *name; /* owned: of the gate, as in files, with its number where one map has several */
+        espl_tensor *values; /* [batch, 1] */
+    } *items;       /* owned */
+    size_t count, capacity;
+} espl_scores;
+void espl_scores_finish(espl_context *ctx, espl_scores *scores);
+
 typedef struct espl_builder {
     espl_model *model;
     espl_graph *graph;
@@ -137,6 +147,7 @@ typedef struct espl_builder {
     espl_tensor *key_positions, *key_lengths, *row_ids;
     const struct espl_adapter *inverted; /* the one that changes the embedding and takes it back before the head */
     uint32_t dropouts;        /* made so far: each has random numbers of its own */
+    espl_scores *scores;      /* borrowed; NULL: they are not asked for */
     espl_step_inputs *inputs; /* owned by the graph; NULL until espl_build_hidden */
     /* Leaves made so far, private to build_leaves.c. */
     espl_tensor **leaves; /* owned by the graph */

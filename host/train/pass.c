@@ -182,6 +182,7 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
                             .ids = pass->ids,
                             .types = pass->types,
                             .lengths = pass->lengths,
+                            .scores = params->keep_scores ? &pass->scores : NULL,
                             .trained = o ? o->store : NULL,
                             .gradients = o ? o->gradients : (espl_span){0}};
     const espl_output output = espl_build_output(&builder, espl_build_hidden(&builder));
@@ -237,6 +238,7 @@ espl_status espl_pass_init(espl_pass *pass, espl_model *model, const espl_pass_p
 }
 
 void espl_pass_finish(espl_pass *pass) {
+    if (pass->graph) espl_scores_finish(espl_device_context(espl_graph_device(pass->graph)), &pass->scores);
     espl_graph_destroy(&pass->graph);
     *pass = (espl_pass){0};
 }

@@ -21,7 +21,7 @@ espl_status espl_optimiser_stats(espl_optimiser *optimiser, float out_stats[ESPL
 typedef struct espl_pass_params {
     uint32_t batch, tokens;
     espl_optimiser *optimiser; /* NULL: no gradients */
-    bool dropout, recompute, keep_logits;
+    bool dropout, recompute, keep_logits, keep_scores;
     bool decay_all; /* weight decay also for vectors (probe) */
     double piece_ms; /* as espl_graph_cut; 0: not in pieces */
     const espl_graph *shared; /* as espl_graph_share, or NULL */
@@ -34,6 +34,7 @@ typedef struct espl_pass {
     espl_tensor *losses;    /* one for each label, for the host; NULL: the head has no loss */
     espl_tensor *stats;     /* [1, ESPL_STATS_WORDS], for the host after END; NULL without gradients */
     espl_tensor *logits;    /* outputs of the head, kept if asked for */
+    espl_scores scores;     /* of adapters' gates, if asked for */
     uint32_t *step;         /* the step buffer's words */
     const espl_step_inputs *inputs; /* what adapters write into it; owned by the graph */
     espl_step_info info;    /* for them; steps and seed are the owner's to set */

@@ -18,6 +18,8 @@ typedef struct probe {
     espl_tensor_entry *entries; /* owned; the first four are ids, labels, logits, loss */
     espl_store_source *sources; /* owned */
     float **copies;             /* owned: parameters or gradients as they were when read */
+    float *scores;              /* owned: of all gates, one for each row */
+    char **score_names;         /* owned */
 } probe;
 
 enum { PROBE_FIXED = 4 };
@@ -116,6 +118,23 @@ static size_t trained_first(probe *p, size_t groups) {
     return count;
 }
 
+/* What adapters' gates gave, behind the entries there are. */
+static espl_status read_scores(probe *p, size_t first) {
+    espl_context *ctx = p->model->ctx;
+    const uint32_t rows = p->params->rows;
+    const size_t count = p->pass.scores.count;
+    ESPL_TRY(espl_new(ctx, count * rows * sizeof *p->scores, &p->scores));
+    ESPL_TRY(espl_new(ctx, count * sizeof *p->score_names, &p->score_names));
+    for (size_t i = 0; i < count; i++) {
+        float *values = p->scores + i * rows;
+        ESPL_TRY(espl_tensor_read(p->pass.graph, p->pass.scores.items[i].values, values));
+        ESPL_TRY(espl_format(ctx, &p->score_names[i], "score.%s", p->pass.scores.items[i].name));
+        p->entries[first + i] = (espl_tensor_entry){.name = p->score_names[i], .dtype = ESPL_DTYPE_F32, .rank = 1, .shape = {rows},
+                                                    .data = values};
+    }
+    return ESPL_OK;
+}
+
 static espl_status run(probe *p, const char *path) {
     const espl_probe_params *q = p->params;
     espl_context *ctx = p->model->ctx;
@@ -124,10 +143,11 @@ static espl_status run(probe *p, const char *path) {
     const uint32_t outputs = espl_head_outputs(p->model);
     if (p->store) ESPL_TRY(espl_optimiser_init(&p->optimiser, p->store));
     const espl_pass_params pass = {.batch = q->rows, .tokens = q->tokens, .optimiser = p->store ? &p->optimiser : NULL,
-                                   .recompute = q->recompute, .keep_logits = true, .decay_all = true};
+                                   .recompute = q->recompute, .keep_logits = true, .keep_scores = true, .decay_all = true};
     ESPL_TRY(espl_pass_init(&p->pass, p->model, &pass));
     ESPL_TRY(espl_new(ctx, (size_t)p->label_count * outputs * sizeof *p->logits, &p->logits));
-    ESPL_TRY(espl_new(ctx, (PROBE_FIXED + 2 * n) * sizeof *p->entries, &p->entries));
+    const size_t scores = p->pass.scores.count;
+    ESPL_TRY(espl_new(ctx, (PROBE_FIXED + 2 * n + scores) * sizeof *p->entries, &p->entries));
     ESPL_TRY(espl_new(ctx, 2 * n * sizeof *p->sources, &p->sources));
     ESPL_TRY(espl_new(ctx, 2 * n * sizeof *p->copies, &p->copies));
     espl_pass_set(&p->pass, ESPL_STEP_LOSS_SCALE, p->counted ? (float)(1.0 / (double)p->counted) : 0.0f);
@@ -136,6 +156,7 @@ static espl_status run(probe *p, const char *path) {
     double sum;
     ESPL_TRY(espl_pass_loss(&p->pass, ticket, &sum));
     ESPL_TRY(espl_tensor_read(p->pass.graph, p->pass.logits, p->logits));
+    ESPL_TRY(read_scores(p, PROBE_FIXED + 2 * n));
     const double loss = p->counted ? sum / (double)p->counted : 0;
     if (p->store) ESPL_TRY(run_steps(p));
     const espl_tensor_entry fixed[PROBE_FIXED] = {
@@ -147,7 +168,14 @@ static espl_status run(probe *p, const char *path) {
         {.name = "loss", .dtype = ESPL_DTYPE_F64, .rank = 1, .shape = {1}, .data = &loss}};
     memcpy(p->entries, fixed, sizeof fixed);
     const espl_tensors_metadata_pair format = {"format", "pt"};
-    return espl_tensors_write(ctx, path, p->entries, trained_first(p, q->steps ? 2 : 1), &format, 1);
+    const size_t trained = trained_first(p, q->steps ? 2 : 1);
+    espl_tensor_entry *written;
+    ESPL_TRY(espl_new(ctx, (trained + scores) * sizeof *written, &written));
+    memcpy(written, p->entries, trained * sizeof *written);
+    memcpy(written + trained, p->entries + PROBE_FIXED + 2 * n, scores * sizeof *written);
+    const espl_status status = espl_tensors_write(ctx, path, written, trained + scores, &format, 1);
+    espl_free(ctx, &written);
+    return status;
 }
 
 espl_status espl_probe(espl_model *model, espl_adapter *adapter, const espl_probe_params *params, const char *path) {
@@ -164,6 +192,9 @@ espl_status espl_probe(espl_model *model, espl_adapter *adapter, const espl_prob
     const size_t n = p.store ? p.store->entry_count : 0;
     if (p.entries && p.sources) espl_store_entries_finish(ctx, p.entries + PROBE_FIXED, p.sources, 2 * n);
     for (size_t i = 0; p.copies && i < 2 * n; i++) espl_free(ctx, &p.copies[i]);
+    for (size_t i = 0; p.score_names && i < p.pass.scores.count; i++) espl_free(ctx, &p.score_names[i]);
+    espl_free(ctx, &p.score_names);
+    espl_free(ctx, &p.scores);
     espl_free(ctx, &p.copies);
     espl_free(ctx, &p.entries);
     espl_free(ctx, &p.sources);

@@ -105,6 +105,22 @@ static size_t drop_padding(espl_tensors *golden, double *expected, double *value
     return left;
 }
 
+/* What gates gave, where the golden has them: all of them. */
+static void compare_scores(espl_tensors *golden, espl_tensors *got, const char *label) {
+    size_t theirs = 0, ours = 0, count;
+    for (size_t i = 0; i < espl_tensors_count(got); i++) ours += strncmp(espl_tensors_name(got, i), "score.", 6) == 0;
+    for (size_t i = 0; i < espl_tensors_count(golden); i++) {
+        const char *name = espl_tensors_name(golden, i);
+        if (strncmp(name, "score.", 6) != 0) continue;
+        double *expected = test_values(golden, name, &count), *values = test_values(got, name, NULL);
+        const double off = test_relative(values, expected, count);
+        free(expected), free(values);
+        if (!(off <= bound_logits)) fail_msg("%s: %s is off by %.3g", label, name, off);
+        theirs++;
+    }
+    assert_true(theirs == 0 || ours == theirs);
+}
+
 static void compare(espl_tensors *golden, espl_tensors *got, const char *label) {
     size_t count;
     double *expected = test_values(golden, "logits", &count), *values = test_values(got, "logits", NULL);
@@ -138,6 +154,7 @@ static void compare(espl_tensors *golden, espl_tensors *got, const char *label) 
     assert_true(tensors > 0);
     assert_true(logits <= bound_logits);
     assert_true(loss <= bound_loss);
+    compare_scores(golden, got, label);
     /* Nothing else is trainable. */
     for (size_t i = 0; i < espl_tensors_count(got); i++) {
         const char *name = espl_tensors_name(got, i);

@@ -78,7 +78,7 @@ class Bottleneck:
         """o: the sub-layer's output, x: its residual input, norm: the base's norm that follows, or None. Returns what the
         sub-layer gives in the end."""
         c, residual = self.config, o
-        h = x if c["is_parallel"] else o
+        h = (self.normed() if c.get("par_input") == "normed" else x) if c["is_parallel"] else o
         if not c["is_parallel"] and c["original_ln_before"]:
             h = o + x
             if c["residual_before_ln"] == "post_add":
@@ -143,6 +143,7 @@ def attach(model, config):
             if k and config["mh_adapter" if place == "attention" else "output_adapter"]:
                 adapter = Bottleneck(config, model.config.hidden_size, k)
                 adapter.rule = rule
+                adapter.normed = lambda key=(layer, place): places.normed[key]
                 places.replace(layer, place, adapter)
                 made.update({f"{places.path(layer, place)}.adapters.a.{n}": (p, v) for n, p, v in adapter.values()})
     if config.get("inv_adapter"):
@@ -170,6 +171,8 @@ CASES = [
     case("pfeiffer_gpt2", 2103, "gpt2_lora", PFEIFFER, reduction_factor={"1": 13, "default": 3},
          adapter_residual_before_ln=True, ln_after=True, residual_before_ln="post_add", original_ln_after=False),
     case("parallel_llama", 2104, "llama_lora", PARALLEL),
+    case("parallel_normed_llama", 2120, "llama_lora", PARALLEL, par_input="normed", mh_adapter=True),
+    case("parallel_normed_gpt2", 2121, "gpt2_lora", PARALLEL, par_input="normed", scaling="learned"),
     case("scaled_parallel_gpt2", 2105, "gpt2_lora", PARALLEL, scaling="learned"),
     case("adapterplus_llama", 2106, "llama_lora", PLUS),
     case("compacter_llama", 2107, "llama_lora", COMPACTER),

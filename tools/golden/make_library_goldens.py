@@ -156,6 +156,17 @@ def write(root, case):
     named = trainable(model)
     out = inputs(model.config, type(model).__name__, case)
     model.set_active_adapters("a")
+    scores = {}
+
+    def keep(name):  # a number for each sequence, of each gate of a map
+        def hook(module, inputs, output):
+            means = torch.sigmoid(output).mean(1).detach()
+            scores.update({f"score.{name}{f'.{i}' if means.shape[1] > 1 else ''}": means[:, i].clone() for i in range(means.shape[1])})
+        return hook
+
+    for n, m in model.named_modules():
+        if n.endswith((".a.gate", ".prefix_gates.a")):
+            m.register_forward_hook(keep(n))
     optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
     for step in range(STEPS):
         optimiser.zero_grad()
@@ -163,7 +174,7 @@ def write(root, case):
         loss.backward()
         if step == 0:
             out["logits"], out["loss"] = logits.detach().clone(), loss.detach().view(1).clone()
-            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()})
+            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()}, **scores)
         optimiser.step()
     out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
     meta = dict(torch=torch.__version__, transformers=transformers.__version__, adapters=adapters.__version__,

@@ -25,7 +25,7 @@ class Sublayers:
         self.paths = {i: n for n, m in model.named_modules() for i, b in enumerate(self.blocks) if m is b}
         self.count = len(self.blocks)
         self.prefix = self.paths[0].split("encoder.layer.")[0].split("layers.")[0].split("h.0")[0]
-        self.inputs = {}
+        self.inputs, self.normed = {}, {}
 
     def path(self, layer, place):
         if self.post_norm:
@@ -54,6 +54,11 @@ class Sublayers:
             y = f(o, self.inputs[key], None) - self.inputs[key]  # the block adds its residual again
             return (y, *output[1:]) if isinstance(output, tuple) else y
 
+        def keep_normed(module, inputs, output):
+            self.normed[key] = output
+
+        first = getattr(block, "input_layernorm", None) or block.ln_1
+        (first if key[1] == "attention" else norm).register_forward_hook(keep_normed)
         # What the residual is: the block's input, or what enters the second norm.
         (block if key[1] == "attention" else norm).register_forward_pre_hook(keep, with_kwargs=True)
         (attention if key[1] == "attention" else block.mlp).register_forward_hook(change)
