@@ -96,15 +96,12 @@ static espl_status add_magnitude(espl_adapter *adapter, uint32_t block, uint32_t
 /* Magnitudes begin as the norms there are, so that nothing changes. */
 static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     espl_graph *graph;
-    espl_ticket ticket;
     espl_status status = ESPL_OK;
     ESPL_TRY(espl_lora_initialise(adapter, seed));
     ESPL_TRY(espl_graph_create(adapter->model->device, "magnitudes", &graph));
     ESPL_GOTO(espl_graph_layer(graph, "magnitudes", ESPL_PHASE_MICRO, false));
     ESPL_GOTO(each_target(adapter, add_magnitude, graph));
-    ESPL_GOTO(espl_graph_plan(graph));
-    ESPL_GOTO(espl_graph_submit(graph, ESPL_PHASE_MICRO, &ticket));
-    ESPL_GOTO(espl_wait(adapter->model->device, ticket));
+    status = espl_graph_run(graph);
 fail:
     espl_graph_destroy(&graph);
     return status;

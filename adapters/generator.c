@@ -69,16 +69,13 @@ espl_tensor *espl_generator_build(espl_builder *builder, const espl_adapter *ada
 /* The rows on the device, so that they are those that the model has. */
 static espl_status compute(espl_adapter *adapter, const espl_generator *generator, float *out_table) {
     espl_graph *graph;
-    espl_ticket ticket;
     ESPL_TRY(espl_graph_create(adapter->model->device, "generator", &graph));
     espl_builder builder = {.model = adapter->model, .graph = graph};
     espl_status status = espl_graph_layer(graph, "generator", ESPL_PHASE_MICRO, false);
     espl_tensor *table = status == ESPL_OK ? espl_generator_build(&builder, adapter, generator) : NULL;
     if (table) table->keep = true;
     if (status == ESPL_OK) status = espl_graph_status(graph);
-    if (status == ESPL_OK) status = espl_graph_plan(graph);
-    if (status == ESPL_OK) status = espl_graph_submit(graph, ESPL_PHASE_MICRO, &ticket);
-    if (status == ESPL_OK) status = espl_wait(adapter->model->device, ticket);
+    if (status == ESPL_OK) status = espl_graph_run(graph);
     if (status == ESPL_OK) status = espl_tensor_read(graph, table, out_table);
     espl_graph_destroy(&graph);
     return status;

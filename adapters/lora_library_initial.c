@@ -62,16 +62,13 @@ static espl_status add_norms(const espl_adapter *adapter, uint32_t block, uint32
 
 static espl_status initialise_magnitudes(const espl_adapter *adapter) {
     espl_graph *graph;
-    espl_ticket ticket;
     espl_status status = ESPL_OK;
     ESPL_TRY(espl_graph_create(adapter->model->device, "magnitudes", &graph));
     ESPL_GOTO(espl_graph_layer(graph, "magnitudes", ESPL_PHASE_MICRO, false));
     for (uint32_t block = 0; block < adapter->model->config.layers; block++) {
         for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) ESPL_GOTO(add_norms(adapter, block, l, graph));
     }
-    ESPL_GOTO(espl_graph_plan(graph));
-    ESPL_GOTO(espl_graph_submit(graph, ESPL_PHASE_MICRO, &ticket));
-    ESPL_GOTO(espl_wait(adapter->model->device, ticket));
+    status = espl_graph_run(graph);
 fail:
     espl_graph_destroy(&graph);
     return status;

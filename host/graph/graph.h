@@ -177,6 +177,9 @@ const void *espl_graph_host(const espl_tensor *t);
  * submissions are in flight. Records nothing, allocates nothing. */
 espl_status espl_graph_submit(espl_graph *graph, espl_phase phase, espl_ticket *out_ticket);
 
+/* Plans the graph, submits phase MICRO and waits for it: for what is computed once. */
+espl_status espl_graph_run(espl_graph *graph);
+
 /* espl_graph_submit a few pieces at a time: those behind the mark that fit the budget. The step buffer is read with the
  * first, and the phases of one graph must not overlap. *out_ticket is kept if nothing is submitted. Does not block unless
  * the budget is INFINITY. */

@@ -149,3 +149,10 @@ espl_status espl_tensor_write(espl_graph *graph, const espl_tensor *t, const flo
     espl_free(graph->ctx, &copy);
     return status;
 }
+
+espl_status espl_graph_run(espl_graph *graph) {
+    espl_ticket ticket;
+    ESPL_TRY(espl_graph_plan(graph));
+    ESPL_TRY(espl_graph_submit(graph, ESPL_PHASE_MICRO, &ticket));
+    return espl_wait(espl_graph_device(graph), ticket);
+}

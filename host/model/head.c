@@ -85,17 +85,13 @@ static espl_status name_labels(espl_model *model) {
     return ESPL_OK;
 }
 
-/* As transformers reads it; heads without a key have none. The library's flexible heads have keys of their own, whatever the
- * family's are. */
+/* As transformers reads it, or for flexible heads that library; heads without a key have none. */
 static espl_status read_dropout(espl_model *model) {
     espl_task_head *head = &model->task;
     const espl_head_names *names = head->names;
-    if (espl_head_is_flexible(model)) {
-        ESPL_TRY(espl_json_f32(model->ctx, model->json, "hidden_dropout_prob", 0, &head->dropout));
-        return espl_json_f32(model->ctx, model->json, "classifier_dropout", head->dropout, &head->dropout);
-    }
+    const bool flexible = espl_head_is_flexible(model);
     const char *key = names->key_dropout ? names->key_dropout : model->config.family->key_head_dropout;
-    float by_default = names->dropout > 0 ? names->dropout : model->config.dropout;
+    float by_default = flexible ? 0 : names->dropout > 0 ? names->dropout : model->config.dropout;
     if (!key) return ESPL_OK;
     if (names->key_dropout_else) ESPL_TRY(espl_json_f32(model->ctx, model->json, names->key_dropout_else, by_default, &by_default));
     ESPL_TRY(espl_json_f32(model->ctx, model->json, key, by_default, &head->dropout));
@@ -142,6 +138,8 @@ static espl_status choose_flexible(espl_model *model, const espl_head_names *fam
                                        .out = !words ? "head.out" : family ? family->out : NULL,
                                        .out_bias = f->bias ? "head.out.bias" : NULL,
                                        .last = family && family->last,
+                                       .key_dropout = "classifier_dropout",
+                                       .key_dropout_else = "hidden_dropout_prob",
                                        .dropout_first = two && !words};
     head->names = &head->flexible;
     head->pooler = f->pooler ? family->dense : NULL;
