@@ -3,7 +3,6 @@
 #include "adapters/prompt.h"
 #include "host/ops/op_activation.h"
 #include "host/ops/op_add.h"
-#include "host/ops/op_matmul.h"
 #include <math.h>
 #include <string.h>
 
@@ -18,9 +17,10 @@ static espl_status add(espl_adapter *adapter, const char *name, uint32_t rows, u
 
 espl_status espl_generator_declare(espl_adapter *adapter, const char *const *names, const espl_generator_sizes *s,
                                    espl_generator *generator) {
-    uint32_t in = s->width;
+    uint32_t in = s->lstm_layers ? s->inner : s->width;
     generator->maps = s->maps;
     ESPL_TRY(add(adapter, names[0], s->rows, s->width, false, &generator->embedding));
+    if (s->lstm_layers) ESPL_TRY(espl_lstm_declare(adapter, s->lstm_layers, s->width, s->inner / 2, &generator->lstm));
     for (uint32_t i = 0; i < s->maps; i++) {
         const uint32_t out = i + 1 < s->maps ? s->inner : s->columns;
         ESPL_TRY(add(adapter, names[1 + 2 * i], out, in, false, &generator->weight[i]));
@@ -44,6 +44,7 @@ const espl_entry *espl_generator_embedding(const espl_adapter *adapter, const es
 espl_status espl_generator_initialise(espl_adapter *adapter, const espl_generator *generator, uint64_t seed) {
     espl_store *store = &adapter->store;
     ESPL_TRY(espl_initial_normal(store, entry_of(store, generator->embedding), seed, 1));
+    ESPL_TRY(espl_lstm_initialise(adapter, &generator->lstm, seed));
     for (uint32_t i = 0; i < generator->maps; i++) {
         const float bound = 1 / sqrtf((float)store->matrices[generator->weight[i]].cols);
         ESPL_TRY(espl_initial_uniform(store, entry_of(store, generator->weight[i]), seed, bound));
@@ -54,14 +55,13 @@ espl_status espl_generator_initialise(espl_adapter *adapter, const espl_generato
 
 espl_tensor *espl_generator_build(espl_builder *builder, const espl_adapter *adapter, const espl_generator *generator) {
     espl_graph *graph = builder->graph;
-    espl_tensor *embedding = espl_build_leaf(builder, &adapter->store, generator->embedding), *x = embedding;
+    espl_tensor *embedding = espl_build_leaf(builder, &adapter->store, generator->embedding);
+    espl_halves x = espl_lstm_build(builder, adapter, &generator->lstm, embedding, generator->dropout);
     for (uint32_t i = 0; i < generator->maps; i++) {
-        if (i) x = espl_graph_activation(graph, &(espl_activation){.x = x, .kind = generator->activation});
-        x = espl_graph_matmul(graph, &(espl_matmul){.a = x, .orientation = MATMUL_NT,
-                                                    .b = espl_build_leaf(builder, &adapter->store, generator->weight[i]),
-                                                    .bias = espl_build_leaf(builder, &adapter->store, generator->bias[i])});
+        if (i) x.half[0] = espl_graph_activation(graph, &(espl_activation){.x = x.half[0], .kind = generator->activation});
+        x = (espl_halves){{espl_halves_map(builder, adapter, &x, generator->weight[i], generator->bias[i])}};
     }
-    return generator->residual ? espl_graph_add(graph, &(espl_add_args){x, embedding}) : x;
+    return generator->residual ? espl_graph_add(graph, &(espl_add_args){x.half[0], embedding}) : x.half[0];
 }
 
 /* ---- Without it ---- */
@@ -82,7 +82,7 @@ static espl_status compute(espl_adapter *adapter, const espl_generator *generato
 }
 
 static bool is_generator(const espl_generator *g, uint32_t matrix) {
-    bool is = matrix == g->embedding;
+    bool is = matrix == g->embedding || espl_lstm_has(&g->lstm, matrix);
     for (uint32_t i = 0; i < g->maps; i++) is |= matrix == g->weight[i] || matrix == g->bias[i];
     return is;
 }

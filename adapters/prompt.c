@@ -32,7 +32,14 @@ static const espl_spec_row prompt_keys[] = {
     {"residual", "residual_hidden_size", ESPL_SPEC_WHOLE, NULL},
     SAVE,
     {0}};
-static const espl_spec_row ptuning_keys[] = {TOKENS, {"encoder", "encoder_hidden_size", ESPL_SPEC_WHOLE, NULL}, SAVE, {0}};
+static const espl_spec_row ptuning_keys[] = {
+    TOKENS,
+    {"encoder", "encoder_hidden_size", ESPL_SPEC_WHOLE, NULL},
+    {"type", "encoder_reparameterization_type", ESPL_SPEC_TEXT, "MLP, LSTM"},
+    {"layers", "encoder_num_layers", ESPL_SPEC_WHOLE, NULL},
+    {"dropout", "encoder_dropout", ESPL_SPEC_NUMBER, NULL},
+    SAVE,
+    {0}};
 static const espl_spec_row prefix_keys[] = {
     TOKENS,
     {"projection", "prefix_projection", ESPL_SPEC_BOOL, NULL},
@@ -90,24 +97,40 @@ static const char *generator_key(const espl_adapter *adapter, kind kind) {
     return kind == PTUNING || json_is_true(json_object_get(config, "prefix_projection")) ? "encoder_hidden_size" : NULL;
 }
 
+/* PEFT's encoders: three maps, or an LSTM of encoder_hidden_size both ways and two maps of twice that. */
+static espl_status read_encoder(espl_adapter *adapter, espl_generator_sizes *sizes, espl_generator *generator) {
+    espl_context *ctx = context(adapter);
+    const char *type;
+    ESPL_TRY(espl_json_string(ctx, adapter->config, "encoder_reparameterization_type", "MLP", &type));
+    if (strcmp(type, "MLP") == 0) return ESPL_OK;
+    if (strcmp(type, "LSTM") != 0)
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: the encoder_reparameterization_type \"%s\" is not one of MLP, LSTM", adapter->method->name,
+                         type);
+    ESPL_TRY(espl_json_u32(ctx, adapter->config, "encoder_num_layers", 2, &sizes->lstm_layers));
+    ESPL_TRY(espl_json_f32(ctx, adapter->config, "encoder_dropout", 0, &generator->dropout));
+    if (!(generator->dropout >= 0 && generator->dropout < 1))
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: encoder_dropout %g is not from 0 to below 1", adapter->method->name,
+                         (double)generator->dropout);
+    sizes->maps = 2;
+    sizes->inner *= 2;
+    return ESPL_OK;
+}
+
 static espl_status declare_generator(espl_adapter *adapter, prompt_state *state, kind kind, const char *key, uint32_t columns) {
-    static const char *const two[] = {"embedding.weight", "transform.0.weight", "transform.0.bias", "transform.2.weight",
-                                      "transform.2.bias"};
-    static const char *const three[] = {"embedding.weight", "mlp_head.0.weight", "mlp_head.0.bias", "mlp_head.2.weight",
-                                        "mlp_head.2.bias", "mlp_head.4.weight", "mlp_head.4.bias"};
-    const char *type = json_string_value(json_object_get(adapter->config, "encoder_reparameterization_type"));
+    static const char *const transform[] = {"embedding.weight", "transform.0.weight", "transform.0.bias", "transform.2.weight",
+                                            "transform.2.bias"};
+    static const char *const encoder[] = {"embedding.weight", "mlp_head.0.weight", "mlp_head.0.bias", "mlp_head.2.weight",
+                                          "mlp_head.2.bias", "mlp_head.4.weight", "mlp_head.4.bias"};
     espl_generator_sizes sizes = {.maps = kind == PTUNING ? 3 : 2, .rows = adapter->before, .columns = columns,
                                   .width = state->keys ? adapter->model->config.hidden : columns};
-    if (kind == PTUNING && (!type || strcmp(type, "MLP") != 0))
-        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: the encoder_reparameterization_type \"%s\" is not offered, MLP is",
-                         adapter->method->name, type ? type : "");
     ESPL_TRY(espl_spec_default(adapter, key, json_integer(sizes.width)));
     ESPL_TRY(espl_json_u32(context(adapter), adapter->config, key, sizes.width, &sizes.inner));
-    if (sizes.inner == 0)
-        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: %s is 0", adapter->method->name, key);
+    if (sizes.inner == 0 || sizes.inner > 1u << 20)
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: %s %u is not from 1 to 1048576", adapter->method->name, key, sizes.inner);
+    if (kind == PTUNING) ESPL_TRY(read_encoder(adapter, &sizes, &state->generator));
     state->generator.activation = state->keys ? ACTIVATION_TANH : ACTIVATION_RELU;
     state->generator.residual = kind == PROMPT;
-    return espl_generator_declare(adapter, kind == PTUNING ? three : two, &sizes, &state->generator);
+    return espl_generator_declare(adapter, kind == PTUNING ? encoder : transform, &sizes, &state->generator);
 }
 
 static espl_status check_initial(const espl_adapter *adapter) {
@@ -320,7 +343,8 @@ static espl_status save(espl_adapter *adapter, const char *folder) {
 
 void espl_prompt_finish(espl_adapter *adapter) {
     prompt_state *state = adapter->state;
-    espl_free(context(adapter), &state->gates);
+    if (state) espl_lstm_finish(context(adapter), &state->generator.lstm);
+    if (state) espl_free(context(adapter), &state->gates);
     espl_free(context(adapter), &adapter->state);
 }
 

@@ -118,7 +118,8 @@ static void robust_drop(void **state) {
 
 /* Rows without what made them while they were learned are the same rows, in training passes and in sessions. */
 static void ejected(void **state) {
-    static const char *const specs[] = {"prefix:tokens=3,projection,encoder=7,save=lm_head", "prompt:tokens=2,residual=5,save=lm_head"};
+    static const char *const specs[] = {"prefix:tokens=3,projection,encoder=7,save=lm_head", "prompt:tokens=2,residual=5,save=lm_head",
+                                        "ptuning:tokens=3,encoder=5,save=lm_head", "ptuning:tokens=3,type=LSTM,encoder=8,save=lm_head"};
     (void)state;
     for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
         espl_model *model = test_model("qwen3_patterns", NULL);

@@ -54,6 +54,8 @@ static const counted rows[] = {
     {base, "vera", 24576, 2 * 768 + 2}, /* 256 ranks; the pair that they share is not trained */
     {base, "prompt:tokens=10", 7680, 2 * 768 + 2},
     {base, "ptuning2:tokens=30", 552960, 2 * 768 + 2},
+    {base, "ptuning:tokens=20,type=LSTM,encoder=128", 20 * 768 + 2 * (512 * 768 + 512 * 128 + 1024) + 2 * (512 * 256 + 512 * 128 + 1024) +
+                                                   256 * 256 + 256 + 768 * 256 + 768, 2 * 768 + 2},
     {base, "ptuning:tokens=20,encoder=128", 20 * 768 + 768 * 128 + 128 + 128 * 128 + 128 + 128 * 768 + 768, 2 * 768 + 2},
     {base, "ia3", 64512, 2 * 768 + 2}, /* PEFT's targets: 7 d */
     {base, "ia3:targets=key+value+intermediate.dense", 55296, 2 * 768 + 2}, /* those of the Adapters library: 6 d */

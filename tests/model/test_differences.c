@@ -40,6 +40,7 @@ static const struct {
     {"llama_lora", "direft:r=2"},
     {"llama_lora", "prompt:tokens=3,residual=5"},
     {"gpt2_lora", "ptuning:tokens=2"},
+    {"gpt2_lora", "ptuning:tokens=4,type=LSTM,encoder=12,layers=1"},
     {"llama_lora", "prompt:tokens=3,init=SAMPLE_VOCAB,residual=5"},
     {"llama_lora", "prefix:tokens=3,projection,encoder=7"},
     {"gpt2_lora", "ptuning2:tokens=2"},

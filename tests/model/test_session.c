@@ -216,7 +216,7 @@ static void switches(void **state) {
 
 /* Trained on while a session is there: the next text has the new rows. */
 static void follows_training(void **state) {
-    static const char *const specs[] = {"prompt:tokens=4", "prefix:tokens=3"};
+    static const char *const specs[] = {"prompt:tokens=4", "prefix:tokens=3", "ptuning:tokens=3,type=LSTM,encoder=8"};
     (void)state;
     int32_t ids[LENGTH];
     sequence(ids);

@@ -9,17 +9,25 @@ from methods import OwnMethod
 def prompt(model, config):
     rows, d = config["num_virtual_tokens"], model.config.hidden_size
     residual, encoder = config.get("residual_hidden_size", 0), config.get("encoder_hidden_size", 0)
+    lstm = None
     widths = [d, residual, d] if residual else [d, encoder, encoder, d]  # P-tuning: peft's PromptEncoder
+    if config.get("encoder_reparameterization_type") == "LSTM":
+        lstm = torch.nn.LSTM(d, encoder, num_layers=config["encoder_num_layers"], bidirectional=True).double()
+        widths = [2 * encoder, 2 * encoder, d]
     maps = [f"{'transform' if residual else 'mlp_head'}.{2 * i}" for i in range(len(widths) - 1)]
     shapes = {"embedding.weight": (rows, d)} if residual or encoder else {"prompt_embeddings": (rows, d)}
     for name, i, o in zip(maps if residual or encoder else (), widths, widths[1:]):
         shapes |= {f"{name}.weight": (o, i), f"{name}.bias": (o,)}
     p = {n: torch.nn.Parameter(torch.zeros(s, dtype=torch.float64)) for n, s in shapes.items()}
 
+    if lstm:
+        p |= {f"lstm_head.{n}": t for n, t in lstm.named_parameters()}
+
     def made():
         if "prompt_embeddings" in p:
             return p["prompt_embeddings"]
         x = p["embedding.weight"]
+        x = lstm(x)[0] if lstm else x
         for i, name in enumerate(maps):
             x = (torch.relu(x) if i else x) @ p[f"{name}.weight"].T + p[f"{name}.bias"]
         return x + p["embedding.weight"] if residual else x
@@ -106,6 +114,8 @@ CASES = [
     case("residual_prompt_gpt2", "gpt2_lora", 2207, prompt, "PROMPT_TUNING", 2, residual_hidden_size=11),
     case("ptuning_llama", "llama_tied_rope_scaling", 2202, prompt, "P_TUNING", 1, inference_mode=True),
     case("ptuning_encoder_llama", "llama_lora", 2208, prompt, "P_TUNING", 3, encoder_hidden_size=7),
+    case("ptuning_lstm_llama", "llama_lora", 2210, prompt, "P_TUNING", 3, encoder_hidden_size=8, encoder_num_layers=2,
+         encoder_reparameterization_type="LSTM"),
     case("ptuning_encoder_gpt2", "gpt2_lora", 2209, prompt, "P_TUNING", 2, encoder_hidden_size=40),
     case("prefix_llama", "llama_lora", 2203, prefix, "PREFIX_TUNING", 4),
     case("prefix_gpt2", "gpt2_lora", 2204, prefix, "PREFIX_TUNING", 2),
