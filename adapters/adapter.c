@@ -129,7 +129,7 @@ static espl_status finish_making(espl_adapter *adapter, uint64_t seed, const esp
     if (adapter->store.entry_count == 0)
         return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: no module of this %s model is a target of the adapter",
                          adapter->method->name, adapter->model->config.family->model_type);
-    espl_target_warn(adapter);
+    ESPL_TRY(espl_target_check(adapter));
     if (adapter->library) ESPL_TRY(espl_adapter_declare_head(adapter, head, like));
     if (!adapter->model->device) return ESPL_OK; /* an outline */
     ESPL_TRY(espl_store_place(&adapter->store, true));

@@ -79,10 +79,11 @@ static espl_status read_library(espl_adapter *adapter, json_t *file) {
 }
 
 espl_status espl_folder_check_new(const espl_adapter *adapter) {
-    const char *init = json_string_value(json_object_get(adapter->form, "init_weights"));
+    const char *own = adapter->form ? "init_weights" : "init_lora_weights";
+    const char *init = json_string_value(json_object_get(adapter->form ? adapter->form : adapter->config, own));
     const bool scales = json_object_get(adapter->config, "init_ia3_weights") != NULL;
-    if (!init || strcmp(init, scales ? "ia3" : "lora") == 0) return ESPL_OK;
-    return espl_fail(adapter->model->ctx, ESPL_UNSUPPORTED, "init_weights \"%s\" is not offered", init);
+    if (!init || strcmp(init, !adapter->form ? "gaussian" : scales ? "ia3" : "lora") == 0) return ESPL_OK;
+    return espl_fail(adapter->model->ctx, ESPL_UNSUPPORTED, "%s \"%s\" is not offered", own, init);
 }
 
 espl_status espl_folder_read_config(espl_adapter *adapter, json_t *config) {

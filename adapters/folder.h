@@ -12,7 +12,8 @@
 espl_status espl_folder_begin(espl_adapter *adapter);
 /* Finds the method and takes config (also on failure). Fails: UNSUPPORTED naming the types there are. */
 espl_status espl_folder_read_config(espl_adapter *adapter, json_t *config);
-/* For an adapter that has no tensors yet. Fails: UNSUPPORTED for an "init_weights" of a library's form but its default. */
+/* For an adapter that has no tensors yet. Fails: UNSUPPORTED for initial values that only a folder can bring ("init_weights" of a
+ * library's form, "init_lora_weights" such as "eva"). */
 espl_status espl_folder_check_new(const espl_adapter *adapter);
 /* Into the placed store. Fails: FORMAT naming a tensor that is missing, has another shape, or is one too many. */
 espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder);

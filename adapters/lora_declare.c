@@ -158,6 +158,18 @@ static espl_status refuse_variants(espl_adapter *adapter, const lora_kind *kind)
     return ESPL_OK;
 }
 
+/* Initial values that PEFT computes from the base ("pissa", "olora", "corda", "loftq", "lora_ga") change the base as well, which
+ * a folder does not say. "eva" and "orthogonal" leave the base alone: such folders can be read (espl_folder_check_new). */
+static espl_status read_initial(espl_adapter *adapter, lora_state *state) {
+    const json_t *init = json_object_get(adapter->config, "init_lora_weights");
+    const char *name = json_string_value(init);
+    state->zero_b = !json_is_false(init);
+    state->gaussian = name && strcmp(name, "gaussian") == 0;
+    if (name && !state->gaussian && strcmp(name, "eva") != 0 && strcmp(name, "orthogonal") != 0)
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: init_lora_weights \"%s\" is not supported", adapter->method->name, name);
+    return ESPL_OK;
+}
+
 /* What PEFT writes and the configuration does not say. */
 static espl_status complete_config(espl_adapter *adapter) {
     const espl_model *model = adapter->model;
@@ -194,9 +206,7 @@ espl_status espl_lora_declare(espl_adapter *adapter, const lora_kind *kind) {
     if (!(state->dropout >= 0 && state->dropout < 1))
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: dropout %g is not from 0 to below 1", adapter->method->name,
                          (double)state->dropout);
-    const json_t *init = json_object_get(adapter->config, "init_lora_weights");
-    state->zero_b = !json_is_false(init);
-    state->gaussian = json_is_string(init) && strcmp(json_string_value(init), "gaussian") == 0;
+    ESPL_TRY(read_initial(adapter, state));
     ESPL_TRY(espl_new(ctx, layers * sizeof *state->groups, &state->groups));
     for (uint32_t block = 0; block < layers; block++) {
         for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++)

@@ -126,22 +126,43 @@ espl_status espl_target_none(const espl_adapter *adapter) {
     return status;
 }
 
-void espl_target_warn(const espl_adapter *adapter) {
-    const espl_store *store = &adapter->model->store;
+/* Whether a base tensor is a part of a block. */
+static bool in_block(const espl_model *model, const espl_entry *entry) {
+    const espl_family *family = model->config.family;
+    const size_t prefix = strlen(family->prefix), block = strcspn(family->block, "%");
+    return strncmp(entry->name, family->prefix, prefix) == 0 && strncmp(entry->name + prefix, family->block, block) == 0;
+}
+
+espl_status espl_target_check(const espl_adapter *adapter) {
+    const espl_model *model = adapter->model;
+    const char *method = adapter->method->name, *type = model->config.family->model_type;
     const json_t *targets = json_object_get(adapter->config, "target_modules");
     for (size_t i = 0; i < json_array_size(targets); i++) {
         const char *name = json_string_value(json_array_get(targets, i));
+        char outside[256] = ""; /* a map of the base that is in no block: an embedding, a pooler, a head */
         bool found = false;
-        for (size_t j = 0; name && !found && j < store->entry_count; j++) {
+        for (size_t j = 0; name && j < model->store.entry_count; j++) {
+            const espl_entry *entry = &model->store.entries[j];
             char path[256];
-            const char *dot = strrchr(store->entries[j].name, '.');
-            snprintf(path, sizeof path, "%.*s", (int)(dot ? dot - store->entries[j].name : 0), store->entries[j].name);
-            found = espl_target_ends_with(path, name);
+            const char *dot = strrchr(entry->name, '.');
+            snprintf(path, sizeof path, "%.*s", (int)(dot ? dot - entry->name : 0), entry->name);
+            if (!espl_target_ends_with(path, name)) continue;
+            if (in_block(model, entry)) found = true;
+            else if (!entry->vector) memcpy(outside, path, sizeof outside);
+            else if (strcmp(path, outside) != 0) found = true; /* a norm, and no map's bias */
         }
-        if (name && !found)
-            espl_log(adapter->model->ctx, ESPL_LOG_WARNING, "%s: this %s model has no module %s, which target_modules names",
-                     adapter->method->name, adapter->model->config.family->model_type, name);
+        if (!name) continue;
+        if (*outside && !found)
+            return espl_fail(model->ctx, ESPL_UNSUPPORTED,
+                             "%s: target_modules names %s, which is in no block of this %s model; only maps in blocks have adapters",
+                             method, outside, type);
+        if (*outside)
+            espl_log(model->ctx, ESPL_LOG_WARNING,
+                     "%s: %s, which target_modules names too, is in no block of this %s model and stays as it is", method, outside, type);
+        else if (!found)
+            espl_log(model->ctx, ESPL_LOG_WARNING, "%s: this %s model has no module %s, which target_modules names", method, type, name);
     }
+    return ESPL_OK;
 }
 
 /* PEFT saves every module whose path ends with the name, whatever stands before it, and all below it. */

@@ -18,8 +18,9 @@ espl_status espl_target_pattern(espl_context *ctx, const json_t *config, const c
 espl_status espl_target_default(espl_adapter *adapter, const char *key);
 /* Fails: ARGUMENT naming target_modules, none of which the model has. */
 espl_status espl_target_none(const espl_adapter *adapter);
-/* A warning for each name in target_modules that no module of the model ends with. */
-void espl_target_warn(const espl_adapter *adapter);
+/* A warning for each name in target_modules that no module of the model ends with, or one outside of the blocks too.
+ * Fails: UNSUPPORTED where a name is only of maps outside of the blocks (an embedding, a head). */
+espl_status espl_target_check(const espl_adapter *adapter);
 /* text is name, or ends with "." name. */
 bool espl_target_ends_with(const char *text, const char *name);
 /* Declares what modules_to_save names. */

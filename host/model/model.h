@@ -104,7 +104,6 @@ typedef struct espl_own_caches {
 /* Frees what was taken; the arena can be initialised again. */
 void espl_own_caches_finish(espl_own_caches *own, espl_context *ctx);
 
-/* One pass over batch rows of `tokens` tokens. Set the fields, then call espl_build_hidden. */
 /* Numbers by which adapters weigh what they add, one for each sequence, kept for the host to read. */
 typedef struct espl_scores {
     struct espl_score {
@@ -115,6 +114,7 @@ typedef struct espl_scores {
 } espl_scores;
 void espl_scores_finish(espl_context *ctx, espl_scores *scores);
 
+/* One pass over batch rows of `tokens` tokens. Set the fields, then call espl_build_hidden. */
 typedef struct espl_builder {
     espl_model *model;
     espl_graph *graph;

@@ -124,6 +124,8 @@ bad_adapter "adapter configuration cut" 'adapter_config.json' 'head -c 60 adapte
 bad_adapter "rank 0 in the configuration" 'r(ank)?\b' 'set_adapter r 0'
 bad_adapter "another rank than the tensors have" 'lora_' 'set_adapter r 5'
 bad_adapter "unknown method" 'FROB' 'set_adapter peft_type "\"FROB\""'
+bad_adapter "initial values that change the base" 'init_lora_weights "pissa" is not supported' \
+    'set_adapter init_lora_weights "\"pissa\""'
 bad_adapter "no adapter weights" 'adapter_model' 'rm adapter_model.safetensors'
 bad_adapter "adapter weights cut" 'adapter_model' 'head -c 900 adapter_model.safetensors > m; mv m adapter_model.safetensors'
 bad_adapter "missing adapter tensor" 'q_proj' 'sed -i s/layers.0.self_attn.q_proj.lora_A/layers.0.self_attn.q_proj.lora_X/ adapter_model.safetensors'
@@ -134,6 +136,11 @@ refuses 1 "a target that is not in the model" 'ia3: no module of this llama mode
     probe --model "$golden/llama_lora" --method ia3:targets=key+value --ids 1,2 --out "$work/p"
 run probe --model "$golden/llama_lora" --method ia3:targets=k_proj+value --ids 1,2 --out "$work/q"
 check "one of two that is not" grep -q 'warning: ia3: this llama model has no module value, which target_modules names' "$work/err"
+cp -r "$golden/llama_lora/adapter" "$work/eva" && (cd "$work/eva" && chmod u+w ./* && set_adapter init_lora_weights '"eva"')
+must "initial values that a folder has" probe --model "$golden/llama_lora" --adapter "$work/eva" --ids 1,2,3 --out "$work/q"
+run probe --model "$golden/bert_classes_lora" --method lora:targets=query+dense --ids 1,2 --out "$work/q"
+check "a target outside of the blocks too" \
+    grep -q 'warning: lora: bert.pooler.dense, which target_modules names too, is in no block of this bert model' "$work/err"
 [ -e "$work/p" ] && not_ok "a file was written by a failed probe" || ok "no failed probe wrote a file"
 
 # ---- data ----
