@@ -1,7 +1,7 @@
-/* Learned rows before a sequence. Prompt tuning (Lester et al. 2021) and P-tuning (Liu et al. 2021, whose encoder makes the rows
- * while they are learned): rows before the token embeddings, which get the first positions. Prefix tuning (Li & Liang 2021) and P-tuning v2 (Liu et
- * al. 2022): keys and values before those of every block, behind which the real tokens' positions begin. Files as Hugging
- * Face PEFT has them: one tensor, "prompt_embeddings".
+/* Learned rows before a sequence. Prompt tuning (Lester et al. 2021) and P-tuning (Liu et al. 2021, whose encoder makes the
+ * rows while they are learned): rows before the token embeddings, which get the first positions. Prefix tuning (Li & Liang
+ * 2021) and P-tuning v2 (Liu et al. 2022): keys and values before those of every block, behind which the real tokens'
+ * positions begin. Files as Hugging Face PEFT has them: one tensor, "prompt_embeddings".
  *
  * Rows of the prompt are taken away again behind the last norm, so that heads and labels see the real tokens alone; but a head
  * that reads an encoder's first row reads the prompt's, as in PEFT. In a session the rows are in the key-value cache before
