@@ -1,4 +1,6 @@
 """Methods on a BERT that classifies rows with padding: post-norm places, pairs with special tokens, the task's head trained."""
+import cases_flop
+import cases_lora
 import cases_prompt
 import cases_tiny_attention
 import peft
@@ -37,20 +39,38 @@ def wrapped_once(attach):
     return lambda model, config: {n.replace("base_model.model.", "base_model."): made for n, made in both(model, config).items()}
 
 
-def rows(**config):
-    return OwnMethod(wrapped_once(cases_prompt.prompt), peft_type="PROMPT_TUNING", task_type="SEQ_CLS", num_virtual_tokens=3,
+def rows(peft_type="PROMPT_TUNING", **config):
+    return OwnMethod(wrapped_once(cases_prompt.prompt), peft_type=peft_type, task_type="SEQ_CLS", num_virtual_tokens=3,
                      modules_to_save=["classifier", "score"], **config)
 
 
 class PrefixFolder(PeftMethod):
-    """A folder that peft writes for a model on which it does not run it."""
+    """A folder that peft writes, but does not train when it reads it, or does not run on that model."""
+
+    def __init__(self, attach):
+        super().__init__(peft.PrefixTuningConfig, task_type="SEQ_CLS", change=scaled, num_virtual_tokens=3)
+        self.attach = attach
 
     def load(self, model, folder):
-        return OwnMethod(wrapped_once(cases_prompt.prefix_of_runs)).load(model, folder)
+        return OwnMethod(wrapped_once(self.attach)).load(model, folder)
 
 
 def link(position):
     return own(adalink, "ADALINK", r=3, links=["unified"], position=position, dropout=0.0)
+
+
+BERT = case("", 0, None)
+MAPS = ["query", "value", "intermediate.dense", "output.dense"]
+
+
+def relative(made, **more):
+    """A case of LoRA's relatives, on this model."""
+    return {**made, **{key: BERT[key] for key in ("base", "batch", "lengths", "types", "labels")}, **more}
+
+
+def flop():
+    return dict(method=own(cases_flop.attach, "FLOP", target_modules=["query", "key", "intermediate.dense"], k=6, sparsity=0.4, warmup=0.0,
+                           lambda_rate=1.0, drop_init=0.5), differences=lambda n: n.endswith((".weight", ".bias")))
 
 
 def library(name, seed, preset, **change):
@@ -69,6 +89,16 @@ CASES = [
     case("adalink", 2204, link("pre_sum")),
     case("adalink_post_ln", 2205, link("post_ln")),
     {**case("", 2221, link("pre_sum")), "name": "electra_adalink", "base": "electra_classes_lora", "labels": 2},  # embeddings of 22, hidden 40
+    case("head", 2231, own(lambda model, config: {}, "HEAD")),
+    case("rslora", 2225, PeftMethod(peft.LoraConfig, task_type="SEQ_CLS", r=5, lora_alpha=3, use_rslora=True, init_lora_weights=False,
+                                    target_modules=MAPS)),
+    relative(cases_lora.dora_case("bert_dora", "", 2226, task_type="SEQ_CLS", r=3, lora_alpha=5, target_modules=MAPS)),
+    relative(cases_lora.adalora_case("bert_adalora", "", 2234, 0.1, task_type="SEQ_CLS", init_r=4, target_r=2, target_modules=MAPS)),
+    relative(cases_lora.vera_case("bert_vera", "", 2228, task_type="SEQ_CLS", r=5, target_modules=MAPS)),
+    case("dylora", 2229, own(cases_lora.dylora, **cases_lora.DYLORA, target_modules=MAPS)),
+    case("flop", 2230, **flop()),
+    case("ptuning", 2232, rows("P_TUNING", encoder_hidden_size=7)),
+    {**case("prefix", 2233, PrefixFolder(cases_prompt.prefix)), "base": "bert_value_full", "labels": 1},
     case("tiny_attention", 2217, own(cases_tiny_attention.attach, **cases_tiny_attention.method(2, 3, layer_norm=True))),
     case("prompt", 2218, rows()),
     case("residual_prompt", 2219, rows(residual_hidden_size=7)),
@@ -76,7 +106,7 @@ CASES = [
      "base": "deberta_classes_lora", "types": False},
     {**case("", 2224, rows()), "name": "deberta_convolution_prompt",
      "base": "deberta_convolution", "types": False},
-    {**case("", 2223, PrefixFolder(peft.PrefixTuningConfig, task_type="SEQ_CLS", change=scaled, num_virtual_tokens=3)),
+    {**case("", 2223, PrefixFolder(cases_prompt.prefix_of_runs)),
      "name": "albert_prefix", "base": "albert_classes_lora"},
     library("adapterdrop", 2220, PFEIFFER, leave_out=[0]),
     library("houlsby", 2210, HOULSBY),

@@ -44,7 +44,7 @@ def adalora_case(name, base, seed, weight, **arguments):
 def targets(model, config):
     """(path, module, in, out) of every map that target_modules names."""
     for path, module in model.named_modules():
-        if path.split(".")[-1] in config["target_modules"]:
+        if f".{path}".endswith(tuple(f".{name}" for name in config["target_modules"])):
             shape = module.weight.shape
             yield (path, module, *(shape if type(module).__name__ == "Conv1D" else reversed(shape)))
 
@@ -74,9 +74,12 @@ def dylora(model, config):
     return made
 
 
+DYLORA = dict(peft_type="DYLORA", r=6, r_min=1, r_max=6, lora_alpha=5, pb="fixed", pb_p=3, update_mode="full",
+              loss_mode="individual", frozen_decay=True)
+
+
 def dylora_case(name, base, seed, **config):
-    config = {**dict(peft_type="DYLORA", r=6, r_min=1, r_max=6, lora_alpha=5, pb="fixed", pb_p=3, update_mode="full",
-                     loss_mode="individual", frozen_decay=True), **config}
+    config = {**DYLORA, **config}
     # A detached part's gradient is not the loss's, but the largest entry, which is compared, is none of it.
     return dict(name=name, base=base, batch=(2, 7, 0), seed=seed, method=OwnMethod(dylora, **config))
 

@@ -66,6 +66,8 @@ def prefix(model, config):
         for i in range(c.num_hidden_layers):
             cache.update(past[2 * i].expand(batch, -1, -1, -1), past[2 * i + 1].expand(batch, -1, -1, -1), i)
         keywords["use_cache"] = True
+        if "attention_mask" in keywords:
+            keywords["attention_mask"] = torch.nn.functional.pad(keywords["attention_mask"], (rows, 0), value=1)
         return plain(input_ids=input_ids, labels=labels, past_key_values=cache, **keywords)
 
     model.forward = forward
