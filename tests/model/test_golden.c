@@ -226,6 +226,19 @@ static void compare_fast(espl_tensors *golden, espl_tensors *got, const char *la
     assert_true(difference < bound_of_gradient * largest);
 }
 
+/* With ESPL_TEST_PLAN (tests/drivers) the device computes nothing: only its kernels are wanted. */
+static bool computes(void) {
+    return !getenv("ESPL_TEST_PLAN");
+}
+
+/* False where nothing computes, so that the embedding, which a head's file has again, reads back as another. */
+static bool load_adapter(espl_model *model, const char *folder, espl_adapter **out_adapter) {
+    const espl_status status = espl_adapter_load(model, "a", folder, out_adapter);
+    if (computes() || status == ESPL_OK) test_ok(status);
+    else test_refused(status, ESPL_UNSUPPORTED, "differs from the token embedding");
+    return status == ESPL_OK;
+}
+
 static void run_case(const char *name, bool recompute, const char *dtype, double rounding) {
     char path[512];
     espl_model *model;
@@ -240,7 +253,10 @@ static void run_case(const char *name, bool recompute, const char *dtype, double
     test_ok(espl_model_load(test_device(), path, &params, &model));
     if (!full) {
         snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
-        test_ok(espl_adapter_load(model, "a", path, &adapter));
+        if (!load_adapter(model, path, &adapter)) {
+            espl_model_destroy(&model);
+            return;
+        }
         test_ok(espl_model_activate(model, "a"));
     }
     snprintf(path, sizeof path, "%s/%s/golden.safetensors", ESPL_GOLDEN, name);
@@ -255,10 +271,8 @@ static void run_case(const char *name, bool recompute, const char *dtype, double
     test_ok(espl_probe(model, adapter, &probe, out));
     test_ok(espl_tensors_open(test_context(), out, &got));
     snprintf(path, sizeof path, "%s%s%s", name, recompute ? " (recompute)" : dtype ? " " : "", dtype ? dtype : "");
-    /* With ESPL_TEST_PLAN (tests/drivers) the device computes nothing: only its kernels are wanted. */
-    const bool computed = !getenv("ESPL_TEST_PLAN");
-    if (computed && dtype) compare_fast(golden, got, path, rounding, fast_gradient_bound(adapter));
-    else if (computed) compare(golden, got, path);
+    if (computes() && dtype) compare_fast(golden, got, path, rounding, fast_gradient_bound(adapter));
+    else if (computes()) compare(golden, got, path);
     espl_tensors_destroy(&got);
     espl_tensors_destroy(&golden);
     espl_os_remove_file(out);
