@@ -62,20 +62,15 @@ static espl_status declare(espl_adapter *adapter) {
 
 /* ---- Norms ---- */
 
-static espl_tensor *weight_leaf(espl_graph *graph, const espl_store *store, uint32_t matrix, espl_role role) {
-    const espl_matrix *m = &store->matrices[matrix];
-    return espl_graph_leaf(graph, role, m->label, m->rows, m->cols, m->stride, m->dtype, m->span);
-}
-
 static espl_status add_norm(espl_adapter *adapter, const lora_group *group, uint32_t block, uint32_t linear, uint32_t part,
                             uint32_t into, bool inverse, espl_graph *graph) {
     const espl_model *model = adapter->model;
     const lora_target *target = &group->target[part];
     espl_graph_row_norm(graph, &(espl_row_norm){
-        .w = weight_leaf(graph, &model->store, model->blocks[block].weight[linear], ESPL_ROLE_WEIGHT),
-        .a = weight_leaf(graph, &adapter->store, group->a, ESPL_ROLE_WEIGHT),
-        .b = weight_leaf(graph, &adapter->store, target->b, ESPL_ROLE_WEIGHT),
-        .into = weight_leaf(graph, &adapter->store, into, ESPL_ROLE_STATE),
+        .w = espl_store_leaf(graph, &model->store, model->blocks[block].weight[linear], ESPL_ROLE_WEIGHT),
+        .a = espl_store_leaf(graph, &adapter->store, group->a, ESPL_ROLE_WEIGHT),
+        .b = espl_store_leaf(graph, &adapter->store, target->b, ESPL_ROLE_WEIGHT),
+        .into = espl_store_leaf(graph, &adapter->store, into, ESPL_ROLE_STATE),
         .orientation = orientation(model), .w_from = model->linear[linear].part[part].from, .a_from = target->from,
         .scale = target->scale, .inverse = inverse});
     return espl_graph_status(graph);

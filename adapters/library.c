@@ -1,6 +1,6 @@
 #include "adapters/library.h"
+#include "adapters/lora_library.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 const char espl_library_version[] = "adapters.1.3.0";
@@ -200,15 +200,9 @@ static espl_status ia3_to_peft(espl_context *ctx, const espl_config *base, const
 static const espl_library_key lora_keys[] = {LORA_KEYS("8", "8", "[\"q\", \"v\"]", "false", "\"add\"", "\"lora\"")};
 static const espl_library_key ia3_keys[] = {LORA_KEYS("1", "1", "[\"k\", \"v\"]", "true", "\"scale\"", "\"ia3\"")};
 
-/* What PEFT's LoRA has not, or otherwise: lora_library.c. */
-static bool plain(const json_t *config) {
-    const json_t *d = json_object_get(config, "vera_d"), *b = json_object_get(config, "vera_b");
-    return !is_true(config, "use_gating") && !is_true(config, "use_dora") && (!d || json_is_null(d)) && (!b || json_is_null(b));
-}
-
 static const espl_library_form forms[] = {
     {"lora", "IA3", scales, ia3_keys, ia3_to_peft},
-    {"lora", "LORA", plain, lora_keys, lora_to_peft},
+    {"lora", "LORA", espl_library_lora_is_plain, lora_keys, lora_to_peft},
 };
 
 const espl_library_form *espl_library_find(const json_t *config) {

@@ -40,7 +40,7 @@ typedef struct espl_library_form {
     espl_status (*to_peft)(espl_context *ctx, const espl_config *base, const json_t *config, json_t *out_peft);
 } espl_library_form;
 
-/* Of a fused map: how many of q, k and v it adapts, and whether one (0, 1, 2) is among them. */
+/* How many of q, k and v attn_matrices names, and whether one (0, 1, 2) is among them. */
 uint32_t espl_library_fused_parts(const json_t *config);
 bool espl_library_has_part(const json_t *config, uint32_t part);
 

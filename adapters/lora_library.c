@@ -40,6 +40,10 @@ static bool is_dora(const json_t *config) {
     return json_is_true(json_object_get(config, "use_dora"));
 }
 
+bool espl_library_lora_is_plain(const json_t *config) {
+    return !is_vera(config) && !is_dora(config) && !json_is_true(json_object_get(config, "use_gating"));
+}
+
 static espl_status complete(espl_adapter *adapter) {
     const espl_spec_value rows[] = {{"architecture", json_string("lora")},
                 {"selfattn_lora", json_true()},

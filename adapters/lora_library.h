@@ -32,6 +32,8 @@ typedef struct library_lora {
     library_target targets[][ESPL_LINEAR_COUNT][ESPL_LINEAR_PARTS];
 } library_lora;
 
+/* Whether a configuration's LoRA is PEFT's too: without gates, DoRA and VeRA. */
+bool espl_library_lora_is_plain(const json_t *config);
 library_lora *espl_library_lora(const espl_adapter *adapter);
 /* Declares what a product of a block has of targets. */
 espl_status espl_library_lora_group(espl_adapter *adapter, uint32_t block, uint32_t linear, lora_group *group);

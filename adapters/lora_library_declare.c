@@ -1,6 +1,6 @@
 /* Which maps are targets of the Adapters library's LoRA, and the tensors of each: see lora_library.h. */
 #include "adapters/lora_library.h"
-#include <string.h>
+#include "adapters/library.h"
 
 static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
@@ -10,16 +10,7 @@ static library_lora *own(const espl_adapter *adapter) {
     return espl_library_lora(adapter);
 }
 
-static bool has(const json_t *list, const char *name) {
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *one = json_string_value(json_array_get(list, i));
-        if (one && strcmp(one, name) == 0) return true;
-    }
-    return false;
-}
-
 static bool is_target(const espl_adapter *adapter, uint32_t linear, uint32_t part) {
-    static const char *const attention[] = {"q", "k", "v"};
     const json_t *c = adapter->config;
     const bool gated = adapter->model->config.family->gated;
     const bool up = json_is_true(json_object_get(c, gated ? "output_lora" : "intermediate_lora"));
@@ -27,7 +18,7 @@ static bool is_target(const espl_adapter *adapter, uint32_t linear, uint32_t par
     if (linear == ESPL_LINEAR_UP) return up && part == (uint32_t)gated;
     if (linear == ESPL_LINEAR_DOWN) return down;
     return linear == ESPL_LINEAR_QKV && json_is_true(json_object_get(c, "selfattn_lora")) &&
-           has(json_object_get(c, "attn_matrices"), attention[part]);
+           espl_library_has_part(c, part);
 }
 
 static espl_status entry(espl_adapter *adapter, const char *module, const char *name, uint32_t matrix, uint32_t from, uint32_t count,

@@ -1,6 +1,7 @@
 /* What the Adapters library's LoRA starts from: see lora_library.h. */
 #include "adapters/initial.h"
 #include "adapters/lora_library.h"
+#include "adapters/targets.h"
 #include "host/ops/op_row_norm.h"
 #include "shaders/matmul.h"
 #include <math.h>
@@ -35,11 +36,6 @@ static espl_status initialise_diagonal(espl_adapter *adapter, const espl_entry *
     return status;
 }
 
-static espl_tensor *leaf(espl_graph *graph, const espl_store *store, uint32_t matrix, uint32_t rows, espl_role role) {
-    const espl_matrix *m = &store->matrices[matrix];
-    return espl_graph_leaf(graph, role, m->label, rows, m->cols, m->stride, m->dtype, m->span);
-}
-
 /* DoRA's magnitudes: the norms of the base's rows. Of the factors only the shape counts. */
 static espl_status add_norms(const espl_adapter *adapter, uint32_t block, uint32_t linear, espl_graph *graph) {
     const espl_model *model = adapter->model;
@@ -51,10 +47,10 @@ static espl_status add_norms(const espl_adapter *adapter, uint32_t block, uint32
         if (!target->rank) continue;
         const uint32_t base = model->blocks[block].weight[linear];
         espl_graph_row_norm(graph, &(espl_row_norm){
-            .w = leaf(graph, &model->store, base, model->store.matrices[base].rows, ESPL_ROLE_WEIGHT),
-            .a = leaf(graph, &adapter->store, a, adapter->store.matrices[a].rows, ESPL_ROLE_WEIGHT),
-            .b = leaf(graph, &adapter->store, b, adapter->store.matrices[b].rows, ESPL_ROLE_WEIGHT),
-            .into = leaf(graph, &adapter->store, target->magnitude, 1, ESPL_ROLE_STATE),
+            .w = espl_store_leaf(graph, &model->store, base, ESPL_ROLE_WEIGHT),
+            .a = espl_store_leaf(graph, &adapter->store, a, ESPL_ROLE_WEIGHT),
+            .b = espl_store_leaf(graph, &adapter->store, b, ESPL_ROLE_WEIGHT),
+            .into = espl_store_leaf(graph, &adapter->store, target->magnitude, ESPL_ROLE_STATE),
             .orientation = MATMUL_NT, .w_from = model->linear[linear].part[p].from, .scale = 0});
     }
     return espl_graph_status(graph);
@@ -74,22 +70,17 @@ fail:
     return status;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    const size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* Gates N(0, 0.02^2), VeRA's matrices diagonal. */
 espl_status espl_library_lora_initialise(espl_adapter *adapter, uint64_t seed) {
     espl_store *store = &adapter->store;
     const library_lora *library = own(adapter);
     for (size_t i = 0; i < store->entry_count; i++) {
         const espl_entry *e = &store->entries[i];
-        const bool a = ends_with(e->name, ".lora_A");
-        if (a || ends_with(e->name, ".lora_B")) ESPL_TRY(initialise_factor(adapter, e, a, seed));
-        else if (ends_with(e->name, ".gate.weight")) ESPL_TRY(espl_initial_normal(store, e, seed, 0.02f));
-        else if (ends_with(e->name, ".vera_D")) ESPL_TRY(initialise_diagonal(adapter, e, library->start_d));
-        else if (ends_with(e->name, ".vera_B")) ESPL_TRY(initialise_diagonal(adapter, e, library->start_b));
+        const bool a = espl_target_ends_with(e->name, "lora_A");
+        if (a || espl_target_ends_with(e->name, "lora_B")) ESPL_TRY(initialise_factor(adapter, e, a, seed));
+        else if (espl_target_ends_with(e->name, "gate.weight")) ESPL_TRY(espl_initial_normal(store, e, seed, 0.02f));
+        else if (espl_target_ends_with(e->name, "vera_D")) ESPL_TRY(initialise_diagonal(adapter, e, library->start_d));
+        else if (espl_target_ends_with(e->name, "vera_B")) ESPL_TRY(initialise_diagonal(adapter, e, library->start_b));
     }
     return library->dora ? initialise_magnitudes(adapter) : ESPL_OK;
 }

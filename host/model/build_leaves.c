@@ -70,9 +70,13 @@ espl_tensor *espl_build_head(espl_builder *b) {
     return espl_build_base(b, model->embed);
 }
 
+espl_tensor *espl_store_leaf(espl_graph *graph, const espl_store *store, uint32_t matrix, espl_role role) {
+    const espl_matrix *m = &store->matrices[matrix];
+    return espl_graph_leaf(graph, role, m->label, m->rows, m->cols, m->stride, m->dtype, m->span);
+}
+
 espl_tensor *espl_build_state(espl_builder *b, const espl_adapter *adapter, uint32_t matrix) {
-    const espl_matrix *m = &adapter->store.matrices[matrix];
-    return espl_graph_leaf(b->graph, ESPL_ROLE_STATE, m->label, m->rows, m->cols, m->stride, m->dtype, m->span);
+    return espl_store_leaf(b->graph, &adapter->store, matrix, ESPL_ROLE_STATE);
 }
 
 espl_tensor *espl_build_gradient(espl_builder *b, const espl_adapter *adapter, uint32_t matrix) {

@@ -162,6 +162,8 @@ espl_tensor *espl_build_head(espl_builder *builder);
 espl_tensor *espl_build_dropout(espl_builder *builder, espl_tensor *x, float p);
 /* The leaf of a matrix of a store that takes part (the model's, or an adapter's). */
 espl_tensor *espl_build_leaf(espl_builder *builder, const espl_store *store, uint32_t matrix);
+/* Of a graph without a builder, each time anew. */
+espl_tensor *espl_store_leaf(espl_graph *graph, const espl_store *store, uint32_t matrix, espl_role role);
 /* `rows` of its rows from `first` on, in f32: the leaf itself where these are all. */
 espl_tensor *espl_build_rows(espl_builder *builder, const espl_store *store, uint32_t matrix, uint32_t first, uint32_t rows);
 /* The leaf of a matrix of the model, or of what an active adapter has put in its place; NULL for ESPL_NO_MATRIX. */

@@ -31,7 +31,7 @@ typedef enum espl_head_kind {
 
 /* A flexible head of the Adapters library, in place of the family's own: espl_head_read has it from a folder. */
 typedef struct espl_flexible_head {
-    uint32_t layers; /* 0: the family's own head; 1: the last map alone; 2: dense map, activation, and for words perhaps a norm before it */
+    uint32_t layers; /* 0: the family's own head; 1: the last map alone; 2: a dense map and an activation before that */
     const char *activation; /* borrowed while the model is loaded; of the dense map, as in config.json; NULL: "tanh", for words "gelu" */
     bool pooler;            /* rows with labels: behind the family's pooler (BERT, ALBERT) */
     bool norm;              /* words: a layer norm behind the activation */
