@@ -95,7 +95,8 @@ CASES = [
     relative(cases_lora.dora_case("bert_dora", "", 2226, task_type="SEQ_CLS", r=3, lora_alpha=5, target_modules=MAPS)),
     relative(cases_lora.adalora_case("bert_adalora", "", 2234, 0.1, task_type="SEQ_CLS", init_r=4, target_r=2, target_modules=MAPS)),
     relative(cases_lora.vera_case("bert_vera", "", 2228, task_type="SEQ_CLS", r=5, target_modules=MAPS)),
-    case("dylora", 2229, own(cases_lora.dylora, **cases_lora.DYLORA, target_modules=MAPS)),
+    # At the others' alpha of 5 scores of attention grow until rounding to 16 bits alone moves gradients by a tenth.
+    case("dylora", 2229, own(cases_lora.dylora, **{**cases_lora.DYLORA, "lora_alpha": 2}, target_modules=MAPS)),
     case("flop", 2230, **flop()),
     case("ptuning", 2232, rows("P_TUNING", encoder_hidden_size=7)),
     {**case("prefix", 2233, PrefixFolder(cases_prompt.prefix)), "base": "bert_value_full", "labels": 1},
