@@ -64,6 +64,7 @@ static espl_status read_config(espl_adapter *adapter, adalink_state *state) {
     state->rank = (uint32_t)rank;
     state->stride = (uint32_t)espl_round_up(state->rank, 4);
     state->links = (uint32_t)json_array_size(links);
+    if (state->links > 1) adapter->tasks = links;
     return ESPL_OK;
 }
 

@@ -288,3 +288,38 @@ espl_status espl_model_activate(espl_model *model, const char *names) {
     }
     return ESPL_OK;
 }
+
+/* ---- Tasks ---- */
+
+/* Names of those that the first active adapter which tells tasks apart has a part for; NULL: none does. */
+static const json_t *tasks_of(const espl_model *model) {
+    for (const espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next) {
+        if (adapter->active && adapter->tasks) return adapter->tasks;
+    }
+    return NULL;
+}
+
+bool espl_model_has_tasks(const espl_model *model) {
+    return tasks_of(model) != NULL;
+}
+
+espl_status espl_model_task(const espl_model *model, const char *name, uint32_t *out_task) {
+    const json_t *tasks = tasks_of(model);
+    espl_bytes there = {0};
+    espl_status status = ESPL_OK;
+    if (!tasks)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "task \"%s\": no active adapter has a part for each of several tasks", name);
+    for (uint32_t i = 0; i < json_array_size(tasks); i++) {
+        const char *task = json_string_value(json_array_get(tasks, i));
+        if (strcmp(task, name) == 0) {
+            *out_task = i;
+            goto done;
+        }
+        status = espl_bytes_print(model->ctx, &there, "%s\"%s\"", i ? ", " : "", task);
+        if (status != ESPL_OK) goto done;
+    }
+    status = espl_fail(model->ctx, ESPL_ARGUMENT, "task \"%s\" is none of the adapter's: %s", name, there.data);
+done:
+    espl_bytes_finish(model->ctx, &there);
+    return status;
+}

@@ -177,6 +177,7 @@ struct espl_adapter {
     char *file_name; /* owned: its name in their tensors' names; NULL in PEFT's */
     espl_store store;
     void *state;    /* owned, by method->finish */
+    const json_t *tasks; /* of config, set by declare: names of the tasks that it has a part for each of; NULL: one for all */
     uint32_t before; /* rows that it puts before each sequence, set by declare; 0: none */
     bool active;
     /* Base matrix -> matrix of this store that stands in its place (biases, modules_to_save), or ESPL_NO_MATRIX. */
@@ -217,6 +218,8 @@ espl_tensor *espl_build_gradient(espl_builder *builder, const espl_adapter *adap
 
 /* ---- Used by model and training ---- */
 
+/* Whether an active adapter has a part for each of several tasks. */
+bool espl_model_has_tasks(const espl_model *model);
 /* Calls update of the adapters that are trained. */
 espl_status espl_build_update(espl_builder *builder, espl_update when);
 /* Calls step of every adapter that has tensors in the step buffer of this graph. */

@@ -49,7 +49,7 @@ static espl_status run(espl_session *session) {
     memset(ids, 0, session->before * sizeof *ids);
     *(int32_t *)espl_graph_step_pointer(r->graph, r->positions) = 0;
     *(int32_t *)espl_graph_step_pointer(r->graph, r->own_positions) = 0;
-    const espl_step_info info = {.ids = ids, .batch = 1, .tokens = session->before};
+    const espl_step_info info = {.ids = ids, .tasks = &session->task, .batch = 1, .tokens = session->before};
     if (r->inputs) ESPL_TRY(espl_step_inputs_write(r->inputs, r->graph, &info));
     ESPL_TRY(espl_session_prepare(session, r));
     ESPL_TRY(espl_graph_submit(r->graph, ESPL_PHASE_MICRO, &ticket));

@@ -115,6 +115,7 @@ static espl_status create(espl_session *session, const espl_session_params *para
         return espl_fail(session->ctx, ESPL_LIMIT, "a context of %u tokens is beyond the model's %u", session->context,
                          c->context_max);
     session->announced = params ? params->prompt : 0;
+    session->task = params ? (int32_t)params->task : 0;
     session->capacity = session->own_caches.rows = session->context + LENGTH_MAX;
     session->kv_columns = (uint32_t)espl_round_up(c->kv_heads * c->head_size, 4);
     const uint64_t bytes = (uint64_t)session->capacity * 2 * session->kv_columns * espl_dtype_bytes(session->model->value_dtype);
@@ -216,8 +217,8 @@ espl_status espl_session_set_ids(espl_session *session, uint32_t which, const in
     write_mean(r, count);
     /* Behind the position these count for nothing yet. */
     memcpy(session->history + session->position, ids, count * sizeof *ids);
-    const espl_step_info info = {.ids = step_ids, .batch = 1, .tokens = r->tokens, .position = session->position,
-                                 .opening = session->opening};
+    const espl_step_info info = {.ids = step_ids, .tasks = &session->task, .batch = 1, .tokens = r->tokens,
+                                 .position = session->position, .opening = session->opening};
     return espl_step_inputs_write(r->inputs, r->graph, &info);
 }
 

@@ -28,6 +28,7 @@ struct espl_session {
     uint32_t before;   /* rows that an adapter puts before the text: the first of the caches */
     uint32_t prompt;   /* those of them that go through the blocks: the first of own caches, too */
     bool whole;        /* tokens that come together go through in one run */
+    int32_t task;       /* of the text, for adapters */
     uint32_t announced; /* tokens of the first prompt, for which all is made with the session; 0: not known */
     uint32_t position; /* tokens of text */
     uint32_t opening;  /* those that it began with, together */

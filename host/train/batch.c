@@ -9,6 +9,7 @@ espl_status espl_row_buffer_init(espl_row_buffer *buffer, espl_context *ctx, con
     ESPL_GOTO(espl_new(ctx, tokens * sizeof *buffer->ids, &buffer->ids));
     ESPL_GOTO(espl_new(ctx, tokens * sizeof *buffer->types, &buffer->types));
     ESPL_GOTO(espl_new(ctx, rows * sizeof *buffer->lengths, &buffer->lengths));
+    ESPL_GOTO(espl_new(ctx, rows * sizeof *buffer->tasks, &buffer->tasks));
     ESPL_GOTO(espl_new(ctx, (size_t)rows * shape.labels * sizeof *buffer->labels, &buffer->labels));
     if (shape.values) ESPL_GOTO(espl_new(ctx, (size_t)rows * shape.values * sizeof *buffer->values, &buffer->values));
 fail:
@@ -22,6 +23,7 @@ void espl_row_buffer_finish(espl_row_buffer *buffer) {
     espl_free(buffer->ctx, &buffer->types);
     espl_free(buffer->ctx, &buffer->lengths);
     espl_free(buffer->ctx, &buffer->labels);
+    espl_free(buffer->ctx, &buffer->tasks);
     espl_free(buffer->ctx, &buffer->values);
 }
 
@@ -34,6 +36,7 @@ uint64_t espl_row_buffer_set(espl_row_buffer *buffer, uint32_t index, const espl
     if (row->types) memcpy(buffer->types + at, row->types, context * sizeof *buffer->types);
     else memset(buffer->types + at, 0, context * sizeof *buffer->types);
     buffer->lengths[index] = (int32_t)row->length;
+    buffer->tasks[index] = row->task;
     for (uint32_t i = 0; i < shape.labels; i++) {
         const int32_t label = counted ? row->labels[i] : ESPL_NO_LABEL;
         buffer->labels[(size_t)index * shape.labels + i] = label;
@@ -50,6 +53,7 @@ espl_batch espl_row_buffer_at(const espl_row_buffer *buffer, uint32_t first) {
     return (espl_batch){.ids = buffer->ids + at,
                         .types = buffer->types + at,
                         .lengths = buffer->lengths + first,
+                        .tasks = buffer->tasks + first,
                         .labels = buffer->labels + (size_t)first * shape.labels,
                         .values = buffer->values ? buffer->values + (size_t)first * shape.values : NULL,
                         .tokens = espl_dataset_context(buffer->dataset)};

@@ -8,7 +8,7 @@
 typedef struct espl_row_buffer {
     espl_context *ctx;           /* borrowed */
     const espl_dataset *dataset; /* borrowed */
-    int32_t *ids, *types, *lengths, *labels; /* owned */
+    int32_t *ids, *types, *lengths, *labels, *tasks; /* owned */
     float *values;               /* owned */
 } espl_row_buffer;
 

@@ -67,6 +67,7 @@ static espl_row row_at(const espl_dataset *dataset, uint32_t row) {
                       .labels = dataset->labels ? dataset->labels + (size_t)row * dataset->label_count : dataset->ids + at + 1,
                       .types = dataset->types ? dataset->types + at : NULL,
                       .values = dataset->values ? dataset->values + (size_t)row * dataset->value_count : NULL,
+                      .task = dataset->tasks ? dataset->tasks[row] : 0,
                       .length = dataset->lengths ? (uint32_t)dataset->lengths[row] : dataset->context};
 }
 
@@ -121,6 +122,7 @@ static uint64_t mix_row(const espl_dataset *dataset, uint64_t hash, const espl_r
         if (row->types && i < dataset->context) hash = mix(hash, (uint32_t)row->types[i]);
     }
     if (dataset->lengths) hash = mix(hash, row->length);
+    if (dataset->tasks) hash = mix(hash, (uint32_t)row->task);
     for (uint32_t i = 0; i < dataset->value_count; i++) {
         uint32_t bits;
         memcpy(&bits, &row->values[i], sizeof bits);
@@ -232,7 +234,7 @@ espl_status espl_dataset_load_chat(espl_context *ctx, const espl_tokenizer *toke
     if (!(filled.validation_share < 1))
         return espl_fail(ctx, ESPL_ARGUMENT, "a validation share of %g leaves nothing to train on",
                          filled.validation_share);
-    espl_data_reader reader = {.ctx = ctx, .tokenizer = tokenizer, .path = path};
+    espl_data_reader reader = {.ctx = ctx, .tokenizer = tokenizer, .path = path, .tasks_of = filled.tasks_of};
     espl_dataset *dataset = NULL;
     espl_mapping map = {0};
     bool is_text;
@@ -274,6 +276,8 @@ static espl_status check_rows(espl_context *ctx, const espl_rows *rows) {
         const int32_t length = rows->lengths ? rows->lengths[r] : (int32_t)tokens;
         if (length < 1 || (uint32_t)length > tokens)
             return espl_fail(ctx, ESPL_ARGUMENT, "row %u has a length of %d, 1 to %u are possible", r, length, tokens);
+        if (rows->tasks && rows->tasks[r] < 0)
+            return espl_fail(ctx, ESPL_ARGUMENT, "row %u is of task %d, which is negative", r, rows->tasks[r]);
         for (uint32_t i = 0; i < tokens; i++) {
             const size_t at = (size_t)r * tokens + i;
             if (rows->ids[at] < 0)
@@ -315,6 +319,7 @@ espl_status espl_dataset_from_rows(espl_context *context, const espl_rows *rows,
     ESPL_GOTO(copy_rows(context, rows->ids, false, n, tokens, &dataset->ids));
     ESPL_GOTO(copy_rows(context, rows->types, false, n, tokens, &dataset->types));
     ESPL_GOTO(copy_rows(context, rows->lengths, false, n, 1, &dataset->lengths));
+    ESPL_GOTO(copy_rows(context, rows->tasks, false, n, 1, &dataset->tasks));
     /* A row with values counts although it has no class. */
     ESPL_GOTO(copy_rows(context, rows->row_labels ? rows->labels : NULL, true, n, dataset->label_count, &dataset->labels));
     ESPL_GOTO(copy_rows(context, rows->values, false, n, dataset->value_count, &dataset->values));
@@ -339,6 +344,7 @@ void espl_dataset_destroy(espl_dataset **dataset) {
     espl_free(ctx, &gone->labels);
     espl_free(ctx, &gone->types);
     espl_free(ctx, &gone->lengths);
+    espl_free(ctx, &gone->tasks);
     espl_free(ctx, &gone->values);
     espl_free(ctx, &gone->tail);
     espl_free(ctx, &gone->parts);

@@ -46,6 +46,7 @@ typedef struct espl_row {
     const int32_t *ids, *labels; /* context; shape.labels */
     const int32_t *types;        /* context; NULL: 0 */
     const float *values;         /* shape.values; NULL: none */
+    int32_t task;
     uint32_t length;             /* ids behind it are padding that nothing looks at */
 } espl_row;
 /* index < espl_dataset_rows(dataset, part). Within a part rows are in the order of the file. */

@@ -11,6 +11,7 @@ struct espl_dataset {
     int32_t *labels;   /* owned; [rows, label_count]; NULL for plain text, where labels are ids + 1 */
     int32_t *types;    /* owned or NULL; [rows, context] */
     int32_t *lengths;  /* owned or NULL; [rows] */
+    int32_t *tasks;    /* owned or NULL; [rows] */
     float *values;     /* owned or NULL; [rows, value_count] */
     uint32_t label_count, value_count; /* of a row */
     int32_t *tail;     /* owned; ids and labels of the last row of plain text if that is padded */
@@ -22,13 +23,14 @@ struct espl_dataset {
 typedef struct espl_data_reader {
     espl_context *ctx;               /* borrowed */
     const espl_tokenizer *tokenizer; /* borrowed */
+    const espl_model *tasks_of;      /* borrowed or NULL */
     const char *path;                /* borrowed */
     espl_chat chat;
     espl_frame frame;
     uint32_t eos; /* ESPL_NO_TOKEN if there is none */
     int32_t pad;
     espl_dataset *dataset; /* borrowed */
-    size_t ids_capacity, labels_capacity, lengths_capacity;
+    size_t ids_capacity, labels_capacity, lengths_capacity, tasks_capacity;
     espl_tokens tokens;          /* of the row under construction */
     espl_chat_text rendered;     /* scratch */
     espl_chat_message *messages; /* owned; scratch */

@@ -1,5 +1,6 @@
 /* Rows from JSON objects. */
 #include "host/file/json.h"
+#include "host/model/adapter.h"
 #include "host/train/data_private.h"
 #include <string.h>
 
@@ -106,6 +107,19 @@ static espl_status read_form(espl_data_reader *reader, const json_t *object) {
 
 /* ---- A row ---- */
 
+/* Where adapters have a part for each task. */
+static espl_status add_task(espl_data_reader *reader, const json_t *object) {
+    espl_dataset *dataset = reader->dataset;
+    const char *name;
+    uint32_t task;
+    if (!reader->tasks_of || !espl_model_has_tasks(reader->tasks_of)) return ESPL_OK;
+    ESPL_TRY(need_string(reader->ctx, object, "task", &name));
+    ESPL_TRY(espl_model_task(reader->tasks_of, name, &task));
+    ESPL_TRY(espl_grow(reader->ctx, &dataset->tasks, &reader->tasks_capacity, dataset->rows + (size_t)1, sizeof *dataset->tasks));
+    dataset->tasks[dataset->rows] = (int32_t)task;
+    return ESPL_OK;
+}
+
 static espl_status add_row(espl_data_reader *reader) {
     espl_context *ctx = reader->ctx;
     espl_dataset *dataset = reader->dataset;
@@ -136,6 +150,7 @@ static espl_status add_row(espl_data_reader *reader) {
 static espl_status read_row(espl_data_reader *reader, const json_t *object, size_t line) {
     reader->tokens.count = 0;
     espl_status status = read_form(reader, object);
+    if (!status) status = add_task(reader, object);
     if (!status) status = add_row(reader);
     return status ? espl_fail_in(reader->ctx, status, "%s:%zu", reader->path, line) : ESPL_OK;
 }

@@ -268,6 +268,7 @@ espl_status espl_pass_write(espl_pass *pass, const espl_batch *batch) {
     write_input(pass, pass->values, batch->values, 1, 1, 0);
     pass->info.ids = espl_graph_step_pointer(pass->graph, pass->ids);
     pass->info.lengths = pass->lengths ? espl_graph_step_pointer(pass->graph, pass->lengths) : NULL;
+    pass->info.tasks = batch->tasks;
     return espl_step_inputs_write(pass->inputs, pass->graph, &pass->info);
 }
 

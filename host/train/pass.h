@@ -46,9 +46,9 @@ void espl_pass_finish(espl_pass *pass);
 
 /* Puts a float into a word of the step buffer. */
 void espl_pass_set(espl_pass *pass, uint32_t word, float value);
-/* What a pass is about, each as its tensor has it. types NULL: 0; lengths NULL: tokens. */
+/* What a pass is about, each as its tensor has it. types, tasks NULL: 0; lengths NULL: tokens. */
 typedef struct espl_batch {
-    const int32_t *ids, *types, *lengths, *labels;
+    const int32_t *ids, *types, *lengths, *labels, *tasks;
     const float *values;
     uint32_t tokens; /* from a row to the next in what has a value for each token; 0: as many as the pass has */
 } espl_batch;

@@ -65,7 +65,8 @@ static espl_status check_batch(const probe *p) {
 
 static espl_status one_step(probe *p, espl_ticket *out_ticket) {
     const espl_probe_params *q = p->params;
-    const espl_batch batch = {.ids = q->ids, .types = q->types, .lengths = q->lengths, .labels = p->labels, .values = q->values};
+    const espl_batch batch = {.ids = q->ids, .types = q->types, .lengths = q->lengths, .labels = p->labels, .tasks = q->tasks,
+                              .values = q->values};
     ESPL_TRY(espl_graph_submit(p->pass.graph, ESPL_PHASE_BEGIN, out_ticket));
     return espl_pass_micro(&p->pass, &batch, out_ticket);
 }

@@ -263,10 +263,11 @@ static void run_case(const char *name, bool recompute, const char *dtype, double
     test_ok(espl_tensors_open(test_context(), path, &golden));
     int32_t *ids = integers(golden, "ids", &rows, &tokens), *labels = integers(golden, "labels", NULL, NULL);
     int32_t *types = integers(golden, "types", NULL, NULL), *lengths = integers(golden, "lengths", NULL, NULL);
+    int32_t *tasks = integers(golden, "tasks", NULL, NULL);
     float *values = numbers(golden, "values");
     char *out = test_path("probe.safetensors");
     const espl_probe_params probe = {.ids = ids, .labels = labels, .types = types, .lengths = lengths,
-                                     .values = values, .rows = rows, .tokens = tokens, .steps = 2,
+                                     .tasks = tasks, .values = values, .rows = rows, .tokens = tokens, .steps = 2,
                                      .learning_rate = 1e-4, .weight_decay = 0.01, .recompute = recompute};
     test_ok(espl_probe(model, adapter, &probe, out));
     test_ok(espl_tensors_open(test_context(), out, &got));
@@ -276,7 +277,7 @@ static void run_case(const char *name, bool recompute, const char *dtype, double
     espl_tensors_destroy(&got);
     espl_tensors_destroy(&golden);
     espl_os_remove_file(out);
-    free(out), free(ids), free(labels), free(types), free(lengths), free(values);
+    free(out), free(ids), free(labels), free(types), free(lengths), free(tasks), free(values);
     espl_model_destroy(&model);
 }
 

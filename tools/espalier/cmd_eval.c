@@ -35,7 +35,8 @@ static int eval_text(program *program) {
     if (!tokenizer) return fail("%s: there is no tokenizer, so text cannot be read", opts->model);
 
     espl_dataset_params data_params = {
-        .context = opts->context, .validation_share = -1, .seed = opts->seed, .model_folder = opts->model};
+        .context = opts->context, .validation_share = -1, .seed = opts->seed, .model_folder = opts->model,
+        .tasks_of = program->model};
     espl_dataset *dataset = NULL;
     espl_status status = espl_dataset_load(program->context, tokenizer, opts->data, &data_params, &dataset);
     double loss = 0, begin = espl_os_seconds();

@@ -41,7 +41,9 @@ static void say_speed(const program *program, const espl_generate_result *made) 
 static espl_status generate(program *program, output *out, espl_generate_result *made) {
     const options *opts = program->options;
     espl_session *session = NULL;
-    ESPL_TRY(espl_session_create(program->model, &(espl_session_params){.context = opts->context}, &session));
+    espl_session_params session_params = {.context = opts->context};
+    if (opts->adapter_task) ESPL_TRY(espl_model_task(program->model, opts->adapter_task, &session_params.task));
+    ESPL_TRY(espl_session_create(program->model, &session_params, &session));
     espl_generate_params params = {
         .prompt = opts->prompt,
         .sampling = {.temperature = opts->temperature,

@@ -61,13 +61,13 @@ static int read_matrix(program *program, const char *flag, const char *text, boo
     }
 }
 
-enum { IDS, LABELS, TYPES, LENGTHS, VALUES, MATRICES };
+enum { IDS, LABELS, TYPES, LENGTHS, TASKS, VALUES, MATRICES };
 
 /* labels and values: as many for each row as the head takes. */
 static int check_shapes(const espl_model *model, const matrix *m) {
     const espl_model_info info = espl_model_describe(model);
-    const uint32_t columns[MATRICES] = {m[IDS].tokens, info.per_token ? m[IDS].tokens : 1, m[IDS].tokens, 1, info.outputs};
-    const char *const flags[MATRICES] = {"ids", "labels", "types", "lengths", "values"};
+    const uint32_t columns[MATRICES] = {m[IDS].tokens, info.per_token ? m[IDS].tokens : 1, m[IDS].tokens, 1, 1, info.outputs};
+    const char *const flags[MATRICES] = {"ids", "labels", "types", "lengths", "tasks", "values"};
     for (int i = 0; i < MATRICES; i++) {
         if (m[i].rows && (m[i].rows != m[IDS].rows || m[i].tokens != columns[i]))
             return fail_usage("probe", "--%s has %u rows of %u, %u rows of %u were expected", flags[i], m[i].rows,
@@ -83,6 +83,7 @@ static int probe(program *program, const matrix *m) {
         .labels = m[LABELS].values,
         .types = m[TYPES].values,
         .lengths = m[LENGTHS].values,
+        .tasks = m[TASKS].values,
         .values = m[VALUES].numbers,
         .rows = m[IDS].rows,
         .tokens = m[IDS].tokens,
@@ -111,8 +112,8 @@ static int probe(program *program, const matrix *m) {
 
 int cmd_probe(program *program) {
     const options *opts = program->options;
-    const char *const flags[MATRICES] = {"ids", "labels", "types", "lengths", "values"};
-    const char *const texts[MATRICES] = {opts->ids, opts->labels, opts->types, opts->lengths, opts->values};
+    const char *const flags[MATRICES] = {"ids", "labels", "types", "lengths", "tasks", "values"};
+    const char *const texts[MATRICES] = {opts->ids, opts->labels, opts->types, opts->lengths, opts->tasks, opts->values};
     matrix m[MATRICES] = {0};
     int result = 0;
     for (int i = 0; !result && i < MATRICES; i++)

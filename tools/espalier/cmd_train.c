@@ -43,6 +43,7 @@ static espl_status load_data(training *run) {
         .validation_share = opts->validation_share > 0 ? opts->validation_share : -1,
         .seed = opts->seed,
         .model_folder = opts->model,
+        .tasks_of = run->program->model,
     };
     ESPL_TRY(espl_dataset_load(run->program->context, espl_model_tokenizer(run->program->model), opts->data, &params,
                                &run->dataset));

@@ -5,7 +5,7 @@ import cases_prompt
 import cases_tiny_attention
 import peft
 from cases_bottleneck import COMPACTER, HOULSBY, PARALLEL, PFEIFFER, PLUS, LibraryMethod
-from cases_vectors import adalink, pasta, replace, scaled
+from cases_vectors import TASKS, adalink, pasta, replace, scaled
 from methods import OwnMethod, PeftMethod
 
 
@@ -55,8 +55,8 @@ class PrefixFolder(PeftMethod):
         return OwnMethod(wrapped_once(self.attach)).load(model, folder)
 
 
-def link(position):
-    return own(adalink, "ADALINK", r=3, links=["unified"], position=position, dropout=0.0)
+def link(position, links=("unified",)):
+    return own(adalink, "ADALINK", r=3, links=list(links), position=position, dropout=0.0)
 
 
 BERT = case("", 0, None)
@@ -88,6 +88,7 @@ CASES = [
          ids=PAIRS),
     case("adalink", 2204, link("pre_sum")),
     case("adalink_post_ln", 2205, link("post_ln")),
+    case("adalink_tasks", 2235, link("pre_sum", ["qa", "nli"]), tasks=TASKS),
     {**case("", 2221, link("pre_sum")), "name": "electra_adalink", "base": "electra_classes_lora", "labels": 2},  # embeddings of 22, hidden 40
     case("head", 2231, own(lambda model, config: {}, "HEAD")),
     case("rslora", 2225, PeftMethod(peft.LoraConfig, task_type="SEQ_CLS", r=5, lora_alpha=3, use_rslora=True, init_lora_weights=False,

@@ -1,6 +1,7 @@
 """Methods whose parameters are vectors: (IA)3, LN-tuning, BitFit, the head alone, PASTA, AdaLink."""
 import peft
 import torch
+from cases_lora import parameter
 from methods import OwnMethod, PeftMethod
 
 
@@ -85,16 +86,24 @@ def pasta(model, config):
     return made
 
 
+TASKS = [1, 0, 1]  # of a batch's rows, where there are two links
+
+
 def adalink(model, config):
-    """E' = E + up(down(E)) on the token embeddings, or on what the embedding's norm gives (Wang et al. 2023)."""
+    """E' = E + up(down(E)) on the token embeddings, or on what the embedding's norm gives (Wang et al. 2023); of several links
+    each row has that of its task."""
     normed, r = config["position"] == "post_ln", config["r"]
     place = model.base_model.embeddings if normed else model.get_input_embeddings()
     d = model.config.hidden_size if normed else place.embedding_dim
-    down = torch.nn.Parameter(torch.zeros(r, d, dtype=torch.float64))
-    up = torch.nn.Parameter(torch.zeros(d, r, dtype=torch.float64))
-    place.register_forward_hook(lambda module, inputs, e: e + e @ down.T @ up.T)
-    return {"adalink.unified.down.weight": (down, 0.3 * torch.randn_like(down)),
-            "adalink.unified.up.weight": (up, 0.3 * torch.randn_like(up))}
+    links = [(parameter(r, d), parameter(d, r)) for _ in config["links"]]
+
+    def add(module, inputs, e):
+        rows = [links[TASKS[i] if len(links) > 1 else 0] for i in range(len(e))]
+        return torch.stack([row + row @ down.T @ up.T for row, (down, up) in zip(e, rows)])
+
+    place.register_forward_hook(add)
+    return {f"adalink.{name}.{part}.weight": (p, 0.3 * torch.randn_like(p))
+            for name, link in zip(config["links"], links) for part, p in zip(("down", "up"), link)}
 
 
 def pasta_case(name, seed, base, **change):
@@ -131,6 +140,8 @@ CASES = [
     pasta_case("pasta_shared", 2044, "qwen3_patterns", ablation="shared"),
     dict(name="adalink_llama", base="llama_lora", batch=(2, 7, 0), seed=2050,
          method=OwnMethod(adalink, peft_type="ADALINK", r=3, links=["unified"], position="pre_sum", dropout=0.0)),
+    dict(name="adalink_tasks_llama", base="llama_lora", batch=(3, 7, 0), seed=2052, tasks=TASKS,
+         method=OwnMethod(adalink, peft_type="ADALINK", r=3, links=["qa", "nli"], position="pre_sum", dropout=0.0)),
     dict(name="adalink_gpt2", base="gpt2_full", batch=(2, 7, 0), seed=2051,
          method=OwnMethod(adalink, peft_type="ADALINK", r=5, links=["unified"], position="pre_sum", dropout=0.0)),
 ]

@@ -188,6 +188,8 @@ def write_golden(folder, case, method, seed):
     out = batch(case, config)
     inputs = model_inputs(out)
     out.pop("attention_mask", None)
+    if "tasks" in case:
+        out["tasks"] = torch.tensor(case["tasks"])
     optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
     for step in range(STEPS):
         optimiser.zero_grad()

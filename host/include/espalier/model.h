@@ -158,6 +158,10 @@ espl_status espl_model_save_head(const espl_model *model, const char *folder, co
  * whose place each has values of its own (heads, norms, biases, FLOP's products); then nothing changes. */
 espl_status espl_model_activate(espl_model *model, const char *names);
 
+/* The number of a task by its name, for espl_rows.tasks and espl_session_params.task: its place among those for which the first
+ * active adapter that has any has a part each (the links of "adalink:links=a+b"). Fails: ARGUMENT naming those there are. */
+espl_status espl_model_task(const espl_model *model, const char *name, uint32_t *out_task);
+
 /* Adds the adapter's change to the base weights; unmerge puts back exactly the bits that were there.
  * Fails: ARGUMENT if already merged / not merged, or other adapters were merged after it. */
 espl_status espl_adapter_merge(espl_adapter *adapter);

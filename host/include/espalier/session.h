@@ -17,6 +17,7 @@ typedef struct espl_session_params {
     /* Tokens of the first prompt where they are known: what these need is recorded and compiled with the session, and after that
      * what single tokens need, and a kernel that the device cannot have is said here. 0: all that when it is first needed. */
     uint32_t prompt;
+    uint32_t task; /* of the text, for adapters with a part for each (espl_model_task) */
 } espl_session_params;
 
 /* Uses the model's adapters as they are active now. params may be NULL.

@@ -18,6 +18,7 @@ typedef struct espl_dataset espl_dataset;
  *   {"messages": [{"role","content"}...]}   loss on what the assistant says only; template named in tokenizer_config.json
  *                                           where known, else ChatML
  *   {"instruction","input","output"}        as prompt and completion, Alpaca's template
+ * With params.tasks_of an object also has "task": the name of the row's task.
  * Fails: FORMAT with the line number; LIMIT for a row longer than context with its length. */
 typedef struct espl_dataset_params {
     uint32_t context;        /* tokens in a row; 0: 256 */
@@ -25,6 +26,9 @@ typedef struct espl_dataset_params {
     uint64_t seed;
     /* The model's folder, whose chat template renders "messages"; NULL: a form that fits the vocabulary, else ChatML. */
     const char *model_folder;
+    /* Borrowed for the call: whose active adapters know the rows' tasks by name (espl_model_task). Where none has a part for each
+     * task, and with NULL, "task" is not looked at. */
+    const espl_model *tasks_of;
 } espl_dataset_params;
 espl_status espl_dataset_load(espl_context *context, const espl_tokenizer *tokenizer, const char *path,
                               const espl_dataset_params *params, espl_dataset **out_dataset);
@@ -39,6 +43,7 @@ typedef struct espl_rows {
                                its place (MASKED), or its class (TAGGING). 0: no labels, for values or prediction */
     const float *values;    /* [rows, row_values], for REGRESSION; NULL: none */
     uint32_t row_values;
+    const int32_t *tasks;   /* [rows], for adapters with a part for each task (espl_model_task); NULL: 0 */
 } espl_rows;
 /* validation_share as in espl_dataset_params, but 0 and negative: none; drawn by seed. Fails: ARGUMENT naming the row. */
 espl_status espl_dataset_from_rows(espl_context *context, const espl_rows *rows, double validation_share, uint64_t seed,
@@ -138,6 +143,7 @@ typedef struct espl_probe_params {
     const int32_t *ids, *labels; /* [rows, tokens]; labels of CLASSIFICATION [rows] */
     uint32_t rows, tokens;
     const int32_t *types, *lengths; /* as in espl_rows */
+    const int32_t *tasks;           /* as in espl_rows */
     const float *values;            /* REGRESSION: [rows, labels] */
     uint32_t steps;
     double learning_rate, weight_decay;
