@@ -189,8 +189,9 @@ static espl_status step(const espl_adapter *adapter, const espl_step_info *info,
     const pasta_state *state = adapter->state;
     int32_t *rows = values[0];
     for (uint32_t b = 0; b < info->batch; b++) {
-        const uint32_t length = info->lengths ? (uint32_t)info->lengths[b] : info->tokens;
+        const uint32_t length = espl_step_length(info, b);
         uint32_t found = 0;
+        for (uint32_t i = 0; info->history && i < info->position; i++) found += is_special(state, info->history[i]);
         for (uint32_t i = 0; i < info->tokens; i++) {
             const size_t at = (size_t)b * info->tokens + i;
             rows[at] = i < length && is_special(state, info->ids[at]) ? row_of(state, found++) : -1;

@@ -316,9 +316,9 @@ espl_status espl_prompt_prelude(espl_builder *b, const espl_adapter *adapter) {
 espl_status espl_prompt_step(const espl_adapter *adapter, const espl_step_info *info, void *const *values) {
     const prompt_state *state = adapter->state;
     uint32_t at = 0;
-    if (info->lengths) {
+    if (espl_head_needs_lengths(adapter->model)) {
         int32_t *lengths = values[at++];
-        for (uint32_t i = 0; i < info->batch; i++) lengths[i] = info->lengths[i] + (int32_t)adapter->before;
+        for (uint32_t i = 0; i < info->batch; i++) lengths[i] = (int32_t)(espl_step_length(info, i) + adapter->before);
     }
     if (state->embedded) return ESPL_OK;
     int32_t *numbers = values[at++];

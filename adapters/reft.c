@@ -239,7 +239,7 @@ static espl_status step(const espl_adapter *adapter, const espl_step_info *info,
     float *const *masks = (float *const *)values;
     const bool drops = info->training && state->dropout > 0;
     for (uint32_t b = 0; b < info->batch; b++) {
-        const uint32_t length = info->lengths ? (uint32_t)info->lengths[b] : info->tokens;
+        const uint32_t length = espl_step_length(info, b);
         const uint64_t end = info->opening ? info->opening : length;
         for (uint32_t i = 0; i < info->tokens; i++) {
             const size_t at = ((size_t)b * info->tokens + i) * 4; /* rows every 4 elements */

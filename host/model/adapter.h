@@ -75,7 +75,8 @@ typedef struct espl_properties {
 /* What the coming submission of phase MICRO is about. */
 typedef struct espl_step_info {
     const int32_t *ids;     /* batch * tokens */
-    const int32_t *lengths; /* per row, or NULL: all tokens count */
+    const int32_t *lengths; /* per row: those of them that are not padding; NULL: all */
+    const int32_t *history; /* sessions: the ids before these, `position` of them; else NULL */
     const int32_t *tasks;   /* number of each row's task, or NULL: 0 */
     uint32_t batch, tokens;
     uint32_t step, steps;   /* of the optimiser: done, in all; 0, 0 outside of training */
@@ -85,6 +86,10 @@ typedef struct espl_step_info {
     uint32_t opening;  /* sessions: tokens that the text began with, together; else 0 */
     uint32_t pass; /* of this micro-batch, below what method->passes gives */
 } espl_step_info;
+
+static inline uint32_t espl_step_length(const espl_step_info *info, uint32_t row) {
+    return info->lengths ? (uint32_t)info->lengths[row] : info->tokens;
+}
 
 typedef enum espl_update { ESPL_UPDATE_BEFORE, ESPL_UPDATE_AFTER } espl_update;
 

@@ -254,6 +254,10 @@ espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
 
 /* ---- Telling ---- */
 
+bool espl_head_needs_lengths(const espl_model *model) {
+    return model->config.family->bidirectional || !espl_head_per_token(model);
+}
+
 bool espl_head_per_token(const espl_model *model) {
     return model->task.kind != ESPL_HEAD_CLASSIFICATION && model->task.kind != ESPL_HEAD_REGRESSION;
 }

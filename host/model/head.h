@@ -48,6 +48,8 @@ bool espl_head_is_flexible(const struct espl_model *model);
 bool espl_head_of_words(const struct espl_model *model);
 /* True if an output belongs to a token and not to a row. */
 bool espl_head_per_token(const struct espl_model *model);
+/* Whether the device needs rows' lengths: where tokens see those behind them, and where a row has one output. */
+bool espl_head_needs_lengths(const struct espl_model *model);
 /* Numbers in an output: labels, the vocabulary, the hidden size. */
 uint32_t espl_head_outputs(const struct espl_model *model);
 

@@ -217,8 +217,9 @@ espl_status espl_session_set_ids(espl_session *session, uint32_t which, const in
     write_mean(r, count);
     /* Behind the position these count for nothing yet. */
     memcpy(session->history + session->position, ids, count * sizeof *ids);
-    const espl_step_info info = {.ids = step_ids, .tasks = &session->task, .batch = 1, .tokens = r->tokens,
-                                 .position = session->position, .opening = session->opening};
+    const int32_t length = (int32_t)count;
+    const espl_step_info info = {.ids = step_ids, .lengths = &length, .history = session->history, .tasks = &session->task,
+                                 .batch = 1, .tokens = r->tokens, .position = session->position, .opening = session->opening};
     return espl_step_inputs_write(r->inputs, r->graph, &info);
 }
 

@@ -62,7 +62,8 @@ void espl_dataset_group(const espl_dataset *dataset, espl_part part, const espl_
 static espl_row row_at(const espl_dataset *dataset, uint32_t row) {
     const size_t at = (size_t)row * dataset->context;
     if (dataset->tail && row == dataset->rows - 1)
-        return (espl_row){.ids = dataset->tail, .labels = dataset->tail + dataset->context, .length = dataset->context};
+        return (espl_row){.ids = dataset->tail, .labels = dataset->tail + dataset->context,
+                          .length = dataset->tail_length};
     return (espl_row){.ids = dataset->ids + at,
                       .labels = dataset->labels ? dataset->labels + (size_t)row * dataset->label_count : dataset->ids + at + 1,
                       .types = dataset->types ? dataset->types + at : NULL,

@@ -15,6 +15,7 @@ struct espl_dataset {
     float *values;     /* owned or NULL; [rows, value_count] */
     uint32_t label_count, value_count; /* of a row */
     int32_t *tail;     /* owned; ids and labels of the last row of plain text if that is padded */
+    uint32_t tail_length;
     uint32_t *parts;   /* owned; [rows], the rows of the training part, then those of the validation part */
     uint32_t rows, context, train_rows, vocabulary, type_end, label_end;
     uint64_t train_labels, validation_labels, hash;

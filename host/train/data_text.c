@@ -161,6 +161,7 @@ static espl_status pack(espl_data_reader *reader, espl_tokens *tokens) {
     size_t full = (count - 1) / context, rest = count - full * context;
     if (full >= UINT32_MAX) return espl_fail(reader->ctx, ESPL_LIMIT, "%s: %zu rows are too many", reader->path, full);
     if (rest >= 2) {
+        dataset->tail_length = (uint32_t)rest;
         ESPL_TRY(espl_new(reader->ctx, 2 * context * sizeof *dataset->tail, &dataset->tail));
         for (size_t i = 0; i < context; i++) {
             const int32_t *from = tokens->ids + full * context + i;

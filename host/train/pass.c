@@ -155,7 +155,7 @@ static void add_inputs(espl_pass *pass, const espl_model *model, const espl_pass
     pass->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
     pass->labels = espl_graph_step_leaf(graph, "labels", 1, per_token ? tokens : params->batch, ESPL_DTYPE_I32);
     if (model->config.types) pass->types = espl_graph_step_leaf(graph, "types", 1, tokens, ESPL_DTYPE_I32);
-    if (model->config.family->bidirectional || !per_token)
+    if (espl_head_needs_lengths(model))
         pass->lengths = espl_graph_step_leaf(graph, "lengths", 1, params->batch, ESPL_DTYPE_I32);
     if (regression)
         pass->values = espl_graph_step_leaf(graph, "values", 1, params->batch * model->task.labels, ESPL_DTYPE_F32);
@@ -267,7 +267,7 @@ espl_status espl_pass_write(espl_pass *pass, const espl_batch *batch) {
     write_input(pass, pass->labels, batch->labels, pass->per_token ? tokens : 1, pass->per_token ? stride : 1, -1);
     write_input(pass, pass->values, batch->values, 1, 1, 0);
     pass->info.ids = espl_graph_step_pointer(pass->graph, pass->ids);
-    pass->info.lengths = pass->lengths ? espl_graph_step_pointer(pass->graph, pass->lengths) : NULL;
+    pass->info.lengths = batch->lengths;
     pass->info.tasks = batch->tasks;
     return espl_step_inputs_write(pass->inputs, pass->graph, &pass->info);
 }

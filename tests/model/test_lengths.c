@@ -21,6 +21,8 @@ static const struct {
     {"gpt2_lora", "prefix:tokens=3"},
     {"llama_lora", "lora:r=3,targets=all-linear"},
     {"llama_lora", "prompt:tokens=2"},
+    {"llama_lora", "{\"peft_type\":\"PASTA\",\"num_special\":3,\"special_token_ids\":[0],\"dropout\":0}"}, /* 0 is padding, too */
+    {"gpt2_lora", "loreft:prefix=1,suffix=2,dropout=0"},
 };
 
 /* Labels and values as the model's head takes them, at the tokens that a row has. */

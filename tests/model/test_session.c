@@ -31,6 +31,7 @@ static golden_case cases[] = {
     {.name = "generation/unipelt_gpt2", .model = "gpt2_lora", .together = true, .generated = true},
     {.name = "generation/gated_lora_llama", .model = "llama_lora", .together = true, .generated = true},
     {.name = "mam_llama", .model = "llama_lora"},
+    {.name = "pasta_llama", .model = "llama_lora"}, /* its vectors are counted from the beginning of the text */
     {.name = "unipelt_llama", .model = "llama_lora", .together = true},
     {.name = "library_prefix_flat", .model = "llama_lora", .together = true},
     {.name = "loreft_llama", .model = "llama_lora", .together = true, .generated = true},
@@ -41,6 +42,7 @@ static golden_case cases[] = {
 static void sequence(int32_t ids[LENGTH]) {
     espl_random random = {.seed = 8};
     for (int i = 0; i < LENGTH; i++) ids[i] = (int32_t)espl_random_below(&random, VOCABULARY);
+    ids[2] = 5, ids[11] = 41; /* special to pasta_llama */
 }
 
 static espl_model *load_model(const char *name, const char *dtype) {
