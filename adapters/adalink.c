@@ -37,7 +37,7 @@ static const espl_spec_row spec_keys[] = {
 static espl_status read_config(espl_adapter *adapter, adalink_state *state) {
     espl_context *ctx = context(adapter);
     double rank;
-    const char *position;
+    const char *position, *scope;
     json_t *links = json_object_get(adapter->config, "links");
     if (!json_is_array(links) || json_array_size(links) == 0) ESPL_TRY(espl_spec_list(adapter, "links", "unified"));
     ESPL_TRY(espl_json_array(ctx, adapter->config, "links", &links));
@@ -48,6 +48,7 @@ static espl_status read_config(espl_adapter *adapter, adalink_state *state) {
     ESPL_TRY(espl_spec_default(adapter, "modules_to_save", json_null()));
     ESPL_TRY(espl_json_f64(ctx, adapter->config, "r", 64, &rank));
     ESPL_TRY(espl_json_string(ctx, adapter->config, "position", NULL, &position));
+    ESPL_TRY(espl_json_string(ctx, adapter->config, "scope", NULL, &scope));
     ESPL_TRY(espl_json_f32(ctx, adapter->config, "dropout", 0, &state->dropout));
     state->normed = strcmp(position, "post_ln") == 0;
     if (!state->normed && strcmp(position, "pre_sum") != 0)
@@ -56,14 +57,22 @@ static espl_status read_config(espl_adapter *adapter, adalink_state *state) {
         return espl_fail(ctx, ESPL_ARGUMENT, "adalink: rank %g is not a whole number from 1 to 65536", rank);
     if (!(state->dropout >= 0 && state->dropout < 1))
         return espl_fail(ctx, ESPL_ARGUMENT, "adalink: dropout %g is not from 0 to below 1", (double)state->dropout);
-    for (size_t i = 0; i < json_array_size(links); i++) {
-        if (!json_is_string(json_array_get(links, i)))
-            return espl_fail(ctx, ESPL_FORMAT, "adalink: \"links\" must hold names");
+    const size_t count = json_array_size(links);
+    if (strcmp(scope, count > 1 ? "task" : "unified") != 0 && (count > 1 || strcmp(scope, "task") != 0))
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "adalink: scope \"%s\" with %zu links is not offered: one link is \"unified\" or for a "
+                         "\"task\", several are for a \"task\" each", scope, count);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = json_string_value(json_array_get(links, i));
+        if (!name) return espl_fail(ctx, ESPL_FORMAT, "adalink: \"links\" must hold names");
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(name, json_string_value(json_array_get(links, j))) == 0)
+                return espl_fail(ctx, ESPL_ARGUMENT, "adalink: two links are called \"%s\"", name);
+        }
     }
     state->width = adapter->model->config.embedding;
     state->rank = (uint32_t)rank;
     state->stride = (uint32_t)espl_round_up(state->rank, 4);
-    state->links = (uint32_t)json_array_size(links);
+    state->links = (uint32_t)count;
     if (state->links > 1) adapter->tasks = links;
     return ESPL_OK;
 }

@@ -66,6 +66,11 @@ static espl_status add_bias(espl_adapter *adapter, uint32_t block, uint32_t line
 static espl_status declare(espl_adapter *adapter) {
     const espl_model *model = adapter->model;
     bitfit_state *state;
+    const char *store;
+    ESPL_TRY(espl_spec_default(adapter, "store", json_string("value")));
+    ESPL_TRY(espl_json_string(context(adapter), adapter->config, "store", NULL, &store));
+    if (strcmp(store, "value") != 0)
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "bitfit: store \"%s\" is not offered: biases are stored by \"value\"", store);
     ESPL_TRY(espl_new(context(adapter), sizeof *state, &state));
     adapter->state = state;
     ESPL_TRY(espl_spec_default(adapter, "bias_types", json_null()));

@@ -53,6 +53,7 @@ typedef struct bottleneck_state {
     const char *init;
     espl_phm_options phm;
     espl_invertible invertible;
+    uint32_t dropped; /* AdapterDrop: so many of the lowest blocks go without from the next graph on */
     uint32_t robust; /* AdapterDrop: up to so many of the lowest blocks go without in a training step */
     bottleneck (*blocks)[BOTTLENECK_PLACES]; /* owned */
 } bottleneck_state;

@@ -1,13 +1,14 @@
 /* AdapterDrop (Rueckle et al. 2021, arXiv 2010.11918): the lowest blocks go without their adapters. Specialised: always the same
  * ones, which are not there at all (leave_out), so that nothing runs backwards below the first that is. Robust: how many is
  * drawn for each training step, so that one adapter can do with any number of its blocks later: those keep their operators and
- * add nothing in that step. */
+ * add nothing in that step. At run time (espl_adapter_drop): from the next graph on the lowest blocks have no operators of it. */
 #include "adapters/bottleneck.h"
 #include "adapters/spec.h"
 #include "host/base/base.h"
 #include "host/ops/op_concat.h"
 #include "host/ops/op_scale.h"
 #include <stdlib.h>
+#include <string.h>
 
 static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
@@ -24,6 +25,26 @@ espl_status espl_bottleneck_set_drop(espl_adapter *adapter, const char *value) {
     espl_status status = espl_json_set(context(adapter), adapter->config, "leave_out", list);
     for (uint32_t i = 0; status == ESPL_OK && i < (uint32_t)count; i++) status = espl_json_push(context(adapter), list, json_integer(i));
     return status;
+}
+
+static bool is_bottleneck(const espl_adapter *adapter) {
+    return adapter->method->architecture && strcmp(adapter->method->architecture, "bottleneck") == 0;
+}
+
+espl_status espl_adapter_drop(espl_adapter *adapter, uint32_t blocks) {
+    const uint32_t layers = adapter->model->config.layers;
+    bool there = is_bottleneck(adapter);
+    if (blocks > layers)
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "%u blocks cannot be dropped: the model has %u", blocks, layers);
+    for (espl_adapter *part = adapter->members; part; part = part->next) there |= is_bottleneck(part);
+    if (!there)
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "adapter \"%s\" is of method %s, which is in all blocks that it was made "
+                         "for: bottleneck adapters can be dropped", adapter->name, adapter->method->name);
+    if (is_bottleneck(adapter)) ((bottleneck_state *)adapter->state)->dropped = blocks;
+    for (espl_adapter *part = adapter->members; part; part = part->next) {
+        if (is_bottleneck(part)) ((bottleneck_state *)part->state)->dropped = blocks;
+    }
+    return ESPL_OK;
 }
 
 espl_status espl_bottleneck_read_drop(espl_adapter *adapter, bottleneck_state *state) {

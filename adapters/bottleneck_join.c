@@ -37,7 +37,7 @@ espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *ada
     if (joint->block == ESPL_NO_BLOCK) return espl_invertible_join(builder, adapter, &state->invertible, joint->site, y);
     const bottleneck *b = &state->blocks[joint->block][joint->site == ESPL_SITE_MLP_OUT];
     espl_graph *graph = builder->graph;
-    if (!b->width) return y;
+    if (!b->width || joint->block < state->dropped) return y;
     espl_tensor *h = state->normed ? joint->normed : state->parallel ? joint->x : y, *residual = y;
     if (!state->parallel && state->base_before) {
         h = espl_graph_add(graph, &(espl_add_args){y, joint->x});

@@ -67,6 +67,27 @@ static espl_pass *begin_pass(espl_pass *pass, espl_model *model) {
     return pass;
 }
 
+/* Without its lowest blocks an adapter has the loss it would have if it had never been there, and fewer operators. */
+static void dropped_at_run_time(espl_model *model, espl_adapter *adapter, const double *without, uint32_t most) {
+    espl_adapter *lora;
+    espl_pass pass;
+    uint64_t before = 0;
+    for (uint32_t n = 0; n <= most; n++) {
+        test_ok(espl_adapter_drop(adapter, n));
+        const uint64_t start = espl_device_count(test_device()).dispatches_recorded;
+        test_ok(espl_pass_init(&pass, model, &(espl_pass_params){.batch = 1, .tokens = 5}));
+        const uint64_t dispatches = espl_device_count(test_device()).dispatches_recorded - start;
+        const double loss = training_loss(&pass, 0);
+        if (!(fabs(loss - without[n]) < 1e-6 * loss)) fail_msg("without %u blocks the loss is %.9g, not %.9g", n, loss, without[n]);
+        assert_true(n == 0 || dispatches < before);
+        before = dispatches;
+        espl_pass_finish(&pass);
+    }
+    test_refused(espl_adapter_drop(adapter, most + 1), ESPL_ARGUMENT, "4 blocks cannot be dropped: the model has 3");
+    test_ok(espl_adapter_add(model, "l", "lora:r=2,targets=q_proj", 1, &lora));
+    test_refused(espl_adapter_drop(lora, 1), ESPL_UNSUPPORTED, "\"l\" is of method lora");
+}
+
 /* Robust AdapterDrop: the loss of each step is that of the same adapter without its lowest blocks, as many as were drawn; every
  * number comes up, and nothing is recorded again. */
 static void robust_drop(void **state) {
@@ -113,6 +134,7 @@ static void robust_drop(void **state) {
     assert_true(espl_device_count(test_device()).dispatches_recorded == recorded);
     for (uint32_t n = 0; n <= MOST; n++) assert_true(drawn[n] > 0);
     espl_pass_finish(&pass);
+    dropped_at_run_time(model, robust, without, MOST);
     espl_model_destroy(&model);
 }
 

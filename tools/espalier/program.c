@@ -132,8 +132,20 @@ int load_adapters(program *program) {
     return 0;
 }
 
+/* --rank and --drop: how much of each takes part. */
+static int reduce_all(program *program) {
+    const options *opts = program->options;
+    for (size_t i = 0; i < program->adapter_count; i++) {
+        espl_status status = opts->rank ? espl_adapter_set_rank(program->adapters[i], opts->rank) : ESPL_OK;
+        if (!status && opts->drop) status = espl_adapter_drop(program->adapters[i], opts->drop);
+        if (status) return fail_status(program, status);
+    }
+    return 0;
+}
+
 int open_adapters(program *program) {
     int result = load_adapters(program);
+    if (!result) result = reduce_all(program);
     return !result && program->options->adapters.count ? activate_all(program) : result;
 }
 

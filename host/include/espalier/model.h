@@ -125,6 +125,11 @@ espl_status espl_adapter_set_rank(espl_adapter *adapter, uint32_t rank);
 /* Its first `rank` ranks as a PEFT LORA folder, which gives what the adapter gives at that rank. Fails: as set_rank, IO. */
 espl_status espl_adapter_export_rank(espl_adapter *adapter, uint32_t rank, const char *folder);
 
+/* AdapterDrop while running: from the next graph on (as espl_model_activate) a bottleneck adapter, or the bottleneck parts of a
+ * union, is missing in the lowest `blocks` blocks: what it has there costs nothing and is kept. 0: it is everywhere again.
+ * Fails: ARGUMENT for more blocks than the model has, UNSUPPORTED for other methods. */
+espl_status espl_adapter_drop(espl_adapter *adapter, uint32_t blocks);
+
 /* A new adapter from others of the same method and configuration (what says only how they were trained may differ).
  * LINEAR: each tensor is the sum of theirs times the weights, which may be negative and need not sum to 1; of LoRAs this is not
  * the sum of what they add to the weights. For LoRAs in PEFT's format, whose ranks and scales may differ (PEFT's
