@@ -184,6 +184,12 @@ static espl_status step(const espl_adapter *adapter, const espl_step_info *info,
     return ESPL_OK;
 }
 
+static bool settled(const espl_adapter *adapter, uint32_t done, uint32_t steps) {
+    const adalora_state *state = espl_adalora(adapter);
+    const uint32_t total = state->total ? state->total : steps;
+    return state->pruned || (uint64_t)done + state->tfinal >= total;
+}
+
 /* ---- Updates ---- */
 
 /* Adds the gradient of penalty / (matrices A and B) * |P P^T - I| of one matrix; P = B^T for B. */
@@ -299,6 +305,7 @@ const espl_method espl_method_adalora = {
     .initialise = initialise,
     .join = join,
     .step = step,
+    .settled = settled,
     .update = update,
     .merge = merge,
     .save = espl_adalora_save,

@@ -2,6 +2,7 @@
  * the same tensors in the same order, also where their names are in the tensors' names. */
 #include "adapters/average.h"
 #include "adapters/make.h"
+#include <math.h>
 #include <string.h>
 
 static espl_adapter *find(espl_model *model, const char *name) {
@@ -136,6 +137,7 @@ espl_status espl_adapter_average(espl_model *model, const char *name, const char
     if (count == 0) return espl_fail(model->ctx, ESPL_ARGUMENT, "no adapters were named to be averaged");
     ESPL_TRY(espl_new(model->ctx, count * sizeof *in.adapters, &in.adapters));
     for (size_t i = 0; i < count; i++) {
+        if (!isfinite(weights[i])) ESPL_GOTO(espl_fail(model->ctx, ESPL_ARGUMENT, "the weight of \"%s\" is not finite", names[i]));
         in.adapters[i] = find(model, names[i]);
         if (!in.adapters[i]) ESPL_GOTO(espl_fail(model->ctx, ESPL_ARGUMENT, "there is no adapter \"%s\"", names[i]));
     }

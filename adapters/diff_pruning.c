@@ -168,9 +168,15 @@ static espl_status update(espl_builder *builder, const espl_adapter *adapter, es
     return espl_graph_status(builder->graph);
 }
 
+/* The last step is of the third stage in any case. */
 static espl_status turn(espl_adapter *adapter, uint32_t step, uint32_t steps) {
     const diff_state *state = adapter->state;
-    return state->pruned || step < state->prune_at * steps ? ESPL_OK : espl_diff_prune(adapter);
+    return state->pruned || (step < state->prune_at * steps && step + 1 < steps) ? ESPL_OK : espl_diff_prune(adapter);
+}
+
+static bool settled(const espl_adapter *adapter, uint32_t step, uint32_t steps) {
+    (void)step, (void)steps;
+    return ((const diff_state *)adapter->state)->pruned;
 }
 
 static espl_status change(espl_adapter *adapter, const espl_entry *base, float *values, bool *out_changed) {
@@ -203,6 +209,7 @@ const espl_method espl_method_diff_pruning = {
     .initialise = initialise,
     .weight = weight,
     .turn = turn,
+    .settled = settled,
     .update = update,
     .change = change,
     .read = espl_diff_read,

@@ -248,6 +248,10 @@ static espl_status step(const espl_adapter *adapter, const espl_step_info *info,
     return ESPL_OK;
 }
 
+static bool settled(const espl_adapter *adapter, uint32_t done, uint32_t steps) {
+    return done >= ((const flop_state *)adapter->state)->warmup * steps;
+}
+
 static espl_status update(espl_builder *builder, const espl_adapter *adapter, espl_update when) {
     const flop_state *state = adapter->state;
     if (when != ESPL_UPDATE_BEFORE) return ESPL_OK;
@@ -283,5 +287,6 @@ const espl_method espl_method_flop = {
     .join = join,
     .replaces = replaces,
     .step = step,
+    .settled = settled,
     .update = update,
     .finish = finish};

@@ -333,12 +333,14 @@ espl_head_kind espl_library_head_kind(const json_t *file) {
 
 espl_status espl_library_head_is(const espl_model *model, const char *folder, bool *out_is) {
     json_t *file = NULL;
-    *out_is = false;
-    if (!espl_head_type(model)) return ESPL_OK;
+    const bool has_head = espl_head_type(model) != NULL, labels = model->task.labels != 0;
     ESPL_TRY(espl_library_head_config(model->ctx, folder, &file));
     const espl_head_kind kind = espl_library_head_kind(file);
     const bool words = kind == ESPL_HEAD_MASKED || kind == ESPL_HEAD_LANGUAGE;
-    *out_is = file && words == (model->task.labels == 0);
+    *out_is = file && has_head && words != labels;
+    if (file && !*out_is)
+        espl_log(model->ctx, ESPL_LOG_WARNING, "%s: the head there, for %s, is not taken: the model %s", folder, words ? "words" : "labels",
+                 !has_head ? "has none" : labels ? "has one for labels" : "has one for words");
     espl_json_destroy(&file);
     return ESPL_OK;
 }

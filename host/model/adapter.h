@@ -140,6 +140,8 @@ typedef struct espl_method {
     espl_status (*step)(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
     /* The host's work before a training step (`step` of `steps` are done): nothing of that step is submitted yet. NULL: none. */
     espl_status (*turn)(espl_adapter *adapter, uint32_t step, uint32_t steps);
+    /* Whether it has the size of the result once `step` of `steps` are done: what is measured before is of another. NULL: always. */
+    bool (*settled)(const espl_adapter *adapter, uint32_t step, uint32_t steps);
     /* How often a training step runs each micro-batch, and the weight of the loss of one of these passes. NULL: once, 1. */
     uint32_t (*passes)(const espl_adapter *adapter, uint32_t pass, double *out_weight);
     /* Nodes of phase END around the optimiser's: penalties added to gradients (before the norm is taken), masks,

@@ -306,6 +306,10 @@ bool espl_trainer_is_done(const espl_trainer *t) {
     return t->step >= t->steps;
 }
 
+bool espl_trainer_is_settled(const espl_trainer *t) {
+    return !t->adapter || !t->adapter->method->settled || t->adapter->method->settled(t->adapter, t->step, t->steps);
+}
+
 uint64_t espl_trainer_activation_bytes(const espl_trainer *t) {
     return espl_graph_activation_bytes(t->train.pass[0].graph);
 }

@@ -61,9 +61,22 @@ check "its class" grep -q '"model_class": "BertForSequenceClassification"' "$wor
 must "eval of it" eval "${base[@]}" --adapter "$work/bottleneck/best" --data "$work/valid.tsv" --json
 check "eval has the loss of the best validation ($best, $(number loss))" near "$best" "$(number loss)" 1e-6
 check "and learnt what is asked" near "$(number accuracy)" 1 0
+# Without its lowest block it gives something else.
+must "eval without the lowest block" eval "${base[@]}" --adapter "$work/bottleneck/best" --data "$work/valid.tsv" --drop 1 --json
+check "another loss" less 1e-4 "$(awk -v a="$best" -v b="$(number loss)" 'BEGIN { print a < b ? b - a : a - b }')"
+refuses 1 "more blocks than there are" '3 blocks cannot be dropped: the model has 2' eval "${base[@]}" --adapter "$work/bottleneck/best" \
+    --data "$work/valid.tsv" --drop 3
+refuses 1 "a rank of what has one" 'which has one rank' eval "${base[@]}" --adapter "$work/bottleneck/best" --data "$work/valid.tsv" --rank 1
 sed -i 's/"num_labels": 2/"num_labels": 3/' "$work/bottleneck/best/head_config.json"
 refuses 1 "a head of other labels" 'the head has 3 labels, the model.s has 2' eval "${base[@]}" --adapter "$work/bottleneck/best" \
     --data "$work/valid.tsv"
+
+# What is best is chosen among adapters of the size of the result.
+must "diff pruning" train "${rows[@]}" --lr 1e-3 --method diff_pruning:share=0.1,prune_at=0.6 --epochs 4 --out "$work/pruned"
+check "its best is pruned" grep -q '\.idx"' "$work/pruned/best/adapter_model.safetensors"
+check "validations before say so" test "$(grep -c '"settled":false' "$work/pruned/metrics.jsonl")" -eq 2
+must "adalora that is cut short" train "${rows[@]}" --method adalora:total=100 --steps 2 --out "$work/short"
+check "a warning" grep -q 'ended before the method' "$work/err"
 
 # A base that has no head: the adapter's is merged, averaged and converted with it, and evaluated as it was trained.
 cp -r "$work/random" "$work/bare"

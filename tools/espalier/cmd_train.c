@@ -1,6 +1,7 @@
 /* espalier train: the loop around espl_trainer_step, with what belongs around a long job. What it leaves in OUT:
  *   adapter_config.json, adapter_model.safetensors    at the end (a model folder with --method full)
- *   best/         the same, of the validation with the lowest loss, or with --task the best first metric
+ *   best/         the same, of the validation with the lowest loss, or with --task the best first metric; of methods that make
+ *                 themselves smaller from when they are
  *   checkpoint/   to resume from
  *   metrics.jsonl */
 #include "tools/espalier/training.h"
@@ -90,7 +91,8 @@ static espl_status validate(training *run) {
                         : espl_trainer_evaluate(run->trainer, &run->validation.loss));
     run->validation_step = run->progress.step;
     if (isnan(run->first_validation_loss)) run->first_validation_loss = run->validation.loss;
-    if (!metrics_validation(&run->metrics, run->progress.step, &run->validation)) return ESPL_OK;
+    const bool settled = espl_trainer_is_settled(run->trainer);
+    if (!metrics_validation(&run->metrics, run->progress.step, settled, &run->validation)) return ESPL_OK;
     return save_result(run, run->best);
 }
 
@@ -160,8 +162,15 @@ static int run_training(training *run) {
         status = espl_trainer_step(run->trainer, &run->progress);
         if (!status) status = open_metrics(run, run->progress.step);
     }
+    const espl_progress *last = &run->progress;
+    if (!status && last->skipped && last->skipped == last->step) {
+        progress_end(&run->line);
+        return fail("all %u steps were skipped because a gradient was not finite: nothing was learnt", last->skipped);
+    }
     if (!status) status = save_result(run, program->options->out);
     progress_end(&run->line);
+    if (!status && !espl_trainer_is_settled(run->trainer))
+        say("warning   the run ended before the method's schedule: the adapter has not the size that was asked for");
     return status ? fail_status(program, status) : EXIT_DONE;
 }
 

@@ -22,7 +22,7 @@ static double goal_of(const metrics *metrics, const json_t *line) {
 /* Any number is better than none. */
 static bool is_better(const metrics *metrics, const json_t *line) {
     double value = goal_of(metrics, line), best = goal_of(metrics, metrics->best);
-    if (isnan(value) || step_of(line) == 0) return false;
+    if (isnan(value) || step_of(line) == 0 || json_is_false(json_object_get(line, "settled"))) return false;
     return isnan(best) || (metrics->goal.more_is_better ? value > best : value < best);
 }
 
@@ -99,11 +99,12 @@ void metrics_step(metrics *metrics, const espl_progress *progress) {
                                   "skipped", (int)progress->skipped));
 }
 
-bool metrics_validation(metrics *metrics, uint32_t step, const espl_task_result *result) {
+bool metrics_validation(metrics *metrics, uint32_t step, bool settled, const espl_task_result *result) {
     json_t *line = json_pack("{s:i, s:o}", "step", (int)step, "validation_loss", number(result->loss));
     if (line && !result->metric_count) json_object_set_new(line, "perplexity", number(exp(result->loss)));
     for (uint32_t m = 0; line && m < result->metric_count; m++)
         json_object_set_new(line, result->metrics[m].name, number(result->metrics[m].value));
+    if (line && !settled) json_object_set_new(line, "settled", json_false());
     bool better = compare_line(metrics, line);
     write_line(metrics, line);
     return better;

@@ -115,6 +115,9 @@ espl_status espl_trainer_step(espl_trainer *trainer, espl_progress *out_progress
  * Fails: ARGUMENT (piece_ms is 0), DEVICE_LOST. */
 espl_status espl_trainer_advance(espl_trainer *trainer, double budget_ms, espl_progress *out_progress, bool *out_done);
 bool espl_trainer_is_done(const espl_trainer *trainer);
+/* False while a method that makes itself smaller (diff_pruning, adalora, flop) has not come to the size of its result: what is
+ * measured until then is of a larger adapter. */
+bool espl_trainer_is_settled(const espl_trainer *trainer);
 uint64_t espl_trainer_activation_bytes(const espl_trainer *trainer);
 
 /* Mean loss per label token over the validation part (the training part if there is none); perplexity is exp of it. */
