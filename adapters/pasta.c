@@ -12,9 +12,10 @@
 
 enum { SPECIAL_IDS_MAX = 16 };
 
-/* The paper's ablations, section 4.4: vectors for all special tokens, all but the first, the first alone, one for all. */
-typedef enum pasta_ablation { ALL, NO_CLS, NO_SEP, SHARED } pasta_ablation;
-static const char *const ablations[] = {"none", "no_cls", "no_sep", "shared"};
+/* The paper's ablations, section 4.4: vectors for all special tokens, all but the first, the first alone, one for all, none beside
+ * the classifier. */
+typedef enum pasta_ablation { ALL, NO_CLS, NO_SEP, SHARED, CLASSIFIER } pasta_ablation;
+static const char *const ablations[] = {"none", "no_cls", "no_sep", "shared", "classifier"};
 
 typedef struct pasta_state {
     uint32_t special;           /* special tokens that a row may have */
@@ -33,7 +34,7 @@ static espl_context *context(const espl_adapter *adapter) {
 
 static const espl_spec_row spec_keys[] = {
     {"special", "num_special", ESPL_SPEC_WHOLE, NULL},
-    {"ablation", "ablation", ESPL_SPEC_TEXT, "none, no_cls, no_sep, shared"},
+    {"ablation", "ablation", ESPL_SPEC_TEXT, "none, no_cls, no_sep, shared, classifier"},
     {"dropout", "dropout", ESPL_SPEC_NUMBER, NULL},
     {"init", "init", ESPL_SPEC_TEXT, "zero, normal"},
     {"save", "modules_to_save", ESPL_SPEC_LIST, NULL},
@@ -71,6 +72,7 @@ static espl_status read_ids(espl_adapter *adapter, pasta_state *state) {
                              SPECIAL_IDS_MAX, adapter->model->config.vocabulary);
         state->ids[state->id_count++] = (int32_t)id;
     }
+    if (!state->id_count) return espl_fail(context(adapter), ESPL_FORMAT, "pasta: \"special_token_ids\" names no token");
     return ESPL_OK;
 }
 
@@ -100,9 +102,9 @@ static espl_status read_config(espl_adapter *adapter, pasta_state *state) {
     ESPL_TRY(espl_json_string(ctx, adapter->config, "ablation", NULL, &ablation));
     ESPL_TRY(espl_json_string(ctx, adapter->config, "init", NULL, &init));
     ESPL_TRY(espl_json_f32(ctx, adapter->config, "dropout", 0, &state->dropout));
-    while (state->ablation <= SHARED && strcmp(ablation, ablations[state->ablation]) != 0) state->ablation++;
-    if (state->ablation > SHARED)
-        return espl_fail(ctx, ESPL_ARGUMENT, "pasta: ablation \"%s\" is not one of none, no_cls, no_sep, shared", ablation);
+    while (state->ablation <= CLASSIFIER && strcmp(ablation, ablations[state->ablation]) != 0) state->ablation++;
+    if (state->ablation > CLASSIFIER)
+        return espl_fail(ctx, ESPL_ARGUMENT, "pasta: ablation \"%s\" is not one of none, no_cls, no_sep, shared, classifier", ablation);
     if (!(special >= 1 && special <= 1024) || special != (double)(uint32_t)special)
         return espl_fail(ctx, ESPL_ARGUMENT, "pasta: num_special %g is not a whole number from 1 to 1024", special);
     if (!(state->dropout >= 0 && state->dropout < 1))
@@ -111,10 +113,11 @@ static espl_status read_config(espl_adapter *adapter, pasta_state *state) {
     if (!state->zero && strcmp(init, "normal") != 0)
         return espl_fail(ctx, ESPL_ARGUMENT, "pasta: init \"%s\" is not one of zero, normal", init);
     state->special = (uint32_t)special;
-    state->vectors = state->ablation == ALL      ? state->special
-                     : state->ablation == NO_CLS ? state->special - 1
-                                                 : 1;
-    if (state->vectors == 0)
+    state->vectors = state->ablation == ALL          ? state->special
+                     : state->ablation == NO_CLS     ? state->special - 1
+                     : state->ablation == CLASSIFIER ? 0
+                                                     : 1;
+    if (state->vectors == 0 && state->ablation != CLASSIFIER)
         return espl_fail(ctx, ESPL_ARGUMENT, "pasta: without the first of %u special tokens nothing is left", state->special);
     return ESPL_OK;
 }
@@ -128,7 +131,7 @@ static espl_status declare(espl_adapter *adapter) {
     ESPL_TRY(read_config(adapter, state));
     ESPL_TRY(read_ids(adapter, state));
     ESPL_TRY(espl_new(ctx, model->config.layers * sizeof *state->tables, &state->tables));
-    for (uint32_t block = 0; block < model->config.layers; block++) {
+    for (uint32_t block = 0; state->vectors && block < model->config.layers; block++) {
         char *path, *name = NULL;
         ESPL_TRY(espl_store_matrix(&adapter->store, "special_token_embedding", state->vectors, model->config.hidden,
                                    ESPL_DTYPE_F32, true, &state->tables[block]));
@@ -163,6 +166,7 @@ static espl_tensor *rows_of_tokens(espl_builder *builder, const espl_adapter *ad
 static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const pasta_state *state = adapter->state;
     espl_graph *graph = builder->graph;
+    if (!state->vectors) return y;
     espl_tensor *vectors = espl_graph_embedding(
         graph, &(espl_embedding){.ids = rows_of_tokens(builder, adapter),
                                  .table = espl_build_leaf(builder, &adapter->store, state->tables[joint->block])});

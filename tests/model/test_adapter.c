@@ -140,6 +140,7 @@ static void refused(void **state) {
         {"adalink:links=a+b+a", ESPL_ARGUMENT, "two links are called \"a\""},
         {"{\"peft_type\":\"ADALINK\",\"scope\":\"modality\"}", ESPL_UNSUPPORTED, "scope \"modality\" with 1 links is not offered"},
         {"{\"peft_type\":\"BITFIT\",\"store\":\"delta\"}", ESPL_UNSUPPORTED, "store \"delta\" is not offered"},
+        {"{\"peft_type\":\"PASTA\",\"special_token_ids\":[]}", ESPL_FORMAT, "pasta: \"special_token_ids\" names no token"},
         {"lora:dropout=1", ESPL_ARGUMENT, "dropout 1 is not from 0 to below 1"},
         {"lora:rank=8", ESPL_ARGUMENT, "\"rank\" is not one of"},
         {"lora:bias=some", ESPL_ARGUMENT, "bias \"some\" is not one of"},

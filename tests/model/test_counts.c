@@ -64,6 +64,7 @@ static const counted rows[] = {
     {base, "tiny_attention", 36864, 2 * 768 + 2},
     {base, PASTA(2), 18432, 2 * 768 + 2},
     {base, PASTA(3), 27648, 2 * 768 + 2},
+    {base, "{\"peft_type\":\"PASTA\",\"ablation\":\"classifier\",\"special_token_ids\":[101]}", 0, 2 * 768 + 2},
     {large, "bitfit", 272384, 2 * 1024 + 2},
     {large, PASTA(2), 49152, 2 * 1024 + 2},
     {large, PASTA(3), 73728, 2 * 1024 + 2},
