@@ -129,10 +129,11 @@ static const struct {
     espl_status (*is)(espl_context *ctx, const char *path, bool *out_is); /* the first that it is */
     espl_status (*read)(espl_context *ctx, const char *path, const espl_convert_base *base, espl_loose_adapter *out);
     espl_status (*write)(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
-                         const char *path);
+                         const char *path); /* NULL: it is read only */
 } formats[] = {
     {"adapters", espl_library_adapter_is, espl_library_adapter_read, espl_library_adapter_write},
     {"peft", is_folder, read_peft, write_peft},
+    {"npy", espl_npy_prompt_is, espl_npy_prompt_read, NULL},
     {"gguf", is_file, espl_gguf_adapter_read, espl_gguf_adapter_write},
 };
 
@@ -171,11 +172,11 @@ espl_status espl_adapter_convert(espl_context *ctx, const espl_convert_params *p
     size_t from = 0, to = 0;
     espl_status status;
     while (to < ESPL_COUNT(formats) && strcmp(formats[to].name, params->to)) to++;
-    if (to == ESPL_COUNT(formats))
+    if (to == ESPL_COUNT(formats) || !formats[to].write)
         return espl_fail(ctx, ESPL_ARGUMENT, "\"%s\" is not a format that adapters are written in (peft, adapters, gguf)", params->to);
     ESPL_TRY(find_format(ctx, params->adapter, &from));
     if (from == ESPL_COUNT(formats))
-        return espl_fail(ctx, ESPL_IO, "%s: is neither a folder of PEFT or the Adapters library nor a GGUF file", params->adapter);
+        return espl_fail(ctx, ESPL_IO, "%s: is neither a folder of PEFT or the Adapters library nor a GGUF or .npy file", params->adapter);
     ESPL_GOTO(read_base(ctx, params->model, &base));
     status = formats[from].read(ctx, params->adapter, &base, &adapter);
     if (status == ESPL_UNSUPPORTED && from == to)

@@ -42,6 +42,10 @@ espl_status espl_gguf_adapter_read(espl_context *ctx, const char *path, const es
 espl_status espl_gguf_adapter_write(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
                                     const char *path);
 
+/* Soft prompts in NumPy's arrays; read only. */
+espl_status espl_npy_prompt_is(espl_context *ctx, const char *path, bool *out_is);
+espl_status espl_npy_prompt_read(espl_context *ctx, const char *path, const espl_convert_base *base, espl_loose_adapter *out);
+
 /* Folders of the Adapters library: LoRA, (IA)3 and, of rotary models, prefixes. */
 /* Why the other has not the like of an architecture or a peft_type; "" if only that is known. */
 const char *espl_convert_differ(const char *type);

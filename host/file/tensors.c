@@ -49,6 +49,7 @@ static espl_tensor_reader *reader_of(const espl_mapping *mapping) {
         size_t bytes;
         espl_tensor_reader *read;
     } signs[] = {{"GGUF", 4, espl_gguf_read},
+                 {"\x93NUMPY", 6, espl_npy_read},
                  {"PK\x03\x04", 4, espl_torch_read},
                  {"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15, espl_torch_read_old}};
     for (size_t i = 0; i < ESPL_COUNT(signs); i++) {

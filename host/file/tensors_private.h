@@ -38,7 +38,7 @@ struct espl_tensors {
 
 /* A reader adds the records of file, whose mapping and path are filled. */
 typedef espl_status espl_tensor_reader(espl_tensors *set, tensor_file *file);
-espl_tensor_reader espl_safetensors_read, espl_torch_read, espl_torch_read_old, espl_gguf_read;
+espl_tensor_reader espl_safetensors_read, espl_torch_read, espl_torch_read_old, espl_gguf_read, espl_npy_read;
 
 espl_status espl_tensors_add(espl_tensors *set, const tensor_record *record);
 /* name: `bytes` of anything; becomes record->owned_name. Fails: FORMAT unless it is UTF-8 without zero bytes. */

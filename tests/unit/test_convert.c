@@ -24,6 +24,39 @@ static espl_tensors *open_golden(espl_context *ctx, const char *name) {
     return set;
 }
 
+/* A soft prompt in NumPy's form becomes PEFT's. */
+static void soft_prompt(void **state) {
+    (void)state;
+    static const char path[] = "test_convert.npy";
+    static const char dict[] = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 48)}";
+    char file[10 + sizeof dict - 1 + 2 * 48 * 4] = "\x93NUMPY\1";
+    float values[2 * 48];
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    espl_tensors *set;
+    espl_tensor_view view;
+    json_t *config;
+    for (size_t i = 0; i < ESPL_COUNT(values); i++) values[i] = (float)i / 7;
+    file[8] = sizeof dict - 1;
+    memcpy(file + 10, dict, sizeof dict - 1);
+    memcpy(file + 10 + sizeof dict - 1, values, sizeof values);
+    unit_ok(ctx, espl_os_write_file(ctx, path, file, sizeof file));
+    unit_ok(ctx, convert(ctx, "llama_lora", path, "peft", back));
+    unit_ok(ctx, espl_tensors_open(ctx, "test_convert_back/adapter_model", &set));
+    unit_ok(ctx, espl_tensors_find(set, "prompt_embeddings", &view));
+    assert_true(view.shape[0] == 2 && view.shape[1] == 48);
+    assert_memory_equal(view.data, values, sizeof values);
+    espl_tensors_destroy(&set);
+    unit_ok(ctx, espl_json_load(ctx, "test_convert_back/adapter_config.json", &config));
+    assert_string_equal(json_string_value(json_object_get(config, "peft_type")), "PROMPT_TUNING");
+    assert_int_equal(json_integer_value(json_object_get(config, "num_virtual_tokens")), 2);
+    json_decref(config);
+    unit_fails(ctx, convert(ctx, "gpt2_lora", path, "peft", back), ESPL_FORMAT, "a soft prompt is [tokens, 40] for this base, the array is [2, 48]");
+    unit_fails(ctx, convert(ctx, "llama_lora", NULL, "npy", back), ESPL_ARGUMENT, "\"npy\" is not a format that adapters are written in");
+    espl_os_remove_file(path);
+    unit_finish(&heap, ctx);
+}
+
 static void round_trip(void **state) {
     (void)state;
     static const struct {
@@ -139,7 +172,7 @@ static void allocation(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip), cmocka_unit_test(rows), cmocka_unit_test(refused),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(soft_prompt), cmocka_unit_test(round_trip), cmocka_unit_test(rows), cmocka_unit_test(refused),
                                        cmocka_unit_test(allocation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

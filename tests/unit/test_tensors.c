@@ -365,6 +365,73 @@ static void gguf_damaged(void **state) {
     unit_finish(&heap, ctx);
 }
 
+/* A header of NumPy's, 55 bytes long, and two values. */
+#define NPY(version, dict) PICKLE("\x93NUMPY" version "\0\x37\0" dict "\0\0\x80\x3f\0\0\x20\xc1")
+
+static void npy(void **state) {
+    (void)state;
+    static const struct {
+        const char *file;
+        size_t bytes;
+        espl_status status;
+        const char *part;
+    } cases[] = {
+        {NPY("\1", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}"), ESPL_OK, ""},
+        {NPY("\1", "{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}"), ESPL_FORMAT, "3 values of 4 bytes are announced, 8 bytes"},
+        {NPY("\1", "{'descr': '<f4', 'fortran_order': True , 'shape': (2,)}"), ESPL_UNSUPPORTED, "Fortran"},
+        {NPY("\1", "{'descr': '|O4', 'fortran_order': False, 'shape': (2,)}"), ESPL_UNSUPPORTED, "NumPy's dtype '|O4' is not supported"},
+        {NPY("\1", "{'descr': '<f4', 'fortran_order': False, 'shape': (2;)}"), ESPL_FORMAT, "is not one that is known"},
+        {NPY("\1", "{'descr': '<f4', 'fortran_order': False, 'shape'= (2,)}"), ESPL_FORMAT, "is not one that is known"},
+        {NPY("\4", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}"), ESPL_FORMAT, "version"},
+        {NPY("\2", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}"), ESPL_FORMAT, "longer than the file"},
+        {PICKLE("\x93NUMPY\1\0\xff\xff{'descr': '<f4'"), ESPL_FORMAT, "longer than the file"},
+    };
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_tensors *set;
+        espl_tensor_view view;
+        espl_status status = espl_tensors_open_memory(ctx, cases[i].file, cases[i].bytes, "x.npy", &set);
+        if (status != cases[i].status || (status && !strstr(espl_context_message(ctx), cases[i].part)))
+            fail_msg("case %zu: %s: %s", i, espl_status_name(status), espl_context_message(ctx));
+        if (status) continue;
+        unit_ok(ctx, espl_tensors_find(set, "array", &view));
+        assert_true(view.dtype == ESPL_DTYPE_F32 && view.rank == 1 && view.shape[0] == 2 && view.bytes == 8);
+        assert_memory_equal(view.data, "\0\0\x80\x3f\0\0\x20\xc1", 8);
+        espl_tensors_destroy(&set);
+    }
+    unit_finish(&heap, ctx);
+}
+
+/* A published soft prompt; its sums are NumPy's, in double. */
+static void npy_real(void **state) {
+    (void)state;
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    char path[1024];
+    espl_tensors *set;
+    espl_tensor_view view;
+    double sum = 0, squares = 0;
+    unit_shared(path, sizeof path, "data/peft-weights/t5_1_1_lm100k_base_prompt_sst2.npy");
+    if (!espl_os_is_file(path)) {
+        printf("skipped: there is no %s\n", path);
+        unit_finish(&heap, ctx);
+        return;
+    }
+    unit_ok(ctx, espl_tensors_open(ctx, path, &set));
+    unit_ok(ctx, espl_tensors_find(set, "array", &view));
+    assert_true(view.dtype == ESPL_DTYPE_F32 && view.rank == 2 && view.shape[0] == 100 && view.shape[1] == 768);
+    for (size_t i = 0; i < view.bytes; i += sizeof(float)) {
+        float value;
+        memcpy(&value, view.data + i, sizeof value);
+        sum += (double)value;
+        squares += (double)value * (double)value;
+    }
+    assert_true(fabs(sum - 27688.007074571215) < 1e-6 && fabs(squares - 205851447.5606705) < 1e-3);
+    espl_tensors_destroy(&set);
+    unit_finish(&heap, ctx);
+}
+
 /* llama.cpp's own files: scalars of every kind, arrays of strings, block formats. */
 static void gguf_real(void **state) {
     (void)state;
@@ -416,7 +483,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_checkpoints), cmocka_unit_test(real_checkpoint), cmocka_unit_test(hostile_pickles),
         cmocka_unit_test(good_pickles),       cmocka_unit_test(damaged_archives), cmocka_unit_test(gguf_round_trip),
-        cmocka_unit_test(gguf_damaged),       cmocka_unit_test(gguf_real),       cmocka_unit_test(allocation),
+        cmocka_unit_test(gguf_damaged),       cmocka_unit_test(gguf_real),       cmocka_unit_test(npy),
+        cmocka_unit_test(npy_real),       cmocka_unit_test(allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,7 @@ static const option_row rows[] = {
      "--rank ranks; roots: A and B each with the root of the weight, PEFT's linear"},
     {FOR_AVERAGE, 0, "Average", "rank", "N", U32, AT(rank), COUNTING, "of --mode svd: ranks of the result (the largest there is)"},
     {FOR_CONVERT, FOR_CONVERT, "Model", "model", "DIR", TEXT, AT(model), ANY_TEXT, "folder of the base: config.json is read"},
-    {FOR_CONVERT, FOR_CONVERT, "Model", "adapter", "PATH", LIST, AT(adapters), ANY_TEXT, "folder of PEFT or the Adapters library, or GGUF file"},
+    {FOR_CONVERT, FOR_CONVERT, "Model", "adapter", "PATH", LIST, AT(adapters), ANY_TEXT, "folder of PEFT or the Adapters library, GGUF file, or a soft prompt in .npy"},
     {FOR_TRAIN | FOR_BENCH | FOR_PROBE, 0, "Model", "init", "random", CHOICE, AT(init), 0, 0, "random",
      "start from random weights; the folder then needs config.json (and the tokenizer) only"},
 

@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 typedef struct espl_convert_params {
-    const char *adapter; /* what is there: a folder of PEFT or of the Adapters library, or a GGUF file; told by what it is */
+    const char *adapter; /* what is there: a folder of PEFT or of the Adapters library, a GGUF file, a prompt in .npy; told by what it is */
     const char *model;   /* folder of the base: heads and names of its layers differ between formats */
     const char *to;      /* "peft", "adapters": out becomes a folder; "gguf": a file that llama.cpp takes with --lora */
     const char *out;
@@ -18,6 +18,8 @@ typedef struct espl_convert_params {
 /* To and from GGUF: LoRA of llama, mistral, qwen2, qwen3 and gpt2. Values are moved and not rounded, so that there and back
  * gives the same bits. Fails: IO, FORMAT; UNSUPPORTED by name for what the format cannot say: to GGUF these are alpha_pattern, biases,
  * modules_to_save, DoRA, embeddings, an alpha of 0, and rsLoRA with more than one rank.
+ *
+ * From .npy: a soft prompt [tokens, hidden] of google-research/prompt-tuning, which becomes PEFT's PROMPT_TUNING.
  *
  * Between PEFT and the Adapters library: LoRA and (IA)3 of every family. That library has one rank and one scale for all
  * of its places (q, k, v, the first and the last map of the feed-forward), the same ones in each layer that is not left
