@@ -218,14 +218,8 @@ void espl_adapter_delete(espl_adapter **in_out_adapter) {
     espl_adapter *adapter = *in_out_adapter;
     if (!adapter) return;
     espl_model *model = adapter->model;
-    /* Those merged after it hide its originals. */
-    for (espl_adapter *other = model->adapters; adapter->merge_order && other; other = other->next) {
-        if (other->merge_order > adapter->merge_order) {
-            espl_adapter_unmerge(other);
-            other = model->adapters;
-        }
-    }
-    if (adapter->merge_order) espl_adapter_unmerge(adapter);
+    /* Those merged after it hide its originals. What a lost device cannot give back is gone. */
+    while (adapter->merge_order && espl_adapter_unmerge(espl_adapter_merged_last(model)) == ESPL_OK) {}
     for (espl_adapter **at = &model->adapters; *at; at = &(*at)->next) {
         if (*at == adapter) {
             *at = adapter->next;

@@ -1,5 +1,5 @@
 /* Merging an adapter into the base and taking it out again bit for bit: the base tensors it changes are kept on the host. */
-#include "host/model/adapter.h"
+#include "adapters/make.h"
 #include <math.h>
 #include <string.h>
 
@@ -144,11 +144,12 @@ static espl_status untie(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
-static uint32_t merged_count(const espl_model *model) {
-    uint32_t newest = 0;
-    for (const espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next)
-        newest = adapter->merge_order > newest ? adapter->merge_order : newest;
-    return newest;
+espl_adapter *espl_adapter_merged_last(const espl_model *model) {
+    espl_adapter *last = NULL;
+    for (espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next) {
+        if (adapter->merge_order > (last ? last->merge_order : 0)) last = adapter;
+    }
+    return last;
 }
 
 static espl_status put_back(espl_adapter *adapter) {
@@ -181,7 +182,8 @@ espl_status espl_adapter_merge(espl_adapter *adapter) {
         put_back(adapter);
         return status;
     }
-    adapter->merge_order = merged_count(model) + 1;
+    const espl_adapter *last = espl_adapter_merged_last(model);
+    adapter->merge_order = last ? last->merge_order + 1 : 1;
     adapter->active = false;
     return ESPL_OK;
 }
@@ -190,7 +192,7 @@ espl_status espl_adapter_unmerge(espl_adapter *adapter) {
     espl_model *model = adapter->model;
     if (!adapter->merge_order)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is not merged", adapter->name);
-    if (adapter->merge_order != merged_count(model))
+    if (adapter != espl_adapter_merged_last(model))
         return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" was merged before another one, which must be taken out "
                          "first", adapter->name);
     ESPL_TRY(put_back(adapter));

@@ -92,6 +92,28 @@ static void merge_exactly(void **state) {
     }
 }
 
+/* The first of three that are merged takes the later ones out with it; the model may go with all of them merged. */
+static void delete_merged(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "b", "c"};
+    float base[TEST_VOCABULARY], merged[TEST_VOCABULARY], after[TEST_VOCABULARY];
+    espl_model *model = test_model("llama_lora", NULL);
+    espl_adapter *adapters[3];
+    test_logits(model, base);
+    for (uint64_t i = 0; i < 3; i++) {
+        test_ok(espl_adapter_add(model, names[i], "lora:r=2,targets=q_proj,init=random", i + 1, &adapters[i]));
+        test_ok(espl_adapter_merge(adapters[i]));
+    }
+    test_logits(model, merged);
+    assert_true(test_off(merged, base) > 1e-3);
+    espl_adapter_delete(&adapters[0]);
+    test_logits(model, after);
+    assert_true(test_same(base, after));
+    test_ok(espl_adapter_add(model, "a", "lora:r=2,targets=q_proj,init=random", 1, &adapters[0]));
+    for (int i = 0; i < 3; i++) test_ok(espl_adapter_merge(adapters[(i + 1) % 3])); /* as the list has them */
+    espl_model_destroy(&model);
+}
+
 static void swap_while_loaded(void **state) {
     (void)state;
     espl_model *model = test_model("llama_lora", NULL);
@@ -271,7 +293,7 @@ static void replaced_and_changed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(save_and_load), cmocka_unit_test(several),
-                                       cmocka_unit_test(merge_exactly), cmocka_unit_test(swap_while_loaded),
-                                       cmocka_unit_test(refused), cmocka_unit_test(beside), cmocka_unit_test(replaced_and_changed)};
+                                       cmocka_unit_test(merge_exactly), cmocka_unit_test(delete_merged),
+                                       cmocka_unit_test(swap_while_loaded), cmocka_unit_test(refused), cmocka_unit_test(beside), cmocka_unit_test(replaced_and_changed)};
     return test_main("adapters", tests, ESPL_COUNT(tests));
 }

@@ -113,7 +113,8 @@ espl_status espl_adapter_add(espl_model *model, const char *name, const char *sp
 espl_status espl_adapter_load(espl_model *model, const char *name, const char *folder, espl_adapter **out_adapter);
 /* The same folder; both files are on the disk before either takes its place. */
 espl_status espl_adapter_save(espl_adapter *adapter, const char *folder);
-/* Takes and clears. Merged weights are restored first; sessions that use it must be gone or deactivated. */
+/* Takes and clears. Merged weights are restored first, and so are those that were merged after it; sessions that use it must be
+ * gone or deactivated. */
 void espl_adapter_delete(espl_adapter **adapter);
 const char *espl_adapter_name(const espl_adapter *adapter);
 /* Values that are trained. */
