@@ -14,11 +14,14 @@ static espl_status change_base(espl_adapter *adapter, const espl_entry *entry, c
     }
     ESPL_TRY(espl_grow(model->ctx, &adapter->originals, &adapter->original_capacity, adapter->original_count + 1,
                        sizeof *adapter->originals));
-    espl_original *original = &adapter->originals[adapter->original_count];
-    *original = (espl_original){.entry = *entry};
-    ESPL_TRY(espl_new(model->ctx, count * sizeof(float), &original->values));
-    adapter->original_count++;
-    ESPL_TRY(espl_store_read(&model->store, entry, original->values));
+    float *old;
+    ESPL_TRY(espl_new(model->ctx, count * sizeof *old, &old));
+    espl_status status = espl_store_read(&model->store, entry, old);
+    if (status != ESPL_OK) { /* put_back takes whatever is among the originals for the base's */
+        espl_free(model->ctx, &old);
+        return status;
+    }
+    adapter->originals[adapter->original_count++] = (espl_original){.entry = *entry, .values = old};
     return espl_store_write(&model->store, entry, values, ESPL_DTYPE_F32);
 }
 

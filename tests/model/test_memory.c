@@ -1,5 +1,7 @@
 /* Host memory that runs out: whatever allocation fails, the call says so, everything is freed, and the process lives. The
- * whole of device, model, adapter, trainer and session is run with its nth allocation failing, for every n. */
+ * whole of device, model, adapter, trainer and session is run with its nth allocation failing, for every n; and so is merging alone,
+ * after which the base has the bits that it had. */
+#include "host/model/adapter.h"
 #include "tests/model/model_test.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,7 +97,68 @@ static void nth_allocation(void **state) {
     printf("  %u of %llu allocations failed, one at a time\n", tried, (unsigned long long)whole.calls);
 }
 
+/* FNV-1a of names and values. */
+static uint64_t hash_base(espl_model *model) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < model->store.entry_count; i++) {
+        const espl_entry *entry = &model->store.entries[i];
+        const size_t count = (size_t)espl_entry_values(&model->store, entry);
+        uint32_t *bits = malloc(count * sizeof *bits);
+        assert_non_null(bits);
+        assert_int_equal(espl_store_read(&model->store, entry, (float *)bits), ESPL_OK);
+        for (const char *c = entry->name; *c; c++) hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
+        for (size_t k = 0; k < count; k++) hash = (hash ^ bits[k]) * 0x100000001b3u;
+        free(bits);
+    }
+    return hash;
+}
+
+/* Merges, or takes out, with the first, the second, ... allocation failing until none does. */
+static uint32_t until_it_works(memory *m, espl_adapter *adapter, espl_status (*change)(espl_adapter *), uint64_t hash) {
+    for (uint32_t n = 1;; n++) {
+        m->fail_at = m->calls + n;
+        const espl_status status = change(adapter);
+        m->fail_at = 0;
+        if (status == ESPL_OK) return n - 1;
+        if (status != ESPL_HOST_MEMORY) fail_msg("with allocation %u failing the status is %s", n, espl_status_name(status));
+        if (change == espl_adapter_merge && hash_base(adapter->model) != hash)
+            fail_msg("with allocation %u failing the base is not what it was", n);
+    }
+}
+
+static void merging(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *spec;
+    } cases[] = {{"gpt2_lora", "lora:r=2,targets=c_attn,init=random,bias=all"},
+                 {"llama_lora", "lora:r=2,targets=q_proj,init=random,save=lm_head"}};
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        memory m = {0};
+        espl_context *ctx;
+        espl_device *device;
+        espl_model *model;
+        espl_adapter *adapter;
+        char folder[256];
+        snprintf(folder, sizeof folder, "%s/%s", ESPL_GOLDEN, cases[i].model);
+        assert_int_equal(espl_context_create(&(espl_context_params){resize, &m, quiet, NULL}, &ctx), ESPL_OK);
+        assert_int_equal(espl_device_create(ctx, &(espl_device_params){.select = getenv("ESPL_TEST_DEVICE"), .cache_folder = ""},
+                                            &device), ESPL_OK);
+        assert_int_equal(espl_model_load(device, folder, NULL, &model), ESPL_OK);
+        assert_int_equal(espl_adapter_add(model, "a", cases[i].spec, 1, &adapter), ESPL_OK);
+        const uint64_t hash = hash_base(model);
+        const uint32_t merges = until_it_works(&m, adapter, espl_adapter_merge, hash);
+        assert_true(merges > 0 && hash_base(model) != hash);
+        const uint32_t unmerges = until_it_works(&m, adapter, espl_adapter_unmerge, hash);
+        assert_true(unmerges > 0 && hash_base(model) == hash);
+        printf("  %s: merging failed at %u allocations, taking out at %u\n", cases[i].model, merges, unmerges);
+        espl_model_destroy(&model);
+        espl_device_destroy(&device);
+        espl_context_destroy(&ctx);
+        assert_int_equal(m.live, 0);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(nth_allocation)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(nth_allocation), cmocka_unit_test(merging)};
     return test_main("host memory", tests, ESPL_COUNT(tests));
 }
