@@ -67,7 +67,6 @@ espl_status espl_adapter_begin(espl_model *model, const char *name, espl_adapter
     ESPL_TRY(espl_copy_string(model->ctx, name, strlen(name), &adapter->name));
     ESPL_TRY(espl_new(model->ctx, model->store.matrix_count * sizeof *adapter->replacement, &adapter->replacement));
     adapter->replacement_count = (uint32_t)model->store.matrix_count;
-    adapter->head_replacement = ESPL_NO_MATRIX;
     for (uint32_t i = 0; i < adapter->replacement_count; i++) adapter->replacement[i] = ESPL_NO_MATRIX;
     return ESPL_OK;
 }

@@ -84,7 +84,7 @@ static espl_status add_entry(const espl_model *model, const espl_head_form *form
 /* The map into the vocabulary: of its own, or the embedding. */
 static espl_status add_output(const espl_model *model, const espl_head_form *form, espl_head_parts *parts) {
     const espl_entry *entry = espl_model_output_entry(model);
-    const bool tied = model->head == ESPL_NO_MATRIX;
+    const bool tied = model->config.tied;
     const int layer = words_out(model, form);
     char *name;
     if (form->name) {

@@ -133,16 +133,16 @@ static espl_status merge_matrix(espl_adapter *adapter, uint32_t base, uint32_t o
 static espl_status merge_replacements(espl_adapter *adapter) {
     for (uint32_t base = 0; base < adapter->replacement_count; base++)
         ESPL_TRY(merge_matrix(adapter, base, adapter->replacement[base]));
-    return merge_matrix(adapter, adapter->model->head, adapter->head_replacement);
+    return ESPL_OK;
 }
 
 /* Merging what changes only one use of a tied matrix first makes it two. */
 static espl_status untie(espl_adapter *adapter) {
     const bool embed = adapter->method->merge && adapter->method->properties.sites & 1u << ESPL_SITE_EMBED;
-    const espl_head_kind kind = adapter->model->task.kind;
-    if (kind != ESPL_HEAD_LANGUAGE && kind != ESPL_HEAD_MASKED) return ESPL_OK;
-    if (adapter->model->head != ESPL_NO_MATRIX || !(embed || adapter->head_replacement != ESPL_NO_MATRIX)) return ESPL_OK;
-    ESPL_TRY(espl_model_untie(adapter->model));
+    espl_model *model = adapter->model;
+    if (model->head == ESPL_NO_MATRIX || !model->config.tied) return ESPL_OK;
+    if (!embed && espl_adapter_head(adapter) == ESPL_NO_MATRIX) return ESPL_OK;
+    ESPL_TRY(espl_model_untie(model));
     adapter->untied = true;
     return ESPL_OK;
 }
