@@ -236,7 +236,6 @@ espl_status espl_model_untie(espl_model *model) {
     char *name = NULL;
     espl_status status = ESPL_OK;
     if (!store->matrices[model->head].rows) ESPL_GOTO(espl_store_add_rows(store, model->head, rows));
-    ESPL_GOTO(espl_json_set(model->ctx, model->json, "tie_word_embeddings", json_false()));
     ESPL_GOTO(espl_new(model->ctx, (size_t)espl_entry_values(store, &embed) * sizeof *values, &values));
     ESPL_GOTO(espl_store_read(store, &embed, values));
     ESPL_GOTO(espl_store_write(store, &head, values, ESPL_DTYPE_F32));
@@ -254,5 +253,4 @@ void espl_model_tie(espl_model *model) {
     snprintf(name, sizeof name, "%s.weight", espl_model_output_module(model));
     espl_store_remove_entry(&model->store, name);
     model->config.tied = true;
-    json_object_set_new_nocheck(model->json, "tie_word_embeddings", json_true());
 }

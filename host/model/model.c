@@ -175,6 +175,8 @@ static espl_status begin_config(espl_model *model, const char *folder, espl_repl
     espl_status status = espl_json_set(model->ctx, config, "torch_dtype", json_string("float32"));
     if (status == ESPL_OK && json_object_get(config, "dtype"))
         status = espl_json_set(model->ctx, config, "dtype", json_string("float32"));
+    if (status == ESPL_OK) /* a merge may have untied them */
+        status = espl_json_set(model->ctx, config, "tie_word_embeddings", json_boolean(model->config.tied));
     if (status == ESPL_OK) status = espl_head_describe(model, config);
     if (status == ESPL_OK) status = espl_json_replace(model->ctx, folder, "config.json", config, out_replace);
     espl_json_destroy(&config);

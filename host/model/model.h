@@ -74,7 +74,8 @@ espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t 
 /* "model.layers.3" */
 espl_status espl_model_block_path(const espl_model *model, uint32_t block, char **out_path);
 
-/* Gives the head values of its own, at first the embedding's, and ties it again. No use on a model that is (not) tied. */
+/* Gives the head values of its own, at first the embedding's, and ties it again. No use on a model that is (not) tied. Where
+ * untying fails the model is tied as before. */
 espl_status espl_model_untie(espl_model *model);
 void espl_model_tie(espl_model *model);
 

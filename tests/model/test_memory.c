@@ -113,6 +113,15 @@ static uint64_t hash_base(espl_model *model) {
     return hash;
 }
 
+static void save_and_load(espl_model *model) {
+    espl_model *again;
+    assert_int_equal(espl_model_save(model, "model_test_memory/model"), ESPL_OK);
+    assert_int_equal(espl_model_load(model->device, "model_test_memory/model", NULL, &again), ESPL_OK);
+    const uint64_t hash = hash_base(again);
+    espl_model_destroy(&again);
+    assert_true(hash == hash_base(model));
+}
+
 /* Merges, or takes out, with the first, the second, ... allocation failing until none does. */
 static uint32_t until_it_works(memory *m, espl_adapter *adapter, espl_status (*change)(espl_adapter *), uint64_t hash) {
     for (uint32_t n = 1;; n++) {
@@ -123,6 +132,7 @@ static uint32_t until_it_works(memory *m, espl_adapter *adapter, espl_status (*c
         if (status != ESPL_HOST_MEMORY) fail_msg("with allocation %u failing the status is %s", n, espl_status_name(status));
         if (change == espl_adapter_merge && hash_base(adapter->model) != hash)
             fail_msg("with allocation %u failing the base is not what it was", n);
+        save_and_load(adapter->model);
     }
 }
 
@@ -130,7 +140,8 @@ static void merging(void **state) {
     (void)state;
     static const struct {
         const char *model, *spec;
-    } cases[] = {{"gpt2_lora", "lora:r=2,targets=c_attn,init=random,bias=all"},
+    } cases[] = {{"llama_tied_rope_scaling", "lora:r=2,targets=q_proj,init=random,save=lm_head"},
+                 {"gpt2_lora", "lora:r=2,targets=c_attn,init=random,bias=all"},
                  {"llama_lora", "lora:r=2,targets=q_proj,init=random,save=lm_head"}};
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
         memory m = {0};
@@ -148,6 +159,7 @@ static void merging(void **state) {
         const uint64_t hash = hash_base(model);
         const uint32_t merges = until_it_works(&m, adapter, espl_adapter_merge, hash);
         assert_true(merges > 0 && hash_base(model) != hash);
+        save_and_load(model);
         const uint32_t unmerges = until_it_works(&m, adapter, espl_adapter_unmerge, hash);
         assert_true(unmerges > 0 && hash_base(model) == hash);
         printf("  %s: merging failed at %u allocations, taking out at %u\n", cases[i].model, merges, unmerges);
