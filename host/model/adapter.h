@@ -147,7 +147,7 @@ typedef struct espl_method {
     espl_status (*change)(espl_adapter *adapter, const espl_entry *base, float *values, bool *out_changed);
     /* The tensors of a folder where they are not the store's as they are. NULL: they are. */
     espl_status (*read)(espl_adapter *adapter, const espl_tensors *set);
-    espl_status (*write)(espl_adapter *adapter, const char *path);
+    espl_status (*write)(espl_adapter *adapter, const char *path, espl_replace *out_replace); /* as espl_store_replace */
     /* Writes a folder other than from configuration and store as they are (espl_folder_write does that). NULL: that. */
     espl_status (*save)(espl_adapter *adapter, const char *folder);
     /* After the tensors of count adapters of the method, times weights, were added into result's: those for which that is not

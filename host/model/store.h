@@ -82,8 +82,9 @@ const espl_entry *espl_store_find(const espl_store *store, const char *name);
 /* Every entry but those apart from the set by name or alias; prefix (may be "") stands before the names in the file.
  * Fails: FORMAT naming the tensor that is missing or has another shape, with both shapes. */
 espl_status espl_store_load(espl_store *store, const espl_tensors *set, const char *prefix);
-/* All entries but those apart in f32 under their names, as one safetensors file that is there whole or not at all. */
-espl_status espl_store_save(espl_store *store, const char *path);
+/* All entries but those apart in f32 under their names, as a safetensors file beside path, which takes its place with
+ * espl_os_replace_commit. */
+espl_status espl_store_replace(espl_store *store, const char *path, espl_replace *out_replace);
 
 /* For files of more than one group of tensors: one source per entry, which reads the device while it is written. */
 typedef struct espl_store_source {

@@ -214,6 +214,28 @@ static void older_than_the_head(void **state) {
     espl_model_destroy(&model);
 }
 
+/* Of the Adapters library's folder for an adapter with a head one without keeps no head: it is not its own. */
+static void head_of_another(void **state) {
+    (void)state;
+    static const char *const files[] = {"head_config.json", "model_head.safetensors"};
+    const espl_head_kind kinds[] = {ESPL_HEAD_DEFAULT, ESPL_HEAD_NONE};
+    char *folder = test_path("head_of_another");
+    for (size_t i = 0; i < ESPL_COUNT(kinds); i++) {
+        espl_model *model = test_model("bert_classes_lora", &(espl_model_params){.head = {.kind = kinds[i]}});
+        espl_adapter *adapter;
+        test_ok(espl_adapter_add(model, "a", "pfeiffer:rf=8", 1, &adapter));
+        test_ok(espl_adapter_save(adapter, folder));
+        espl_model_destroy(&model);
+        for (size_t j = 0; j < ESPL_COUNT(files); j++) {
+            char path[512];
+            snprintf(path, sizeof path, "%s/%s", folder, files[j]);
+            assert_int_equal(espl_os_is_file(path), kinds[i] == ESPL_HEAD_DEFAULT);
+        }
+    }
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+}
+
 static void swap_while_loaded(void **state) {
     (void)state;
     espl_model *model = test_model("llama_lora", NULL);
@@ -395,6 +417,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(save_and_load), cmocka_unit_test(several),
                                        cmocka_unit_test(merge_exactly), cmocka_unit_test(delete_merged),
                                        cmocka_unit_test(heads_across_untying), cmocka_unit_test(older_than_the_head),
+                                       cmocka_unit_test(head_of_another),
                                        cmocka_unit_test(swap_while_loaded), cmocka_unit_test(refused), cmocka_unit_test(beside), cmocka_unit_test(replaced_and_changed)};
     return test_main("adapters", tests, ESPL_COUNT(tests));
 }
