@@ -67,7 +67,6 @@ espl_status espl_adapter_begin(espl_model *model, const char *name, espl_adapter
     ESPL_TRY(espl_copy_string(model->ctx, name, strlen(name), &adapter->name));
     ESPL_TRY(espl_new(model->ctx, model->store.matrix_count * sizeof *adapter->replacement, &adapter->replacement));
     adapter->replacement_count = (uint32_t)model->store.matrix_count;
-    adapter->head_replacement = ESPL_NO_MATRIX;
     for (uint32_t i = 0; i < adapter->replacement_count; i++) adapter->replacement[i] = ESPL_NO_MATRIX;
     return ESPL_OK;
 }
@@ -218,14 +217,8 @@ void espl_adapter_delete(espl_adapter **in_out_adapter) {
     espl_adapter *adapter = *in_out_adapter;
     if (!adapter) return;
     espl_model *model = adapter->model;
-    /* Those merged after it hide its originals. */
-    for (espl_adapter *other = model->adapters; adapter->merge_order && other; other = other->next) {
-        if (other->merge_order > adapter->merge_order) {
-            espl_adapter_unmerge(other);
-            other = model->adapters;
-        }
-    }
-    if (adapter->merge_order) espl_adapter_unmerge(adapter);
+    /* Those merged after it hide its originals. What a lost device cannot give back is gone. */
+    while (adapter->merge_order && espl_adapter_unmerge(espl_adapter_merged_last(model)) == ESPL_OK) {}
     for (espl_adapter **at = &model->adapters; *at; at = &(*at)->next) {
         if (*at == adapter) {
             *at = adapter->next;

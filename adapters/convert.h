@@ -73,9 +73,9 @@ espl_status espl_convert_head_open(espl_context *ctx, const espl_loose_adapter *
                                    const espl_config *config, const char *name, espl_convert_head *out);
 /* Whether a tensor of the adapter is part of it. */
 bool espl_convert_head_has(const espl_convert_head *head, const espl_loose_adapter *adapter, const char *name);
-/* *out_config is to be committed or finished; without a head it stays as it is. */
+/* As espl_library_head_put; without a head out_files stay as they are. */
 espl_status espl_convert_head_write(const espl_convert_head *head, const espl_loose_adapter *adapter, const char *folder,
-                                    espl_replace *out_config);
+                                    espl_replace *out_files);
 void espl_convert_head_close(espl_context *ctx, espl_convert_head *head);
 
 /* ---- Prefixes ---- */

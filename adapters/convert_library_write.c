@@ -174,20 +174,19 @@ static espl_status make_config(espl_context *ctx, const target *t, json_t *confi
 static espl_status write_files(espl_context *ctx, const espl_loose_adapter *files, const json_t *file, const espl_convert_head *head,
                                const espl_loose_adapter *adapter, const char *folder) {
     static const espl_tensors_metadata_pair format = {"format", "pt"};
-    espl_replace config = {0}, head_config = {0};
+    enum { WEIGHTS, HEAD, CONFIG = HEAD + ESPL_HEAD_FILES, FILES };
+    espl_replace replaces[FILES] = {0};
     char *weights = NULL;
     espl_status status;
     ESPL_GOTO(espl_os_make_folder(ctx, folder));
-    ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", file, &config));
+    ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", file, &replaces[CONFIG]));
     ESPL_GOTO(espl_format(ctx, &weights, "%s/adapter.safetensors", folder));
-    ESPL_GOTO(espl_tensors_write(ctx, weights, files->entries, files->count, &format, 1));
-    ESPL_GOTO(espl_convert_head_write(head, adapter, folder, &head_config));
-    if (head->model) ESPL_GOTO(espl_os_replace_commit(ctx, &head_config));
-    ESPL_GOTO(espl_os_replace_commit(ctx, &config));
+    ESPL_GOTO(espl_tensors_replace(ctx, weights, files->entries, files->count, &format, 1, &replaces[WEIGHTS]));
+    ESPL_GOTO(espl_convert_head_write(head, adapter, folder, &replaces[HEAD]));
+    ESPL_GOTO(espl_os_replace_commit_all(ctx, replaces, FILES));
     status = espl_library_remove_old(ctx, folder, head->model != NULL);
 fail:
-    espl_os_replace_finish(ctx, &head_config);
-    espl_os_replace_finish(ctx, &config);
+    espl_os_replace_finish_all(ctx, replaces, FILES);
     espl_free(ctx, &weights);
     return status;
 }

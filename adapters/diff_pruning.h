@@ -55,7 +55,7 @@ bool espl_diff_stays(float alpha);
 /* Tensors of the folder: "<name>.delta", "<name>.log_alpha" and, structured, "<name>.group_log_alpha"; once pruned "<name>.idx"
  * and "<name>.val". */
 espl_status espl_diff_read(espl_adapter *adapter, const espl_tensors *set);
-espl_status espl_diff_write(espl_adapter *adapter, const char *path);
+espl_status espl_diff_write(espl_adapter *adapter, const char *path, espl_replace *out_replace);
 
 /* The method's `average`. */
 espl_status espl_diff_average(espl_adapter *result, espl_adapter *const *adapters, const double *weights, size_t count);

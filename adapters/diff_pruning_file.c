@@ -149,16 +149,17 @@ static espl_status add_saved(espl_adapter *adapter, sparse *to) {
     return ESPL_OK;
 }
 
-espl_status espl_diff_write(espl_adapter *adapter, const char *path) {
+espl_status espl_diff_write(espl_adapter *adapter, const char *path, espl_replace *out_replace) {
     const diff_state *state = adapter->state;
     espl_context *ctx = context(adapter);
     sparse all = {.entries = NULL};
-    if (!state->pruned) return espl_store_save(&adapter->store, path);
+    if (!state->pruned) return espl_store_replace(&adapter->store, path, out_replace);
     ESPL_TRY(espl_new(ctx, (adapter->store.entry_count + 1) * sizeof *all.entries, &all.entries));
     static const espl_tensors_metadata_pair format[] = {{"format", "pt"}};
     espl_status status = espl_diff_each(adapter, &all, gather);
     if (status == ESPL_OK) status = add_saved(adapter, &all);
-    if (status == ESPL_OK) status = espl_tensors_write(ctx, path, all.entries, all.count, format, ESPL_COUNT(format));
+    if (status == ESPL_OK)
+        status = espl_tensors_replace(ctx, path, all.entries, all.count, format, ESPL_COUNT(format), out_replace);
     for (size_t i = 0; i < all.count; i++) {
         void *data = (void *)(uintptr_t)all.entries[i].data;
         char *name = (char *)(uintptr_t)all.entries[i].name;

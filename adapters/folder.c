@@ -213,24 +213,24 @@ espl_status espl_adapter_save(espl_adapter *adapter, const char *folder) {
 
 espl_status espl_folder_write(espl_adapter *adapter, const char *folder) {
     espl_context *ctx = adapter->model->ctx;
-    espl_replace file = {0}, head = {0};
+    enum { WEIGHTS, HEAD, CONFIG = HEAD + ESPL_HEAD_FILES, FILES };
+    espl_replace files[FILES] = {0};
     char *weights = NULL;
     json_t *config = NULL;
     espl_status status = ESPL_OK;
     ESPL_GOTO(espl_os_make_folder(ctx, folder));
     ESPL_GOTO(written_config(adapter, &config));
-    /* All are on the disk before either takes its place: where they do not fit, the folder stays as it was. */
-    ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", config, &file));
+    /* All are on the disk before any takes its place: where they do not fit, the folder stays as it was. */
+    ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", config, &files[CONFIG]));
     ESPL_GOTO(espl_format(ctx, &weights, "%s/%s.safetensors", folder, adapter->library ? "adapter" : "adapter_model"));
-    ESPL_GOTO(adapter->method->write ? adapter->method->write(adapter, weights) : espl_store_save(&adapter->store, weights));
-    ESPL_GOTO(espl_adapter_write_head(adapter, folder, &head));
-    const bool has_head = head.path != NULL;
-    if (has_head) ESPL_GOTO(espl_os_replace_commit(ctx, &head));
-    ESPL_GOTO(espl_os_replace_commit(ctx, &file));
+    ESPL_GOTO(adapter->method->write ? adapter->method->write(adapter, weights, &files[WEIGHTS])
+                                     : espl_store_replace(&adapter->store, weights, &files[WEIGHTS]));
+    ESPL_GOTO(espl_adapter_write_head(adapter, folder, &files[HEAD]));
+    const bool has_head = files[HEAD].path != NULL;
+    ESPL_GOTO(espl_os_replace_commit_all(ctx, files, FILES));
     if (adapter->library) status = espl_library_remove_old(ctx, folder, has_head);
 fail:
-    espl_os_replace_finish(ctx, &file);
-    espl_os_replace_finish(ctx, &head);
+    espl_os_replace_finish_all(ctx, files, FILES);
     espl_json_destroy(&config);
     espl_free(ctx, &weights);
     return status;

@@ -20,7 +20,7 @@ espl_status espl_folder_read_tensors(espl_adapter *adapter, const char *folder);
 /* what: "method", "peft_type" or "architecture". */
 espl_status espl_folder_unknown(espl_context *ctx, const char *what, const char *name, size_t bytes);
 
-/* Configuration and store as they are: both files are on the disk before either takes its place. */
+/* Configuration and store as they are: all files are on the disk before any takes its place. */
 espl_status espl_folder_write(espl_adapter *adapter, const char *folder);
 
 #endif

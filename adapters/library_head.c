@@ -84,7 +84,7 @@ static espl_status add_entry(const espl_model *model, const espl_head_form *form
 /* The map into the vocabulary: of its own, or the embedding. */
 static espl_status add_output(const espl_model *model, const espl_head_form *form, espl_head_parts *parts) {
     const espl_entry *entry = espl_model_output_entry(model);
-    const bool tied = model->head == ESPL_NO_MATRIX;
+    const bool tied = model->config.tied;
     const int layer = words_out(model, form);
     char *name;
     if (form->name) {
@@ -149,7 +149,7 @@ espl_status espl_adapter_declare_head(espl_adapter *adapter, const espl_library_
 }
 
 /* A dense map that is the base's own (BERT's pooler) is in flexible heads alone. */
-espl_status espl_adapter_write_head(const espl_adapter *adapter, const char *folder, espl_replace *out_config) {
+espl_status espl_adapter_write_head(const espl_adapter *adapter, const char *folder, espl_replace *out_files) {
     espl_head_form form = {.name = NULL};
     bool any = false;
     for (size_t i = 0; i < adapter->store.entry_count; i++) {
@@ -161,5 +161,5 @@ espl_status espl_adapter_write_head(const espl_adapter *adapter, const char *fol
     }
     if (espl_head_is_flexible(adapter->model))
         form = (espl_head_form){.name = adapter->file_name, .two = adapter->model->task.dense != ESPL_NO_MATRIX};
-    return any ? espl_library_head_write(adapter->model, adapter, &form, folder, out_config) : ESPL_OK;
+    return any ? espl_library_head_write(adapter->model, adapter, &form, folder, out_files) : ESPL_OK;
 }

@@ -60,21 +60,22 @@ espl_status espl_library_head_is(const espl_model *model, const char *folder, bo
 
 /* head_config.json of a head of this form. */
 espl_status espl_library_head_describe(const espl_model *model, const espl_head_form *form, json_t **out_file);
-/* Into folder; *out_config is to be committed or finished. */
+/* Into folder; out_files, ESPL_HEAD_FILES of them (tensors, configuration), are to be committed or finished. */
+enum { ESPL_HEAD_FILES = 2 };
 espl_status espl_library_head_put(espl_context *ctx, const json_t *file, const espl_tensor_entry *entries, size_t count,
-                                  const char *folder, espl_replace *out_config);
+                                  const char *folder, espl_replace *out_files);
 /* What was in a folder before and the library would read beside or rather than what was written now: tensors as pickles, and unless
  * a head was written, that of another adapter. */
 espl_status espl_library_remove_old(espl_context *ctx, const char *folder, bool head);
-/* The head as adapter has it (NULL: the active ones); *out_config is to be committed or finished. */
+/* The head as adapter has it (NULL: the active ones); out_files as above. */
 espl_status espl_library_head_write(const espl_model *model, const espl_adapter *adapter, const espl_head_form *form,
-                                    const char *folder, espl_replace *out_config);
+                                    const char *folder, espl_replace *out_files);
 
 /* ---- Heads that adapters of the library's own folders train: in the same folder, in files of their own ---- */
 
 /* Stands the head's tensors in the store: those of `head`, of the adapter `like`, or (both NULL) of a model's with labels. */
 espl_status espl_adapter_declare_head(espl_adapter *adapter, const espl_library_head *head, const espl_adapter *like);
 /* Nothing for an adapter without a head. */
-espl_status espl_adapter_write_head(const espl_adapter *adapter, const char *folder, espl_replace *out_config);
+espl_status espl_adapter_write_head(const espl_adapter *adapter, const char *folder, espl_replace *out_files);
 
 #endif

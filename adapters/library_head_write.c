@@ -8,7 +8,7 @@ static espl_store *current(const espl_model *model, const espl_adapter *adapter,
     const espl_adapter *first = adapter ? adapter : model->adapters, *end = adapter ? adapter->next : NULL;
     *out_entry = *part->entry;
     for (const espl_adapter *one = first; one != end; one = one->next) {
-        const uint32_t own = part->tied ? one->head_replacement : one->replacement[part->entry->matrix];
+        const uint32_t own = part->tied ? espl_adapter_head(one) : one->replacement[part->entry->matrix];
         if ((one != adapter && !one->active) || own == ESPL_NO_MATRIX) continue;
         out_entry->matrix = own;
         return (espl_store *)(uintptr_t)&one->store;
@@ -17,13 +17,13 @@ static espl_store *current(const espl_model *model, const espl_adapter *adapter,
 }
 
 espl_status espl_library_head_put(espl_context *ctx, const json_t *file, const espl_tensor_entry *entries, size_t count,
-                                  const char *folder, espl_replace *out_config) {
+                                  const char *folder, espl_replace *out_files) {
     static const espl_tensors_metadata_pair format = {"format", "pt"};
     char *path = NULL;
     espl_status status;
-    ESPL_GOTO(espl_json_replace(ctx, folder, "head_config.json", file, out_config));
+    ESPL_GOTO(espl_json_replace(ctx, folder, "head_config.json", file, &out_files[1]));
     ESPL_GOTO(espl_format(ctx, &path, "%s/model_head.safetensors", folder));
-    status = espl_tensors_write(ctx, path, entries, count, &format, 1);
+    status = espl_tensors_replace(ctx, path, entries, count, &format, 1, &out_files[0]);
 fail:
     espl_free(ctx, &path);
     return status;
@@ -40,11 +40,13 @@ static espl_status remove_file(espl_context *ctx, const char *folder, const char
 espl_status espl_library_remove_old(espl_context *ctx, const char *folder, bool head) {
     ESPL_TRY(remove_file(ctx, folder, "pytorch_adapter.bin"));
     ESPL_TRY(remove_file(ctx, folder, "pytorch_model_head.bin"));
-    return head ? ESPL_OK : remove_file(ctx, folder, "head_config.json");
+    if (head) return ESPL_OK;
+    ESPL_TRY(remove_file(ctx, folder, "model_head.safetensors"));
+    return remove_file(ctx, folder, "head_config.json");
 }
 
 static espl_status put_parts(const espl_model *model, const espl_adapter *adapter, const espl_head_parts *parts, const json_t *file,
-                             const char *folder, espl_replace *out_config) {
+                             const char *folder, espl_replace *out_files) {
     espl_context *ctx = model->ctx;
     espl_tensor_entry entries[ESPL_HEAD_PARTS_MAX];
     float *values[ESPL_HEAD_PARTS_MAX] = {NULL};
@@ -58,7 +60,7 @@ static espl_status put_parts(const espl_model *model, const espl_adapter *adapte
         entries[i] = (espl_tensor_entry){.name = part->name, .dtype = ESPL_DTYPE_F32, .rank = entry.rank, .data = values[i]};
         memcpy(entries[i].shape, entry.shape, entry.rank * sizeof *entry.shape);
     }
-    status = espl_library_head_put(ctx, file, entries, parts->count, folder, out_config);
+    status = espl_library_head_put(ctx, file, entries, parts->count, folder, out_files);
 fail:
     for (size_t i = 0; i < parts->count; i++) espl_free(ctx, &values[i]);
     return status;
@@ -130,14 +132,14 @@ fail:
 }
 
 espl_status espl_library_head_write(const espl_model *model, const espl_adapter *adapter, const espl_head_form *form,
-                                    const char *folder, espl_replace *out_config) {
+                                    const char *folder, espl_replace *out_files) {
     espl_context *ctx = model->ctx;
     espl_head_parts parts = {.count = 0};
     json_t *file = NULL;
     espl_status status;
     ESPL_GOTO(espl_head_parts_of(model, form, &parts));
     ESPL_GOTO(espl_library_head_describe(model, form, &file));
-    status = put_parts(model, adapter, &parts, file, folder, out_config);
+    status = put_parts(model, adapter, &parts, file, folder, out_files);
 fail:
     espl_head_parts_finish(ctx, &parts);
     espl_json_destroy(&file);
@@ -146,7 +148,7 @@ fail:
 
 espl_status espl_model_save_head(const espl_model *model, const char *folder, const char *name) {
     espl_context *ctx = model->ctx;
-    espl_replace config = {0};
+    espl_replace files[ESPL_HEAD_FILES] = {0};
     espl_status status = ESPL_OK;
     if (!espl_head_type(model)) return espl_fail(ctx, ESPL_UNSUPPORTED, "the model has no head for words or labels");
     if (!name && espl_head_is_flexible(model))
@@ -154,10 +156,10 @@ espl_status espl_model_save_head(const espl_model *model, const char *folder, co
     const char *dense = model->task.names ? model->task.names->dense : NULL;
     const bool two = dense && (!model->task.labels || !espl_head_in_base(model, dense));
     ESPL_GOTO(espl_os_make_folder(ctx, folder));
-    ESPL_GOTO(espl_library_head_write(model, NULL, &(espl_head_form){.name = name, .two = two}, folder, &config));
-    ESPL_GOTO(espl_os_replace_commit(ctx, &config));
+    ESPL_GOTO(espl_library_head_write(model, NULL, &(espl_head_form){.name = name, .two = two}, folder, files));
+    ESPL_GOTO(espl_os_replace_commit_all(ctx, files, ESPL_HEAD_FILES));
     status = remove_file(ctx, folder, "pytorch_model_head.bin");
 fail:
-    espl_os_replace_finish(ctx, &config);
+    espl_os_replace_finish_all(ctx, files, ESPL_HEAD_FILES);
     return status;
 }

@@ -1,4 +1,4 @@
-/* Pieces of an adapter's making that unions use for their parts (adapter.c). */
+/* Pieces of an adapter's life that more than one file needs (adapter.c, replace.c, merge.c). */
 #ifndef ESPL_MAKE_H
 #define ESPL_MAKE_H
 
@@ -16,6 +16,8 @@ espl_status espl_adapter_copy_base(espl_adapter *adapter);
 /* Fails, ARGUMENT naming the tensor, where one of them stands in place of a tensor of the base that the other replaces or changes
  * in its place: nothing would be left of one. */
 espl_status espl_adapter_check_beside(const espl_adapter *a, const espl_adapter *b);
+/* The only one that can be taken out of the base; NULL: none is merged. */
+espl_adapter *espl_adapter_merged_last(const espl_model *model);
 void espl_adapter_destroy(espl_adapter *adapter);
 
 #endif

@@ -1,5 +1,5 @@
 /* Merging an adapter into the base and taking it out again bit for bit: the base tensors it changes are kept on the host. */
-#include "host/model/adapter.h"
+#include "adapters/make.h"
 #include <math.h>
 #include <string.h>
 
@@ -14,11 +14,14 @@ static espl_status change_base(espl_adapter *adapter, const espl_entry *entry, c
     }
     ESPL_TRY(espl_grow(model->ctx, &adapter->originals, &adapter->original_capacity, adapter->original_count + 1,
                        sizeof *adapter->originals));
-    espl_original *original = &adapter->originals[adapter->original_count];
-    *original = (espl_original){.entry = *entry};
-    ESPL_TRY(espl_new(model->ctx, count * sizeof(float), &original->values));
-    adapter->original_count++;
-    ESPL_TRY(espl_store_read(&model->store, entry, original->values));
+    float *old;
+    ESPL_TRY(espl_new(model->ctx, count * sizeof *old, &old));
+    espl_status status = espl_store_read(&model->store, entry, old);
+    if (status != ESPL_OK) { /* put_back takes whatever is among the originals for the base's */
+        espl_free(model->ctx, &old);
+        return status;
+    }
+    adapter->originals[adapter->original_count++] = (espl_original){.entry = *entry, .values = old};
     return espl_store_write(&model->store, entry, values, ESPL_DTYPE_F32);
 }
 
@@ -130,25 +133,26 @@ static espl_status merge_matrix(espl_adapter *adapter, uint32_t base, uint32_t o
 static espl_status merge_replacements(espl_adapter *adapter) {
     for (uint32_t base = 0; base < adapter->replacement_count; base++)
         ESPL_TRY(merge_matrix(adapter, base, adapter->replacement[base]));
-    return merge_matrix(adapter, adapter->model->head, adapter->head_replacement);
+    return ESPL_OK;
 }
 
 /* Merging what changes only one use of a tied matrix first makes it two. */
 static espl_status untie(espl_adapter *adapter) {
     const bool embed = adapter->method->merge && adapter->method->properties.sites & 1u << ESPL_SITE_EMBED;
-    const espl_head_kind kind = adapter->model->task.kind;
-    if (kind != ESPL_HEAD_LANGUAGE && kind != ESPL_HEAD_MASKED) return ESPL_OK;
-    if (adapter->model->head != ESPL_NO_MATRIX || !(embed || adapter->head_replacement != ESPL_NO_MATRIX)) return ESPL_OK;
-    ESPL_TRY(espl_model_untie(adapter->model));
+    espl_model *model = adapter->model;
+    if (model->head == ESPL_NO_MATRIX || !model->config.tied) return ESPL_OK;
+    if (!embed && espl_adapter_head(adapter) == ESPL_NO_MATRIX) return ESPL_OK;
+    ESPL_TRY(espl_model_untie(model));
     adapter->untied = true;
     return ESPL_OK;
 }
 
-static uint32_t merged_count(const espl_model *model) {
-    uint32_t newest = 0;
-    for (const espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next)
-        newest = adapter->merge_order > newest ? adapter->merge_order : newest;
-    return newest;
+espl_adapter *espl_adapter_merged_last(const espl_model *model) {
+    espl_adapter *last = NULL;
+    for (espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next) {
+        if (adapter->merge_order > (last ? last->merge_order : 0)) last = adapter;
+    }
+    return last;
 }
 
 static espl_status put_back(espl_adapter *adapter) {
@@ -181,7 +185,8 @@ espl_status espl_adapter_merge(espl_adapter *adapter) {
         put_back(adapter);
         return status;
     }
-    adapter->merge_order = merged_count(model) + 1;
+    const espl_adapter *last = espl_adapter_merged_last(model);
+    adapter->merge_order = last ? last->merge_order + 1 : 1;
     adapter->active = false;
     return ESPL_OK;
 }
@@ -190,7 +195,7 @@ espl_status espl_adapter_unmerge(espl_adapter *adapter) {
     espl_model *model = adapter->model;
     if (!adapter->merge_order)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is not merged", adapter->name);
-    if (adapter->merge_order != merged_count(model))
+    if (adapter != espl_adapter_merged_last(model))
         return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" was merged before another one, which must be taken out "
                          "first", adapter->name);
     ESPL_TRY(put_back(adapter));

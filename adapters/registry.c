@@ -81,7 +81,6 @@ static bool ends_with(const char *text, const char *end) {
 }
 
 static bool replaces(const espl_adapter *adapter, uint32_t matrix) {
-    if (adapter->head_replacement == matrix) return true;
     for (uint32_t i = 0; i < adapter->replacement_count; i++) {
         if (adapter->replacement[i] == matrix) return true;
     }

@@ -1,21 +1,26 @@
 /* Matrices of an adapter that stand in place of the base's: biases, norms, heads, modules_to_save. */
 #include "adapters/make.h"
 
-static espl_status replace(espl_adapter *adapter, uint32_t *slot, const espl_entry *base, const char *file_name) {
+/* In place of matrix `replaced`, whose values are those of the entry. */
+static espl_status replace(espl_adapter *adapter, uint32_t replaced, const espl_entry *base, const char *file_name) {
     const espl_matrix *m = &adapter->model->store.matrices[base->matrix];
-    if (*slot == ESPL_NO_MATRIX)
-        ESPL_TRY(espl_store_matrix(&adapter->store, m->label, m->rows, m->cols, ESPL_DTYPE_F32, m->decay, slot));
-    return espl_store_entry(&adapter->store, file_name, *slot, base->from, base->count, base->vector);
+    uint32_t *own = &adapter->replacement[replaced];
+    if (*own == ESPL_NO_MATRIX)
+        ESPL_TRY(espl_store_matrix(&adapter->store, m->label, m->rows, m->cols, ESPL_DTYPE_F32, m->decay, own));
+    return espl_store_entry(&adapter->store, file_name, *own, base->from, base->count, base->vector);
 }
 
 espl_status espl_adapter_replace(espl_adapter *adapter, const espl_entry *base, const char *file_name) {
-    return replace(adapter, &adapter->replacement[base->matrix], base, file_name);
+    return replace(adapter, base->matrix, base, file_name);
 }
 
 espl_status espl_adapter_replace_head(espl_adapter *adapter, const char *file_name) {
-    const espl_model *model = adapter->model;
-    uint32_t *slot = model->head == ESPL_NO_MATRIX ? &adapter->head_replacement : &adapter->replacement[model->head];
-    return replace(adapter, slot, espl_model_output_entry(model), file_name);
+    return replace(adapter, adapter->model->head, espl_model_output_entry(adapter->model), file_name);
+}
+
+uint32_t espl_adapter_head(const espl_adapter *adapter) {
+    const uint32_t head = adapter->model->head;
+    return head == ESPL_NO_MATRIX ? ESPL_NO_MATRIX : adapter->replacement[head];
 }
 
 /* The entries of base matrix `from` into matrix `to` of the adapter. */
@@ -36,9 +41,12 @@ static espl_status copy_matrix(espl_adapter *adapter, uint32_t from, uint32_t to
 }
 
 espl_status espl_adapter_copy_base(espl_adapter *adapter) {
-    for (uint32_t base = 0; base < adapter->replacement_count; base++)
-        ESPL_TRY(copy_matrix(adapter, base, adapter->replacement[base]));
-    return copy_matrix(adapter, adapter->model->embed, adapter->head_replacement);
+    const espl_model *model = adapter->model;
+    for (uint32_t base = 0; base < adapter->replacement_count; base++) {
+        const bool tied = base == model->head && model->config.tied;
+        ESPL_TRY(copy_matrix(adapter, tied ? model->embed : base, adapter->replacement[base]));
+    }
+    return ESPL_OK;
 }
 
 /* ---- Beside others ---- */
@@ -69,7 +77,7 @@ static espl_status refuse(const espl_adapter *a, const espl_adapter *b, const ch
 espl_status espl_adapter_check_beside(const espl_adapter *a, const espl_adapter *b) {
     const espl_model *model = a->model;
     const espl_entry *fused = NULL; /* both replace its matrix, one of them for other parts of it */
-    if (a->head_replacement != ESPL_NO_MATRIX && b->head_replacement != ESPL_NO_MATRIX)
+    if (model->config.tied && espl_adapter_head(a) != ESPL_NO_MATRIX && espl_adapter_head(b) != ESPL_NO_MATRIX)
         return refuse(a, b, "the output projection, which is tied to ", espl_model_output_entry(model)->name);
     for (size_t i = 0; i < model->store.entry_count; i++) {
         const espl_entry *base = &model->store.entries[i];

@@ -113,7 +113,6 @@ static espl_status absorb(espl_adapter *adapter, espl_adapter *member) {
     member->store.whole = store;
     member->store.whole_from = first;
     ESPL_TRY(absorb_entries(adapter, member, first));
-    ESPL_TRY(absorb_replacement(adapter, &adapter->head_replacement, member->head_replacement, first));
     for (uint32_t i = 0; i < adapter->replacement_count; i++)
         ESPL_TRY(absorb_replacement(adapter, &adapter->replacement[i], member->replacement[i], first));
     return ESPL_OK;

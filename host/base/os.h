@@ -27,6 +27,9 @@ espl_status espl_os_replace_begin(espl_context *ctx, const char *path, espl_repl
 espl_status espl_os_replace_write(espl_context *ctx, espl_replace *replace, const void *data, size_t bytes);
 espl_status espl_os_replace_commit(espl_context *ctx, espl_replace *replace);
 void espl_os_replace_finish(espl_context *ctx, espl_replace *replace);
+/* Several files that belong together: those that were begun, in this order, and the end of all. */
+espl_status espl_os_replace_commit_all(espl_context *ctx, espl_replace *replaces, size_t count);
+void espl_os_replace_finish_all(espl_context *ctx, espl_replace *replaces, size_t count);
 
 /* Replaces path with these bytes in one go. */
 espl_status espl_os_write_file(espl_context *ctx, const char *path, const void *data, size_t bytes);

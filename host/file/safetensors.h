@@ -5,6 +5,7 @@
 #ifndef ESPL_SAFETENSORS_H
 #define ESPL_SAFETENSORS_H
 
+#include "host/base/os.h"
 #include "host/file/tensors.h"
 
 typedef struct espl_tensors_metadata_pair {
@@ -17,5 +18,9 @@ typedef struct espl_tensors_metadata_pair {
  * 8; IO; HOST_MEMORY; whatever read returns. Then the old file, if any, is untouched. */
 espl_status espl_tensors_write(espl_context *ctx, const char *path, const espl_tensor_entry *entries, size_t count,
                                const espl_tensors_metadata_pair *metadata, size_t metadata_count);
+/* The same beside path, which it takes the place of with espl_os_replace_commit, for several files at once; *out_replace is to be
+ * finished also on failure. */
+espl_status espl_tensors_replace(espl_context *ctx, const char *path, const espl_tensor_entry *entries, size_t count,
+                                 const espl_tensors_metadata_pair *metadata, size_t metadata_count, espl_replace *out_replace);
 
 #endif

@@ -130,9 +130,8 @@ static espl_status write_data(espl_context *ctx, espl_replace *replace, const es
     return ESPL_OK;
 }
 
-espl_status espl_tensors_write(espl_context *ctx, const char *path, const espl_tensor_entry *entries, size_t count,
-                               const espl_tensors_metadata_pair *metadata, size_t metadata_count) {
-    espl_replace replace = {0};
+espl_status espl_tensors_replace(espl_context *ctx, const char *path, const espl_tensor_entry *entries, size_t count,
+                                 const espl_tensors_metadata_pair *metadata, size_t metadata_count, espl_replace *out_replace) {
     espl_bytes header = {0};
     const espl_tensor_entry **sorted = NULL;
     unsigned char *chunk = NULL;
@@ -147,14 +146,21 @@ espl_status espl_tensors_write(espl_context *ctx, const char *path, const espl_t
     if (count) qsort(sorted, count, sizeof *sorted, compare_entries);
     ESPL_GOTO(print_header(ctx, sorted, count, metadata, metadata_count, &header));
     ESPL_GOTO(espl_new(ctx, CHUNK_BYTES, &chunk));
-    ESPL_GOTO(espl_os_replace_begin(ctx, path, &replace));
-    ESPL_GOTO(espl_os_replace_write(ctx, &replace, header.data, header.count));
-    for (size_t i = 0; i < count; i++) ESPL_GOTO(write_data(ctx, &replace, sorted[i], chunk));
-    ESPL_GOTO(espl_os_replace_commit(ctx, &replace));
+    ESPL_GOTO(espl_os_replace_begin(ctx, path, out_replace));
+    ESPL_GOTO(espl_os_replace_write(ctx, out_replace, header.data, header.count));
+    for (size_t i = 0; i < count; i++) ESPL_GOTO(write_data(ctx, out_replace, sorted[i], chunk));
 fail:
-    espl_os_replace_finish(ctx, &replace);
     espl_free(ctx, &chunk);
     espl_free(ctx, &sorted);
     espl_bytes_finish(ctx, &header);
+    return status;
+}
+
+espl_status espl_tensors_write(espl_context *ctx, const char *path, const espl_tensor_entry *entries, size_t count,
+                               const espl_tensors_metadata_pair *metadata, size_t metadata_count) {
+    espl_replace replace = {0};
+    espl_status status = espl_tensors_replace(ctx, path, entries, count, metadata, metadata_count, &replace);
+    if (status == ESPL_OK) status = espl_os_replace_commit(ctx, &replace);
+    espl_os_replace_finish(ctx, &replace);
     return status;
 }

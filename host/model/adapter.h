@@ -154,7 +154,7 @@ typedef struct espl_method {
     espl_status (*change)(espl_adapter *adapter, const espl_entry *base, float *values, bool *out_changed);
     /* The tensors of a folder where they are not the store's as they are. NULL: they are. */
     espl_status (*read)(espl_adapter *adapter, const espl_tensors *set);
-    espl_status (*write)(espl_adapter *adapter, const char *path);
+    espl_status (*write)(espl_adapter *adapter, const char *path, espl_replace *out_replace); /* as espl_store_replace */
     /* Writes a folder other than from configuration and store as they are (espl_folder_write does that). NULL: that. */
     espl_status (*save)(espl_adapter *adapter, const char *folder);
     /* After the tensors of count adapters of the method, times weights, were added into result's: those for which that is not
@@ -187,10 +187,10 @@ struct espl_adapter {
     const json_t *tasks; /* of config, set by declare: names of the tasks that it has a part for each of; NULL: one for all */
     uint32_t before; /* rows that it puts before each sequence, set by declare; 0: none */
     bool active;
-    /* Base matrix -> matrix of this store that stands in its place (biases, modules_to_save), or ESPL_NO_MATRIX. */
-    uint32_t *replacement; /* owned, replacement_count */
+    /* Base matrix -> matrix of this store that stands in its place (biases, modules_to_save), or ESPL_NO_MATRIX. That of
+     * model->head also in place of a tied embedding's use as the head. */
+    uint32_t *replacement; /* owned, replacement_count: all matrices of the base */
     uint32_t replacement_count;
-    uint32_t head_replacement; /* the same for the head's use of a tied embedding */
     bool untied;               /* merging gave the head a matrix of its own */
     espl_original *originals; /* owned; not NULL: merged */
     size_t original_count, original_capacity;
@@ -204,6 +204,8 @@ struct espl_adapter {
 espl_status espl_adapter_replace(espl_adapter *adapter, const espl_entry *base, const char *file_name);
 /* The same for the output projection. */
 espl_status espl_adapter_replace_head(espl_adapter *adapter, const char *file_name);
+/* Its matrix in place of the output projection, or ESPL_NO_MATRIX. */
+uint32_t espl_adapter_head(const espl_adapter *adapter);
 
 /* ---- For join and update ---- */
 

@@ -37,12 +37,19 @@ espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t 
     return *leaf;
 }
 
-espl_tensor *espl_build_base(espl_builder *b, uint32_t matrix) {
-    if (matrix == ESPL_NO_MATRIX) return NULL;
+/* What an active adapter has in place of a matrix of the base, or NULL. */
+static espl_tensor *build_replacement(espl_builder *b, uint32_t matrix) {
     for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
-        const uint32_t own = matrix < adapter->replacement_count ? adapter->replacement[matrix] : ESPL_NO_MATRIX;
+        const uint32_t own = adapter->replacement[matrix];
         if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
     }
+    return NULL;
+}
+
+espl_tensor *espl_build_base(espl_builder *b, uint32_t matrix) {
+    if (matrix == ESPL_NO_MATRIX) return NULL;
+    espl_tensor *own = build_replacement(b, matrix);
+    if (own) return own;
     espl_tensor *w = espl_build_leaf(b, &b->model->store, matrix);
     if (!w || w->producer) return w;
     for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
@@ -62,12 +69,8 @@ espl_tensor *espl_build_rows(espl_builder *b, const espl_store *store, uint32_t 
 
 espl_tensor *espl_build_head(espl_builder *b) {
     const espl_model *model = b->model;
-    if (model->head != ESPL_NO_MATRIX) return espl_build_base(b, model->head);
-    for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
-        const uint32_t own = adapter->head_replacement;
-        if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
-    }
-    return espl_build_base(b, model->embed);
+    espl_tensor *own = build_replacement(b, model->head);
+    return own ? own : espl_build_base(b, model->config.tied ? model->embed : model->head);
 }
 
 espl_tensor *espl_store_leaf(espl_graph *graph, const espl_store *store, uint32_t matrix, espl_role role) {

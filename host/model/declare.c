@@ -142,7 +142,7 @@ const char *espl_model_output_module(const espl_model *model) {
 }
 
 const espl_entry *espl_model_output_entry(const espl_model *model) {
-    const uint32_t matrix = model->head == ESPL_NO_MATRIX ? model->embed : model->head;
+    const uint32_t matrix = model->config.tied ? model->embed : model->head;
     for (size_t i = 0; i < model->store.entry_count; i++) {
         if (model->store.entries[i].matrix == matrix) return &model->store.entries[i];
     }
@@ -152,9 +152,14 @@ const espl_entry *espl_model_output_entry(const espl_model *model) {
 static espl_status declare_output(espl_model *model) {
     const espl_config *c = &model->config;
     const char *module = espl_model_output_module(model);
-    model->head = model->spare_head = ESPL_NO_MATRIX;
-    if (c->tied || !module) return ESPL_OK;
     char *name;
+    model->head = ESPL_NO_MATRIX;
+    if (!module) return ESPL_OK;
+    if (c->tied) {
+        ESPL_TRY(espl_store_matrix(&model->store, module, 0, c->embedding, model->dtype, true, &model->head));
+        model->store.matrices[model->head].frozen = true;
+        return ESPL_OK;
+    }
     ESPL_TRY(espl_format(model->ctx, &name, "%s.weight", module));
     espl_status status = espl_model_declare(model, name, c->vocabulary, c->embedding, false, model->dtype, &model->head);
     espl_free(model->ctx, &name);
@@ -225,36 +230,27 @@ espl_status espl_model_block_path(const espl_model *model, uint32_t block, char 
 
 espl_status espl_model_untie(espl_model *model) {
     espl_store *store = &model->store;
-    const espl_config *c = &model->config;
-    const char *module = espl_model_output_module(model);
-    if (!module)
-        return espl_fail(model->ctx, ESPL_ARGUMENT, "the model has no output projection that could be untied");
-    if (model->spare_head == ESPL_NO_MATRIX)
-        ESPL_TRY(espl_store_add(store, "lm_head", c->vocabulary, store->matrices[model->embed].cols,
-                                store->matrices[model->embed].dtype, &model->spare_head));
-    ESPL_TRY(espl_json_set(model->ctx, model->json, "tie_word_embeddings", json_false()));
-    const espl_entry embed = {.matrix = model->embed, .count = c->vocabulary};
-    const espl_entry head = {.matrix = model->spare_head, .count = c->vocabulary};
-    float *values;
-    ESPL_TRY(espl_new(model->ctx, (size_t)espl_entry_values(store, &embed) * sizeof *values, &values));
-    espl_status status = espl_store_read(store, &embed, values);
-    if (status == ESPL_OK) status = espl_store_write(store, &head, values, ESPL_DTYPE_F32);
-    espl_free(model->ctx, &values);
+    const uint32_t rows = model->config.vocabulary;
+    const espl_entry embed = {.matrix = model->embed, .count = rows}, head = {.matrix = model->head, .count = rows};
+    float *values = NULL;
     char *name = NULL;
-    if (status == ESPL_OK) status = espl_format(model->ctx, &name, "%s.weight", module);
-    if (status == ESPL_OK) status = espl_store_entry(store, name, model->spare_head, 0, c->vocabulary, false);
-    espl_free(model->ctx, &name);
-    ESPL_TRY(status);
-    model->head = model->spare_head;
+    espl_status status = ESPL_OK;
+    if (!store->matrices[model->head].rows) ESPL_GOTO(espl_store_add_rows(store, model->head, rows));
+    ESPL_GOTO(espl_new(model->ctx, (size_t)espl_entry_values(store, &embed) * sizeof *values, &values));
+    ESPL_GOTO(espl_store_read(store, &embed, values));
+    ESPL_GOTO(espl_store_write(store, &head, values, ESPL_DTYPE_F32));
+    ESPL_GOTO(espl_format(model->ctx, &name, "%s.weight", espl_model_output_module(model)));
+    ESPL_GOTO(espl_store_entry(store, name, model->head, 0, rows, false));
     model->config.tied = false;
-    return ESPL_OK;
+fail:
+    espl_free(model->ctx, &name);
+    espl_free(model->ctx, &values);
+    return status;
 }
 
 void espl_model_tie(espl_model *model) {
     char name[128];
     snprintf(name, sizeof name, "%s.weight", espl_model_output_module(model));
     espl_store_remove_entry(&model->store, name);
-    model->head = ESPL_NO_MATRIX;
     model->config.tied = true;
-    json_object_set_new_nocheck(model->json, "tie_word_embeddings", json_true());
 }

@@ -175,6 +175,8 @@ static espl_status begin_config(espl_model *model, const char *folder, espl_repl
     espl_status status = espl_json_set(model->ctx, config, "torch_dtype", json_string("float32"));
     if (status == ESPL_OK && json_object_get(config, "dtype"))
         status = espl_json_set(model->ctx, config, "dtype", json_string("float32"));
+    if (status == ESPL_OK) /* a merge may have untied them */
+        status = espl_json_set(model->ctx, config, "tie_word_embeddings", json_boolean(model->config.tied));
     if (status == ESPL_OK) status = espl_head_describe(model, config);
     if (status == ESPL_OK) status = espl_json_replace(model->ctx, folder, "config.json", config, out_replace);
     espl_json_destroy(&config);
@@ -183,7 +185,8 @@ static espl_status begin_config(espl_model *model, const char *folder, espl_repl
 
 espl_status espl_model_save(espl_model *model, const char *folder) {
     /* All are on the disk before any takes its place: where they do not fit, the folder stays as it was. */
-    espl_replace pending[ESPL_COUNT(companions) + 1] = {0};
+    enum { WEIGHTS = ESPL_COUNT(companions), CONFIG, FILES };
+    espl_replace files[FILES] = {0};
     char *weights = NULL;
     espl_status status = ESPL_OK;
     if (espl_head_is_flexible(model))
@@ -191,15 +194,13 @@ espl_status espl_model_save(espl_model *model, const char *folder) {
                          "espl_model_save_head writes it");
     ESPL_GOTO(espl_os_make_folder(model->ctx, folder));
     for (size_t i = 0; i < ESPL_COUNT(companions); i++)
-        ESPL_GOTO(begin_copy(model, companions[i], folder, &pending[i]));
-    ESPL_GOTO(begin_config(model, folder, &pending[ESPL_COUNT(companions)]));
+        ESPL_GOTO(begin_copy(model, companions[i], folder, &files[i]));
+    ESPL_GOTO(begin_config(model, folder, &files[CONFIG]));
     ESPL_GOTO(espl_format(model->ctx, &weights, "%s/model.safetensors", folder));
-    ESPL_GOTO(espl_store_save(&model->store, weights));
-    for (size_t i = 0; i < ESPL_COUNT(pending); i++) {
-        if (pending[i].path) ESPL_GOTO(espl_os_replace_commit(model->ctx, &pending[i]));
-    }
+    ESPL_GOTO(espl_store_replace(&model->store, weights, &files[WEIGHTS]));
+    status = espl_os_replace_commit_all(model->ctx, files, FILES);
 fail:
-    for (size_t i = 0; i < ESPL_COUNT(pending); i++) espl_os_replace_finish(model->ctx, &pending[i]);
+    espl_os_replace_finish_all(model->ctx, files, FILES);
     espl_free(model->ctx, &weights);
     return status;
 }

@@ -55,8 +55,9 @@ struct espl_model {
     uint32_t convolution, convolution_bias; /* [hidden, hidden * rows that it takes together] */
     espl_norm_weights convolution_norm;
     espl_norm_weights final_norm;
-    uint32_t head; /* ESPL_NO_MATRIX: tied to embed */
-    uint32_t spare_head; /* memory of a head that was untied and is tied again, or ESPL_NO_MATRIX */
+    /* Of the map into the vocabulary; ESPL_NO_MATRIX: there is none. While config.tied embed is used for it, and it has rows only
+     * if it was untied before; what an adapter has in its place stands either way. */
+    uint32_t head;
     espl_task_head task;
     espl_block_weights *blocks; /* owned, config.layers */
     uint32_t frequencies;       /* matrix of the rotary frequencies, or ESPL_NO_MATRIX */
@@ -73,7 +74,8 @@ espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t 
 /* "model.layers.3" */
 espl_status espl_model_block_path(const espl_model *model, uint32_t block, char **out_path);
 
-/* Gives the head a matrix of its own with the embedding's values, and ties it again. No use on a model that is (not) tied. */
+/* Gives the head values of its own, at first the embedding's, and ties it again. No use on a model that is (not) tied. Where
+ * untying fails the model is tied as before. */
 espl_status espl_model_untie(espl_model *model);
 void espl_model_tie(espl_model *model);
 

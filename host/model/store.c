@@ -102,6 +102,7 @@ espl_status espl_store_place(espl_store *store, bool flat) {
             m->span = espl_span_part(store->flat, m->flat * 4, matrix_bytes(m));
             continue;
         }
+        if (!m->rows) continue;
         ESPL_TRY(espl_arena_take(&store->arena, matrix_bytes(m), &m->span));
         m->span.bytes = matrix_bytes(m);
         ESPL_TRY(espl_clear(store->device, m->span));
@@ -109,14 +110,12 @@ espl_status espl_store_place(espl_store *store, bool flat) {
     return ESPL_OK;
 }
 
-espl_status espl_store_add(espl_store *store, const char *label, uint32_t rows, uint32_t cols, espl_dtype dtype,
-                           uint32_t *out_index) {
-    ESPL_TRY(espl_store_matrix(store, label, rows, cols, dtype, false, out_index));
-    espl_matrix *m = &store->matrices[*out_index];
-    m->frozen = true;
-    ESPL_TRY(espl_arena_take(&store->arena, matrix_bytes(m), &m->span));
-    m->span.bytes = matrix_bytes(m);
-    return espl_clear(store->device, m->span);
+espl_status espl_store_add_rows(espl_store *store, uint32_t matrix, uint32_t rows) {
+    espl_matrix *m = &store->matrices[matrix];
+    assert(m->frozen && !m->rows);
+    ESPL_TRY(espl_arena_take(&store->arena, (uint64_t)rows * m->stride * espl_dtype_bytes(m->dtype), &m->span));
+    m->rows = rows;
+    return ESPL_OK;
 }
 
 void espl_store_remove_entry(espl_store *store, const char *name) {

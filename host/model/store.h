@@ -57,12 +57,12 @@ espl_status espl_store_entry(espl_store *store, const char *name, uint32_t matri
                              bool vector);
 /* Files give the newest entry this shape; the number of values is the same. */
 void espl_store_shape(espl_store *store, uint32_t rank, const uint32_t *shape);
-/* Memory for all matrices, zeroed. flat: one span of f32, sorted by decay and rate, as an optimiser wants it. */
+/* Memory for all matrices that have rows, zeroed. flat: one span of f32, sorted by decay and rate, as an optimiser wants it. */
 espl_status espl_store_place(espl_store *store, bool flat);
 
-/* One more matrix (frozen) after place, and an entry taken away again; for a head that is no longer tied. */
-espl_status espl_store_add(espl_store *store, const char *label, uint32_t rows, uint32_t cols, espl_dtype dtype,
-                           uint32_t *out_index);
+/* Rows, of any values, for a frozen matrix that was declared without, and an entry taken away again; for a head that is no longer
+ * tied. */
+espl_status espl_store_add_rows(espl_store *store, uint32_t matrix, uint32_t rows);
 void espl_store_remove_entry(espl_store *store, const char *name);
 
 /* Values of an entry, converting between dtype and the matrix's. Blocking. */
@@ -82,8 +82,9 @@ const espl_entry *espl_store_find(const espl_store *store, const char *name);
 /* Every entry but those apart from the set by name or alias; prefix (may be "") stands before the names in the file.
  * Fails: FORMAT naming the tensor that is missing or has another shape, with both shapes. */
 espl_status espl_store_load(espl_store *store, const espl_tensors *set, const char *prefix);
-/* All entries but those apart in f32 under their names, as one safetensors file that is there whole or not at all. */
-espl_status espl_store_save(espl_store *store, const char *path);
+/* All entries but those apart in f32 under their names, as a safetensors file beside path, which takes its place with
+ * espl_os_replace_commit. */
+espl_status espl_store_replace(espl_store *store, const char *path, espl_replace *out_replace);
 
 /* For files of more than one group of tensors: one source per entry, which reads the device while it is written. */
 typedef struct espl_store_source {

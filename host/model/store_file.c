@@ -147,14 +147,15 @@ static size_t written_first(const espl_store *store, espl_tensor_entry *entries)
     return count;
 }
 
-espl_status espl_store_save(espl_store *store, const char *path) {
+espl_status espl_store_replace(espl_store *store, const char *path, espl_replace *out_replace) {
     espl_tensor_entry *entries = NULL;
     espl_store_source *sources = NULL;
     espl_status status = espl_new(store->ctx, store->entry_count * sizeof *entries, &entries);
     if (status == ESPL_OK) status = espl_new(store->ctx, store->entry_count * sizeof *sources, &sources);
     if (status == ESPL_OK) status = espl_store_entries(store, "%s", (espl_span){0}, entries, sources);
     const espl_tensors_metadata_pair format = {"format", "pt"};
-    if (status == ESPL_OK) status = espl_tensors_write(store->ctx, path, entries, written_first(store, entries), &format, 1);
+    if (status == ESPL_OK)
+        status = espl_tensors_replace(store->ctx, path, entries, written_first(store, entries), &format, 1, out_replace);
     if (entries && sources) espl_store_entries_finish(store->ctx, entries, sources, store->entry_count);
     espl_free(store->ctx, &entries);
     espl_free(store->ctx, &sources);

@@ -92,6 +92,150 @@ static void merge_exactly(void **state) {
     }
 }
 
+/* The first of three that are merged takes the later ones out with it; the model may go with all of them merged. */
+static void delete_merged(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "b", "c"};
+    float base[TEST_VOCABULARY], merged[TEST_VOCABULARY], after[TEST_VOCABULARY];
+    espl_model *model = test_model("llama_lora", NULL);
+    espl_adapter *adapters[3];
+    test_logits(model, base);
+    for (uint64_t i = 0; i < 3; i++) {
+        test_ok(espl_adapter_add(model, names[i], "lora:r=2,targets=q_proj,init=random", i + 1, &adapters[i]));
+        test_ok(espl_adapter_merge(adapters[i]));
+    }
+    test_logits(model, merged);
+    assert_true(test_off(merged, base) > 1e-3);
+    espl_adapter_delete(&adapters[0]);
+    test_logits(model, after);
+    assert_true(test_same(base, after));
+    test_ok(espl_adapter_add(model, "a", "lora:r=2,targets=q_proj,init=random", 1, &adapters[0]));
+    for (int i = 0; i < 3; i++) test_ok(espl_adapter_merge(adapters[(i + 1) % 3])); /* as the list has them */
+    espl_model_destroy(&model);
+}
+
+/* Values of its own in place of the output projection. */
+static void set_head(espl_adapter *adapter, float scale) {
+    const espl_entry *entry = NULL;
+    for (size_t i = 0; i < adapter->store.entry_count; i++) {
+        if (strstr(adapter->store.entries[i].name, "lm_head.weight")) entry = &adapter->store.entries[i];
+    }
+    assert_non_null(entry);
+    const size_t count = (size_t)espl_entry_values(&adapter->store, entry);
+    float *values = malloc(count * sizeof *values);
+    assert_non_null(values);
+    for (size_t i = 0; i < count; i++) values[i] = scale * (float)((i * 7919) % 101) - 1;
+    test_ok(espl_store_write(&adapter->store, entry, values, ESPL_DTYPE_F32));
+    free(values);
+}
+
+static void active_logits(espl_model *model, const char *names, float out[TEST_VOCABULARY]) {
+    test_ok(espl_model_activate(model, names));
+    test_logits(model, out);
+}
+
+/* A head of an adapter's own is used whether the base's is tied, or a merge gave the base one, and whichever it was before. */
+static void heads_across_untying(void **state) {
+    (void)state;
+    static const char spec[] = "lora:r=1,targets=q_proj,save=lm_head"; /* changes nothing but the head */
+    static const char refusal[] = "adapters \"a\" and \"c\" cannot be active together";
+    float base[TEST_VOCABULARY], of_a[TEST_VOCABULARY], of_b[TEST_VOCABULARY], of_c[TEST_VOCABULARY], now[TEST_VOCABULARY];
+    espl_model *model = test_model("llama_tied_rope_scaling", NULL);
+    espl_adapter *a, *b, *c, *other;
+    test_logits(model, base);
+    test_ok(espl_adapter_add(model, "a", spec, 1, &a));
+    test_ok(espl_adapter_add(model, "b", spec, 1, &b));
+    test_ok(espl_adapter_add(model, "other", "lora:r=1,targets=q_proj", 1, &other));
+    set_head(a, 0.02f);
+    set_head(b, 0.03f);
+    active_logits(model, "a", of_a);
+    active_logits(model, "b", of_b);
+    assert_true(test_off(of_a, base) > 1e-3 && test_off(of_b, base) > 1e-3 && test_off(of_a, of_b) > 1e-3);
+
+    test_ok(espl_adapter_merge(b));
+    active_logits(model, "", now);
+    assert_true(test_same(now, of_b));
+    active_logits(model, "other", now);
+    assert_true(test_same(now, of_b));
+    active_logits(model, "a+other", now);
+    assert_true(test_same(now, of_a));
+    test_ok(espl_adapter_add(model, "c", spec, 1, &c)); /* starts with what b put into the base */
+    active_logits(model, "c", now);
+    assert_true(test_same(now, of_b));
+    set_head(c, 0.04f);
+    active_logits(model, "c", of_c);
+    assert_true(test_off(of_c, of_b) > 1e-3);
+    test_refused(espl_model_activate(model, "a+c"), ESPL_ARGUMENT, refusal);
+
+    test_ok(espl_adapter_unmerge(b));
+    active_logits(model, "c", now);
+    assert_true(test_same(now, of_c));
+    test_refused(espl_model_activate(model, "a+c"), ESPL_ARGUMENT, refusal);
+    test_ok(espl_adapter_merge(c));
+    active_logits(model, "", now);
+    assert_true(test_same(now, of_c));
+    test_ok(espl_adapter_unmerge(c));
+    test_logits(model, now);
+    assert_true(test_same(now, base));
+    espl_model_destroy(&model);
+}
+
+/* What adapters of before an untying have for each matrix of the base, they have for the head that it brought. */
+static void older_than_the_head(void **state) {
+    (void)state;
+    espl_model *model = test_model("llama_tied_rope_scaling", NULL);
+    espl_adapter *diff, *b;
+    espl_dataset *dataset = test_row();
+    espl_trainer *trainer;
+    espl_progress progress;
+    espl_tensors *set;
+    test_ok(espl_adapter_add(model, "diff", "diff_pruning:prune_at=1", 1, &diff));
+    test_ok(espl_adapter_add(model, "b", "lora:r=1,targets=q_proj,save=lm_head", 1, &b));
+    set_head(b, 0.03f);
+    test_ok(espl_adapter_merge(b));
+    char *folder = test_path("untied_head");
+    test_ok(espl_model_save_head(model, folder, "h"));
+    char path[512];
+    snprintf(path, sizeof path, "%s/model_head.safetensors", folder);
+    test_ok(espl_tensors_open(test_context(), path, &set));
+    size_t count;
+    double *written = test_values(set, "heads.h.0.weight", &count);
+    for (size_t i = 0; i < count; i++) assert_true(written[i] == (double)(0.03f * (float)((i * 7919) % 101) - 1));
+    free(written);
+    espl_tensors_destroy(&set);
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+    test_ok(espl_adapter_unmerge(b));
+    test_ok(espl_model_activate(model, "diff"));
+    test_ok(espl_trainer_create(model, diff, dataset, &(espl_trainer_params){.steps = 1}, &trainer));
+    test_ok(espl_trainer_step(trainer, &progress));
+    espl_trainer_destroy(&trainer);
+    espl_dataset_destroy(&dataset);
+    espl_model_destroy(&model);
+}
+
+/* Of the Adapters library's folder for an adapter with a head one without keeps no head: it is not its own. */
+static void head_of_another(void **state) {
+    (void)state;
+    static const char *const files[] = {"head_config.json", "model_head.safetensors"};
+    const espl_head_kind kinds[] = {ESPL_HEAD_DEFAULT, ESPL_HEAD_NONE};
+    char *folder = test_path("head_of_another");
+    for (size_t i = 0; i < ESPL_COUNT(kinds); i++) {
+        espl_model *model = test_model("bert_classes_lora", &(espl_model_params){.head = {.kind = kinds[i]}});
+        espl_adapter *adapter;
+        test_ok(espl_adapter_add(model, "a", "pfeiffer:rf=8", 1, &adapter));
+        test_ok(espl_adapter_save(adapter, folder));
+        espl_model_destroy(&model);
+        for (size_t j = 0; j < ESPL_COUNT(files); j++) {
+            char path[512];
+            snprintf(path, sizeof path, "%s/%s", folder, files[j]);
+            assert_int_equal(espl_os_is_file(path), kinds[i] == ESPL_HEAD_DEFAULT);
+        }
+    }
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+}
+
 static void swap_while_loaded(void **state) {
     (void)state;
     espl_model *model = test_model("llama_lora", NULL);
@@ -275,7 +419,9 @@ static void replaced_and_changed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(save_and_load), cmocka_unit_test(several),
-                                       cmocka_unit_test(merge_exactly), cmocka_unit_test(swap_while_loaded),
-                                       cmocka_unit_test(refused), cmocka_unit_test(beside), cmocka_unit_test(replaced_and_changed)};
+                                       cmocka_unit_test(merge_exactly), cmocka_unit_test(delete_merged),
+                                       cmocka_unit_test(heads_across_untying), cmocka_unit_test(older_than_the_head),
+                                       cmocka_unit_test(head_of_another),
+                                       cmocka_unit_test(swap_while_loaded), cmocka_unit_test(refused), cmocka_unit_test(beside), cmocka_unit_test(replaced_and_changed)};
     return test_main("adapters", tests, ESPL_COUNT(tests));
 }

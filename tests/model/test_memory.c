@@ -1,5 +1,8 @@
 /* Host memory that runs out: whatever allocation fails, the call says so, everything is freed, and the process lives. The
- * whole of device, model, adapter, trainer and session is run with its nth allocation failing, for every n. */
+ * whole of device, model, adapter, trainer and session is run with its nth allocation failing, for every n; and so are merging
+ * alone, after which the base has the bits that it had, and saving, after which the folder's files belong together. */
+#include "host/model/adapter.h"
+#include "host/base/os.h"
 #include "tests/model/model_test.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,7 +98,140 @@ static void nth_allocation(void **state) {
     printf("  %u of %llu allocations failed, one at a time\n", tried, (unsigned long long)whole.calls);
 }
 
+/* FNV-1a of names and values. */
+static uint64_t hash_base(espl_model *model) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < model->store.entry_count; i++) {
+        const espl_entry *entry = &model->store.entries[i];
+        const size_t count = (size_t)espl_entry_values(&model->store, entry);
+        uint32_t *bits = malloc(count * sizeof *bits);
+        assert_non_null(bits);
+        assert_int_equal(espl_store_read(&model->store, entry, (float *)bits), ESPL_OK);
+        for (const char *c = entry->name; *c; c++) hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
+        for (size_t k = 0; k < count; k++) hash = (hash ^ bits[k]) * 0x100000001b3u;
+        free(bits);
+    }
+    return hash;
+}
+
+static void save_and_load(espl_model *model) {
+    espl_model *again;
+    assert_int_equal(espl_model_save(model, "model_test_memory/model"), ESPL_OK);
+    assert_int_equal(espl_model_load(model->device, "model_test_memory/model", NULL, &again), ESPL_OK);
+    const uint64_t hash = hash_base(again);
+    espl_model_destroy(&again);
+    assert_true(hash == hash_base(model));
+}
+
+/* Merges, or takes out, with the first, the second, ... allocation failing until none does. */
+static uint32_t until_it_works(memory *m, espl_adapter *adapter, espl_status (*change)(espl_adapter *), uint64_t hash) {
+    for (uint32_t n = 1;; n++) {
+        m->fail_at = m->calls + n;
+        const espl_status status = change(adapter);
+        m->fail_at = 0;
+        if (status == ESPL_OK) return n - 1;
+        if (status != ESPL_HOST_MEMORY) fail_msg("with allocation %u failing the status is %s", n, espl_status_name(status));
+        if (change == espl_adapter_merge && hash_base(adapter->model) != hash)
+            fail_msg("with allocation %u failing the base is not what it was", n);
+        save_and_load(adapter->model);
+    }
+}
+
+static void merging(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *spec;
+    } cases[] = {{"llama_tied_rope_scaling", "lora:r=2,targets=q_proj,init=random,save=lm_head"},
+                 {"gpt2_lora", "lora:r=2,targets=c_attn,init=random,bias=all"},
+                 {"llama_lora", "lora:r=2,targets=q_proj,init=random,save=lm_head"}};
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        memory m = {0};
+        espl_context *ctx;
+        espl_device *device;
+        espl_model *model;
+        espl_adapter *adapter;
+        char folder[256];
+        snprintf(folder, sizeof folder, "%s/%s", ESPL_GOLDEN, cases[i].model);
+        assert_int_equal(espl_context_create(&(espl_context_params){resize, &m, quiet, NULL}, &ctx), ESPL_OK);
+        assert_int_equal(espl_device_create(ctx, &(espl_device_params){.select = getenv("ESPL_TEST_DEVICE"), .cache_folder = ""},
+                                            &device), ESPL_OK);
+        assert_int_equal(espl_model_load(device, folder, NULL, &model), ESPL_OK);
+        assert_int_equal(espl_adapter_add(model, "a", cases[i].spec, 1, &adapter), ESPL_OK);
+        const uint64_t hash = hash_base(model);
+        const uint32_t merges = until_it_works(&m, adapter, espl_adapter_merge, hash);
+        assert_true(merges > 0 && hash_base(model) != hash);
+        save_and_load(model);
+        const uint32_t unmerges = until_it_works(&m, adapter, espl_adapter_unmerge, hash);
+        assert_true(unmerges > 0 && hash_base(model) == hash);
+        printf("  %s: merging failed at %u allocations, taking out at %u\n", cases[i].model, merges, unmerges);
+        espl_model_destroy(&model);
+        espl_device_destroy(&device);
+        espl_context_destroy(&ctx);
+        assert_int_equal(m.live, 0);
+    }
+}
+
+/* FNV-1a of a file. */
+static uint64_t hash_file(espl_context *ctx, const char *folder, const char *name) {
+    char path[256];
+    espl_mapping file;
+    uint64_t hash = 0xcbf29ce484222325u;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    assert_int_equal(espl_os_map(ctx, path, &file), ESPL_OK);
+    for (size_t i = 0; i < file.bytes; i++) hash = (hash ^ file.data[i]) * 0x100000001b3u;
+    espl_os_unmap(&file);
+    return hash;
+}
+
+/* Weights, head and configuration are those of one adapter, whatever fails while another takes its place. */
+static void saving(void **state) {
+    (void)state;
+    static const char old[] = "model_test_memory/old", now[] = "model_test_memory/now", folder[] = "model_test_memory/saved";
+    static const char *const files[] = {"adapter.safetensors", "model_head.safetensors", "head_config.json", "adapter_config.json"};
+    memory m = {0};
+    espl_context *ctx;
+    espl_device *device;
+    espl_model *model;
+    espl_adapter *first, *second;
+    espl_status status = ESPL_HOST_MEMORY;
+    assert_int_equal(espl_context_create(&(espl_context_params){resize, &m, quiet, NULL}, &ctx), ESPL_OK);
+    assert_int_equal(espl_device_create(ctx, &(espl_device_params){.select = getenv("ESPL_TEST_DEVICE"), .cache_folder = ""},
+                                        &device), ESPL_OK);
+    assert_int_equal(espl_model_load(device, ESPL_GOLDEN "/bert_classes_lora", NULL, &model), ESPL_OK);
+    assert_int_equal(espl_adapter_add(model, "first", "pfeiffer:rf=8", 1, &first), ESPL_OK);
+    assert_int_equal(espl_adapter_add(model, "second", "pfeiffer:rf=16", 2, &second), ESPL_OK);
+    for (size_t i = 0; i < second->store.entry_count; i++) { /* a head of its own */
+        const espl_entry *entry = &second->store.entries[i];
+        float value[1024] = {1};
+        if (entry->apart && espl_entry_values(&second->store, entry) <= ESPL_COUNT(value))
+            assert_int_equal(espl_store_write(&second->store, entry, value, ESPL_DTYPE_F32), ESPL_OK);
+    }
+    assert_int_equal(espl_adapter_save(first, old), ESPL_OK);
+    assert_int_equal(espl_adapter_save(second, now), ESPL_OK);
+    assert_int_equal(espl_adapter_save(first, folder), ESPL_OK);
+    assert_true(hash_file(ctx, old, files[1]) != hash_file(ctx, now, files[1]));
+    uint32_t failed = 0;
+    for (uint64_t n = 1; status != ESPL_OK; n++) {
+        m.fail_at = m.calls + n;
+        status = espl_adapter_save(second, folder);
+        m.fail_at = 0;
+        failed += status != ESPL_OK;
+        if (status != ESPL_OK) assert_int_equal(status, ESPL_HOST_MEMORY);
+        const bool whole = hash_file(ctx, folder, files[0]) == hash_file(ctx, now, files[0]);
+        for (size_t i = 0; i < ESPL_COUNT(files); i++) {
+            if (hash_file(ctx, folder, files[i]) != hash_file(ctx, whole ? now : old, files[i]))
+                fail_msg("with allocation %llu failing %s is not that of %s", (unsigned long long)n, files[i], files[0]);
+        }
+    }
+    printf("  saving failed at %u allocations\n", failed);
+    assert_true(hash_file(ctx, folder, files[0]) == hash_file(ctx, now, files[0]));
+    espl_model_destroy(&model);
+    espl_device_destroy(&device);
+    espl_context_destroy(&ctx);
+    assert_int_equal(m.live, 0);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(nth_allocation)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(nth_allocation), cmocka_unit_test(merging), cmocka_unit_test(saving)};
     return test_main("host memory", tests, ESPL_COUNT(tests));
 }

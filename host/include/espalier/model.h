@@ -111,9 +111,10 @@ espl_status espl_adapter_add(espl_model *model, const char *name, const char *sp
  * adapter.safetensors or pytorch_adapter.bin, and the head beside it).
  * Fails: FORMAT naming the tensor that does not fit this model, or is missing. */
 espl_status espl_adapter_load(espl_model *model, const char *name, const char *folder, espl_adapter **out_adapter);
-/* The same folder; both files are on the disk before either takes its place. */
+/* The same folder; all files are on the disk before any takes its place, so that where they do not fit it stays as it was. */
 espl_status espl_adapter_save(espl_adapter *adapter, const char *folder);
-/* Takes and clears. Merged weights are restored first; sessions that use it must be gone or deactivated. */
+/* Takes and clears. Merged weights are restored first, and so are those that were merged after it; sessions that use it must be
+ * gone or deactivated. */
 void espl_adapter_delete(espl_adapter **adapter);
 const char *espl_adapter_name(const espl_adapter *adapter);
 /* Values that are trained. */
