@@ -116,6 +116,31 @@ static void new_ones(void **state) {
     espl_model_destroy(&model);
 }
 
+/* The library's Llama calls the map down its intermediate one and the map up its output; its Qwens do not. */
+static void places(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *intermediate, *output;
+    } cases[] = {{"qwen2_bias_all", "mlp.up_proj.", "mlp.down_proj."}, {"qwen3_patterns", "mlp.up_proj.", "mlp.down_proj."},
+                 {"llama_lora", "mlp.down_proj.", "mlp.up_proj."}, {"gpt2_lora", "mlp.c_fc.", "mlp.c_proj."}};
+    for (size_t i = 0; i < 4 * ESPL_COUNT(cases); i++) {
+        const char *expected = i & 1 ? cases[i / 4].output : cases[i / 4].intermediate;
+        espl_model *model = test_model(cases[i / 4].model, NULL);
+        espl_adapter *adapter;
+        char text[256];
+        snprintf(text, sizeof text, "{\"config\": {\"architecture\": \"lora\", \"r\": 2, \"selfattn_lora\": false, \"%s\": true, "
+                 "\"use_gating\": %s}, \"name\": \"a\"}", i & 1 ? "output_lora" : "intermediate_lora", i & 2 ? "true" : "false");
+        test_ok(espl_adapter_add(model, "a", text, 0, &adapter));
+        assert_string_equal(adapter->method->name, i & 2 ? "library_lora" : "lora");
+        assert_true(adapter->store.entry_count > 0);
+        for (size_t e = 0; e < adapter->store.entry_count; e++) {
+            const char *name = adapter->store.entries[e].name;
+            if (!strstr(name, expected)) fail_msg("%s: %s is not in %s", cases[i / 4].model, name, expected);
+        }
+        espl_model_destroy(&model);
+    }
+}
+
 static void refused_configs(void **state) {
     (void)state;
     static const struct {
@@ -329,7 +354,7 @@ int main(void) {
         TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
         TRIP(library_dora_bert), TRIP(library_dora_gated), TRIP(library_vera_bert), TRIP(library_vera_gated), TRIP(library_dvora_bert),
         TRIP(library_lora_1_3), TRIP(library_ia3_1_3),
-        cmocka_unit_test(new_ones), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older), cmocka_unit_test(strings), cmocka_unit_test(first_years),
+        cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older), cmocka_unit_test(strings), cmocka_unit_test(first_years),
         cmocka_unit_test(averaged)};
     return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));
 }
