@@ -10,7 +10,7 @@
 
 /* The model that a case of tests/golden stands on. */
 static const char *model_of(const char *name) {
-    return strstr(name, "llama") ? "llama_lora" : strstr(name, "gpt2") ? "gpt2_lora" : "bert_classes_lora";
+    return strstr(name, "llama") ? "llama_lora" : strstr(name, "gpt2") || strstr(name, "prefix") ? "gpt2_lora" : "bert_classes_lora";
 }
 
 static void write(const char *folder, const char *name, const char *text, size_t bytes) {
@@ -39,11 +39,11 @@ static void compare_tensors(const char *a_path, const char *b_path) {
     espl_tensors_destroy(&b);
 }
 
-/* As version 1.3.0 would write it: it has one key more. */
+/* As version 1.3.0 would write it: LoRA has one key more. */
 static void renew(json_t *file) {
     json_t *config = json_object_get(file, "config");
     json_object_set_new(file, "version", json_string("adapters.1.3.0"));
-    if (!json_object_get(config, "use_dora")) json_object_set_new(config, "use_dora", json_false());
+    if (json_object_get(config, "r") && !json_object_get(config, "use_dora")) json_object_set_new(config, "use_dora", json_false());
 }
 
 static void compare_configs(const char *a_path, const char *b_path) {
@@ -113,6 +113,17 @@ static void new_ones(void **state) {
         espl_os_remove_folder(test_context(), folder);
         free(folder);
     }
+    espl_model_destroy(&model);
+}
+
+/* Layers of a prefix that are not the model's, or none. */
+static void refused_layers(void **state) {
+    (void)state;
+    espl_model *model = test_model("gpt2_lora", NULL);
+    espl_adapter *adapter;
+    test_refused(espl_adapter_add(model, "a", "library_prefix:leave_out=2", 0, &adapter), ESPL_ARGUMENT, "the model's blocks are 0 to 1");
+    test_refused(espl_adapter_add(model, "a", "library_prefix:leave_out=1+0", 0, &adapter), ESPL_ARGUMENT,
+                 "has all of the model's 2 blocks");
     espl_model_destroy(&model);
 }
 
@@ -353,8 +364,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
         TRIP(library_dora_bert), TRIP(library_dora_gated), TRIP(library_vera_bert), TRIP(library_vera_gated), TRIP(library_dvora_bert),
-        TRIP(library_lora_1_3), TRIP(library_ia3_1_3),
-        cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older), cmocka_unit_test(strings), cmocka_unit_test(first_years),
+        TRIP(library_lora_1_3), TRIP(library_ia3_1_3), TRIP(library_prefix_left_out),
+        cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_layers), cmocka_unit_test(refused_configs),
+        cmocka_unit_test(refused_files), cmocka_unit_test(older), cmocka_unit_test(strings), cmocka_unit_test(first_years),
         cmocka_unit_test(averaged)};
     return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));
 }
