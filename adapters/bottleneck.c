@@ -71,10 +71,11 @@ static espl_status complete(espl_adapter *adapter, const bottleneck_preset *pres
 }
 
 static espl_status refuse_variants(espl_adapter *adapter) {
-    static const char *const keys[] = {"cross_adapter"};
+    static const char *const keys[] = {"cross_adapter", "stochastic_depth"};
     for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
         const json_t *value = json_object_get(adapter->config, keys[i]);
-        if (value && !json_is_null(value) && !json_is_false(value))
+        const bool zero = json_is_number(value) && json_number_value(value) == 0;
+        if (value && !json_is_null(value) && !json_is_false(value) && !zero)
             return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is not supported", adapter->method->name, keys[i]);
     }
     return ESPL_OK;

@@ -145,6 +145,7 @@ static void refused(void **state) {
         {"parallel:inv=nice", ESPL_ARGUMENT, "parallel: \"inv\" is not one of rf, activation,"},
         {"{\"config\":{\"architecture\":null,\"is_parallel\":true,\"scaling\":4,\"inv_adapter\":\"nice\"}}", ESPL_UNSUPPORTED,
          "parallel: \"inv_adapter\" is not supported"},
+        {"{\"config\":{\"stochastic_depth\":0.1}}", ESPL_UNSUPPORTED, "pfeiffer: \"stochastic_depth\" is not supported"},
         {"frob", ESPL_ARGUMENT, "diff_pruning; full trains the model itself"},
         {"invertible:inv_rf=100", ESPL_ARGUMENT, "inv_adapter_reduction_factor 100 leaves nothing of 24 values"},
         {"loreft:r=48", ESPL_ARGUMENT, "r 48 is not from 1 to below the hidden size of 48"},
