@@ -4,6 +4,7 @@
 #include "host/file/json.h"
 #include "host/model/adapter.h"
 #include "tests/model/model_test.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,47 @@ static void new_ones(void **state) {
         espl_os_remove_folder(test_context(), folder);
         free(folder);
     }
+    espl_model_destroy(&model);
+}
+
+/* Compacter's initial values: mean squares of the rule, and of W by the two sides of a slice. */
+static void phm_values(void **state) {
+    (void)state;
+    static const struct {
+        const char *more, *part;
+        double square, by_sides;
+    } cases[] = {{"", ".phm_rule", 1e-8, 0}, {"", ".W_", 0, 4}, {", \"phm_init\": \"xavier_normal\"", ".W_", 0, 2},
+                 {", \"phm_init_range\": 0.5", ".phm_rule", 0.25, 0}, {", \"phm_c_init\": \"uniform\"", ".phm_rule", 1.0 / 3, 0},
+                 {", \"shared_phm_rule\": false", ".phm_rule", 1e-4, 0},
+                 {", \"shared_phm_rule\": false, \"phm_c_init\": \"uniform\"", ".phm_rule", 1e-4 / 3, 0},
+                 {", \"hypercomplex_nonlinearity\": \"normal\"", ".W_", 0, 4}};
+    espl_model *model = test_model("llama_lora", NULL);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_adapter *adapter;
+        char text[256];
+        double sum = 0;
+        size_t all = 0;
+        snprintf(text, sizeof text, "{\"config\": {\"phm_layer\": true, \"mh_adapter\": true, \"reduction_factor\": 3, \"phm_dim\": 8%s}}",
+                 cases[i].more);
+        test_ok(espl_adapter_add(model, "a", text, 1, &adapter));
+        for (size_t e = 0; e < adapter->store.entry_count; e++) {
+            const espl_entry *entry = &adapter->store.entries[e];
+            if (!strstr(entry->name, cases[i].part)) continue;
+            const size_t count = (size_t)espl_entry_values(&adapter->store, entry);
+            const double expected = cases[i].square + cases[i].by_sides / (entry->shape[1] + entry->shape[2]);
+            float *values = malloc(count * sizeof *values);
+            assert_non_null(values);
+            test_ok(espl_store_read(&adapter->store, entry, values));
+            for (size_t v = 0; v < count; v++) sum += (double)values[v] * (double)values[v] / expected;
+            all += count;
+            free(values);
+        }
+        if (!(fabs(sum / (double)all - 1) < 0.25)) fail_msg("%s: %zu squares are %g of what they should be", text, all, sum / (double)all);
+        espl_adapter_delete(&adapter);
+    }
+    espl_adapter *none;
+    test_refused(espl_adapter_add(model, "a", "compacter:rf=3,init_rule=cubic", 0, &none), ESPL_ARGUMENT,
+                 "phm_c_init \"cubic\" is not one of normal, uniform");
     espl_model_destroy(&model);
 }
 
@@ -365,7 +407,8 @@ int main(void) {
         TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
         TRIP(library_dora_bert), TRIP(library_dora_gated), TRIP(library_vera_bert), TRIP(library_vera_gated), TRIP(library_dvora_bert),
         TRIP(library_lora_1_3), TRIP(library_ia3_1_3), TRIP(library_prefix_left_out),
-        cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_layers), cmocka_unit_test(refused_configs),
+        cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_layers), cmocka_unit_test(phm_values),
+        cmocka_unit_test(refused_configs),
         cmocka_unit_test(refused_files), cmocka_unit_test(older), cmocka_unit_test(strings), cmocka_unit_test(first_years),
         cmocka_unit_test(averaged)};
     return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));
