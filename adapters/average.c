@@ -14,7 +14,8 @@ static espl_adapter *find(espl_model *model, const char *name) {
 static bool is_training_key(const char *key) {
     static const char *const keys[] = {"base_model_name_or_path", "inference_mode", "init_lora_weights", "init_weights",
                                        "init_ia3_weights",        "init",           "projection_prng_key", "revision",
-                                       "peft_version",            "auto_mapping",   "task_type"};
+                                       "peft_version",            "auto_mapping",   "task_type",           "init_weights_seed",
+                                       "phm_c_init",              "phm_init",       "phm_init_range"};
     for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
         if (strcmp(key, keys[i]) == 0) return true;
     }

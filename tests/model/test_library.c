@@ -117,6 +117,43 @@ static void new_ones(void **state) {
     espl_model_destroy(&model);
 }
 
+/* init_weights_seed goes before the run's, also in a part of a union. */
+static void own_seeds(void **state) {
+    (void)state;
+    static const char *const configs[] = {
+        "{\"architecture\": \"lora\", \"r\": 2%s}", "{\"architecture\": \"lora\", \"r\": 2, \"use_gating\": true%s}",
+        "{\"mh_adapter\": true, \"reduction_factor\": 8%s}", "{\"architecture\": \"prefix_tuning\", \"prefix_length\": 2%s}",
+        "{\"architecture\": \"union\", \"configs\": [{\"architecture\": \"reft\", \"r\": 2%s}]}"};
+    espl_model *model = test_model("llama_lora", NULL);
+    for (size_t i = 0; i < ESPL_COUNT(configs); i++) {
+        /* The file's seed and the run's. */
+        static const struct {
+            const char *own;
+            uint64_t seed;
+        } seeds[] = {{"", 0}, {", \"init_weights_seed\": 0", 5}, {"", 5}, {", \"init_weights_seed\": null", 5}};
+        float *values[ESPL_COUNT(seeds)];
+        size_t bytes = 0;
+        for (size_t k = 0; k < ESPL_COUNT(seeds); k++) {
+            espl_adapter *adapter;
+            char config[256], text[512];
+            snprintf(config, sizeof config, configs[i], seeds[k].own);
+            snprintf(text, sizeof text, "{\"config\": %s}", config);
+            test_ok(espl_adapter_add(model, "a", text, seeds[k].seed, &adapter));
+            const espl_entry *entry = &adapter->store.entries[0];
+            bytes = (size_t)espl_entry_values(&adapter->store, entry) * sizeof **values;
+            values[k] = malloc(bytes);
+            assert_non_null(values[k]);
+            test_ok(espl_store_read(&adapter->store, entry, values[k]));
+            espl_adapter_delete(&adapter);
+        }
+        assert_memory_equal(values[1], values[0], bytes);
+        assert_memory_equal(values[3], values[2], bytes);
+        assert_memory_not_equal(values[2], values[0], bytes);
+        for (size_t k = 0; k < ESPL_COUNT(seeds); k++) free(values[k]);
+    }
+    espl_model_destroy(&model);
+}
+
 /* Compacter's initial values: mean squares of the rule, and of W by the two sides of a slice. */
 static void phm_values(void **state) {
     (void)state;
@@ -407,7 +444,7 @@ int main(void) {
         TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
         TRIP(library_dora_bert), TRIP(library_dora_gated), TRIP(library_vera_bert), TRIP(library_vera_gated), TRIP(library_dvora_bert),
         TRIP(library_lora_1_3), TRIP(library_ia3_1_3), TRIP(library_prefix_left_out),
-        cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_layers), cmocka_unit_test(phm_values),
+        cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_layers), cmocka_unit_test(phm_values), cmocka_unit_test(own_seeds),
         cmocka_unit_test(refused_configs),
         cmocka_unit_test(refused_files), cmocka_unit_test(older), cmocka_unit_test(strings), cmocka_unit_test(first_years),
         cmocka_unit_test(averaged)};
