@@ -92,7 +92,9 @@ static espl_status read_scaling(espl_adapter *adapter, bottleneck_state *state) 
     else
         return espl_fail(context(adapter), ESPL_FORMAT, "%s: \"scaling\" is neither a number nor learned or channel",
                          adapter->method->name);
-    return ESPL_OK;
+    if (!json_is_integer(value)) return ESPL_OK;
+    /* The library takes 4.0, not 4. */
+    return espl_json_set(context(adapter), adapter->config, "scaling", json_real(json_number_value(value)));
 }
 
 static espl_status read_residual(espl_adapter *adapter, bottleneck_state *state) {

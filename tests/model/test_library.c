@@ -117,6 +117,38 @@ static void new_ones(void **state) {
     espl_model_destroy(&model);
 }
 
+/* Keys as the library can read them: a scaling as a real number, and a scale that it leaves out itself. */
+static void written_keys(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *key;
+        double value;
+    } cases[] = {{"{\"is_parallel\": true, \"scaling\": 4}", "scaling", 4},
+                 {"{\"architecture\": \"union\", \"configs\": [{\"scaling\": 2}]}", "scaling", 2},
+                 {"{\"architecture\": \"prompt_tuning\"}", "random_uniform_scale", 0.5},
+                 {"{\"architecture\": \"prompt_tuning\", \"random_uniform_scale\": 0.25}", "random_uniform_scale", 0.25}};
+    espl_model *model = test_model("bert_masked_full", NULL);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_adapter *adapter;
+        json_t *file;
+        char text[256], path[512];
+        char *folder = test_path("written");
+        snprintf(text, sizeof text, "{\"config\": %s}", cases[i].config);
+        test_ok(espl_adapter_add(model, "a", text, 1, &adapter));
+        test_ok(espl_adapter_save(adapter, folder));
+        snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+        test_ok(espl_json_load(test_context(), path, &file));
+        const json_t *config = json_object_get(file, "config"), *parts = json_object_get(config, "configs");
+        const json_t *value = json_object_get(parts ? json_array_get(parts, 0) : config, cases[i].key);
+        assert_true(json_is_real(value) && json_real_value(value) == cases[i].value);
+        json_decref(file);
+        espl_adapter_delete(&adapter);
+        espl_os_remove_folder(test_context(), folder);
+        free(folder);
+    }
+    espl_model_destroy(&model);
+}
+
 /* init_weights_seed goes before the run's, also in a part of a union. */
 static void own_seeds(void **state) {
     (void)state;
@@ -444,9 +476,9 @@ int main(void) {
         TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
         TRIP(library_dora_bert), TRIP(library_dora_gated), TRIP(library_vera_bert), TRIP(library_vera_gated), TRIP(library_dvora_bert),
         TRIP(library_lora_1_3), TRIP(library_ia3_1_3), TRIP(library_prefix_left_out),
-        cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_layers), cmocka_unit_test(phm_values), cmocka_unit_test(own_seeds),
-        cmocka_unit_test(refused_configs),
-        cmocka_unit_test(refused_files), cmocka_unit_test(older), cmocka_unit_test(strings), cmocka_unit_test(first_years),
-        cmocka_unit_test(averaged)};
+        cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_layers),
+        cmocka_unit_test(phm_values), cmocka_unit_test(own_seeds), cmocka_unit_test(written_keys),
+        cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older),
+        cmocka_unit_test(strings), cmocka_unit_test(first_years), cmocka_unit_test(averaged)};
     return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));
 }
