@@ -439,37 +439,6 @@ static void first_years(void **state) {
     free(folder), free(again);
 }
 
-/* Adapters whose names are in their tensors' names: with weights 2 and -1 twice the first less the second. */
-static void averaged(void **state) {
-    (void)state;
-    static const char *const specs[] = {"pfeiffer", "{\"config\": {\"architecture\": \"lora\", \"r\": 2}}"};
-    espl_model *model = test_model("bert_classes_lora", NULL);
-    for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
-        espl_adapter *a, *b, *made;
-        test_ok(espl_adapter_add(model, "a", specs[i], 1, &a));
-        test_ok(espl_adapter_add(model, "b", specs[i], 2, &b));
-        test_ok(espl_adapter_average(model, "m", (const char *const[]){"a", "b"}, (const double[]){2, -1}, 2, ESPL_AVERAGE_LINEAR, 0, &made));
-        assert_int_equal(made->store.entry_count, a->store.entry_count);
-        for (size_t e = 0; e < made->store.entry_count; e++) {
-            espl_adapter *const all[] = {a, b, made};
-            float *values[3];
-            const size_t count = (size_t)espl_entry_values(&made->store, &made->store.entries[e]);
-            for (int k = 0; k < 3; k++) {
-                values[k] = malloc(count * sizeof **values);
-                assert_non_null(values[k]);
-                test_ok(espl_store_read(&all[k]->store, &all[k]->store.entries[e], values[k]));
-            }
-            for (size_t v = 0; v < count; v++) assert_true(values[2][v] == (float)(2.0 * values[0][v] - values[1][v]));
-            for (int k = 0; k < 3; k++) free(values[k]);
-        }
-        if (i == 1)
-            test_refused(espl_adapter_average(model, "n", (const char *const[]){"a", "b"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_SVD, 0, &made),
-                         ESPL_UNSUPPORTED, "in PEFT's format");
-        for (espl_adapter *next = model->adapters; next; next = model->adapters) espl_adapter_delete(&next);
-    }
-    espl_model_destroy(&model);
-}
-
 #define TRIP(name) {"round_trip " #name, round_trip, NULL, NULL, #name}
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -479,6 +448,6 @@ int main(void) {
         cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_layers),
         cmocka_unit_test(phm_values), cmocka_unit_test(own_seeds), cmocka_unit_test(written_keys),
         cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older),
-        cmocka_unit_test(strings), cmocka_unit_test(first_years), cmocka_unit_test(averaged)};
+        cmocka_unit_test(strings), cmocka_unit_test(first_years)};
     return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));
 }
