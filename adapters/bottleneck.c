@@ -233,12 +233,21 @@ static espl_status declare_one(espl_adapter *adapter, const bottleneck_state *st
     return add_matrix(adapter, module, "scaling", 1, state->scaling == SCALING_LEARNED ? 1 : d, true, &b->scaling);
 }
 
+/* The library's default is half the model, which is much for what is called an adapter; as a part of MAM it is meant. */
+static void warn_wide(const espl_adapter *adapter, const bottleneck_preset *preset) {
+    const uint32_t hidden = adapter->model->config.hidden;
+    if (!preset->parallel || adapter->owner || json_object_get(adapter->config, "reduction_factor")) return;
+    espl_log(context(adapter), ESPL_LOG_WARNING, "%s: no reduction_factor is given, and the Adapters library's is %d: bottlenecks of %u "
+             "values at a width of %u", adapter->method->name, preset->reduction, hidden / (uint32_t)preset->reduction, hidden);
+}
+
 espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_preset *preset) {
     espl_context *ctx = context(adapter);
     const uint32_t layers = adapter->model->config.layers;
     bottleneck_state *state;
     ESPL_TRY(espl_new(ctx, sizeof *state, &state));
     adapter->state = state;
+    warn_wide(adapter, preset);
     ESPL_TRY(complete(adapter, preset));
     ESPL_TRY(refuse_variants(adapter));
     ESPL_TRY(read_config(adapter, state));
