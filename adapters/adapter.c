@@ -121,6 +121,12 @@ static espl_status add_task(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
+espl_status espl_adapter_initialise(espl_adapter *adapter, uint64_t seed) {
+    const json_t *own = json_object_get(adapter->form ? adapter->form : adapter->config, "init_weights_seed");
+    if (!adapter->method->initialise) return ESPL_OK;
+    return adapter->method->initialise(adapter, json_is_integer(own) ? (uint64_t)json_integer_value(own) : seed);
+}
+
 /* head: one that was read, or NULL: as the adapter `like` has one, or by default (espl_adapter_declare_head). */
 static espl_status finish_making(espl_adapter *adapter, uint64_t seed, const espl_library_head *head, const espl_adapter *like) {
     ESPL_TRY(add_task(adapter));
@@ -132,7 +138,7 @@ static espl_status finish_making(espl_adapter *adapter, uint64_t seed, const esp
     if (adapter->library) ESPL_TRY(espl_adapter_declare_head(adapter, head, like));
     if (!adapter->model->device) return ESPL_OK; /* an outline */
     ESPL_TRY(espl_store_place(&adapter->store, true));
-    if (adapter->method->initialise) ESPL_TRY(adapter->method->initialise(adapter, seed));
+    ESPL_TRY(espl_adapter_initialise(adapter, seed));
     return espl_adapter_copy_base(adapter);
 }
 

@@ -15,7 +15,8 @@ static espl_adapter *find(espl_model *model, const char *name) {
 static bool is_training_key(const char *key) {
     static const char *const keys[] = {"base_model_name_or_path", "inference_mode", "init_lora_weights", "init_weights",
                                        "init_ia3_weights",        "init",           "projection_prng_key", "revision",
-                                       "peft_version",            "auto_mapping",   "task_type"};
+                                       "peft_version",            "auto_mapping",   "task_type",           "init_weights_seed",
+                                       "phm_c_init",              "phm_init",       "phm_init_range"};
     for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
         if (strcmp(key, keys[i]) == 0) return true;
     }
@@ -63,7 +64,7 @@ static espl_status fill_entry(espl_adapter *result, size_t index, const average_
     ESPL_GOTO(espl_new(ctx, count * sizeof *sum, &sum));
     ESPL_GOTO(espl_new(ctx, count * sizeof *values, &values));
     for (size_t i = 0; i < in->count; i++)
-        ESPL_GOTO(add_entry(in->adapters[i], &in->adapters[i]->store.entries[index], in->weights[i], sum));
+        ESPL_GOTO(add_entry(in->adapters[i], &in->adapters[i]->store.entries[index], espl_average_weight(in, i, entry), sum));
     for (size_t i = 0; i < count; i++) values[i] = (float)sum[i];
     ESPL_GOTO(espl_store_write(&result->store, entry, values, ESPL_DTYPE_F32));
 fail:
@@ -97,8 +98,7 @@ fail:
 
 /* As adapter_config.json has it, for a new adapter of this name. */
 static espl_status print_config(const espl_adapter *first, const char *name, json_t *config, espl_bytes *out_text) {
-    json_t *file = first->library ? json_pack("{s:O, s:s}", "config", first->form ? first->form : config, "name", name)
-                                  : json_incref(config);
+    json_t *file = first->library ? json_pack("{s:O, s:s}", "config", config, "name", name) : json_incref(config);
     espl_status status = file ? espl_json_print(first->model->ctx, file, out_text)
                               : espl_fail(first->model->ctx, ESPL_HOST_MEMORY, "a configuration needs memory");
     espl_json_destroy(&file);
@@ -109,11 +109,12 @@ static espl_status average(espl_model *model, const char *name, average_inputs *
     espl_context *ctx = model->ctx;
     espl_adapter *first = in->adapters[0];
     espl_bytes text = {0};
-    json_t *config = json_deep_copy(first->config);
+    json_t *config = json_deep_copy(first->form ? first->form : first->config);
     espl_status status = config ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "a configuration needs memory");
-    const bool ranks = in->strategy != ESPL_AVERAGE_LINEAR;
+    const bool negate = in->strategy == ESPL_AVERAGE_NEGATE_B, ranks = in->strategy != ESPL_AVERAGE_LINEAR && !negate;
     if (status != ESPL_OK) return status;
     for (size_t i = 1; i < in->count; i++) ESPL_GOTO(check_equal(first, in->adapters[i], ranks));
+    if (negate) ESPL_GOTO(espl_average_lora_check(in));
     if (ranks) ESPL_GOTO(espl_average_lora_config(in, rank, config));
     ESPL_GOTO(print_config(first, name, config, &text));
     ESPL_GOTO(espl_adapter_make(model, name, text.data, 0, first, out_adapter));

@@ -1,12 +1,13 @@
 /* LoRAs combined by their products: each factor of all of them beside each other, as PEFT's add_weighted_adapter has it
  * (combination_type cat, svd, linear), but for the scales: they count once. */
 #include "adapters/average.h"
+#include "adapters/lora_library.h"
 #include "adapters/svd.h"
 #include <math.h>
 #include <string.h>
 
 bool espl_average_lora_key(const char *key) {
-    static const char *const keys[] = {"r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern"};
+    static const char *const keys[] = {"r", "alpha", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern"};
     for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
         if (strcmp(key, keys[i]) == 0) return true;
     }
@@ -14,7 +15,22 @@ bool espl_average_lora_key(const char *key) {
 }
 
 static bool is_a(const espl_entry *entry) {
-    return strstr(entry->name, ".lora_A.") != NULL;
+    return strstr(entry->name, ".lora_A") != NULL;
+}
+
+double espl_average_weight(const average_inputs *in, size_t i, const espl_entry *entry) {
+    return in->strategy == ESPL_AVERAGE_NEGATE_B && is_a(entry) ? fabs(in->weights[i]) : in->weights[i];
+}
+
+/* Of the Adapters library's own, gates are not A and B, and one map's q, k and v are not one product. */
+espl_status espl_average_lora_check(const average_inputs *in) {
+    const espl_adapter *first = in->adapters[0];
+    const char *method = first->method->name;
+    const bool negate = in->strategy == ESPL_AVERAGE_NEGATE_B;
+    const library_lora *own = strcmp(method, "library_lora") == 0 ? espl_library_lora(first) : NULL;
+    if (strcmp(method, "lora") == 0 || (own && !own->gated && (negate || !own->fused))) return ESPL_OK;
+    return espl_fail(first->model->ctx, ESPL_UNSUPPORTED, "\"%s\" is a %s: A and B are combined of LoRAs without gates%s", first->name,
+                     method, negate ? "" : ", and not of parts of one map for q, k and v");
 }
 
 /* Smallest and largest rank of an adapter's targets. */
@@ -33,8 +49,6 @@ static espl_status choose_rank(average_inputs *in, uint32_t wanted) {
     for (size_t i = 0; i < in->count; i++) {
         const espl_adapter *one = in->adapters[i];
         uint32_t least, most;
-        if (strcmp(one->method->name, "lora") != 0 || one->library)
-            return espl_fail(ctx, ESPL_UNSUPPORTED, "ranks are combined for adapters of method lora in PEFT's format, not for \"%s\"", one->name);
         ranks_of(one, &least, &most);
         if (least != most && in->strategy != ESPL_AVERAGE_SVD)
             return espl_fail(ctx, ESPL_UNSUPPORTED, "\"%s\" has ranks from %u to %u: only svd combines these", one->name, least, most);
@@ -50,9 +64,12 @@ static espl_status choose_rank(average_inputs *in, uint32_t wanted) {
 }
 
 espl_status espl_average_lora_config(average_inputs *in, uint32_t wanted, json_t *config) {
+    const bool library = in->adapters[0]->library;
     espl_context *ctx = in->adapters[0]->model->ctx;
+    ESPL_TRY(espl_average_lora_check(in));
     ESPL_TRY(choose_rank(in, wanted));
     ESPL_TRY(espl_json_set(ctx, config, "r", json_integer(in->rank)));
+    if (library) return espl_json_set(ctx, config, "alpha", json_integer(in->rank));
     ESPL_TRY(espl_json_set(ctx, config, "lora_alpha", json_integer(in->rank)));
     ESPL_TRY(espl_json_set(ctx, config, "use_rslora", json_false()));
     ESPL_TRY(espl_json_set(ctx, config, "rank_pattern", json_object()));
@@ -140,7 +157,7 @@ espl_status espl_average_lora_fill(espl_adapter *result, size_t entry, const ave
     espl_context *ctx = result->model->ctx;
     const espl_entry *a = &result->store.entries[entry];
     espl_status status = ESPL_OK;
-    *out_done = in->rank && (is_a(a) || strstr(a->name, ".lora_B."));
+    *out_done = in->rank && (is_a(a) || strstr(a->name, ".lora_B"));
     if (!*out_done || !is_a(a)) return ESPL_OK; /* B is written with its A, which stands before it */
     factors f = {.in = result->store.matrices[a->matrix].cols, .out = a[1].count};
     if (in->strategy == ESPL_AVERAGE_ROOTS) f.all = in->rank;

@@ -71,10 +71,11 @@ static espl_status complete(espl_adapter *adapter, const bottleneck_preset *pres
 }
 
 static espl_status refuse_variants(espl_adapter *adapter) {
-    static const char *const keys[] = {"cross_adapter"};
+    static const char *const keys[] = {"cross_adapter", "stochastic_depth"};
     for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
         const json_t *value = json_object_get(adapter->config, keys[i]);
-        if (value && !json_is_null(value) && !json_is_false(value))
+        const bool zero = json_is_number(value) && json_number_value(value) == 0;
+        if (value && !json_is_null(value) && !json_is_false(value) && !zero)
             return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is not supported", adapter->method->name, keys[i]);
     }
     return ESPL_OK;
@@ -91,7 +92,9 @@ static espl_status read_scaling(espl_adapter *adapter, bottleneck_state *state) 
     else
         return espl_fail(context(adapter), ESPL_FORMAT, "%s: \"scaling\" is neither a number nor learned or channel",
                          adapter->method->name);
-    return ESPL_OK;
+    if (!json_is_integer(value)) return ESPL_OK;
+    /* The library takes 4.0, not 4. */
+    return espl_json_set(context(adapter), adapter->config, "scaling", json_real(json_number_value(value)));
 }
 
 static espl_status read_residual(espl_adapter *adapter, bottleneck_state *state) {
@@ -230,12 +233,21 @@ static espl_status declare_one(espl_adapter *adapter, const bottleneck_state *st
     return add_matrix(adapter, module, "scaling", 1, state->scaling == SCALING_LEARNED ? 1 : d, true, &b->scaling);
 }
 
+/* The library's default is half the model, which is much for what is called an adapter; as a part of MAM it is meant. */
+static void warn_wide(const espl_adapter *adapter, const bottleneck_preset *preset) {
+    const uint32_t hidden = adapter->model->config.hidden;
+    if (!preset->parallel || adapter->owner || json_object_get(adapter->config, "reduction_factor")) return;
+    espl_log(context(adapter), ESPL_LOG_WARNING, "%s: no reduction_factor is given, and the Adapters library's is %d: bottlenecks of %u "
+             "values at a width of %u", adapter->method->name, preset->reduction, hidden / (uint32_t)preset->reduction, hidden);
+}
+
 espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_preset *preset) {
     espl_context *ctx = context(adapter);
     const uint32_t layers = adapter->model->config.layers;
     bottleneck_state *state;
     ESPL_TRY(espl_new(ctx, sizeof *state, &state));
     adapter->state = state;
+    warn_wide(adapter, preset);
     ESPL_TRY(complete(adapter, preset));
     ESPL_TRY(refuse_variants(adapter));
     ESPL_TRY(read_config(adapter, state));

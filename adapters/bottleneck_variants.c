@@ -51,6 +51,7 @@ enum { MLP = 1u << ESPL_SITE_MLP_OUT, BOTH = MLP | 1u << ESPL_SITE_ATTENTION_OUT
                                                          .insertions = (places) & BOTH ? ESPL_INSERTIONS_ALL : ESPL_INSERTIONS_ONE, \
                                                          .sites = places},                                                   \
                                           .keys = {espl_bottleneck_keys, (places) & INVERTIBLE_SITES ? espl_invertible_keys                  \
+                                                                             : sharing_form ? espl_phm_keys                                  \
                                                                              : insertion_form == ESPL_INSERTION_PARALLEL ? espl_parallel_keys : NULL}, \
                                           .set = espl_bottleneck_set,                                                                        \
                                           .declare = declare_##id,                                                           \

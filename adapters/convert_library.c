@@ -58,7 +58,7 @@ static espl_status add_fused(espl_context *ctx, const source *s, char *name, con
     espl_convert(view->data, view->dtype, from, ESPL_DTYPE_F32, (size_t)parts * rows * rank);
     for (size_t i = 0; s->scales && i < (size_t)3 * rows; i++) to[i] = 1;
     for (uint32_t part = 0, have = 0; part < 3; part++) {
-        if (!espl_library_has_part(s->library, part)) continue;
+        if (!espl_library_selects(s->library, s->config->family, ESPL_LINEAR_QKV, part)) continue;
         for (size_t r = 0; r < rows; r++)
             memcpy(to + (part * rows + r) * cols + (s->scales ? 0 : have * rank), from + (have * rows + r) * rank, rank * sizeof *to);
         have++;

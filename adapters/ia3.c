@@ -99,6 +99,17 @@ static espl_status check_feedforward(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
+/* A name that ends that of the attention's output, too: as PEFT, which the paper does not mean. */
+static void warn_attention(const espl_adapter *adapter, const ia3_linear *linears) {
+    const espl_model *model = adapter->model;
+    const espl_family *family = model->config.family;
+    const char *o = family->linear[ESPL_LINEAR_O][0].name, *down = family->linear[ESPL_LINEAR_DOWN][0].name;
+    const bool both = linears[ESPL_LINEAR_O].in != ESPL_NO_MATRIX && linears[ESPL_LINEAR_DOWN].in != ESPL_NO_MATRIX;
+    if (!both || !espl_target_ends_with(o, down)) return;
+    espl_log(model->ctx, ESPL_LOG_WARNING, "ia3: the feedforward module %s of this %s model means %s, too, as it does for PEFT: %u factors "
+             "more in a block", down, family->model_type, o, model->linear[ESPL_LINEAR_O].in);
+}
+
 static espl_status declare(espl_adapter *adapter) {
     espl_context *ctx = context(adapter);
     const espl_model *model = adapter->model;
@@ -122,6 +133,7 @@ static espl_status declare(espl_adapter *adapter) {
             ESPL_TRY(declare_linear(adapter, block, l, &state->linears[block][l]));
     }
     if (adapter->store.entry_count == 0) return espl_target_none(adapter);
+    warn_attention(adapter, state->linears[model->config.layers - 1]);
     return espl_target_saved(adapter);
 }
 

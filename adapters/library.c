@@ -7,13 +7,17 @@ const char espl_library_version[] = "adapters.1.3.0";
 
 /* ---- Modules ---- */
 
-const char *espl_library_module(const espl_family *family, espl_library_place place) {
-    /* The library's Llama and Mistral have these two the wrong way round; their files are named after it. */
+/* Llama and Mistral have the last two the wrong way round there; files are named after it. */
+static uint32_t linear_of(const espl_family *family, int place) {
     const bool swapped = strcmp(family->model_type, "llama") == 0 || strcmp(family->model_type, "mistral") == 0;
-    const espl_linear_name *qkv = family->linear[ESPL_LINEAR_QKV];
-    if (place <= ESPL_LIBRARY_V) return espl_library_fused(family) ? qkv[0].name : qkv[place].name;
-    if ((place == ESPL_LIBRARY_OUTPUT) != swapped) return family->linear[ESPL_LINEAR_DOWN][0].name;
-    return family->linear[ESPL_LINEAR_UP][family->gated].name;
+    if (place <= ESPL_LIBRARY_V) return ESPL_LINEAR_QKV;
+    return (place == ESPL_LIBRARY_OUTPUT) != swapped ? ESPL_LINEAR_DOWN : ESPL_LINEAR_UP;
+}
+
+const char *espl_library_module(const espl_family *family, espl_library_place place) {
+    const uint32_t linear = linear_of(family, (int)place);
+    if (linear == ESPL_LINEAR_QKV) return family->linear[linear][espl_library_fused(family) ? 0 : place].name;
+    return family->linear[linear][linear == ESPL_LINEAR_UP && family->gated].name;
 }
 
 bool espl_library_fused(const espl_family *family) {
@@ -50,6 +54,15 @@ static bool has_place(const json_t *config, espl_library_place place) {
     static const char *const letters[] = {"q", "k", "v"};
     if (place <= ESPL_LIBRARY_V) return is_true(config, "selfattn_lora") && has_letter(config, letters[place]);
     return is_true(config, place == ESPL_LIBRARY_OUTPUT ? "output_lora" : "intermediate_lora");
+}
+
+bool espl_library_selects(const json_t *config, const espl_family *family, uint32_t linear, uint32_t part) {
+    if (linear == ESPL_LINEAR_QKV) return has_place(config, (espl_library_place)part);
+    if (linear == ESPL_LINEAR_UP && part != (uint32_t)family->gated) return false;
+    for (int place = ESPL_LIBRARY_INTERMEDIATE; place < ESPL_LIBRARY_COUNT; place++) {
+        if (linear_of(family, place) == linear) return has_place(config, (espl_library_place)place);
+    }
+    return false;
 }
 
 bool espl_library_left_out(const json_t *config, uint32_t block) {
@@ -130,11 +143,6 @@ static espl_status check_lists(espl_context *ctx, const json_t *config, uint32_t
 
 uint32_t espl_library_fused_parts(const json_t *config) {
     return (uint32_t)(has_letter(config, "q") + has_letter(config, "k") + has_letter(config, "v"));
-}
-
-bool espl_library_has_part(const json_t *config, uint32_t part) {
-    static const char *const letters[] = {"q", "k", "v"};
-    return has_letter(config, letters[part]);
 }
 
 /* Parts of one map for q, k and v have ranks of their own: together they are one LoRA of all of them. */

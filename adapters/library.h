@@ -40,9 +40,10 @@ typedef struct espl_library_form {
     espl_status (*to_peft)(espl_context *ctx, const espl_config *base, const json_t *config, json_t *out_peft);
 } espl_library_form;
 
-/* How many of q, k and v attn_matrices names, and whether one (0, 1, 2) is among them. */
+/* How many of q, k and v attn_matrices names. */
 uint32_t espl_library_fused_parts(const json_t *config);
-bool espl_library_has_part(const json_t *config, uint32_t part);
+/* Whether LoRA's configuration means a part of a product; of one map for q, k and v as if they were three. */
+bool espl_library_selects(const json_t *config, const espl_family *family, uint32_t linear, uint32_t part);
 
 /* Whether "leave_out" has a block. The check: ARGUMENT for a block that a model of so many has not. */
 bool espl_library_left_out(const json_t *config, uint32_t block);

@@ -11,14 +11,7 @@ static library_lora *own(const espl_adapter *adapter) {
 }
 
 static bool is_target(const espl_adapter *adapter, uint32_t linear, uint32_t part) {
-    const json_t *c = adapter->config;
-    const bool gated = adapter->model->config.family->gated;
-    const bool up = json_is_true(json_object_get(c, gated ? "output_lora" : "intermediate_lora"));
-    const bool down = json_is_true(json_object_get(c, gated ? "intermediate_lora" : "output_lora"));
-    if (linear == ESPL_LINEAR_UP) return up && part == (uint32_t)gated;
-    if (linear == ESPL_LINEAR_DOWN) return down;
-    return linear == ESPL_LINEAR_QKV && json_is_true(json_object_get(c, "selfattn_lora")) &&
-           espl_library_has_part(c, part);
+    return espl_library_selects(adapter->config, adapter->model->config.family, linear, part);
 }
 
 static espl_status entry(espl_adapter *adapter, const char *module, const char *name, uint32_t matrix, uint32_t from, uint32_t count,

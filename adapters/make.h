@@ -11,6 +11,8 @@ espl_status espl_adapter_parse(espl_adapter *adapter, const char *spec);
 /* As espl_adapter_add, with a head (of the library's folders) just where `like` has one; NULL: where the model has labels. */
 espl_status espl_adapter_make(espl_model *model, const char *name, const char *spec, uint64_t seed, const espl_adapter *like,
                               espl_adapter **out_adapter);
+/* Initial values by seed, or by the init_weights_seed that a configuration of the Adapters library has, 0 too. */
+espl_status espl_adapter_initialise(espl_adapter *adapter, uint64_t seed);
 /* Every entry of a replaced matrix starts with the base's values. */
 espl_status espl_adapter_copy_base(espl_adapter *adapter);
 /* Fails, ARGUMENT naming the tensor, where one of them stands in place of a tensor of the base that the other replaces or changes

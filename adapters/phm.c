@@ -9,6 +9,21 @@ static espl_context *context(const espl_adapter *adapter) {
     return adapter->model->ctx;
 }
 
+/* phm_init is ours: W begins as in the paper's code, or as in the library, whose hypercomplex_nonlinearity changes nothing. */
+const espl_spec_row espl_phm_keys[] = {{"init_rule", "phm_c_init", ESPL_SPEC_TEXT, "normal, uniform"},
+                                       {"init_w", "phm_init", ESPL_SPEC_TEXT, "glorot_uniform, xavier_normal"},
+                                       {0}};
+
+/* One of the two texts of a row, the first where there is none. */
+static espl_status read_choice(espl_adapter *adapter, const char *key, const char *first, const char *second, bool *out_second) {
+    const char *value;
+    ESPL_TRY(espl_json_string(context(adapter), adapter->config, key, first, &value));
+    *out_second = strcmp(value, second) == 0;
+    if (*out_second || strcmp(value, first) == 0) return ESPL_OK;
+    return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: %s \"%s\" is not one of %s, %s", adapter->method->name, key, value, first,
+                     second);
+}
+
 static espl_status read_number(espl_adapter *adapter, const char *key, uint32_t fallback, uint32_t *out_value) {
     double value;
     ESPL_TRY(espl_json_f64(context(adapter), adapter->config, key, fallback, &value));
@@ -38,7 +53,11 @@ espl_status espl_phm_read(espl_adapter *adapter, espl_phm_options *options) {
     ESPL_TRY(read_number(adapter, "phm_dim", 4, &options->n));
     ESPL_TRY(read_number(adapter, "phm_rank", 1, &options->rank));
     ESPL_TRY(espl_json_f32(ctx, adapter->config, "phm_init_range", 1e-4f, &options->range));
-    if (!options->shared) options->range = 0.01f; /* as the library does whatever phm_init_range says */
+    ESPL_TRY(read_choice(adapter, "phm_c_init", "normal", "uniform", &options->uniform));
+    ESPL_TRY(read_choice(adapter, "phm_init", "glorot_uniform", "xavier_normal", &options->xavier));
+    /* As the library does whatever phm_init_range says. */
+    if (options->uniform) options->range = 1;
+    if (!options->shared) options->range = 0.01f;
     return ESPL_OK;
 }
 
@@ -104,17 +123,17 @@ static bool ends_with(const char *text, const char *end) {
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-/* The rule: N(0, range^2). W, slice by slice: Glorot's uniform with gain sqrt(2), as the paper's code; the library gives them
- * Xavier's normal by a slip. */
+/* W slice by slice: Glorot's uniform with gain sqrt(2), as the paper's code, or Xavier's normal, which the library gives them by a
+ * slip whatever they should have. */
 espl_status espl_phm_initialise(espl_adapter *adapter, const espl_phm_options *options, const espl_entry *entry, uint64_t seed,
                                 bool *out_done) {
-    *out_done = true;
-    if (ends_with(entry->name, ".phm_rule")) return espl_initial_normal(&adapter->store, entry, seed, options->range);
-    if (ends_with(entry->name, ".W_left") || ends_with(entry->name, ".W_right") || ends_with(entry->name, ".W"))
-        return espl_initial_uniform(&adapter->store, entry, seed,
-                                    sqrtf(2) * sqrtf(6.0f / (float)(entry->shape[1] + entry->shape[2])));
-    *out_done = false;
-    return ESPL_OK;
+    const bool rule = ends_with(entry->name, ".phm_rule");
+    *out_done = rule || ends_with(entry->name, ".W_left") || ends_with(entry->name, ".W_right") || ends_with(entry->name, ".W");
+    if (!*out_done) return ESPL_OK;
+    const float sides = (float)(entry->shape[1] + entry->shape[2]);
+    if (rule ? options->uniform : !options->xavier)
+        return espl_initial_uniform(&adapter->store, entry, seed, rule ? options->range : sqrtf(2) * sqrtf(6 / sides));
+    return espl_initial_normal(&adapter->store, entry, seed, rule ? options->range : sqrtf(2 / sides));
 }
 
 static espl_tensor *leaf(espl_builder *builder, const espl_adapter *adapter, uint32_t matrix) {

@@ -4,14 +4,16 @@
 #ifndef ESPL_PHM_MAP_H
 #define ESPL_PHM_MAP_H
 
-#include "host/model/adapter.h"
+#include "adapters/spec.h"
 
 typedef struct espl_phm_options {
     bool on;        /* else dense */
     bool shared, factored, learned;
     uint32_t n, rank;
     uint32_t rule;  /* matrix of the shared rule */
-    float range;    /* standard deviation of the rule's initial values */
+    float range;    /* of the rule's initial values: standard deviation, or bound */
+    bool uniform;   /* these: U(+-range), else N(0, range^2) */
+    bool xavier;    /* W's: Xavier's normal, else Glorot's uniform with gain sqrt(2) */
 } espl_phm_options;
 
 typedef struct espl_phm_map {
@@ -19,6 +21,7 @@ typedef struct espl_phm_map {
     uint32_t left, right, rule; /* matrices, ESPL_NO_MATRIX where they do not apply */
 } espl_phm_map;
 
+extern const espl_spec_row espl_phm_keys[];
 /* Reads phm_layer, phm_dim, phm_rank and their like from a configuration of the Adapters library.
  * Fails: UNSUPPORTED naming an option that is not offered. */
 espl_status espl_phm_read(espl_adapter *adapter, espl_phm_options *options);

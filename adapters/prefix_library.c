@@ -1,6 +1,7 @@
 /* Prefix tuning in the Adapters library's folders: keys and values before those of every block, made by a generator or "flat",
  * gated for UniPELT: by one gate, or by one for keys and one for values. Other than PEFT's, real tokens keep their positions. */
 #include "adapters/initial.h"
+#include "adapters/library.h"
 #include "adapters/prompt.h"
 #include "adapters/spec.h"
 #include <math.h>
@@ -16,6 +17,7 @@ static const espl_spec_row spec_keys[] = {
     {"bottleneck", "bottleneck_size", ESPL_SPEC_WHOLE, NULL},
     {"activation", "non_linearity", ESPL_SPEC_ACTIVATION, NULL},
     {"dropout", "dropout", ESPL_SPEC_NUMBER, NULL},
+    {"leave_out", "leave_out", ESPL_SPEC_NUMBERS, NULL},
     {"flat", "flat", ESPL_SPEC_BOOL, NULL},
     {"gated", "use_gating", ESPL_SPEC_BOOL, NULL},
     {"shared", "shared_gating", ESPL_SPEC_BOOL, NULL},
@@ -46,12 +48,26 @@ static espl_status read_config(espl_adapter *adapter, prompt_state *state) {
     ESPL_TRY(espl_json_string(ctx, config, "non_linearity", "tanh", &activation));
     if (!espl_config_activation(activation, &state->generator.activation))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: non_linearity \"%s\" is not supported", adapter->method->name, activation);
-    if (json_array_size(json_object_get(config, "leave_out")))
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: \"leave_out\" is not supported", adapter->method->name);
     if (!(state->dropout >= 0 && state->dropout < 1))
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: dropout %g is not from 0 to below 1", adapter->method->name,
                          (double)state->dropout);
     return ESPL_OK;
+}
+
+/* Blocks with rows. */
+static espl_status read_left_out(espl_adapter *adapter, prompt_state *state, uint32_t *out_count) {
+    espl_context *ctx = context(adapter);
+    const uint32_t layers = adapter->model->config.layers;
+    *out_count = layers;
+    ESPL_TRY(espl_library_check_left_out(ctx, adapter->config, layers));
+    if (!json_array_size(json_object_get(adapter->config, "leave_out"))) return ESPL_OK;
+    ESPL_TRY(espl_new(ctx, layers * sizeof *state->rowless, &state->rowless));
+    for (uint32_t block = 0; block < layers; block++) {
+        state->rowless[block] = espl_library_left_out(adapter->config, block);
+        *out_count -= state->rowless[block];
+    }
+    if (*out_count) return ESPL_OK;
+    return espl_fail(ctx, ESPL_ARGUMENT, "%s: \"leave_out\" has all of the model's %u blocks", adapter->method->name, layers);
 }
 
 /* ---- Declaring ---- */
@@ -100,19 +116,24 @@ static espl_status declare_gate(espl_adapter *adapter, const prompt_state *state
 }
 
 static espl_status declare(espl_adapter *adapter) {
-    const uint32_t layers = adapter->model->config.layers, columns = layers * 2 * espl_prompt_columns(adapter);
+    const uint32_t layers = adapter->model->config.layers;
+    uint32_t with_rows;
     prompt_state *state;
     ESPL_TRY(espl_new(context(adapter), sizeof *state, &state));
     adapter->state = state;
     state->keys = true;
     ESPL_TRY(complete(adapter));
     ESPL_TRY(read_config(adapter, state));
+    ESPL_TRY(read_left_out(adapter, state, &with_rows));
+    const uint32_t columns = with_rows * 2 * espl_prompt_columns(adapter);
     const bool flat = json_is_true(json_object_get(adapter->config, "flat"));
     ESPL_TRY(flat ? declare_flat(adapter, state, columns) : declare_generator(adapter, state, columns));
     if (!json_is_true(json_object_get(adapter->config, "use_gating"))) return ESPL_OK;
     state->gate_count = json_is_true(json_object_get(adapter->config, "shared_gating")) ? 1 : 2;
     ESPL_TRY(espl_new(context(adapter), layers * sizeof *state->gates, &state->gates));
-    for (uint32_t block = 0; block < layers; block++) ESPL_TRY(declare_gate(adapter, state, block, &state->gates[block]));
+    for (uint32_t block = 0; block < layers; block++) {
+        if (!state->rowless || !state->rowless[block]) ESPL_TRY(declare_gate(adapter, state, block, &state->gates[block]));
+    }
     return ESPL_OK;
 }
 

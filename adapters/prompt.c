@@ -210,6 +210,7 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
         return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is a second adapter with rows "
                                                    "before the text", adapter->method->name, adapter->name));
     b->before = adapter->before;
+    b->rowless = state->rowless;
     if (!state->keys) b->prompt = adapter->before;
     b->prompt_first = state->embedded ? state->first : !state->keys;
     if (b->prelude) make_table(b, adapter);
@@ -235,12 +236,18 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
     return NULL;
 }
 
+static bool is_rowless(const prompt_state *state, uint32_t block) {
+    return state->rowless && state->rowless[block];
+}
+
 /* The part-th of so many of the keys and values of a block, or of a run. */
 static espl_tensor *keys_of_block(espl_builder *b, const espl_adapter *adapter, uint32_t block, uint32_t part, uint32_t parts) {
     const prompt_state *state = adapter->state;
     const uint32_t columns = 2 * espl_prompt_columns(adapter) / parts;
+    uint32_t place = 0;
+    for (uint32_t i = 0; i < block; i++) place += !is_rowless(state, i);
     espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
-    return espl_graph_slice(b->graph, &(espl_slice){.x = table, .from = (block * parts + part) * columns, .cols = columns});
+    return espl_graph_slice(b->graph, &(espl_slice){.x = table, .from = (place * parts + part) * columns, .cols = columns});
 }
 
 /* Rows for each sequence, weighed by its gates: a product with the identity over and over, times the gates. */
@@ -287,6 +294,7 @@ static void weigh_rows(espl_builder *b, const espl_adapter *adapter, const espl_
 espl_tensor *espl_prompt_join(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const prompt_state *state = adapter->state;
     if (joint->site == ESPL_SITE_BEGIN) return begin(b, adapter);
+    if (joint->site == ESPL_SITE_KEYS && is_rowless(state, joint->block)) return y;
     if (b->caches && !b->prelude) {
         if (state->gates) weigh_rows(b, adapter, joint);
         return y;
@@ -308,8 +316,10 @@ espl_status espl_prompt_prelude(espl_builder *b, const espl_adapter *adapter) {
     ESPL_TRY(espl_graph_layer(b->graph, "prefix", ESPL_PHASE_MICRO, false));
     espl_graph_value_dtype(b->graph, adapter->model->value_dtype);
     make_table(b, adapter);
-    for (uint32_t block = 0; block < adapter->model->config.layers; block++)
+    for (uint32_t block = 0; block < adapter->model->config.layers; block++) {
+        if (is_rowless(state, block)) continue;
         store_rows(b, adapter, keys_of_block(b, adapter, block, 0, 1), state->gates ? own_rows(b, adapter, block) : b->caches[block]);
+    }
     return espl_graph_status(b->graph);
 }
 
@@ -345,6 +355,7 @@ void espl_prompt_finish(espl_adapter *adapter) {
     prompt_state *state = adapter->state;
     if (state) espl_lstm_finish(context(adapter), &state->generator.lstm);
     if (state) espl_free(context(adapter), &state->gates);
+    if (state) espl_free(context(adapter), &state->rowless);
     espl_free(context(adapter), &adapter->state);
 }
 

@@ -48,6 +48,7 @@ typedef struct prompt_state {
     bool embedded;  /* a prompt whose rows enter behind the embedding: no positions, types or norm of their own */
     bool first;     /* of these: a head that reads the first row reads the prompt's */
     bool shifts;    /* the positions of real tokens begin behind the prefix */
+    bool *rowless;  /* owned: per block, whether it has no rows; NULL: all have. Keys of others follow each other in the table */
     bool runs;      /* each run of a block has rows of its own, else those that share weights share them */
     espl_generator generator; /* in place of the table */
     float dropout;            /* of the prefix */

@@ -26,6 +26,7 @@ static espl_status complete(espl_adapter *adapter) {
                 {"prompt_length", json_integer(10)},
                 {"prompt_init", json_string("random_uniform")},
                 {"prompt_init_text", json_null()},
+                {"random_uniform_scale", json_real(0.5)},
                 {"init_weights_seed", json_null()}};
     return espl_spec_defaults(adapter, rows, ESPL_COUNT(rows));
 }
@@ -67,7 +68,7 @@ static espl_status declare(espl_adapter *adapter) {
     return status;
 }
 
-/* U(+-random_uniform_scale), 0.5 in the library, which does not write that key; or the embedding of a text. */
+/* U(+-random_uniform_scale), a key that the library reads but does not write; or the embedding of a text. */
 static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     const char *init;
     float scale;

@@ -148,7 +148,7 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
             store->matrices[i].flat = whole->flat;
             store->matrices[i].dtype = whole->dtype;
         }
-        if (member->method->initialise) ESPL_TRY(member->method->initialise(member, seed));
+        ESPL_TRY(espl_adapter_initialise(member, seed));
         seed += 0x9E3779B97F4A7C15u; /* streams are counted in each part */
     }
     return ESPL_OK;

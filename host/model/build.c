@@ -135,11 +135,12 @@ static espl_tensor *relative_attention(espl_builder *b, uint32_t block, const es
 }
 
 /* q and k turned to their positions, and in a session keys and values in the cache: in other rows than those of their positions
- * where the cache begins with rows that no position counts. */
-static espl_tensor *rotate_and_keep(espl_builder *b, uint32_t block, espl_tensor *qkv, const uint32_t from[3], uint32_t kv_columns) {
+ * (at) where the cache begins with rows that no position counts. */
+static espl_tensor *rotate_and_keep(espl_builder *b, uint32_t block, espl_tensor *qkv, const uint32_t from[3], uint32_t kv_columns,
+                                    espl_tensor *at) {
     const espl_model *model = b->model;
     const espl_config *c = &model->config;
-    const bool apart = b->caches && b->key_positions;
+    const bool apart = b->caches && at != b->positions;
     espl_rotary args = {.x = qkv, .q_from = from[0], .heads = c->heads, .k_from = from[1], .v_from = from[2],
                         .kv_heads = c->kv_heads, .head_size = c->head_size, .magnitude = c->magnitude, .batch = b->batch,
                         .frequencies = espl_build_leaf(b, &model->store, model->frequencies), .positions = b->positions,
@@ -147,7 +148,7 @@ static espl_tensor *rotate_and_keep(espl_builder *b, uint32_t block, espl_tensor
     if (!c->family->rotary && !b->caches) return qkv;
     espl_rotated rotated = espl_graph_rotary(b->graph, &args);
     if (apart) {
-        args.x = rotated.x, args.frequencies = NULL, args.positions = b->key_positions, args.cache = b->caches[block];
+        args.x = rotated.x, args.frequencies = NULL, args.positions = at, args.cache = b->caches[block];
         rotated = espl_graph_rotary(b->graph, &args);
     }
     if (b->caches) b->caches[block] = rotated.cache;
@@ -161,16 +162,19 @@ static espl_tensor *attention(espl_builder *b, uint32_t layer, espl_tensor *x) {
     const espl_block_weights *w = &model->blocks[block];
     uint32_t from[3];
     qkv_columns(model, from);
+    const bool rows = !b->rowless || !b->rowless[block];
+    espl_tensor *lengths = rows && b->key_lengths ? b->key_lengths : b->lengths;
+    espl_tensor *positions = rows && b->key_positions ? b->key_positions : b->positions;
     espl_tensor *normed = sublayer_in(b, block, ESPL_NORM_ATTENTION, x);
     espl_tensor *qkv = linear(b, block, ESPL_LINEAR_QKV, normed, NULL);
     qkv = head_norm(b, qkv, w->q_norm, from[0], c->heads);
     qkv = head_norm(b, qkv, w->k_norm, from[1], c->kv_heads);
     const uint32_t kv_columns = (uint32_t)espl_round_up(c->kv_heads * c->head_size, 4);
-    qkv = rotate_and_keep(b, block, qkv, from, kv_columns);
+    qkv = rotate_and_keep(b, block, qkv, from, kv_columns, positions);
     espl_attention args = {.q = qkv, .k = qkv, .v = qkv, .q_from = from[0], .k_from = from[1], .v_from = from[2],
                            .batch = b->batch, .heads = c->heads, .kv_heads = c->kv_heads, .head_size = c->head_size,
-                           .causal = !c->family->bidirectional, .lengths = b->key_lengths ? b->key_lengths : b->lengths,
-                           .positions = b->key_positions ? b->key_positions : b->positions, .window = c->window};
+                           .causal = !c->family->bidirectional, .lengths = lengths, .positions = positions,
+                           .window = c->window};
     espl_tensor *before = espl_build_joint(
         b, &(espl_joint){.site = ESPL_SITE_KEYS, .block = block, .layer = layer, .norm = ESPL_NORM_PLACE_COUNT, .x = normed}, NULL);
     if (before) {

@@ -141,8 +141,10 @@ typedef struct espl_builder {
      * its embeddings. Then the queries' first positions and the lengths of keys differ from positions and lengths, and
      * positions are added to rows that have no ids. With caches these two alone are set: the caches' first rows
      * are these, and positions count them; where the tokens' own do not, key_positions count them (and say which rows of the
-     * caches are the tokens'). prelude: this pass stores them there (espl_method.prelude), its ids are no tokens. */
+     * caches are the tokens'). prelude: this pass stores them there (espl_method.prelude), its ids are no tokens.
+     * rowless: per block, whether it goes without, as if there were no such adapter; borrowed; NULL: none does. */
     uint32_t before, prompt;
+    const bool *rowless;
     bool prompt_first; /* heads that read a sequence's first row read the prompt's */
     bool prelude;
     espl_tensor *rows_before; /* the prompt, or keys and values of all blocks, where an adapter computes them */

@@ -42,6 +42,7 @@ static const counted rows[] = {
     {base, "library_prefix:flat", 552960, 2 * 768 + 2},
     {base, "library_prefix:flat,gated", 552960 + 12 * 769, 2 * 768 + 2},
     {base, "library_prefix:flat,gated,shared=false", 552960 + 12 * 2 * 769, 2 * 768 + 2},
+    {base, "library_prefix:flat,gated,leave_out=0+5+11", (552960 + 12 * 769) / 12 * 9, 2 * 768 + 2},
     {base, "library_prompt", 7680, 2 * 768 + 2},
     {base, "mam", 22493984, 2 * 768 + 2},
     {base, "unipelt", 11083376, 2 * 768 + 2},

@@ -4,13 +4,14 @@
 #include "host/file/json.h"
 #include "host/model/adapter.h"
 #include "tests/model/model_test.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The model that a case of tests/golden stands on. */
 static const char *model_of(const char *name) {
-    return strstr(name, "llama") ? "llama_lora" : strstr(name, "gpt2") ? "gpt2_lora" : "bert_classes_lora";
+    return strstr(name, "llama") ? "llama_lora" : strstr(name, "gpt2") || strstr(name, "prefix") ? "gpt2_lora" : "bert_classes_lora";
 }
 
 static void write(const char *folder, const char *name, const char *text, size_t bytes) {
@@ -39,11 +40,11 @@ static void compare_tensors(const char *a_path, const char *b_path) {
     espl_tensors_destroy(&b);
 }
 
-/* As version 1.3.0 would write it: it has one key more. */
+/* As version 1.3.0 would write it: LoRA has one key more. */
 static void renew(json_t *file) {
     json_t *config = json_object_get(file, "config");
     json_object_set_new(file, "version", json_string("adapters.1.3.0"));
-    if (!json_object_get(config, "use_dora")) json_object_set_new(config, "use_dora", json_false());
+    if (json_object_get(config, "r") && !json_object_get(config, "use_dora")) json_object_set_new(config, "use_dora", json_false());
 }
 
 static void compare_configs(const char *a_path, const char *b_path) {
@@ -114,6 +115,152 @@ static void new_ones(void **state) {
         free(folder);
     }
     espl_model_destroy(&model);
+}
+
+/* Keys as the library can read them: a scaling as a real number, and a scale that it leaves out itself. */
+static void written_keys(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *key;
+        double value;
+    } cases[] = {{"{\"is_parallel\": true, \"scaling\": 4}", "scaling", 4},
+                 {"{\"architecture\": \"union\", \"configs\": [{\"scaling\": 2}]}", "scaling", 2},
+                 {"{\"architecture\": \"prompt_tuning\"}", "random_uniform_scale", 0.5},
+                 {"{\"architecture\": \"prompt_tuning\", \"random_uniform_scale\": 0.25}", "random_uniform_scale", 0.25}};
+    espl_model *model = test_model("bert_masked_full", NULL);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_adapter *adapter;
+        json_t *file;
+        char text[256], path[512];
+        char *folder = test_path("written");
+        snprintf(text, sizeof text, "{\"config\": %s}", cases[i].config);
+        test_ok(espl_adapter_add(model, "a", text, 1, &adapter));
+        test_ok(espl_adapter_save(adapter, folder));
+        snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+        test_ok(espl_json_load(test_context(), path, &file));
+        const json_t *config = json_object_get(file, "config"), *parts = json_object_get(config, "configs");
+        const json_t *value = json_object_get(parts ? json_array_get(parts, 0) : config, cases[i].key);
+        assert_true(json_is_real(value) && json_real_value(value) == cases[i].value);
+        json_decref(file);
+        espl_adapter_delete(&adapter);
+        espl_os_remove_folder(test_context(), folder);
+        free(folder);
+    }
+    espl_model_destroy(&model);
+}
+
+/* init_weights_seed goes before the run's, also in a part of a union. */
+static void own_seeds(void **state) {
+    (void)state;
+    static const char *const configs[] = {
+        "{\"architecture\": \"lora\", \"r\": 2%s}", "{\"architecture\": \"lora\", \"r\": 2, \"use_gating\": true%s}",
+        "{\"mh_adapter\": true, \"reduction_factor\": 8%s}", "{\"architecture\": \"prefix_tuning\", \"prefix_length\": 2%s}",
+        "{\"architecture\": \"union\", \"configs\": [{\"architecture\": \"reft\", \"r\": 2%s}]}"};
+    espl_model *model = test_model("llama_lora", NULL);
+    for (size_t i = 0; i < ESPL_COUNT(configs); i++) {
+        /* The file's seed and the run's. */
+        static const struct {
+            const char *own;
+            uint64_t seed;
+        } seeds[] = {{"", 0}, {", \"init_weights_seed\": 0", 5}, {"", 5}, {", \"init_weights_seed\": null", 5}};
+        float *values[ESPL_COUNT(seeds)];
+        size_t bytes = 0;
+        for (size_t k = 0; k < ESPL_COUNT(seeds); k++) {
+            espl_adapter *adapter;
+            char config[256], text[512];
+            snprintf(config, sizeof config, configs[i], seeds[k].own);
+            snprintf(text, sizeof text, "{\"config\": %s}", config);
+            test_ok(espl_adapter_add(model, "a", text, seeds[k].seed, &adapter));
+            const espl_entry *entry = &adapter->store.entries[0];
+            bytes = (size_t)espl_entry_values(&adapter->store, entry) * sizeof **values;
+            values[k] = malloc(bytes);
+            assert_non_null(values[k]);
+            test_ok(espl_store_read(&adapter->store, entry, values[k]));
+            espl_adapter_delete(&adapter);
+        }
+        assert_memory_equal(values[1], values[0], bytes);
+        assert_memory_equal(values[3], values[2], bytes);
+        assert_memory_not_equal(values[2], values[0], bytes);
+        for (size_t k = 0; k < ESPL_COUNT(seeds); k++) free(values[k]);
+    }
+    espl_model_destroy(&model);
+}
+
+/* Compacter's initial values: mean squares of the rule, and of W by the two sides of a slice. */
+static void phm_values(void **state) {
+    (void)state;
+    static const struct {
+        const char *more, *part;
+        double square, by_sides;
+    } cases[] = {{"", ".phm_rule", 1e-8, 0}, {"", ".W_", 0, 4}, {", \"phm_init\": \"xavier_normal\"", ".W_", 0, 2},
+                 {", \"phm_init_range\": 0.5", ".phm_rule", 0.25, 0}, {", \"phm_c_init\": \"uniform\"", ".phm_rule", 1.0 / 3, 0},
+                 {", \"shared_phm_rule\": false", ".phm_rule", 1e-4, 0},
+                 {", \"shared_phm_rule\": false, \"phm_c_init\": \"uniform\"", ".phm_rule", 1e-4 / 3, 0},
+                 {", \"hypercomplex_nonlinearity\": \"normal\"", ".W_", 0, 4}};
+    espl_model *model = test_model("llama_lora", NULL);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_adapter *adapter;
+        char text[256];
+        double sum = 0;
+        size_t all = 0;
+        snprintf(text, sizeof text, "{\"config\": {\"phm_layer\": true, \"mh_adapter\": true, \"reduction_factor\": 3, \"phm_dim\": 8%s}}",
+                 cases[i].more);
+        test_ok(espl_adapter_add(model, "a", text, 1, &adapter));
+        for (size_t e = 0; e < adapter->store.entry_count; e++) {
+            const espl_entry *entry = &adapter->store.entries[e];
+            if (!strstr(entry->name, cases[i].part)) continue;
+            const size_t count = (size_t)espl_entry_values(&adapter->store, entry);
+            const double expected = cases[i].square + cases[i].by_sides / (entry->shape[1] + entry->shape[2]);
+            float *values = malloc(count * sizeof *values);
+            assert_non_null(values);
+            test_ok(espl_store_read(&adapter->store, entry, values));
+            for (size_t v = 0; v < count; v++) sum += (double)values[v] * (double)values[v] / expected;
+            all += count;
+            free(values);
+        }
+        if (!(fabs(sum / (double)all - 1) < 0.25)) fail_msg("%s: %zu squares are %g of what they should be", text, all, sum / (double)all);
+        espl_adapter_delete(&adapter);
+    }
+    espl_adapter *none;
+    test_refused(espl_adapter_add(model, "a", "compacter:rf=3,init_rule=cubic", 0, &none), ESPL_ARGUMENT,
+                 "phm_c_init \"cubic\" is not one of normal, uniform");
+    espl_model_destroy(&model);
+}
+
+/* Layers of a prefix that are not the model's, or none. */
+static void refused_layers(void **state) {
+    (void)state;
+    espl_model *model = test_model("gpt2_lora", NULL);
+    espl_adapter *adapter;
+    test_refused(espl_adapter_add(model, "a", "library_prefix:leave_out=2", 0, &adapter), ESPL_ARGUMENT, "the model's blocks are 0 to 1");
+    test_refused(espl_adapter_add(model, "a", "library_prefix:leave_out=1+0", 0, &adapter), ESPL_ARGUMENT,
+                 "has all of the model's 2 blocks");
+    espl_model_destroy(&model);
+}
+
+/* The library's Llama calls the map down its intermediate one and the map up its output; its Qwens do not. */
+static void places(void **state) {
+    (void)state;
+    static const struct {
+        const char *model, *intermediate, *output;
+    } cases[] = {{"qwen2_bias_all", "mlp.up_proj.", "mlp.down_proj."}, {"qwen3_patterns", "mlp.up_proj.", "mlp.down_proj."},
+                 {"llama_lora", "mlp.down_proj.", "mlp.up_proj."}, {"gpt2_lora", "mlp.c_fc.", "mlp.c_proj."}};
+    for (size_t i = 0; i < 4 * ESPL_COUNT(cases); i++) {
+        const char *expected = i & 1 ? cases[i / 4].output : cases[i / 4].intermediate;
+        espl_model *model = test_model(cases[i / 4].model, NULL);
+        espl_adapter *adapter;
+        char text[256];
+        snprintf(text, sizeof text, "{\"config\": {\"architecture\": \"lora\", \"r\": 2, \"selfattn_lora\": false, \"%s\": true, "
+                 "\"use_gating\": %s}, \"name\": \"a\"}", i & 1 ? "output_lora" : "intermediate_lora", i & 2 ? "true" : "false");
+        test_ok(espl_adapter_add(model, "a", text, 0, &adapter));
+        assert_string_equal(adapter->method->name, i & 2 ? "library_lora" : "lora");
+        assert_true(adapter->store.entry_count > 0);
+        for (size_t e = 0; e < adapter->store.entry_count; e++) {
+            const char *name = adapter->store.entries[e].name;
+            if (!strstr(name, expected)) fail_msg("%s: %s is not in %s", cases[i / 4].model, name, expected);
+        }
+        espl_model_destroy(&model);
+    }
 }
 
 static void refused_configs(void **state) {
@@ -292,44 +439,15 @@ static void first_years(void **state) {
     free(folder), free(again);
 }
 
-/* Adapters whose names are in their tensors' names: with weights 2 and -1 twice the first less the second. */
-static void averaged(void **state) {
-    (void)state;
-    static const char *const specs[] = {"pfeiffer", "{\"config\": {\"architecture\": \"lora\", \"r\": 2}}"};
-    espl_model *model = test_model("bert_classes_lora", NULL);
-    for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
-        espl_adapter *a, *b, *made;
-        test_ok(espl_adapter_add(model, "a", specs[i], 1, &a));
-        test_ok(espl_adapter_add(model, "b", specs[i], 2, &b));
-        test_ok(espl_adapter_average(model, "m", (const char *const[]){"a", "b"}, (const double[]){2, -1}, 2, ESPL_AVERAGE_LINEAR, 0, &made));
-        assert_int_equal(made->store.entry_count, a->store.entry_count);
-        for (size_t e = 0; e < made->store.entry_count; e++) {
-            espl_adapter *const all[] = {a, b, made};
-            float *values[3];
-            const size_t count = (size_t)espl_entry_values(&made->store, &made->store.entries[e]);
-            for (int k = 0; k < 3; k++) {
-                values[k] = malloc(count * sizeof **values);
-                assert_non_null(values[k]);
-                test_ok(espl_store_read(&all[k]->store, &all[k]->store.entries[e], values[k]));
-            }
-            for (size_t v = 0; v < count; v++) assert_true(values[2][v] == (float)(2.0 * values[0][v] - values[1][v]));
-            for (int k = 0; k < 3; k++) free(values[k]);
-        }
-        if (i == 1)
-            test_refused(espl_adapter_average(model, "n", (const char *const[]){"a", "b"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_SVD, 0, &made),
-                         ESPL_UNSUPPORTED, "in PEFT's format");
-        for (espl_adapter *next = model->adapters; next; next = model->adapters) espl_adapter_delete(&next);
-    }
-    espl_model_destroy(&model);
-}
-
 #define TRIP(name) {"round_trip " #name, round_trip, NULL, NULL, #name}
 int main(void) {
     const struct CMUnitTest tests[] = {
         TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
         TRIP(library_dora_bert), TRIP(library_dora_gated), TRIP(library_vera_bert), TRIP(library_vera_gated), TRIP(library_dvora_bert),
-        TRIP(library_lora_1_3), TRIP(library_ia3_1_3),
-        cmocka_unit_test(new_ones), cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older), cmocka_unit_test(strings), cmocka_unit_test(first_years),
-        cmocka_unit_test(averaged)};
+        TRIP(library_lora_1_3), TRIP(library_ia3_1_3), TRIP(library_prefix_left_out),
+        cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_layers),
+        cmocka_unit_test(phm_values), cmocka_unit_test(own_seeds), cmocka_unit_test(written_keys),
+        cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older),
+        cmocka_unit_test(strings), cmocka_unit_test(first_years)};
     return test_main("folders of the Adapters library", tests, ESPL_COUNT(tests));
 }

@@ -136,6 +136,22 @@ static void generated_prefix(void **state) {
     espl_model_destroy(&model);
 }
 
+/* PEFT's prefixes are in all layers. */
+static void left_out_prefix(void **state) {
+    (void)state;
+    espl_model *model = test_model("llama_lora", NULL);
+    espl_adapter *adapter;
+    char *folder = test_path("left_out"), *peft = test_path("peft");
+    test_ok(espl_adapter_add(model, "a", "library_prefix:length=3,flat,leave_out=1", 3, &adapter));
+    test_ok(espl_adapter_save(adapter, folder));
+    test_refused(espl_adapter_convert(test_context(), &(espl_convert_params){.adapter = folder, .model = ESPL_GOLDEN "/llama_lora",
+                                                                             .to = "peft", .out = peft}),
+                 ESPL_UNSUPPORTED, "PEFT's prefixes have no place for \"leave_out\"");
+    espl_os_remove_folder(test_context(), folder);
+    free(folder), free(peft);
+    espl_model_destroy(&model);
+}
+
 /* The bits of a tensor that the adapter in a folder has. */
 static void same_tensor(espl_model *model, const char *folder, const char *name, const float *expected, size_t count) {
     espl_adapter *adapter;
@@ -211,6 +227,7 @@ int main(void) {
         CONVERTED(library_ia3_llama), cmocka_unit_test(fused), BACK(prefix_llama), BACK(prefix_qwen3),
         BACK(bert_classes_lora), BACK(bert_tags_lora), BACK(roberta_classes_lora), BACK(distilbert_classes_lora),
         BACK(llama_classes_lora),
-        cmocka_unit_test(generated_prefix), cmocka_unit_test(headed_prefix), cmocka_unit_test(windowed_prefix)};
+        cmocka_unit_test(generated_prefix), cmocka_unit_test(left_out_prefix), cmocka_unit_test(headed_prefix),
+        cmocka_unit_test(windowed_prefix)};
     return test_main("adapters from one format to another", tests, ESPL_COUNT(tests));
 }

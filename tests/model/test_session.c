@@ -34,6 +34,7 @@ static golden_case cases[] = {
     {.name = "pasta_llama", .model = "llama_lora"}, /* its vectors are counted from the beginning of the text */
     {.name = "unipelt_llama", .model = "llama_lora", .together = true},
     {.name = "library_prefix_flat", .model = "llama_lora", .together = true},
+    {.name = "library_prefix_left_out", .model = "gpt2_lora", .together = true},
     {.name = "loreft_llama", .model = "llama_lora", .together = true, .generated = true},
     {.name = "direft_llama", .model = "llama_lora", .together = true, .generated = true},
     {.name = "noreft_gpt2", .model = "gpt2_lora", .together = true},
@@ -253,6 +254,7 @@ static void long_prompts(void **state) {
     enum { MOST = 390, BUNDLED_VOCABULARY = 1024 };
     static const char *const specs[] = {"library_lora:r=2,gated,init=bert", "library_prefix:length=5,gated",
                                         "library_prefix:length=5,gated,shared=false", "library_prefix:length=5",
+                                        "library_prefix:length=5,leave_out=0", "library_prefix:length=5,gated,leave_out=1",
                                         "noreft:r=2,prefix=3,suffix=300,dropout=0"};
     static const uint32_t counts[] = {257, MOST, 17};
     (void)state;

@@ -6,7 +6,8 @@
 static const struct {
     const char *name;
     espl_average strategy;
-} strategies[] = {{"linear", ESPL_AVERAGE_LINEAR}, {"cat", ESPL_AVERAGE_CAT}, {"svd", ESPL_AVERAGE_SVD}, {"roots", ESPL_AVERAGE_ROOTS}};
+} strategies[] = {{"linear", ESPL_AVERAGE_LINEAR}, {"cat", ESPL_AVERAGE_CAT}, {"svd", ESPL_AVERAGE_SVD}, {"roots", ESPL_AVERAGE_ROOTS},
+                {"negate_b", ESPL_AVERAGE_NEGATE_B}};
 
 static espl_average strategy_of(const options *opts) {
     size_t i = 0;

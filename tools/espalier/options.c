@@ -48,9 +48,10 @@ static const option_row rows[] = {
      "adapter folder; given several times, of one method and configuration"},
     {FOR_AVERAGE, 0, "Average", "weights", "LIST", TEXT, AT(weights), ANY_TEXT,
      "a number for each adapter, commas between: 0.5,0.5 (equal ones whose sum is 1)"},
-    {FOR_AVERAGE, 0, "Average", "mode", "MODE", CHOICE, AT(strategy), 0, 0, "linear|cat|svd|roots",
+    {FOR_AVERAGE, 0, "Average", "mode", "MODE", CHOICE, AT(strategy), 0, 0, "linear|cat|svd|roots|negate_b",
      "linear (the default): tensor by tensor; of LoRAs cat: what they add, exactly, with all their ranks; svd: the closest to it of "
-     "--rank ranks; roots: A and B each with the root of the weight, PEFT's linear"},
+     "--rank ranks; roots: A and B each with the root of the weight, PEFT's linear; negate_b: linear, but a weight's sign is B's "
+     "alone"},
     {FOR_AVERAGE, 0, "Average", "rank", "N", U32, AT(rank), COUNTING, "of --mode svd: ranks of the result (the largest there is)"},
     {FOR_CONVERT, FOR_CONVERT, "Model", "model", "DIR", TEXT, AT(model), ANY_TEXT, "folder of the base: config.json is read"},
     {FOR_CONVERT, FOR_CONVERT, "Model", "adapter", "PATH", LIST, AT(adapters), ANY_TEXT, "folder of PEFT or the Adapters library, GGUF file, or a soft prompt in .npy"},

@@ -47,6 +47,8 @@ CASES = [
     case("library_prefix_deberta", "deberta_classes_lora", 2425, adapters.PrefixTuningConfig, prefix_length=3, bottleneck_size=7),
     case("library_prefix_deberta_gates", "deberta_classes_lora", 2426, adapters.PrefixTuningConfig, prefix_length=2, flat=True,
          use_gating=True, shared_gating=False),
+    case("library_prefix_left_out", "gpt2_lora", 2427, adapters.PrefixTuningConfig, prefix_length=3, bottleneck_size=7, use_gating=True,
+         leave_out=[0]),
     case("fused/library_lora_gpt2", "gpt2_lora", 2403, adapters.LoRAConfig, output_lora=True, **LORA),
     case("library_ia3_bert", "bert_classes_lora", 2410, adapters.IA3Config),
     case("library_ia3_llama", "llama_lora", 2411, adapters.IA3Config, safe=True, output_lora=True),

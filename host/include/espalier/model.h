@@ -133,13 +133,22 @@ espl_status espl_adapter_drop(espl_adapter *adapter, uint32_t blocks);
 
 /* A new adapter from others of the same method and configuration (what says only how they were trained may differ).
  * LINEAR: each tensor is the sum of theirs times the weights, which may be negative and need not sum to 1; of LoRAs this is not
- * the sum of what they add to the weights. For LoRAs in PEFT's format, whose ranks and scales may differ (PEFT's
+ * the sum of what they add to the weights. NEGATE_B: the same of LoRAs without gates, but A's are summed with the weights' sizes,
+ * so that a negative one takes away what a LoRA adds (Zhang et al. 2023; lora_linear_only_negate_b of the Adapters library).
+ * For LoRAs of PEFT's format, and of the Adapters library's where no map has q, k and v, whose ranks and scales may differ (PEFT's
  * add_weighted_adapter, combination_type in parentheses; the result's scale is 1):
  *   CAT (cat)       exactly the sum of what they add, with all their ranks
- *   SVD (svd)       the closest to it of `rank` ranks, 0 for as many as the largest has; each scale counts once
+ *   SVD (svd)       the closest to it of `rank` ranks, 0 for as many as the largest has; each scale counts once. The Adapters library's
+ *                   lora_delta_w_svd, which leaves their scales out and multiplies by the old alpha over `rank`
  *   ROOTS (linear)  A and B summed each with the root of weight and scale: of equal ranks; has products of one's A and another's B
  * names, weights: count of each. VeRAs must share their projections. Fails: ARGUMENT naming what differs, UNSUPPORTED. */
-typedef enum espl_average { ESPL_AVERAGE_LINEAR, ESPL_AVERAGE_CAT, ESPL_AVERAGE_SVD, ESPL_AVERAGE_ROOTS } espl_average;
+typedef enum espl_average {
+    ESPL_AVERAGE_LINEAR,
+    ESPL_AVERAGE_CAT,
+    ESPL_AVERAGE_SVD,
+    ESPL_AVERAGE_ROOTS,
+    ESPL_AVERAGE_NEGATE_B
+} espl_average;
 espl_status espl_adapter_average(espl_model *model, const char *name, const char *const *names, const double *weights,
                                  size_t count, espl_average strategy, uint32_t rank, espl_adapter **out_adapter);
 
