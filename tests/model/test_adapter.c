@@ -62,6 +62,72 @@ static void several(void **state) {
     espl_model_destroy(&model);
 }
 
+/* Two (IA)3 scale one after the other, biases included: as one with the products of their factors. */
+static void several_factors(void **state) {
+    (void)state;
+    static const char *const models[] = {"qwen2_bias_all", "gpt2_lora"}, *const names[] = {"a", "b", "c"};
+    for (size_t m = 0; m < ESPL_COUNT(models); m++) {
+        float both[TEST_VOCABULARY], product[TEST_VOCABULARY], one[TEST_VOCABULARY];
+        espl_model *model = test_model(models[m], NULL);
+        espl_adapter *factor[3];
+        for (size_t i = 0; i < 3; i++) test_ok(espl_adapter_add(model, names[i], "ia3:ones=false", i + 1, &factor[i]));
+        for (size_t i = 0; i < factor[0]->store.entry_count; i++) {
+            float values[3][256];
+            const espl_entry *entry = &factor[0]->store.entries[i];
+            assert_true(espl_entry_values(&factor[0]->store, entry) <= ESPL_COUNT(values[0]));
+            for (int j = 0; j < 2; j++) test_ok(espl_store_read(&factor[j]->store, &factor[j]->store.entries[i], values[j]));
+            for (size_t v = 0; v < ESPL_COUNT(values[0]); v++) values[2][v] = values[0][v] * values[1][v];
+            test_ok(espl_store_write(&factor[2]->store, &factor[2]->store.entries[i], values[2], ESPL_DTYPE_F32));
+        }
+        test_ok(espl_model_activate(model, "a"));
+        test_logits(model, one);
+        test_ok(espl_model_activate(model, "a+b"));
+        test_logits(model, both);
+        test_ok(espl_model_activate(model, "c"));
+        test_logits(model, product);
+        assert_true(test_off(one, product) > 1e-3);
+        if (!(test_off(both, product) < 2e-6)) fail_msg("%s: two are off by %g", models[m], test_off(both, product));
+        espl_model_destroy(&model);
+    }
+}
+
+/* Names that files have had: of DoRA's magnitudes before PEFT's variants, of the Adapters library's folders without the base's
+ * prefix. */
+static void other_names(void **state) {
+    (void)state;
+    static const struct {
+        const char *spec, *ending, *added, *prefix;
+    } rows[] = {{"dora:r=2,init=random", "lora_magnitude_vector", ".weight", ""}, {"houlsby:rf=4", "", "", "model."}};
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        float first[TEST_VOCABULARY], second[TEST_VOCABULARY];
+        espl_context *ctx = test_context();
+        espl_model *model = test_model("llama_lora", NULL);
+        espl_adapter *a, *b;
+        char *folder = test_path("names");
+        test_ok(espl_adapter_add(model, "a", rows[i].spec, 5, &a));
+        test_ok(espl_model_activate(model, "a"));
+        test_logits(model, first);
+        size_t renamed = 0;
+        for (size_t e = 0; e < a->store.entry_count; e++) {
+            char *old = a->store.entries[e].name;
+            const size_t bytes = strlen(old), prefix = strlen(rows[i].prefix), ending = strlen(rows[i].ending);
+            if (bytes < ending || strcmp(old + bytes - ending, rows[i].ending) != 0 || strncmp(old, rows[i].prefix, prefix) != 0) continue;
+            test_ok(espl_format(ctx, &a->store.entries[e].name, "%s%s", old + prefix, rows[i].added));
+            espl_free(ctx, &old);
+            renamed++;
+        }
+        assert_true(renamed > 0);
+        test_ok(espl_adapter_save(a, folder));
+        test_ok(espl_adapter_load(model, "b", folder, &b));
+        test_ok(espl_model_activate(model, "b"));
+        test_logits(model, second);
+        assert_true(test_same(first, second));
+        espl_os_remove_folder(ctx, folder);
+        free(folder);
+        espl_model_destroy(&model);
+    }
+}
+
 /* Take out again bit for bit, in every dtype, orientation and with replaced biases. */
 static void merge_exactly(void **state) {
     (void)state;
@@ -398,6 +464,7 @@ static void replaced_and_changed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(save_and_load), cmocka_unit_test(several),
+                                       cmocka_unit_test(several_factors), cmocka_unit_test(other_names),
                                        cmocka_unit_test(merge_exactly), cmocka_unit_test(swap_while_loaded),
                                        cmocka_unit_test(refused), cmocka_unit_test(fields), cmocka_unit_test(own_fields),
                                        cmocka_unit_test(beside), cmocka_unit_test(replaced_and_changed)};
