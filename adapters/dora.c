@@ -54,9 +54,7 @@ static espl_status declare_target(espl_adapter *adapter, uint32_t block, uint32_
 
 static espl_status declare(espl_adapter *adapter) {
     ESPL_TRY(espl_json_set(adapter->model->ctx, adapter->config, "use_dora", json_true()));
-    lora_kind kind = espl_lora_kind;
-    kind.dora = true;
-    ESPL_TRY(espl_lora_declare(adapter, &kind));
+    ESPL_TRY(espl_lora_declare(adapter, &espl_lora_kind));
     return each_target(adapter, declare_target, NULL);
 }
 

@@ -1,4 +1,5 @@
 #include "adapters/folder.h"
+#include "adapters/fields.h"
 #include "adapters/library.h"
 #include "adapters/library_head.h"
 #include "host/base/os.h"
@@ -44,7 +45,7 @@ static espl_status read_peft(espl_adapter *adapter, json_t *config) {
     ESPL_TRY(espl_json_need(ctx, config, "peft_type"));
     ESPL_TRY(espl_json_string(ctx, config, "peft_type", NULL, &type));
     adapter->method = method_of_type(type, config);
-    return adapter->method ? ESPL_OK : espl_folder_unknown(ctx, "peft_type", type, strlen(type));
+    return adapter->method ? espl_fields_check(adapter) : espl_folder_unknown(ctx, "peft_type", type, strlen(type));
 }
 
 static espl_status read_library(espl_adapter *adapter, json_t *file) {
@@ -82,6 +83,7 @@ espl_status espl_folder_check_new(const espl_adapter *adapter) {
     const char *own = adapter->form ? "init_weights" : "init_lora_weights";
     const char *init = json_string_value(json_object_get(adapter->form ? adapter->form : adapter->config, own));
     const bool scales = json_object_get(adapter->config, "init_ia3_weights") != NULL;
+    if (!adapter->library) ESPL_TRY(espl_fields_check_new(adapter));
     if (!init || strcmp(init, !adapter->form ? "gaussian" : scales ? "ia3" : "lora") == 0) return ESPL_OK;
     return espl_fail(adapter->model->ctx, ESPL_UNSUPPORTED, "%s \"%s\" is not offered", own, init);
 }

@@ -30,7 +30,6 @@ typedef struct lora_state {
 typedef struct lora_kind {
     const char *a, *b, *e; /* e NULL: there is none */
     espl_status (*rank)(espl_adapter *adapter, const char *path, lora_target *target);
-    bool dora;
 } lora_kind;
 extern const lora_kind espl_lora_kind;
 

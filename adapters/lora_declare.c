@@ -142,22 +142,6 @@ static espl_status declare_biases(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
-/* Options of PEFT that change results and are not offered: named rather than ignored. */
-static espl_status refuse_variants(espl_adapter *adapter, const lora_kind *kind) {
-    static const char *const keys[] = {"use_dora", "use_qalora", "lora_bias", "layer_replication", "target_parameters",
-                                       "trainable_token_indices", "use_bdlora", "alora_invocation_tokens", "arrow_config",
-                                       "velora_config", "monteclora_config", "kasa_config", "megatron_config"};
-    for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
-        const json_t *value = json_object_get(adapter->config, keys[i]);
-        const bool off = !value || json_is_null(value) || json_is_false(value) ||
-                         (json_is_array(value) && json_array_size(value) == 0) ||
-                         (json_is_object(value) && json_object_size(value) == 0);
-        if (!off && !(i == 0 && kind->dora))
-            return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is not supported", adapter->method->name, keys[i]);
-    }
-    return ESPL_OK;
-}
-
 /* Initial values that PEFT computes from the base ("pissa", "olora", "corda", "loftq", "lora_ga") change the base as well, which
  * a folder does not say. "eva" and "orthogonal" leave the base alone: such folders can be read (espl_folder_check_new). */
 static espl_status read_initial(espl_adapter *adapter, lora_state *state) {
@@ -197,7 +181,6 @@ static espl_status complete_config(espl_adapter *adapter) {
 espl_status espl_lora_declare(espl_adapter *adapter, const lora_kind *kind) {
     espl_context *ctx = context(adapter);
     const uint32_t layers = adapter->model->config.layers;
-    ESPL_TRY(refuse_variants(adapter, kind));
     ESPL_TRY(complete_config(adapter));
     lora_state *state;
     ESPL_TRY(espl_new(ctx, sizeof *state, &state));

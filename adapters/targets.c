@@ -24,6 +24,14 @@ bool espl_target_ends_with(const char *text, const char *name) {
     return n >= m && strcmp(text + n - m, name) == 0 && (n == m || text[n - m - 1] == '.');
 }
 
+bool espl_target_word(const char *text, const char *word) {
+    const size_t bytes = strlen(word);
+    for (const char *at = text; *at; at += strcspn(at, " "), at += strspn(at, " ")) {
+        if (strcspn(at, " ") == bytes && strncmp(at, word, bytes) == 0) return true;
+    }
+    return false;
+}
+
 /* A list of module names, or a regular expression for whole paths. */
 static espl_status selects(espl_context *ctx, const json_t *modules, const char *key, const char *path, bool *out_selects) {
     *out_selects = false;
@@ -84,8 +92,7 @@ espl_status espl_target_selected(espl_adapter *adapter, uint32_t block, const ch
         return ESPL_OK;
     }
     ESPL_TRY(selects(ctx, targets, "target_modules", path, out_selected));
-    /* PEFT looks at layers_to_transform only for lists. */
-    if (*out_selected && json_is_array(targets)) ESPL_TRY(layer_selected(adapter, block, out_selected));
+    if (*out_selected) ESPL_TRY(layer_selected(adapter, block, out_selected));
     return ESPL_OK;
 }
 
@@ -249,22 +256,13 @@ static const struct {
     {"LN_TUNING", "target_modules", "distilbert", "LayerNorm+sa_layer_norm+output_layer_norm"},
 };
 
-/* word stands in text, which is words between spaces. */
-static bool has_word(const char *text, const char *word) {
-    const size_t bytes = strlen(word);
-    for (const char *at = text; *at; at += strcspn(at, " "), at += strspn(at, " ")) {
-        if (strcspn(at, " ") == bytes && strncmp(at, word, bytes) == 0) return true;
-    }
-    return false;
-}
-
 espl_status espl_target_default(espl_adapter *adapter, const char *key) {
     const json_t *given = json_object_get(adapter->config, key);
     const char *type = adapter->method->peft_type, *model_type = adapter->model->config.family->model_type;
     if (given && !json_is_null(given)) return ESPL_OK;
     for (size_t i = 0; i < ESPL_COUNT(defaults); i++) {
-        if (has_word(defaults[i].peft_types, type) && strcmp(defaults[i].key, key) == 0 &&
-            has_word(defaults[i].model_types, model_type))
+        if (espl_target_word(defaults[i].peft_types, type) && strcmp(defaults[i].key, key) == 0 &&
+            espl_target_word(defaults[i].model_types, model_type))
             return espl_spec_list(adapter, key, defaults[i].modules);
     }
     return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: there is no default of \"%s\" for %s models; name the modules",

@@ -23,6 +23,8 @@ espl_status espl_target_none(const espl_adapter *adapter);
 espl_status espl_target_check(const espl_adapter *adapter);
 /* text is name, or ends with "." name. */
 bool espl_target_ends_with(const char *text, const char *name);
+/* word stands in text, which is words between spaces. */
+bool espl_target_word(const char *text, const char *word);
 /* Declares what modules_to_save names. */
 espl_status espl_target_saved(espl_adapter *adapter);
 

@@ -10,9 +10,21 @@
 static espl_context *context;
 static espl_device *device;
 
+static char warning[512];
+
+static void keep_warning(void *user, espl_log_level level, const char *line) {
+    (void)user;
+    if (level <= ESPL_LOG_WARNING) fprintf(stderr, "%s\n", line);
+    if (level == ESPL_LOG_WARNING) snprintf(warning, sizeof warning, "%s", line);
+}
+
 espl_context *test_context(void) {
-    if (!context && espl_context_create(NULL, &context) != ESPL_OK) exit(1);
+    if (!context && espl_context_create(&(espl_context_params){.log = keep_warning}, &context) != ESPL_OK) exit(1);
     return context;
+}
+
+char *test_warning(void) {
+    return warning;
 }
 
 espl_device *test_device(void) {

@@ -19,6 +19,8 @@ espl_context *test_context(void);
 void test_ok(espl_status status);
 /* Fails unless status is expected and the message contains part. */
 void test_refused(espl_status status, espl_status expected, const char *part);
+/* The newest warning, "" before the first; may be cleared. */
+char *test_warning(void);
 int test_main(const char *name, const struct CMUnitTest *tests, size_t count);
 
 /* Values as doubles, from malloc. *out_count may be NULL. */

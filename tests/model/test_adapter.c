@@ -62,6 +62,72 @@ static void several(void **state) {
     espl_model_destroy(&model);
 }
 
+/* Two (IA)3 scale one after the other, biases included: as one with the products of their factors. */
+static void several_factors(void **state) {
+    (void)state;
+    static const char *const models[] = {"qwen2_bias_all", "gpt2_lora"}, *const names[] = {"a", "b", "c"};
+    for (size_t m = 0; m < ESPL_COUNT(models); m++) {
+        float both[TEST_VOCABULARY], product[TEST_VOCABULARY], one[TEST_VOCABULARY];
+        espl_model *model = test_model(models[m], NULL);
+        espl_adapter *factor[3];
+        for (size_t i = 0; i < 3; i++) test_ok(espl_adapter_add(model, names[i], "ia3:ones=false", i + 1, &factor[i]));
+        for (size_t i = 0; i < factor[0]->store.entry_count; i++) {
+            float values[3][256];
+            const espl_entry *entry = &factor[0]->store.entries[i];
+            assert_true(espl_entry_values(&factor[0]->store, entry) <= ESPL_COUNT(values[0]));
+            for (int j = 0; j < 2; j++) test_ok(espl_store_read(&factor[j]->store, &factor[j]->store.entries[i], values[j]));
+            for (size_t v = 0; v < ESPL_COUNT(values[0]); v++) values[2][v] = values[0][v] * values[1][v];
+            test_ok(espl_store_write(&factor[2]->store, &factor[2]->store.entries[i], values[2], ESPL_DTYPE_F32));
+        }
+        test_ok(espl_model_activate(model, "a"));
+        test_logits(model, one);
+        test_ok(espl_model_activate(model, "a+b"));
+        test_logits(model, both);
+        test_ok(espl_model_activate(model, "c"));
+        test_logits(model, product);
+        assert_true(test_off(one, product) > 1e-3);
+        if (!(test_off(both, product) < 2e-6)) fail_msg("%s: two are off by %g", models[m], test_off(both, product));
+        espl_model_destroy(&model);
+    }
+}
+
+/* Names that files have had: of DoRA's magnitudes before PEFT's variants, of the Adapters library's folders without the base's
+ * prefix. */
+static void other_names(void **state) {
+    (void)state;
+    static const struct {
+        const char *spec, *ending, *added, *prefix;
+    } rows[] = {{"dora:r=2,init=random", "lora_magnitude_vector", ".weight", ""}, {"houlsby:rf=4", "", "", "model."}};
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        float first[TEST_VOCABULARY], second[TEST_VOCABULARY];
+        espl_context *ctx = test_context();
+        espl_model *model = test_model("llama_lora", NULL);
+        espl_adapter *a, *b;
+        char *folder = test_path("names");
+        test_ok(espl_adapter_add(model, "a", rows[i].spec, 5, &a));
+        test_ok(espl_model_activate(model, "a"));
+        test_logits(model, first);
+        size_t renamed = 0;
+        for (size_t e = 0; e < a->store.entry_count; e++) {
+            char *old = a->store.entries[e].name;
+            const size_t bytes = strlen(old), prefix = strlen(rows[i].prefix), ending = strlen(rows[i].ending);
+            if (bytes < ending || strcmp(old + bytes - ending, rows[i].ending) != 0 || strncmp(old, rows[i].prefix, prefix) != 0) continue;
+            test_ok(espl_format(ctx, &a->store.entries[e].name, "%s%s", old + prefix, rows[i].added));
+            espl_free(ctx, &old);
+            renamed++;
+        }
+        assert_true(renamed > 0);
+        test_ok(espl_adapter_save(a, folder));
+        test_ok(espl_adapter_load(model, "b", folder, &b));
+        test_ok(espl_model_activate(model, "b"));
+        test_logits(model, second);
+        assert_true(test_same(first, second));
+        espl_os_remove_folder(ctx, folder);
+        free(folder);
+        espl_model_destroy(&model);
+    }
+}
+
 /* Take out again bit for bit, in every dtype, orientation and with replaced biases. */
 static void merge_exactly(void **state) {
     (void)state;
@@ -331,7 +397,14 @@ static void refused(void **state) {
         {"lora:targets=q_proj+embed_tokens", ESPL_UNSUPPORTED,
          "lora: target_modules names model.embed_tokens, which is in no block of this llama model"},
         {"ia3:targets=lm_head+k_proj", ESPL_UNSUPPORTED, "ia3: target_modules names lm_head, which is in no block"},
-        {"{\"peft_type\":\"LORA\",\"use_qalora\":true}", ESPL_UNSUPPORTED, "\"use_qalora\" is not supported"},
+        {"{\"peft_type\":\"LORA\",\"target_modules\":\".*q_proj\",\"layers_to_transform\":[1]}", ESPL_ARGUMENT,
+         "lora: \"layers_to_transform\" needs a list in \"target_modules\", which is the string \".*q_proj\""},
+        {"{\"peft_type\":\"ADALORA\",\"target_modules\":\"all-linear\",\"layers_to_transform\":0}", ESPL_ARGUMENT,
+         "adalora: \"layers_to_transform\" needs a list"},
+        {"{\"peft_type\":\"VERA\",\"target_modules\":\".*q_proj\",\"layers_pattern\":[\"layers\"]}", ESPL_ARGUMENT,
+         "vera: \"layers_pattern\" needs a list"},
+        {"{\"peft_type\":\"LORA\",\"layers_pattern\":\"layers\"}", ESPL_ARGUMENT,
+         "lora: \"layers_pattern\" needs \"layers_to_transform\""},
         {"{\"peft_type\":\"LORA\",\"target_modules\":\"[\"}", ESPL_UNSUPPORTED, ""},
         {"{\"peft_type\":\"LORA\",\"r\":\"8\"}", ESPL_FORMAT, "\"r\" is a string"},
     };
@@ -347,6 +420,126 @@ static void refused(void **state) {
     /* Of another model. */
     test_refused(espl_adapter_load(model, "c", ESPL_GOLDEN "/gpt2_lora/adapter", &b), ESPL_ARGUMENT, "no module");
     test_refused(espl_adapter_load(model, "c", ESPL_GOLDEN "/qwen3_patterns/adapter", &b), ESPL_FORMAT, "[3, 40], [3, 48] was expected");
+    espl_model_destroy(&model);
+}
+
+/* The folder of an adapter of this type, by default but for one field. */
+static void write_with_field(espl_model *model, const char *type, const char *field, const char *value, const char *folder) {
+    char config[256], path[512];
+    espl_adapter *a;
+    snprintf(config, sizeof config, "{\"peft_type\":\"%s\"}", type);
+    test_ok(espl_adapter_add(model, "a", config, 0, &a));
+    test_ok(espl_adapter_save(a, folder));
+    espl_adapter_delete(&a);
+    snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file, "{\"peft_type\":\"%s\",\"%s\":%s}", type, field, value);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Fields of PEFT's configurations: those that would change results are refused by name unless they are off, one that the type
+ * does not have is told and has no effect, all others are read in silence. */
+static void fields(void **state) {
+    (void)state;
+    static const struct {
+        const char *type, *field, *value, *off;
+        bool initial; /* a folder brings what it would change */
+    } refused[] = {
+        {"ADALORA", "use_dora", "true", "false", false},
+        {"DYLORA", "use_dora", "true", "null", false},
+        {"LORA", "use_qalora", "true", "false", false},
+        {"LORA", "lora_bias", "true", "false", false},
+        {"LORA", "layer_replication", "[[0,1],[0,1]]", "[]", false},
+        {"LORA", "target_parameters", "[\"mlp.experts\"]", "[]", false},
+        {"LORA", "trainable_token_indices", "[1]", "null", false},
+        {"LORA", "use_bdlora", "{\"nblocks\":2}", "null", false},
+        {"LORA", "alora_invocation_tokens", "[1]", "null", false},
+        {"LORA", "arrow_config", "{\"top_k\":3}", "{}", false},
+        {"LORA", "velora_config", "{\"scale\":1}", "null", false},
+        {"LORA", "monteclora_config", "{\"n\":4}", "null", false},
+        {"LORA", "kasa_config", "{\"beta\":1}", "null", false},
+        {"LORA", "megatron_config", "{\"a\":1}", "null", false},
+        {"ADALORA", "ensure_weight_tying", "true", "false", false},
+        {"PROMPT_TUNING", "num_transformer_submodules", "2", "1", false},
+        {"P_TUNING", "num_transformer_submodules", "2", "null", false},
+        {"PREFIX_TUNING", "num_transformer_submodules", "2", "1", false},
+        {"PROMPT_TUNING", "tokenizer_kwargs", "{\"use_fast\":false}", "{}", true},
+        {"PREFIX_TUNING", "init_weights", "\"zero\"", "null", true},
+    };
+    static const struct {
+        const char *config, *warning; /* "": none */
+    } read[] = {
+        {"{\"peft_type\":\"LORA\",\"revision\":\"main\",\"peft_version\":\"0.21.2\",\"auto_mapping\":{\"a\":1},\"qalora_group_size\":32,"
+         "\"eva_config\":{\"rho\":2},\"fan_in_fan_out\":true,\"megatron_core\":\"megatron.core\"}", ""},
+        {"{\"peft_type\":\"ADALORA\",\"r\":3,\"use_rslora\":true}", ""},
+        {"{\"peft_type\":\"P_TUNING\",\"token_dim\":48,\"num_layers\":2,\"num_attention_heads\":4}", ""},
+        {"{\"peft_type\":\"LORA\",\"merge_weights\":true}", "lora: \"merge_weights\" is no field of LORA configurations and is ignored"},
+        {"{\"peft_type\":\"IA3\",\"layers_to_transform\":[1]}", "ia3: \"layers_to_transform\" is no field of IA3 configurations"},
+        {"{\"peft_type\":\"VERA\",\"alpha_pattern\":{\"q\":1}}", "vera: \"alpha_pattern\" is no field"},
+        {"{\"peft_type\":\"LN_TUNING\",\"bias\":\"all\"}", "ln: \"bias\" is no field of LN_TUNING configurations"},
+        {"{\"peft_type\":\"PROMPT_TUNING\",\"encoder_hidden_size\":4}", "prompt: \"encoder_hidden_size\" is no field"},
+    };
+    espl_model *model = test_model("llama_lora", NULL);
+    espl_adapter *a;
+    char config[256], part[64], *folder = test_path("fields");
+    for (size_t i = 0; i < ESPL_COUNT(refused); i++) {
+        snprintf(part, sizeof part, "\"%s\" is not supported", refused[i].field);
+        for (int off = 0; off < 2; off++) {
+            *test_warning() = 0;
+            snprintf(config, sizeof config, "{\"peft_type\":\"%s\",\"%s\":%s}", refused[i].type, refused[i].field,
+                     off ? refused[i].off : refused[i].value);
+            const espl_status status = espl_adapter_add(model, "a", config, 0, &a);
+            if (off) test_ok(status);
+            else test_refused(status, ESPL_UNSUPPORTED, part);
+            assert_string_equal(test_warning(), "");
+            espl_adapter_delete(&a);
+        }
+        write_with_field(model, refused[i].type, refused[i].field, refused[i].value, folder);
+        const espl_status status = espl_adapter_load(model, "a", folder, &a);
+        if (refused[i].initial) test_ok(status);
+        else test_refused(status, ESPL_UNSUPPORTED, part);
+        espl_adapter_delete(&a);
+        espl_os_remove_folder(test_context(), folder);
+    }
+    for (size_t i = 0; i < ESPL_COUNT(read); i++) {
+        *test_warning() = 0;
+        test_ok(espl_adapter_add(model, "a", read[i].config, 0, &a));
+        if (!*read[i].warning != !*test_warning() || !strstr(test_warning(), read[i].warning))
+            fail_msg("%s: the warning is \"%s\"", read[i].config, test_warning());
+        espl_adapter_delete(&a);
+    }
+    /* Without its ignored field the adapter is in every block. */
+    espl_adapter *all;
+    test_ok(espl_adapter_add(model, "all", "ia3", 0, &all));
+    test_ok(espl_adapter_add(model, "a", read[4].config, 0, &a));
+    assert_int_equal(espl_adapter_parameters(a), espl_adapter_parameters(all));
+    free(folder);
+    espl_model_destroy(&model);
+}
+
+/* What an adapter writes it reads without a warning. */
+static void own_fields(void **state) {
+    (void)state;
+    espl_model *model = test_model("qwen3_patterns", NULL);
+    char *folder = test_path("fields");
+    for (size_t i = 0; i < espl_method_count; i++) {
+        espl_adapter *a;
+        if (!espl_methods[i]->peft_type) continue;
+        const bool pasta = strcmp(espl_methods[i]->name, "pasta") == 0, head = strcmp(espl_methods[i]->name, "head") == 0;
+        const char *spec = pasta  ? "{\"peft_type\":\"PASTA\",\"special_token_ids\":[5]}"
+                           : head ? "head:save=lm_head"
+                                  : espl_methods[i]->name;
+        *test_warning() = 0;
+        test_ok(espl_adapter_add(model, "a", spec, 1, &a));
+        test_ok(espl_adapter_save(a, folder));
+        espl_adapter_delete(&a);
+        test_ok(espl_adapter_load(model, "a", folder, &a));
+        if (*test_warning()) fail_msg("%s: the warning is \"%s\"", spec, test_warning());
+        espl_adapter_delete(&a);
+        espl_os_remove_folder(test_context(), folder);
+    }
+    free(folder);
     espl_model_destroy(&model);
 }
 
@@ -456,7 +649,8 @@ static void warned(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(save_and_load), cmocka_unit_test(several),
-                                       cmocka_unit_test(merge_exactly), cmocka_unit_test(delete_merged),
+                                       cmocka_unit_test(several_factors), cmocka_unit_test(other_names),
+                                       cmocka_unit_test(fields), cmocka_unit_test(own_fields), cmocka_unit_test(merge_exactly), cmocka_unit_test(delete_merged),
                                        cmocka_unit_test(heads_across_untying), cmocka_unit_test(older_than_the_head),
                                        cmocka_unit_test(head_of_another),
                                        cmocka_unit_test(swap_while_loaded), cmocka_unit_test(refused),

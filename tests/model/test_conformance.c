@@ -216,22 +216,32 @@ static void pasta_dropout(void **state) {
 /* What is not finite does not go into the base: nothing is merged, and the base keeps its bits. */
 static void merge_nan(void **state) {
     (void)state;
-    static const char *const specs[] = {"lora:r=2,init=random", "ia3", "diff_pruning:prune_at=1", "bitfit:types=q_proj"};
+    static const char *const specs[] = {"lora:r=2,init=random", "dora:r=2,init=random", "vera:r=3", "adalora:init_r=3,target_r=2",
+                                        "dylora:r=2", "adalink:r=2", "ia3", "diff_pruning:prune_at=1", "bitfit:types=q_proj"};
     for (size_t i = 0; i < ESPL_COUNT(specs); i++) {
         espl_model *model = test_model("qwen2_bias_all", NULL);
         espl_adapter *adapter;
         float base[TEST_VOCABULARY], now[TEST_VOCABULARY], values[8192];
         test_logits(model, base);
         test_ok(espl_adapter_add(model, "a", specs[i], 1, &adapter));
-        const espl_entry *last = &adapter->store.entries[adapter->store.entry_count - (i == 2 ? 2 : 1)];
-        assert_true(espl_entry_values(&adapter->store, last) <= ESPL_COUNT(values));
-        test_ok(espl_store_read(&adapter->store, last, values));
-        values[0] = NAN;
-        test_ok(espl_store_write(&adapter->store, last, values, ESPL_DTYPE_F32));
-        test_refused(espl_adapter_merge(adapter), ESPL_ARGUMENT, "would be nan");
-        test_refused(espl_adapter_unmerge(adapter), ESPL_ARGUMENT, "is not merged");
-        test_logits(model, now);
-        assert_true(test_same(now, base));
+        for (size_t e = 0; e < adapter->store.entry_count; e++) {
+            const espl_entry *entry = &adapter->store.entries[e];
+            assert_true(espl_entry_values(&adapter->store, entry) <= ESPL_COUNT(values));
+            test_ok(espl_store_read(&adapter->store, entry, values));
+            const float kept = values[0];
+            values[0] = NAN;
+            test_ok(espl_store_write(&adapter->store, entry, values, ESPL_DTYPE_F32));
+            const espl_status status = espl_adapter_merge(adapter);
+            if (status == ESPL_OK) fail_msg("%s: %s with a NaN was merged", specs[i], entry->name);
+            test_refused(status, ESPL_ARGUMENT, "would be ");
+            test_refused(status, ESPL_ARGUMENT, "nan"); /* of either sign */
+            test_refused(espl_adapter_unmerge(adapter), ESPL_ARGUMENT, "is not merged");
+            test_logits(model, now);
+            assert_true(test_same(now, base));
+            values[0] = kept;
+            test_ok(espl_store_write(&adapter->store, entry, values, ESPL_DTYPE_F32));
+        }
+        test_ok(espl_adapter_merge(adapter));
         espl_model_destroy(&model);
     }
 }

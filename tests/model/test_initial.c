@@ -40,7 +40,7 @@ static moments moments_of(espl_adapter *adapter, const char *part) {
     return m;
 }
 
-/* bound: of a uniform distribution; deviation: of a normal one; both 0: zeros. */
+/* bound: of a uniform distribution; deviation: of a normal one; both: of a normal one that is cut there; both 0: zeros. */
 typedef struct start {
     const char *model, *spec, *part;
     double bound, deviation, mean;
@@ -56,6 +56,8 @@ static const start starts[] = {
     {"llama_lora", "adalora:init_r=16,target_r=4", "lora_E", 0, 0, 0},
     {"llama_lora", "vera:r=16", "lambda_d", 0, 0, 0.1},
     {"llama_lora", "vera:r=16", "lambda_b", 0, 0, 0},
+    {"llama_lora", "vera:r=16", "vera_A", 0.35355339059327373, 0, 0}, /* sqrt(6 / 48) */
+    {"llama_lora", "vera:r=16", "vera_B", 0.6123724356957945, 0, 0},  /* sqrt(6 / 16) */
     {"llama_lora", "library_vera:r=16,attention=q", "shared_parameters.a.lora_A", 0.35355339059327373, 0, 0}, /* sqrt(6 / 48) */
     {"llama_lora", "library_vera:r=16,attention=q", "shared_parameters.a.lora_B", 0.6123724356957945, 0, 0},  /* sqrt(6 / 16) */
     {"llama_lora", "library_vera:r=16,attention=q", "vera_B", 0, 0, 0},
@@ -64,14 +66,38 @@ static const start starts[] = {
     {"llama_lora", "ia3", "ia3_l", 0, 0, 1},
     {"llama_lora", "houlsby:rf=2", "adapter_down.0.weight", 0, 0.02, 0},
     {"llama_lora", "houlsby:rf=2", "adapter_down.0.bias", 0, 0, 0},
+    {"llama_lora", "houlsby:rf=2", "adapter_up.weight", 0, 0.02, 0},
+    {"llama_lora", "houlsby:rf=2,init=houlsby", "adapter_down.0.weight", 0.02, 0.0087962566, 0}, /* 0.01, cut at two of it */
+    {"llama_lora", "adapterplus:rf=2", "adapter_up.weight", 0.02, 0.0087962566, 0},
+    {"llama_lora", "compacter:rf=3", ".phm_rule", 0, 1e-4, 0},
+    {"llama_lora", "compacter:rf=3", "adapter_down.0.W_left", 0.960768922830523, 0, 0},  /* sqrt(2) sqrt(6 / (12 + 1)) */
+    {"llama_lora", "compacter:rf=3", "adapter_up.W_right", 0.960768922830523, 0, 0},
+    {"llama_lora", "compacter:rf=3", "adapter_down.0.W_right", 1.5491933384829668, 0, 0}, /* sqrt(2) sqrt(6 / (1 + 4)) */
+    {"llama_lora", "compacter:rf=3", "adapter_down.0.b", 0, 0, 0},
+    {"llama_lora", "{\"config\":{\"mh_adapter\":true,\"output_adapter\":true,\"reduction_factor\":3,\"phm_layer\":true,\"phm_dim\":4,"
+                   "\"factorized_phm_W\":false,\"shared_phm_rule\":false,\"non_linearity\":\"gelu\"}}",
+     "adapter_down.0.W", 0.8660254037844386, 0, 0}, /* sqrt(2) sqrt(6 / (12 + 4)) */
+    {"llama_lora", "{\"config\":{\"mh_adapter\":true,\"output_adapter\":true,\"reduction_factor\":3,\"phm_layer\":true,\"phm_dim\":4,"
+                   "\"factorized_phm_W\":false,\"shared_phm_rule\":false,\"non_linearity\":\"gelu\"}}",
+     ".phm_rule", 0, 0.01, 0},
     {"llama_lora", "parallel", "adapter_up.weight", 0, 0, 0},
+    {"llama_lora", "mam", "adapter_down.0.weight", 0.14433756729740643, 0, 0},
+    {"llama_lora", "mam", "adapter_down.0.bias", 0, 0, 0},
+    {"llama_lora", "mam", "adapter_up.weight", 0, 0, 0},
     {"llama_lora", "scaled_parallel", "scaling", 0, 0, 1},
     {"llama_lora", "prompt:tokens=20", "prompt_embeddings", 0, 1, 0},
+    {"bert_masked_full", "library_prompt", "prompt_embedding", 0.5, 0, 0},
     {"llama_lora", "library_prefix:length=8,flat", "control_trans", 0, 1, 0},
     {"llama_lora", "{\"peft_type\":\"PASTA\",\"special_token_ids\":[1,2],\"num_special\":16}", "special_token_embedding", 0, 0, 0},
     {"llama_lora", "{\"peft_type\":\"PASTA\",\"special_token_ids\":[1,2],\"num_special\":16,\"init\":\"normal\"}",
      "special_token_embedding", 0, 0.02, 0},
     {"llama_lora", "adalink:r=16", "up.weight", 0, 0, 0},
+    {"llama_lora", "loreft:r=3", "learned_source.weight", 0.14433756729740643, 0, 0},
+    {"llama_lora", "noreft:r=3", "projection.weight", 0.14433756729740643, 0, 0},
+    {"llama_lora", "flop:k=5", "q_proj.P", 0.33646329245832, 0, 0}, /* sqrt(6 / (48 + 5)) */
+    {"llama_lora", "flop:k=5", "k_proj.Q", 0.5345224838248488, 0, 0}, /* sqrt(6 / (5 + 16)) */
+    {"llama_lora", "flop:k=5", "q_proj.bias", 0.14433756729740643, 0, 0},
+    {"llama_lora", "flop:k=5,p0=0.3", "log_alpha", 0, 0.01, 0.8472978603872034}, /* log(0.7 / 0.3) */
     {"llama_lora", "diff_pruning:structured", ".delta", 0, 0, 0},
     {"llama_lora", "diff_pruning:structured", "log_alpha", 0, 0, 5},
 };
@@ -83,12 +109,42 @@ static void distribution(void **state) {
     espl_adapter *adapter;
     test_ok(espl_adapter_add(model, "a", s->spec, 5, &adapter));
     const moments m = moments_of(adapter, s->part);
-    const double deviation = s->bound > 0 ? s->bound / sqrt(3) : s->deviation;
+    const double deviation = s->deviation > 0 ? s->deviation : s->bound / sqrt(3);
     const double slack = 4 * deviation / sqrt((double)m.count) + 1e-7;
     if (!(fabs(m.mean - s->mean) <= slack) || !(fabs(m.deviation - deviation) <= 0.1 * deviation + 1e-6))
         fail_msg("%s of %s: %zu values with mean %g and deviation %g, expected %g and %g", s->part, s->spec, m.count, m.mean,
                  m.deviation, s->mean, deviation);
     if (s->bound > 0) assert_true(m.largest <= s->bound * (1 + 1e-6) && m.largest > 0.95 * s->bound);
+    espl_model_destroy(&model);
+}
+
+/* ReFT's R starts as the first columns of an orthogonal matrix, each a direction by chance. */
+static void orthonormal(void **state) {
+    (void)state;
+    enum { RANK = 3, N = 48 };
+    espl_model *model = test_model("llama_lora", NULL);
+    espl_adapter *adapter;
+    size_t found = 0, count;
+    test_ok(espl_adapter_add(model, "a", "loreft:r=3", 5, &adapter));
+    for (size_t i = 0; i < adapter->store.entry_count; i++) {
+        if (!strstr(adapter->store.entries[i].name, ".base")) continue;
+        float *base = values_of(adapter, &adapter->store.entries[i], &count);
+        assert_int_equal(count, N * N);
+        for (size_t one = 0; one < N; one++) {
+            double largest = 0;
+            for (size_t other = 0; other <= one; other++) {
+                double product = 0;
+                for (size_t r = 0; r < N; r++) product += (double)base[r * N + one] * base[r * N + other];
+                if (!(fabs(product - (one == other)) < 1e-6))
+                    fail_msg("columns %zu and %zu have a product of %g", one, other, product);
+            }
+            for (size_t r = 0; r < N; r++) largest = fmax(largest, fabs((double)base[r * N + one]));
+            if (one < RANK && !(largest < 0.7)) fail_msg("column %zu has a value of %g", one, largest);
+        }
+        found++;
+        free(base);
+    }
+    assert_int_equal(found, 4);
     espl_model_destroy(&model);
 }
 
@@ -161,8 +217,8 @@ static void prompts(void **state) {
 }
 
 int main(void) {
-    struct CMUnitTest tests[ESPL_COUNT(starts) + 2] = {cmocka_unit_test(same), cmocka_unit_test(prompts)};
+    struct CMUnitTest tests[ESPL_COUNT(starts) + 3] = {cmocka_unit_test(same), cmocka_unit_test(prompts), cmocka_unit_test(orthonormal)};
     for (size_t i = 0; i < ESPL_COUNT(starts); i++)
-        tests[i + 2] = (struct CMUnitTest){starts[i].spec, distribution, NULL, NULL, (void *)(uintptr_t)&starts[i]};
+        tests[i + 3] = (struct CMUnitTest){starts[i].spec, distribution, NULL, NULL, (void *)(uintptr_t)&starts[i]};
     return test_main("initial values", tests, ESPL_COUNT(tests));
 }

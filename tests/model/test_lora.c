@@ -211,18 +211,21 @@ static void averages(void **state) {
     espl_model_destroy(&model);
 }
 
-/* What an adapter of one target adds to its weight. */
-static double *change_of(espl_adapter *adapter, size_t *out_count) {
-    const espl_entry *a = &adapter->store.entries[0], *b = a + 1;
+/* What a LoRA adds to the weight of a target by its folder's words: alpha / r B A. entry: its A. */
+static double *change_of(espl_adapter *adapter, size_t entry, size_t *out_count) {
+    const espl_entry *a = &adapter->store.entries[entry], *b = a + 1;
     const uint32_t rank = a->count, in = adapter->store.matrices[a->matrix].cols, out = b->count;
     float *av = malloc((size_t)rank * in * sizeof *av), *bv = malloc((size_t)rank * out * sizeof *bv);
     double *change = calloc((size_t)in * out, sizeof *change);
-    assert_true(av && bv && change);
+    const double scale = json_number_value(json_object_get(adapter->config, "lora_alpha")) / rank;
+    assert_true(av && bv && change && scale > 0);
+    assert_true(!json_is_true(json_object_get(adapter->config, "use_rslora")));
+    assert_int_equal(json_object_size(json_object_get(adapter->config, "alpha_pattern")), 0);
     test_ok(espl_store_read(&adapter->store, a, av));
     test_ok(espl_store_read(&adapter->store, b, bv));
     for (size_t o = 0; o < out; o++) {
         for (size_t r = 0; r < rank; r++) {
-            for (size_t i = 0; i < in; i++) change[o * in + i] += (double)bv[o * rank + r] * av[r * in + i];
+            for (size_t i = 0; i < in; i++) change[o * in + i] += scale * bv[o * rank + r] * av[r * in + i];
         }
     }
     free(av), free(bv);
@@ -258,7 +261,7 @@ static void averages_as_peft(void **state) {
         test_ok(espl_adapter_average(model, "m", cases[i].adapters, cases[i].weights, cases[i].count, cases[i].strategy, cases[i].rank,
                                      &made));
         assert_int_equal(made->store.entries[0].count, cases[i].made);
-        double *now = change_of(made, &count), *expected = test_values(golden, cases[i].name, NULL);
+        double *now = change_of(made, 0, &count), *expected = test_values(golden, cases[i].name, NULL);
         const double difference = test_relative(now, expected, count);
         if (!(difference < 2e-7)) fail_msg("%s is off by %g", cases[i].name, difference);
         free(now), free(expected);
@@ -267,6 +270,67 @@ static void averages_as_peft(void **state) {
     test_refused(espl_adapter_average(model, "m", (const char *const[]){"a", "b"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_ROOTS, 0, &made),
                  ESPL_ARGUMENT, "only cat and svd combine these");
     espl_tensors_destroy(&golden);
+    espl_model_destroy(&model);
+}
+
+/* What is made of LoRAs adds the sum of what each adds, by its weight. */
+static void sums(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *spec;
+    } inputs[] = {{"a", "lora:r=2,alpha=5,init=random,targets=q_proj+k_proj"},
+                  {"b", "lora:r=3,alpha=4,init=random,targets=q_proj+k_proj"},
+                  {"p", "{\"peft_type\":\"LORA\",\"r\":1,\"lora_alpha\":3,\"rank_pattern\":{\"k_proj\":3},\"init_lora_weights\":false,"
+                        "\"target_modules\":[\"q_proj\",\"k_proj\"]}"}};
+    static const struct {
+        size_t count, input[3];
+        double weights[3];
+        espl_average strategy;
+        uint32_t rank;
+    } cases[] = {{1, {0}, {0.7}, ESPL_AVERAGE_CAT, 0},
+                 {1, {0}, {0.7}, ESPL_AVERAGE_SVD, 0},
+                 {1, {0}, {0.7}, ESPL_AVERAGE_ROOTS, 0},
+                 {1, {0}, {-1}, ESPL_AVERAGE_CAT, 0},
+                 {1, {0}, {-1}, ESPL_AVERAGE_SVD, 0},
+                 {1, {0}, {-1}, ESPL_AVERAGE_ROOTS, 0},
+                 {2, {0, 0}, {1, -1}, ESPL_AVERAGE_CAT, 0},
+                 {2, {0, 0}, {1, -1}, ESPL_AVERAGE_SVD, 0},
+                 {2, {0, 0}, {1, -1}, ESPL_AVERAGE_ROOTS, 0},
+                 {1, {2}, {-0.4}, ESPL_AVERAGE_SVD, 0},
+                 {2, {2, 1}, {0.5, 3}, ESPL_AVERAGE_SVD, 6},
+                 {3, {0, 1, 2}, {0.5, -2, 0.3}, ESPL_AVERAGE_SVD, 8},
+                 {3, {0, 1, 1}, {0.5, -2, 0.3}, ESPL_AVERAGE_CAT, 0}};
+    espl_model *model = test_model("llama_lora", NULL);
+    espl_adapter *one[ESPL_COUNT(inputs)], *made;
+    for (size_t i = 0; i < ESPL_COUNT(inputs); i++) test_ok(espl_adapter_add(model, inputs[i].name, inputs[i].spec, i + 1, &one[i]));
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        const char *names[3] = {NULL};
+        for (size_t j = 0; j < cases[i].count; j++) names[j] = inputs[cases[i].input[j]].name;
+        test_ok(espl_adapter_average(model, "m", names, cases[i].weights, cases[i].count, cases[i].strategy, cases[i].rank, &made));
+        for (size_t entry = 0; entry < made->store.entry_count; entry += 2) {
+            size_t count;
+            double *now = change_of(made, entry, &count), difference = 0, largest = 0;
+            for (size_t j = 0; j < cases[i].count; j++) {
+                double *change = change_of(one[cases[i].input[j]], entry, &count);
+                for (size_t k = 0; k < count; k++) {
+                    now[k] -= cases[i].weights[j] * change[k];
+                    largest = fmax(largest, fabs(change[k]));
+                }
+                free(change);
+            }
+            for (size_t k = 0; k < count; k++) difference = isnan(now[k]) ? INFINITY : fmax(difference, fabs(now[k]));
+            if (!(largest > 0.1 && difference < 1e-6 * largest))
+                fail_msg("row %zu, %s: off by %g of %g", i, made->store.entries[entry].name, difference, largest);
+            free(now);
+        }
+        espl_adapter_delete(&made);
+    }
+    test_refused(espl_adapter_average(model, "m", (const char *const[]){"p"}, (const double[]){1}, 1, ESPL_AVERAGE_CAT, 0, &made),
+                 ESPL_UNSUPPORTED, "\"p\" has ranks from 1 to 3: only svd combines these");
+    test_ok(espl_adapter_add(model, "v", "vera:r=4", 1, &made));
+    for (espl_average strategy = ESPL_AVERAGE_CAT; strategy <= ESPL_AVERAGE_ROOTS; strategy++)
+        test_refused(espl_adapter_average(model, "m", (const char *const[]){"v", "v"}, (const double[]){1, 1}, 2, strategy, 0, &made),
+                     ESPL_UNSUPPORTED, "for adapters of method lora in PEFT's format, not for \"v\"");
     espl_model_destroy(&model);
 }
 
@@ -311,7 +375,8 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(exported_ranks), cmocka_unit_test(nested_sum),
-                                       {"frozen", frozen, NULL, NULL, NULL}, {"frozen, decay", frozen, NULL, NULL, ""}, cmocka_unit_test(pruned), cmocka_unit_test(averages), cmocka_unit_test(averages_as_peft),
-                                       cmocka_unit_test(refused)};
+                                       {"frozen", frozen, NULL, NULL, NULL}, {"frozen, decay", frozen, NULL, NULL, ""},
+                                       cmocka_unit_test(pruned), cmocka_unit_test(averages), cmocka_unit_test(averages_as_peft),
+                                       cmocka_unit_test(sums), cmocka_unit_test(refused)};
     return test_main("lora's relatives", tests, ESPL_COUNT(tests));
 }

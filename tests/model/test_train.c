@@ -41,23 +41,31 @@ static espl_progress steps(test_setup *s, uint32_t count) {
 static const espl_trainer_params usual = {.steps = 6, .batch = 2, .accumulate = 2, .learning_rate = 1e-2, .warmup = 2,
                                           .seed = 3, .weight_decay = 0.1};
 
+/* Dropout included, which is drawn anew where an activation is computed again. */
 static void same_bits(void **state) {
     (void)state;
-    float *first = NULL, *second;
-    size_t count;
-    for (int round = 0; round < 3; round++) {
-        espl_trainer_params params = usual;
-        params.recompute = round == 2;
-        test_setup s = begin("llama_lora", spec, &params);
-        steps(&s, 6);
-        assert_true(espl_trainer_is_done(s.trainer));
-        second = test_trained(&s, &count);
-        if (first) assert_memory_equal(first, second, count * sizeof *first);
-        if (!first) first = second;
-        else free(second);
-        test_setup_end(&s);
+    static const char *const methods[] = {spec, "dora:r=3,targets=q_proj+down_proj,dropout=0.2", "adalora:init_r=4,target_r=2,dropout=0.1",
+                                          "ia3", "houlsby:rf=4", "compacter:rf=3", "mam", "unipelt", "prefix:tokens=2,projection,encoder=5",
+                                          "ptuning:tokens=3,type=LSTM,encoder=8,dropout=0.1", "adalink:r=3", "loreft:r=3", "tiny_attention",
+                                          "flop:k=3", "diff_pruning:prune_at=0.5"};
+    for (size_t i = 0; i < ESPL_COUNT(methods); i++) {
+        float *first = NULL;
+        for (int round = 0; round < 3; round++) {
+            espl_trainer_params params = usual;
+            size_t count;
+            params.recompute = round == 2;
+            test_setup s = begin("llama_lora", methods[i], &params);
+            steps(&s, 6);
+            assert_true(espl_trainer_is_done(s.trainer));
+            float *second = test_trained(&s, &count);
+            if (first && memcmp(first, second, count * sizeof *first) != 0)
+                fail_msg("%s: other bits %s", methods[i], params.recompute ? "with recomputation" : "when trained again");
+            if (!first) first = second;
+            else free(second);
+            test_setup_end(&s);
+        }
+        free(first);
     }
-    free(first);
 }
 
 /* What a method carries from step to step is in a checkpoint: AdaLoRA's importance and what it dropped; wherever it stops. */
@@ -229,6 +237,61 @@ static void not_finite(void **state) {
     test_setup_end(&s);
 }
 
+static float *values_of(espl_store *store, size_t *out_count) {
+    size_t count = 0;
+    float *values = malloc((size_t)espl_store_values(store) * sizeof *values);
+    assert_non_null(values);
+    for (size_t i = 0; i < store->entry_count; i++) {
+        test_ok(espl_store_read(store, &store->entries[i], values + count));
+        count += (size_t)espl_entry_values(store, &store->entries[i]);
+    }
+    *out_count = count;
+    return values;
+}
+
+/* Only the adapter that is trained changes: neither the base nor another one, be it active or not. */
+static void one_is_trained(void **state) {
+    (void)state;
+    static const struct {
+        const char *trained, *other;
+    } rows[] = {{"lora:r=3,targets=q_proj", "lora:r=2,targets=q_proj+v_proj,init=random"},
+                {"lora:r=3,targets=q_proj,save=lm_head", "ia3"},
+                {"ln", "houlsby:rf=4"},
+                {"prefix:tokens=2,projection,encoder=5", "lora:r=2,init=random"},
+                {"adalora:init_r=4,target_r=2", "adalora:init_r=3,target_r=1"},
+                {"vera:r=4", "dora:r=2,init=random"},
+                {"dylora:r=3", "dylora:r=2,init=random"},
+                {"flop:k=3,targets=q_proj", "flop:k=2,targets=v_proj"},
+                {"diff_pruning:prune_at=0.5", "diff_pruning"},
+                {"houlsby:rf=4,inv=nice", "loreft:r=2|pfeiffer:rf=8"}};
+    for (size_t i = 0; i < 2 * ESPL_COUNT(rows); i++) {
+        const char *trained = rows[i / 2].trained, *other = rows[i / 2].other, *active = i % 2 ? "a+b" : "a";
+        espl_model *model = test_model("llama_lora", NULL);
+        espl_adapter *adapter[2];
+        test_ok(espl_adapter_add(model, "a", trained, 1, &adapter[0]));
+        test_ok(espl_adapter_add(model, "b", other, 2, &adapter[1]));
+        espl_store *stores[] = {&adapter[0]->store, &adapter[1]->store, &model->store};
+        test_setup s = {.model = model, .adapter = adapter[0], .dataset = data()};
+        float *before[ESPL_COUNT(stores)];
+        size_t count;
+        for (size_t j = 0; j < ESPL_COUNT(stores); j++) before[j] = values_of(stores[j], &count);
+        test_ok(espl_model_activate(model, "b"));
+        test_refused(espl_trainer_create(model, adapter[0], s.dataset, &usual, &s.trainer), ESPL_ARGUMENT, "adapter \"a\" is not active");
+        test_ok(espl_model_activate(model, active));
+        test_ok(espl_trainer_create(model, adapter[0], s.dataset, &usual, &s.trainer));
+        steps(&s, 4);
+        for (size_t j = 0; j < ESPL_COUNT(stores); j++) {
+            float *after = values_of(stores[j], &count);
+            const bool same = memcmp(before[j], after, count * sizeof *after) == 0;
+            if (same == (j == 0))
+                fail_msg("training %s of %s: %s %s", trained, active, j == 0 ? "it" : j == 1 ? other : "the base",
+                         same ? "is as before" : "changed");
+            free(before[j]), free(after);
+        }
+        test_setup_end(&s);
+    }
+}
+
 /* It learns: the loss of a few rows falls, with adapters and in full. */
 static void learns(void **state) {
     (void)state;
@@ -293,6 +356,7 @@ int main(void) {
                                        cmocka_unit_test(nothing_per_step),
                                        cmocka_unit_test(frozen_base_costs_nothing),
                                        cmocka_unit_test(not_finite),
+                                       cmocka_unit_test(one_is_trained),
                                        cmocka_unit_test(learns),
                                        cmocka_unit_test(sessions_agree)};
     return test_main("training", tests, ESPL_COUNT(tests));

@@ -1,7 +1,7 @@
 """Bottleneck adapters as hooks: the Adapters library's Adapter and ParallelAdapter, read from its pre_forward, forward and
 post_forward."""
 import torch
-from methods import OwnMethod
+from methods import OwnMethod, keep_scores
 from places import Sublayers, before_head, embedded
 
 DEFAULTS = dict(mh_adapter=False, output_adapter=True, original_ln_before=False, original_ln_after=True, residual_before_ln=True,
@@ -28,8 +28,8 @@ def width(config, layer, d):
 class Bottleneck:
     """One adapter: its parameters under the library's names."""
 
-    def __init__(self, config, d, k):
-        self.config = config
+    def __init__(self, config, d, k, name):
+        self.config, self.name = config, name
         first = 1 if config["ln_before"] else 0
         self.down = f"adapter_down.{first}"
         shapes = {**self.map_shapes(self.down, d, k), **self.map_shapes("adapter_up", k, d)}
@@ -89,7 +89,7 @@ class Bottleneck:
         y = self.branch(h)
         if c["use_gating"]:
             gate = torch.sigmoid(h @ self.p["gate.weight"].T + self.p["gate.bias"])
-            y = y * gate.mean(1, keepdim=True)
+            y = y * keep_scores(f"{self.name}.gate", gate.mean(1))[:, None]
         if c["adapter_residual_before_ln"]:
             y = y + residual
         if c["ln_after"]:
@@ -141,11 +141,11 @@ def attach(model, config):
         k = width(config, layer, model.config.hidden_size)
         for place in ("attention", "mlp"):
             if k and config["mh_adapter" if place == "attention" else "output_adapter"]:
-                adapter = Bottleneck(config, model.config.hidden_size, k)
+                adapter = Bottleneck(config, model.config.hidden_size, k, f"{places.path(layer, place)}.adapters.a")
                 adapter.rule = rule
                 adapter.normed = lambda key=(layer, place): places.normed[key]
                 places.replace(layer, place, adapter)
-                made.update({f"{places.path(layer, place)}.adapters.a.{n}": (p, v) for n, p, v in adapter.values()})
+                made.update({f"{adapter.name}.{n}": (p, v) for n, p, v in adapter.values()})
     if config.get("inv_adapter"):
         made.update(Invertible(config, model.config.hidden_size).attach(model, places.prefix))
     return made

@@ -5,7 +5,7 @@ import cases_bottleneck
 import torch
 from cases_bottleneck import ACTIVATIONS, DEFAULTS, PARALLEL, PFEIFFER
 from cases_reft import attach as reft
-from methods import OwnMethod
+from methods import OwnMethod, keep_scores
 from places import Sublayers
 
 LORA = dict(architecture="lora", selfattn_lora=True, intermediate_lora=False, output_lora=False, leave_out=[], r=3, alpha=6,
@@ -22,12 +22,12 @@ class Gate:
     """[rows, outputs]: one number for each sequence, or one for its keys and one for its values."""
 
     def __init__(self, name, width, made, outputs=1):
-        self.weight, self.bias = parameter(outputs, width), parameter(outputs)
+        self.name, self.weight, self.bias = name, parameter(outputs, width), parameter(outputs)
         made[f"{name}.weight"] = (self.weight, 0.3 * torch.randn_like(self.weight))
         made[f"{name}.bias"] = (self.bias, 0.3 * torch.randn_like(self.bias))
 
     def __call__(self, h):
-        return torch.sigmoid(h @ self.weight.T + self.bias).mean(1)
+        return keep_scores(self.name, torch.sigmoid(h @ self.weight.T + self.bias).mean(1))
 
 
 def lora(model, config):

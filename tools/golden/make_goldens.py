@@ -20,7 +20,7 @@ import cases_encoder_methods
 import cases_encoders
 import cases_reft
 import cases_union
-from methods import PeftMethod
+from methods import PeftMethod, scores
 from oracle import auto_class, exact, forward, load_model
 import peft
 import torch
@@ -190,6 +190,7 @@ def write_golden(folder, case, method, seed):
     out.pop("attention_mask", None)
     if "tasks" in case:
         out["tasks"] = torch.tensor(case["tasks"])
+    scores.clear()
     optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
     for step in range(STEPS):
         optimiser.zero_grad()
@@ -198,7 +199,7 @@ def write_golden(folder, case, method, seed):
         if step == 0:
             penalty = case["penalty"](named) if "penalty" in case else 0  # part of the gradients, not of the loss we report
             out["logits"], out["loss"] = result.logits.detach().clone(), (result.loss.detach() - penalty).view(1).clone()
-            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()})
+            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()}, **scores)
             check_gradients(model, named, inputs, case)
         optimiser.step()
     out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})

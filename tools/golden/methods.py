@@ -14,6 +14,16 @@ from oracle import load_adapter
 from safetensors.torch import load_file, save_file
 
 
+scores = {}  # what each gate gave in the newest forward pass
+
+
+def keep_scores(gate, means):
+    """means: [rows, outputs]; a gate of several outputs has a name for each."""
+    many = means.shape[1] > 1
+    scores.update({f"score.{gate}{f'.{i}' if many else ''}": means[:, i].detach().clone() for i in range(means.shape[1])})
+    return means
+
+
 def config_text(config):
     return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
