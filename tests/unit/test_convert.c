@@ -123,6 +123,25 @@ static void refused(void **state) {
     unit_finish(&heap, ctx);
 }
 
+/* Heads so many that twice their number, or the rows of one, are 0 in 32 bits. */
+static void more_heads_than_rows(void **state) {
+    (void)state;
+    static const char folder[] = "test_convert_heads";
+    static const char *const heads[] = {"2147483648", "2147483649", "4294967295", "33"};
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    unit_ok(ctx, espl_os_make_folder(ctx, folder));
+    for (size_t i = 0; i < ESPL_COUNT(heads); i++) {
+        char text[256], part[128];
+        const int bytes = snprintf(text, sizeof text, "{\"model_type\": \"llama\", \"num_attention_heads\": %s}", heads[i]);
+        unit_write("test_convert_heads/config.json", text, (size_t)bytes);
+        snprintf(part, sizeof part, "rows, the base has %s heads", heads[i]);
+        const espl_convert_params params = {.adapter = ESPL_GOLDEN_DIR "/llama_lora/adapter", .model = folder, .to = "gguf", .out = gguf};
+        unit_fails(ctx, espl_adapter_convert(ctx, &params), ESPL_FORMAT, part);
+    }
+    unit_finish(&heap, ctx);
+}
+
 static espl_status to_gguf(espl_context *ctx, void *user) {
     return convert(ctx, user, NULL, "gguf", gguf);
 }
@@ -140,6 +159,6 @@ static void allocation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip), cmocka_unit_test(rows), cmocka_unit_test(refused),
-                                       cmocka_unit_test(allocation)};
+                                       cmocka_unit_test(more_heads_than_rows), cmocka_unit_test(allocation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
