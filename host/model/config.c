@@ -165,14 +165,16 @@ static espl_status read_encoder(espl_context *ctx, const json_t *json, espl_conf
     const char *positions;
     bool decoder;
     if (family->key_embedding) ESPL_TRY(espl_json_u32(ctx, json, family->key_embedding, config->hidden, &config->embedding));
+    if (config->embedding == 0) return espl_fail(ctx, ESPL_FORMAT, "\"%s\" is 0", family->key_embedding);
     if (family->types) ESPL_TRY(espl_json_u32(ctx, json, "type_vocab_size", 2, &config->types));
     ESPL_TRY(read_id(ctx, json, "pad_token_id", &config->pad));
     config->position_rows = config->context_max;
     if (family->positions_after_padding) {
-        config->position_from = (uint32_t)((config->pad < 0 ? 1 : config->pad) + 1);
-        if (config->position_from >= config->context_max)
-            return espl_fail(ctx, ESPL_FORMAT, "%u positions, of which the first %u are not used", config->context_max,
-                             config->position_from);
+        const int64_t pad = config->pad < 0 ? 1 : config->pad;
+        if (pad >= (int64_t)config->context_max - 1)
+            return espl_fail(ctx, ESPL_FORMAT, "%u positions, of which those up to the pad_token_id of %lld are not used",
+                             config->context_max, (long long)pad);
+        config->position_from = (uint32_t)pad + 1;
         config->context_max -= config->position_from;
     }
     if (family->shared_blocks) {
@@ -212,13 +214,30 @@ static espl_status read_sizes(espl_context *ctx, const json_t *json, espl_config
                          config->kv_heads);
     if (config->head_size == 0 || config->head_size > 256)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "a head size of %u is not between 1 and 256", config->head_size);
-    if (config->intermediate == 0)
-        return espl_fail(ctx, ESPL_FORMAT, "\"%s\" is missing or 0", family->key_intermediate);
-    if ((uint64_t)config->heads * config->head_size > 1u << 20 || config->hidden > 1u << 20 ||
-        config->intermediate > 1u << 24 || config->layers > 4096 || config->vocabulary > 1u << 24)
-        return espl_fail(ctx, ESPL_LIMIT, "sizes of %u layers, hidden %u, %u heads of %u, intermediate %u, vocabulary %u "
-                         "are beyond any model", config->layers, config->hidden, config->heads, config->head_size,
-                         config->intermediate, config->vocabulary);
+    if (config->intermediate == 0 || config->context_max == 0)
+        return espl_fail(ctx, ESPL_FORMAT, "\"%s\" is missing or 0",
+                         config->intermediate ? family->key_context : family->key_intermediate);
+    return ESPL_OK;
+}
+
+/* So that no product of sizes comes near 64 bits, and no count that is doubled near 32. */
+static espl_status check_sizes(espl_context *ctx, const espl_config *c) {
+    const struct {
+        const char *what;
+        uint64_t size, most;
+    } rows[] = {{"layers", (uint64_t)c->layers * c->repeat, 4096},
+                {"hidden values", c->hidden, 1u << 20},
+                {"values of all heads", (uint64_t)c->heads * c->head_size, 1u << 20},
+                {"intermediate values", c->intermediate, 1u << 24},
+                {"tokens in the vocabulary", c->vocabulary, 1u << 24},
+                {"positions", c->context_max, 1u << 24},
+                {"values of an embedding", c->embedding, 1u << 20},
+                {"token types", c->types, 1u << 20}};
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        if (rows[i].size > rows[i].most)
+            return espl_fail(ctx, ESPL_LIMIT, "%llu %s are beyond any model, up to %llu are supported",
+                             (unsigned long long)rows[i].size, rows[i].what, (unsigned long long)rows[i].most);
+    }
     return ESPL_OK;
 }
 
@@ -246,6 +265,7 @@ espl_status espl_config_read(espl_context *ctx, const json_t *json, espl_config 
     if (!espl_config_activation(activation, &config->activation))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "activation \"%s\" is not known", activation);
     ESPL_TRY(read_encoder(ctx, json, config));
+    ESPL_TRY(check_sizes(ctx, config));
     bool cross, by_layer;
     ESPL_TRY(espl_json_bool(ctx, json, "add_cross_attention", false, &cross));
     ESPL_TRY(espl_json_bool(ctx, json, "scale_attn_by_inverse_layer_idx", false, &by_layer));

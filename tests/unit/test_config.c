@@ -1,0 +1,75 @@
+/* espl_config_read on files that say what no model has, or what would change results and is not offered. */
+#include "host/model/config.h"
+#include "tests/unit/unit.h"
+
+static const struct {
+    const char *model_type, *json;
+} models[] = {
+    {"llama", "{\"hidden_size\": 16, \"num_hidden_layers\": 4, \"num_attention_heads\": 2, \"intermediate_size\": 20, "
+              "\"vocab_size\": 31}"},
+    {"gpt2", "{\"n_embd\": 16, \"n_layer\": 4, \"n_head\": 2, \"n_positions\": 24, \"vocab_size\": 31}"},
+    {"bert", "{\"hidden_size\": 16, \"num_hidden_layers\": 4, \"num_attention_heads\": 2, \"vocab_size\": 31}"},
+    {"deberta-v2", "{\"hidden_size\": 16, \"num_hidden_layers\": 4, \"num_attention_heads\": 2, \"vocab_size\": 31, "
+                   "\"relative_attention\": true, \"share_att_key\": true, \"pos_att_type\": \"c2p|p2c\"}"},
+};
+
+/* The sizes of `like`, or of the model_type itself, with what `more` says beside and instead. */
+static espl_status read(espl_context *ctx, const char *model_type, const char *like, const char *more, espl_config *out_config) {
+    json_t *json = NULL, *beside;
+    for (size_t i = 0; i < ESPL_COUNT(models); i++)
+        if (strcmp(models[i].model_type, like ? like : model_type) == 0) json = json_loads(models[i].json, 0, NULL);
+    beside = json_loads(more, JSON_DECODE_ANY, NULL);
+    assert_true(json && beside);
+    json_object_set_new(json, "model_type", json_string(model_type));
+    json_object_update(json, beside);
+    espl_status status = espl_config_read(ctx, json, out_config);
+    json_decref(json);
+    json_decref(beside);
+    return status;
+}
+
+static void sizes(void **state) {
+    (void)state;
+    static const struct {
+        const char *model_type, *like, *more;
+        espl_status status;
+        const char *part;
+    } cases[] = {
+        {"llama", NULL, "{\"max_position_embeddings\": 0}", ESPL_FORMAT, "\"max_position_embeddings\" is missing or 0"},
+        {"llama", NULL, "{\"max_position_embeddings\": 16777217}", ESPL_LIMIT,
+         "16777217 positions are beyond any model, up to 16777216 are supported"},
+        {"llama", NULL, "{\"num_hidden_layers\": 4097}", ESPL_LIMIT, "4097 layers are beyond any model"},
+        {"llama", NULL, "{\"hidden_size\": 1048578, \"head_dim\": 8}", ESPL_LIMIT, "1048578 hidden values"},
+        {"llama", NULL, "{\"num_attention_heads\": 131073, \"head_dim\": 8}", ESPL_LIMIT, "1048584 values of all heads"},
+        {"llama", NULL, "{\"intermediate_size\": 16777217}", ESPL_LIMIT, "16777217 intermediate values"},
+        {"llama", NULL, "{\"vocab_size\": 4294967295}", ESPL_LIMIT, "4294967295 tokens in the vocabulary"},
+        {"bert", NULL, "{\"type_vocab_size\": 4294967295}", ESPL_LIMIT, "4294967295 token types"},
+        {"electra", "bert", "{\"embedding_size\": 1048580}", ESPL_LIMIT, "1048580 values of an embedding"},
+        {"electra", "bert", "{\"embedding_size\": 0}", ESPL_FORMAT, "\"embedding_size\" is 0"},
+        {"albert", "bert", "{\"num_hidden_layers\": 4294967295}", ESPL_LIMIT, "4294967295 layers"},
+        {"roberta", "bert", "{\"pad_token_id\": 9223372036854775807}", ESPL_FORMAT,
+         "2048 positions, of which those up to the pad_token_id of 9223372036854775807 are not used"},
+        {"roberta", "bert", "{\"pad_token_id\": 4294967296}", ESPL_FORMAT, "up to the pad_token_id of 4294967296"},
+        {"roberta", "bert", "{\"pad_token_id\": 2047}", ESPL_FORMAT, "up to the pad_token_id of 2047"},
+        {"roberta", "bert", "{\"max_position_embeddings\": 2}", ESPL_FORMAT,
+         "2 positions, of which those up to the pad_token_id of 1"},
+        {"roberta", "bert", "{\"pad_token_id\": 2046}", ESPL_OK, ""},
+        {"deberta-v2", NULL, "{\"max_position_embeddings\": 0, \"max_relative_positions\": 24}", ESPL_FORMAT,
+         "\"max_position_embeddings\" is missing or 0"},
+        {"deberta-v2", NULL, "{\"max_relative_positions\": 2, \"position_buckets\": 2}", ESPL_FORMAT,
+         "2 relative positions in 2 buckets"},
+        {"deberta-v2", NULL, "{\"max_relative_positions\": 3, \"position_buckets\": 3}", ESPL_OK, ""},
+    };
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_config config;
+        unit_fails(ctx, read(ctx, cases[i].model_type, cases[i].like, cases[i].more, &config), cases[i].status, cases[i].part);
+    }
+    unit_finish(&heap, ctx);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
