@@ -147,6 +147,7 @@ static void refused(void **state) {
          "parallel: \"inv_adapter\" is not supported"},
         {"frob", ESPL_ARGUMENT, "diff_pruning; full trains the model itself"},
         {"invertible:inv_rf=100", ESPL_ARGUMENT, "inv_adapter_reduction_factor 100 leaves nothing of 24 values"},
+        {"invertible:inv_rf=1e-30", ESPL_LIMIT, "inv_adapter_reduction_factor 1e-30 makes more than 1048576 of 24 values"},
         {"loreft:r=48", ESPL_ARGUMENT, "r 48 is not from 1 to below the hidden size of 48"},
         {"loreft:prefix=0", ESPL_ARGUMENT, "with prefix_positions and suffix_positions 0 nothing is edited"},
         {"noreft:layers=1+2", ESPL_ARGUMENT, "\"layers\" must be all, or numbers below 2"},
