@@ -241,15 +241,46 @@ static espl_status check_sizes(espl_context *ctx, const espl_config *c) {
     return ESPL_OK;
 }
 
+static espl_status count_windowed(espl_context *ctx, const json_t *json, const espl_config *config, uint32_t *out_layers) {
+    uint32_t from;
+    json_t *types;
+    ESPL_TRY(espl_json_u32(ctx, json, "max_window_layers", 28, &from));
+    ESPL_TRY(espl_json_array(ctx, json, "layer_types", &types));
+    *out_layers = from < config->layers ? config->layers - from : 0;
+    if (!types) return ESPL_OK;
+    if (json_array_size(types) != config->layers)
+        return espl_fail(ctx, ESPL_FORMAT, "\"layer_types\" has %zu layers of %u", json_array_size(types), config->layers);
+    *out_layers = 0;
+    for (size_t i = 0; i < config->layers; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        *out_layers += type && strcmp(type, "sliding_attention") == 0;
+    }
+    return ESPL_OK;
+}
+
+static espl_status read_window(espl_context *ctx, const json_t *json, espl_config *config) {
+    const bool by_layer = config->family->window == ESPL_WINDOW_BY_LAYER;
+    uint32_t window, layers = config->layers;
+    bool use = config->family->window == ESPL_WINDOW_ALWAYS;
+    if (by_layer) ESPL_TRY(espl_json_bool(ctx, json, "use_sliding_window", false, &use));
+    if (!use) return ESPL_OK;
+    /* null is no window, an absent key transformers' own. */
+    ESPL_TRY(espl_json_u32(ctx, json, "sliding_window", json_object_get(json, "sliding_window") ? 0 : 4096, &window));
+    if (by_layer) ESPL_TRY(count_windowed(ctx, json, config, &layers));
+    if (window && layers && layers != config->layers)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "sliding_window in %u layers of %u, by max_window_layers or layer_types, is not "
+                         "supported: in all or in none is", layers, config->layers);
+    if (layers) config->window = window;
+    return ESPL_OK;
+}
+
 espl_status espl_config_read(espl_context *ctx, const json_t *json, espl_config *out_config) {
     espl_config *config = out_config;
     *config = (espl_config){.magnitude = 1, .repeat = 1};
     ESPL_TRY(find_family(ctx, json, &config->family));
     const espl_family *family = config->family;
     ESPL_TRY(read_sizes(ctx, json, config));
-    bool use_window;
-    ESPL_TRY(espl_json_bool(ctx, json, "use_sliding_window", strcmp(family->model_type, "mistral") == 0, &use_window));
-    if (use_window) ESPL_TRY(espl_json_u32(ctx, json, "sliding_window", 0, &config->window));
+    ESPL_TRY(read_window(ctx, json, config));
     config->norm_eps = family->norm_eps > 0 ? family->norm_eps : family->norm == ESPL_NORM_RMS ? 1e-6f : 1e-5f;
     if (family->key_norm_eps)
         ESPL_TRY(espl_json_f32(ctx, json, family->key_norm_eps, config->norm_eps, &config->norm_eps));

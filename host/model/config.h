@@ -7,6 +7,13 @@
 typedef enum espl_norm_kind { ESPL_NORM_RMS, ESPL_NORM_LAYER } espl_norm_kind;
 typedef enum espl_bias_rule { ESPL_BIAS_NEVER, ESPL_BIAS_ALWAYS, ESPL_BIAS_ATTENTION, ESPL_BIAS_MLP } espl_bias_rule;
 
+/* Which blocks attend to a window of tokens, of families that have "sliding_window". */
+typedef enum espl_window_rule {
+    ESPL_WINDOW_NEVER,
+    ESPL_WINDOW_ALWAYS,
+    ESPL_WINDOW_BY_LAYER /* with use_sliding_window those from max_window_layers on, or as layer_types has them */
+} espl_window_rule;
+
 /* A linear map of a block as a family names it. NULL name: the family has none. */
 typedef struct espl_linear_name {
     const char *name;
@@ -55,6 +62,7 @@ typedef struct espl_family {
     espl_linear_name linear[ESPL_LINEAR_COUNT][ESPL_LINEAR_PARTS];
     espl_head_names heads[ESPL_HEAD_NAMES_COUNT];
     espl_norm_kind norm;
+    espl_window_rule window;
     bool rotary, gated;
     bool post_norm;     /* norms after the residual of each sub-layer (BERT), else before the sub-layer */
     bool bidirectional; /* every token sees every other; else those before it */

@@ -55,9 +55,12 @@
 const espl_family espl_families[] = {
     /* Llama, TinyLlama, SmolLM, SmolLM2, Yi and others that keep its type. */
     {.model_type = "llama", .class_name = "Llama", DECODER_HEADS("score"), LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_ATTENTION, ESPL_BIAS_ATTENTION, ESPL_BIAS_MLP)},
-    {.model_type = "mistral", .class_name = "Mistral", DECODER_HEADS("score"), LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_NEVER, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
-    {.model_type = "qwen2", .class_name = "Qwen2", DECODER_HEADS("score"), LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_ALWAYS, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
-    {.model_type = "qwen3", .class_name = "Qwen3", DECODER_HEADS("score"), LLAMA_KEYS, .q_norm = "self_attn.q_norm", .k_norm = "self_attn.k_norm",
+    {.model_type = "mistral", .class_name = "Mistral", .window = ESPL_WINDOW_ALWAYS, DECODER_HEADS("score"), LLAMA_KEYS,
+     LLAMA_NAMES(ESPL_BIAS_NEVER, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
+    {.model_type = "qwen2", .class_name = "Qwen2", .window = ESPL_WINDOW_BY_LAYER, DECODER_HEADS("score"), LLAMA_KEYS,
+     LLAMA_NAMES(ESPL_BIAS_ALWAYS, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
+    {.model_type = "qwen3", .class_name = "Qwen3", .window = ESPL_WINDOW_BY_LAYER, DECODER_HEADS("score"), LLAMA_KEYS,
+     .q_norm = "self_attn.q_norm", .k_norm = "self_attn.k_norm",
      LLAMA_NAMES(ESPL_BIAS_ATTENTION, ESPL_BIAS_ATTENTION, ESPL_BIAS_NEVER)},
     {.model_type = "gpt2", .class_name = "GPT2", DECODER_HEADS("classifier"),
      .key_hidden = "n_embd", .key_layers = "n_layer", .key_heads = "n_head", .key_intermediate = "n_inner",

@@ -69,7 +69,48 @@ static void sizes(void **state) {
     unit_finish(&heap, ctx);
 }
 
+#define USE "\"use_sliding_window\": true, \"sliding_window\": 6"
+#define FULL "\"full_attention\""
+#define SLIDING "\"sliding_attention\""
+
+static void windows(void **state) {
+    (void)state;
+    static const char mixed[] = "by max_window_layers or layer_types, is not supported: in all or in none is";
+    static const struct {
+        const char *model_type, *more;
+        espl_status status;
+        const char *part;
+        uint32_t window;
+    } cases[] = {
+        {"mistral", "{\"sliding_window\": 6}", ESPL_OK, "", 6},
+        {"mistral", "{\"sliding_window\": 6, \"use_sliding_window\": false}", ESPL_OK, "", 6},
+        {"mistral", "{\"sliding_window\": null}", ESPL_OK, "", 0},
+        {"mistral", "{}", ESPL_OK, "", 4096},
+        {"llama", "{" USE "}", ESPL_OK, "", 0},
+        {"qwen2", "{\"sliding_window\": 6}", ESPL_OK, "", 0},
+        {"qwen2", "{\"sliding_window\": 6, \"max_window_layers\": 2}", ESPL_OK, "", 0},
+        {"qwen2", "{" USE "}", ESPL_OK, "", 0}, /* from layer 28 on */
+        {"qwen2", "{" USE ", \"max_window_layers\": 4}", ESPL_OK, "", 0},
+        {"qwen2", "{" USE ", \"max_window_layers\": 0}", ESPL_OK, "", 6},
+        {"qwen2", "{" USE ", \"max_window_layers\": 3}", ESPL_UNSUPPORTED, mixed, 0},
+        {"qwen3", "{" USE ", \"max_window_layers\": 1}", ESPL_UNSUPPORTED, "sliding_window in 3 layers of 4", 0},
+        {"qwen3", "{" USE ", \"layer_types\": [" FULL ", " SLIDING ", " FULL ", " SLIDING "]}", ESPL_UNSUPPORTED, mixed, 0},
+        {"qwen3", "{" USE ", \"layer_types\": [" SLIDING ", " SLIDING ", " SLIDING ", " SLIDING "]}", ESPL_OK, "", 6},
+        {"qwen3", "{" USE ", \"layer_types\": [" FULL ", " FULL ", " FULL ", " FULL "], \"max_window_layers\": 0}", ESPL_OK, "", 0},
+        {"qwen3", "{" USE ", \"layer_types\": [" SLIDING "]}", ESPL_FORMAT, "\"layer_types\" has 1 layers of 4", 0},
+    };
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_config config;
+        unit_fails(ctx, read(ctx, cases[i].model_type, "llama", cases[i].more, &config), cases[i].status, cases[i].part);
+        if (cases[i].status == ESPL_OK && config.window != cases[i].window)
+            fail_msg("%s %s: a window of %u, expected %u", cases[i].model_type, cases[i].more, config.window, cases[i].window);
+    }
+    unit_finish(&heap, ctx);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(windows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
