@@ -241,6 +241,21 @@ static espl_status check_sizes(espl_context *ctx, const espl_config *c) {
     return ESPL_OK;
 }
 
+/* Options that change results, with the one value that is offered, which is also transformers' default. */
+static espl_status check_options(espl_context *ctx, const json_t *json) {
+    static const struct {
+        const char *key;
+        bool offered;
+    } rows[] = {{"add_cross_attention", false}, {"scale_attn_by_inverse_layer_idx", false}, {"scale_attn_weights", true}};
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        bool value;
+        ESPL_TRY(espl_json_bool(ctx, json, rows[i].key, rows[i].offered, &value));
+        if (value != rows[i].offered)
+            return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: %s is not supported", rows[i].key, value ? "true" : "false");
+    }
+    return ESPL_OK;
+}
+
 static espl_status count_windowed(espl_context *ctx, const json_t *json, const espl_config *config, uint32_t *out_layers) {
     uint32_t from;
     json_t *types;
@@ -297,11 +312,6 @@ espl_status espl_config_read(espl_context *ctx, const json_t *json, espl_config 
         return espl_fail(ctx, ESPL_UNSUPPORTED, "activation \"%s\" is not known", activation);
     ESPL_TRY(read_encoder(ctx, json, config));
     ESPL_TRY(check_sizes(ctx, config));
-    bool cross, by_layer;
-    ESPL_TRY(espl_json_bool(ctx, json, "add_cross_attention", false, &cross));
-    ESPL_TRY(espl_json_bool(ctx, json, "scale_attn_by_inverse_layer_idx", false, &by_layer));
-    if (cross || by_layer)
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s is not supported", cross ? "add_cross_attention"
-                                                                              : "scale_attn_by_inverse_layer_idx");
+    ESPL_TRY(check_options(ctx, json));
     return family->rotary ? read_rotary(ctx, json, config) : ESPL_OK;
 }

@@ -110,7 +110,30 @@ static void windows(void **state) {
     unit_finish(&heap, ctx);
 }
 
+static void options(void **state) {
+    (void)state;
+    static const struct {
+        const char *model_type, *more;
+        espl_status status;
+        const char *part;
+    } cases[] = {
+        {"gpt2", "{\"scale_attn_weights\": true, \"reorder_and_upcast_attn\": true}", ESPL_OK, ""},
+        {"gpt2", "{\"scale_attn_weights\": false}", ESPL_UNSUPPORTED, "scale_attn_weights: false is not supported"},
+        {"gpt2", "{\"scale_attn_by_inverse_layer_idx\": true}", ESPL_UNSUPPORTED,
+         "scale_attn_by_inverse_layer_idx: true is not supported"},
+        {"gpt2", "{\"add_cross_attention\": true}", ESPL_UNSUPPORTED, "add_cross_attention: true is not supported"},
+        {"bert", "{\"is_decoder\": true}", ESPL_UNSUPPORTED, "is_decoder is not supported"},
+    };
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_config config;
+        unit_fails(ctx, read(ctx, cases[i].model_type, NULL, cases[i].more, &config), cases[i].status, cases[i].part);
+    }
+    unit_finish(&heap, ctx);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(windows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(windows), cmocka_unit_test(options)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
