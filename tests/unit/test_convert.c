@@ -136,7 +136,8 @@ static void more_heads_than_rows(void **state) {
         const int bytes = snprintf(text, sizeof text, "{\"model_type\": \"llama\", \"num_attention_heads\": %s}", heads[i]);
         unit_write("test_convert_heads/config.json", text, (size_t)bytes);
         snprintf(part, sizeof part, "rows, the base has %s heads", heads[i]);
-        const espl_convert_params params = {.adapter = ESPL_GOLDEN_DIR "/llama_lora/adapter", .model = folder, .to = "gguf", .out = gguf};
+        const espl_convert_params params = {.adapter = ESPL_GOLDEN_DIR "/llama_lora/adapter", .model = folder, .to = "gguf",
+                                            .out = gguf};
         unit_fails(ctx, espl_adapter_convert(ctx, &params), ESPL_FORMAT, part);
     }
     unit_finish(&heap, ctx);
