@@ -73,15 +73,23 @@ static espl_status scale_llama3(espl_context *ctx, const json_t *scaling, double
     return ESPL_OK;
 }
 
+static double yarn_magnitude(double factor, double mscale) {
+    return factor > 1 ? 0.1 * mscale * log(factor) + 1 : 1;
+}
+
 /* YaRN, Peng et al. 2023: a ramp over dimensions instead of wavelengths, and a magnitude. */
 static espl_status scale_yarn(espl_context *ctx, const json_t *scaling, double theta, double factor, uint32_t pairs,
                               double *f, espl_config *config) {
-    double fast, slow, attention;
+    double fast, slow, attention, mscale, mscale_all;
     uint32_t original;
     bool truncate;
     ESPL_TRY(espl_json_f64(ctx, scaling, "beta_fast", 32, &fast));
     ESPL_TRY(espl_json_f64(ctx, scaling, "beta_slow", 1, &slow));
-    ESPL_TRY(espl_json_f64(ctx, scaling, "attention_factor", 0.1 * log(factor) + 1, &attention));
+    ESPL_TRY(espl_json_f64(ctx, scaling, "mscale", 0, &mscale));
+    ESPL_TRY(espl_json_f64(ctx, scaling, "mscale_all_dim", 0, &mscale_all));
+    attention = mscale != 0 && mscale_all != 0 ? yarn_magnitude(factor, mscale) / yarn_magnitude(factor, mscale_all)
+                                               : yarn_magnitude(factor, 1);
+    ESPL_TRY(espl_json_f64(ctx, scaling, "attention_factor", attention, &attention));
     ESPL_TRY(espl_json_bool(ctx, scaling, "truncate", true, &truncate));
     ESPL_TRY(espl_json_u32(ctx, scaling, "original_max_position_embeddings", config->context_max, &original));
     const double dims = 2.0 * pairs, scale = dims / (2 * log(theta));

@@ -133,7 +133,33 @@ static void options(void **state) {
     unit_finish(&heap, ctx);
 }
 
+/* transformers' modeling_rope_utils, _compute_yarn_parameters. */
+static void yarn(void **state) {
+    (void)state;
+#define YARN(more) "{\"rope_scaling\": {\"rope_type\": \"yarn\", \"original_max_position_embeddings\": 512, " more "}}"
+    static const struct {
+        const char *more;
+        double magnitude;
+    } cases[] = {
+        {YARN("\"factor\": 4"), 1.138629436111989},
+        {YARN("\"factor\": 4, \"mscale\": 0.5"), 1.138629436111989},
+        {YARN("\"factor\": 4, \"mscale\": 0.5, \"mscale_all_dim\": 1"), 0.939124428143471},
+        {YARN("\"factor\": 4, \"mscale\": 0.5, \"mscale_all_dim\": 1, \"attention_factor\": 1.5"), 1.5},
+        {YARN("\"factor\": 0.5"), 1},
+    };
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_config config;
+        unit_ok(ctx, read(ctx, "llama", NULL, cases[i].more, &config));
+        if (config.magnitude != (float)cases[i].magnitude)
+            fail_msg("%s: %.9g, expected %.9g", cases[i].more, (double)config.magnitude, cases[i].magnitude);
+    }
+    unit_finish(&heap, ctx);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(windows), cmocka_unit_test(options)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(windows), cmocka_unit_test(options),
+                                       cmocka_unit_test(yarn)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
