@@ -1,5 +1,6 @@
 /* espl_config_read on files that say what no model has, or what would change results and is not offered. */
 #include "host/model/config.h"
+#include "host/ops/op_activation.h"
 #include "tests/unit/unit.h"
 
 static const struct {
@@ -158,8 +159,31 @@ static void yarn(void **state) {
     unit_finish(&heap, ctx);
 }
 
+/* What counts where config.json says nothing. */
+static void defaults(void **state) {
+    (void)state;
+    static const struct {
+        const char *model_type, *like;
+        float norm_eps;
+        uint32_t activation;
+    } cases[] = {{"bert", NULL, 1e-12f, ACTIVATION_GELU},
+                 {"albert", "bert", 1e-12f, ACTIVATION_GELU_TANH},
+                 {"deberta-v2", NULL, 1e-7f, ACTIVATION_GELU},
+                 {"gpt2", NULL, 1e-5f, ACTIVATION_GELU_TANH},
+                 {"llama", NULL, 1e-6f, ACTIVATION_SILU}};
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        espl_config config;
+        unit_ok(ctx, read(ctx, cases[i].model_type, cases[i].like, "{}", &config));
+        if (config.norm_eps != cases[i].norm_eps || config.activation != cases[i].activation)
+            fail_msg("%s: eps %g, activation %u", cases[i].model_type, (double)config.norm_eps, config.activation);
+    }
+    unit_finish(&heap, ctx);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(windows), cmocka_unit_test(options),
-                                       cmocka_unit_test(yarn)};
+                                       cmocka_unit_test(yarn), cmocka_unit_test(defaults)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
