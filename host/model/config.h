@@ -28,11 +28,13 @@ enum { ESPL_LINEAR_PARTS = 3 };
 typedef struct espl_head_names {
     const char *dense;      /* hidden -> hidden; of MASKED to the embedding's size; NULL: none */
     const char *activation; /* of dense; NULL: the configuration's */
+    const char *key_activation; /* counts before that; NULL: none */
     const char *norm;       /* after it; NULL: none */
     const char *out;        /* -> labels; of MASKED only if untied, else the embedding */
     const char *out_bias;   /* NULL: none */
     bool last;              /* of a row: its last token, else its first */
     bool dropout_first;     /* also before dense */
+    const char *key_dropout_first; /* of one before dense that has a key of its own, without which there is none; NULL: none */
     /* Keys of its dropout: the first that config.json has counts. NULL: the family's key_head_dropout, no other. */
     const char *key_dropout, *key_dropout_else;
     float dropout; /* where it has none of them; 0: that of hidden states */

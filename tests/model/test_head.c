@@ -1,6 +1,7 @@
 /* Heads for tasks: made where a folder lacks them, trained with adapters and alone, saved, refused where they do not fit. */
 #include "host/base/os.h"
 #include "host/model/model.h"
+#include "host/ops/op_activation.h"
 #include "tests/model/model_test.h"
 #include <math.h>
 #include <stdio.h>
@@ -264,9 +265,32 @@ static void refused(void **state) {
     }
 }
 
+/* DeBERTa's pooler has an activation of its own. */
+static void pooler_activation(void **state) {
+    (void)state;
+    static const char deberta[] =
+        "{\"model_type\": \"deberta-v2\", \"architectures\": [\"DebertaV2ForSequenceClassification\"], \"hidden_size\": 24,"
+        " \"num_hidden_layers\": 2, \"num_attention_heads\": 3, \"intermediate_size\": 40, \"vocab_size\": 29,"
+        " \"hidden_act\": \"relu\", \"relative_attention\": true, \"share_att_key\": true, \"pos_att_type\": \"c2p|p2c\"%s}";
+    static const struct {
+        const char *more;
+        uint32_t activation;
+    } cases[] = {{"", ACTIVATION_GELU}, {", \"pooler_hidden_act\": \"tanh\"", ACTIVATION_TANH}};
+    char text[sizeof deberta + 64];
+    espl_model *model;
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        snprintf(text, sizeof text, deberta, cases[i].more);
+        test_ok(espl_model_outline(test_context(), text, NULL, &model));
+        assert_int_equal(model->task.activation, cases[i].activation);
+        espl_model_destroy(&model);
+    }
+    snprintf(text, sizeof text, deberta, ", \"pooler_hidden_act\": \"mish\"");
+    test_refused(espl_model_outline(test_context(), text, NULL, &model), ESPL_UNSUPPORTED, "activation \"mish\" is not supported");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(made), cmocka_unit_test(masked_alone), cmocka_unit_test(saved), cmocka_unit_test(padding),
-                                       cmocka_unit_test(adapters), cmocka_unit_test(refused)};
+                                       cmocka_unit_test(adapters), cmocka_unit_test(refused), cmocka_unit_test(pooler_activation)};
     fill();
     return test_main("heads", tests, ESPL_COUNT(tests));
 }
