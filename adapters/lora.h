@@ -44,6 +44,13 @@ espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, cons
                             bool *out_changed);
 void espl_lora_finish(espl_adapter *adapter);
 
+/* The first of PEFT's options that change results and that neither this library nor a format it converts to has, or of `keys`
+ * before those, that the configuration has on; NULL: none. */
+const char *espl_lora_option_on(const json_t *config, const char *const *keys, size_t count);
+/* Initial values that PEFT computes from the base ("pissa", "olora", "corda", "loftq", "lora_ga") change the base as well, which
+ * a folder does not say: their name. NULL: others, which leave it alone. */
+const char *espl_lora_changes_base(const json_t *config);
+
 /* "base_model.model.<path>.<suffix>" for rows (or, of a vector, columns) of a matrix. */
 espl_status espl_lora_entry(espl_adapter *adapter, const char *path, const char *suffix, uint32_t matrix, uint32_t from,
                             uint32_t count, bool vector);

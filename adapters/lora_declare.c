@@ -142,31 +142,49 @@ static espl_status declare_biases(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
-/* Options of PEFT that change results and are not offered: named rather than ignored. */
-static espl_status refuse_variants(espl_adapter *adapter, const lora_kind *kind) {
-    static const char *const keys[] = {"use_dora", "use_qalora", "lora_bias", "layer_replication", "target_parameters",
-                                       "trainable_token_indices", "use_bdlora", "alora_invocation_tokens", "arrow_config",
-                                       "velora_config", "monteclora_config", "kasa_config", "megatron_config"};
-    for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
-        const json_t *value = json_object_get(adapter->config, keys[i]);
+static const char *find_on(const json_t *config, const char *const *keys, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const json_t *value = json_object_get(config, keys[i]);
         const bool off = !value || json_is_null(value) || json_is_false(value) ||
                          (json_is_array(value) && json_array_size(value) == 0) ||
                          (json_is_object(value) && json_object_size(value) == 0);
-        if (!off && !(i == 0 && kind->dora))
-            return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is not supported", adapter->method->name, keys[i]);
+        if (!off) return keys[i];
     }
-    return ESPL_OK;
+    return NULL;
 }
 
-/* Initial values that PEFT computes from the base ("pissa", "olora", "corda", "loftq", "lora_ga") change the base as well, which
- * a folder does not say. "eva" and "orthogonal" leave the base alone: such folders can be read (espl_folder_check_new). */
+const char *espl_lora_option_on(const json_t *config, const char *const *keys, size_t count) {
+    static const char *const variants[] = {"use_qalora", "lora_bias", "layer_replication", "target_parameters",
+                                           "trainable_token_indices", "use_bdlora", "alora_invocation_tokens", "arrow_config",
+                                           "velora_config", "monteclora_config", "kasa_config", "megatron_config"};
+    const char *own = find_on(config, keys, count);
+    return own ? own : find_on(config, variants, ESPL_COUNT(variants));
+}
+
+const char *espl_lora_changes_base(const json_t *config) {
+    static const char *const others[] = {"gaussian", "eva", "orthogonal"};
+    const char *name = json_string_value(json_object_get(config, "init_lora_weights"));
+    for (size_t i = 0; name && i < ESPL_COUNT(others); i++)
+        if (strcmp(name, others[i]) == 0) return NULL;
+    return name;
+}
+
+/* Named rather than ignored. */
+static espl_status refuse_variants(espl_adapter *adapter, const lora_kind *kind) {
+    static const char *const keys[] = {"use_dora"};
+    const char *key = espl_lora_option_on(adapter->config, keys, kind->dora ? 0 : ESPL_COUNT(keys));
+    return key ? espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is not supported", adapter->method->name, key) : ESPL_OK;
+}
+
+/* Folders with "eva" or "orthogonal" can be read (espl_folder_check_new). */
 static espl_status read_initial(espl_adapter *adapter, lora_state *state) {
     const json_t *init = json_object_get(adapter->config, "init_lora_weights");
-    const char *name = json_string_value(init);
+    const char *name = json_string_value(init), *changes = espl_lora_changes_base(adapter->config);
     state->zero_b = !json_is_false(init);
     state->gaussian = name && strcmp(name, "gaussian") == 0;
-    if (name && !state->gaussian && strcmp(name, "eva") != 0 && strcmp(name, "orthogonal") != 0)
-        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: init_lora_weights \"%s\" is not supported", adapter->method->name, name);
+    if (changes)
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: init_lora_weights \"%s\" is not supported", adapter->method->name,
+                         changes);
     return ESPL_OK;
 }
 
