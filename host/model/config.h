@@ -46,6 +46,7 @@ enum { ESPL_HEAD_NAMES_SEQUENCE, ESPL_HEAD_NAMES_TOKENS, ESPL_HEAD_NAMES_MASKED,
 typedef struct espl_family {
     const char *model_type;
     const char *class_name; /* "Bert" of "BertForMaskedLM" in architectures */
+    const char *class_language; /* behind that with a head for the next token; NULL: "ForCausalLM" */
     /* Keys of config.json. */
     const char *key_hidden, *key_layers, *key_heads, *key_intermediate, *key_context, *key_norm_eps, *key_activation;
     const char *key_embedding;       /* columns of the embedding where they may differ from hidden; NULL: hidden */

@@ -62,7 +62,7 @@ const espl_family espl_families[] = {
     {.model_type = "qwen3", .class_name = "Qwen3", .window = ESPL_WINDOW_BY_LAYER, DECODER_HEADS("score"), LLAMA_KEYS,
      .q_norm = "self_attn.q_norm", .k_norm = "self_attn.k_norm",
      LLAMA_NAMES(ESPL_BIAS_ATTENTION, ESPL_BIAS_ATTENTION, ESPL_BIAS_NEVER)},
-    {.model_type = "gpt2", .class_name = "GPT2", DECODER_HEADS("classifier"),
+    {.model_type = "gpt2", .class_name = "GPT2", .class_language = "LMHeadModel", DECODER_HEADS("classifier"),
      .key_hidden = "n_embd", .key_layers = "n_layer", .key_heads = "n_head", .key_intermediate = "n_inner",
      .key_context = "n_positions", .key_norm_eps = "layer_norm_epsilon", .key_activation = "activation_function",
      .key_dropout = "resid_pdrop", .key_attention_dropout = "attn_pdrop", .key_embedding_dropout = "embd_pdrop", .dropout = 0.1f,

@@ -289,15 +289,18 @@ static espl_status describe_labels(const espl_model *model, json_t *config) {
         status = espl_json_set(model->ctx, names, key, json_string(head->label_names[i]));
         if (status == ESPL_OK) status = espl_json_set(model->ctx, ids, head->label_names[i], json_integer(i));
     }
-    if (status == ESPL_OK && head->kind == ESPL_HEAD_REGRESSION)
-        status = espl_json_set(model->ctx, config, "problem_type", json_string("regression"));
+    /* Said also for classes: config.json may have had the other, and one label alone means a number. */
+    if (status == ESPL_OK && !espl_head_per_token(model))
+        status = espl_json_set(model->ctx, config, "problem_type", json_string(head->kind == ESPL_HEAD_REGRESSION
+                                                                                  ? "regression" : "single_label_classification"));
     return status;
 }
 
 espl_status espl_head_class(const espl_model *model, char **out_name) {
     const char *family = model->config.family->class_name;
     const char *own = json_string_value(json_array_get(json_object_get(model->json, "architectures"), 0));
-    const char *first = NULL, *end = own && strncmp(own, family, strlen(family)) == 0 ? own + strlen(family) : "";
+    const char *end = own && strncmp(own, family, strlen(family)) == 0 ? own + strlen(family) : "";
+    const char *first = model->task.kind == ESPL_HEAD_LANGUAGE ? model->config.family->class_language : NULL;
     for (size_t i = 0; i < ESPL_COUNT(classes); i++) {
         if (classes[i].kind != model->task.kind || strcmp(classes[i].name, "ForPreTraining") == 0) continue;
         if (!first || strcmp(classes[i].name, end) == 0) first = classes[i].name;
@@ -306,10 +309,9 @@ espl_status espl_head_class(const espl_model *model, char **out_name) {
 }
 
 espl_status espl_head_describe(const espl_model *model, json_t *config) {
-    if (!model->task.labels) return ESPL_OK;
     char *name;
     ESPL_TRY(espl_head_class(model, &name));
     espl_status status = espl_json_set(model->ctx, config, "architectures", json_pack("[s]", name));
     espl_free(model->ctx, &name);
-    return status == ESPL_OK ? describe_labels(model, config) : status;
+    return status == ESPL_OK && model->task.labels ? describe_labels(model, config) : status;
 }

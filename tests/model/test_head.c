@@ -142,6 +142,50 @@ static void saved(void **state) {
     espl_model_destroy(&model);
 }
 
+/* A folder says which head it was saved with, whatever the one it was loaded from says. */
+static void saved_as(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        espl_head_kind kind;
+        uint32_t labels;
+        const char *architecture;
+    } cases[] = {
+        {"bert_classes_lora", ESPL_HEAD_MASKED, 0, "BertForMaskedLM"},
+        {"bert_classes_lora", ESPL_HEAD_NONE, 0, "BertModel"},
+        {"bert_classes_lora", ESPL_HEAD_TAGGING, LABELS, "BertForTokenClassification"},
+        {"bert_classes_lora", ESPL_HEAD_REGRESSION, LABELS, "BertForSequenceClassification"},
+        {"bert_value_full", ESPL_HEAD_CLASSIFICATION, 1, "BertForSequenceClassification"},
+        {"gpt2_lora", ESPL_HEAD_LANGUAGE, 0, "GPT2LMHeadModel"},
+        {"gpt2_value_full", ESPL_HEAD_LANGUAGE, 0, "GPT2LMHeadModel"},
+    };
+    espl_rows rows = rows_for(ESPL_HEAD_CLASSIFICATION);
+    rows.types = NULL;
+    static float first[ROWS * TOKENS * 100], second[ROWS * TOKENS * 100];
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        char *folder = test_path("saved_as");
+        espl_dataset *data;
+        memset(first, 0, sizeof first), memset(second, 0, sizeof second);
+        test_ok(espl_dataset_from_rows(test_context(), &rows, 0, 0, &data));
+        espl_model *model = test_model(cases[i].name, &(espl_model_params){.seed = 3, .head = {.kind = cases[i].kind,
+                                                                                              .labels = cases[i].labels}});
+        assert_true(espl_model_describe(model).outputs <= 100);
+        test_ok(espl_predict(model, data, ROWS, 0, first));
+        test_ok(espl_model_save(model, folder));
+        espl_model_destroy(&model);
+        test_ok(espl_model_load(test_device(), folder, &(espl_model_params){.seed = 4}, &model));
+        const json_t *architectures = json_object_get(model->json, "architectures");
+        assert_string_equal(json_string_value(json_array_get(architectures, 0)), cases[i].architecture);
+        assert_int_equal(espl_model_describe(model).head, cases[i].kind);
+        test_ok(espl_predict(model, data, ROWS, 0, second));
+        assert_memory_equal(first, second, sizeof first);
+        espl_dataset_destroy(&data);
+        espl_model_destroy(&model);
+        espl_os_remove_folder(test_context(), folder);
+        free(folder);
+    }
+}
+
 /* What lies in the padding changes nothing. */
 static void padding(void **state) {
     (void)state;
@@ -289,8 +333,9 @@ static void pooler_activation(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(made), cmocka_unit_test(masked_alone), cmocka_unit_test(saved), cmocka_unit_test(padding),
-                                       cmocka_unit_test(adapters), cmocka_unit_test(refused), cmocka_unit_test(pooler_activation)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(made), cmocka_unit_test(masked_alone), cmocka_unit_test(saved),
+                                       cmocka_unit_test(saved_as), cmocka_unit_test(padding), cmocka_unit_test(adapters),
+                                       cmocka_unit_test(refused), cmocka_unit_test(pooler_activation)};
     fill();
     return test_main("heads", tests, ESPL_COUNT(tests));
 }
