@@ -21,7 +21,7 @@ void espl_loose_finish(espl_context *ctx, espl_loose_adapter *adapter) {
  * is row `from`. */
 static espl_status permute_rows(espl_context *ctx, const espl_tensor_view *view, uint32_t heads, bool back, void **out) {
     const uint32_t rows = view->shape[0];
-    if (view->rank != 2 || rows % (2 * heads))
+    if (view->rank != 2 || rows % (2 * (uint64_t)heads))
         return espl_fail(ctx, ESPL_FORMAT, "%s has %u rows, the base has %u heads", view->name, (unsigned)rows,
                          (unsigned)heads);
     const uint32_t half = rows / heads / 2;

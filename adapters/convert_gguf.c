@@ -2,6 +2,8 @@
  * tensors "blk.3.attn_q.weight.lora_a" [rank, in] and "...lora_b" [out, rank].
  * Source: ggml-org/llama.cpp convert_lora_to_gguf.py and src/llama-adapter.cpp. */
 #include "adapters/convert.h"
+#include "adapters/fields.h"
+#include "adapters/lora.h"
 #include "host/file/gguf.h"
 #include <math.h>
 #include <stdlib.h>
@@ -52,13 +54,9 @@ static espl_status name_to_gguf(espl_context *ctx, const espl_gguf_family *famil
 
 /* ---- writing ---- */
 
-static bool is_empty(const json_t *value) {
-    return !value || json_is_null(value) || json_is_false(value) || json_array_size(value) + json_object_size(value) == 0;
-}
-
 /* What GGUF cannot say, and alpha as it says it. */
 static espl_status check_config(espl_context *ctx, const json_t *config, float *out_alpha) {
-    static const char *const unsaid[] = {"alpha_pattern", "modules_to_save", "use_dora", "lora_bias"};
+    static const char *const unsaid[] = {"alpha_pattern", "modules_to_save"};
     const char *type, *bias;
     bool rslora;
     double alpha = 0;
@@ -71,12 +69,12 @@ static espl_status check_config(espl_context *ctx, const json_t *config, float *
     ESPL_TRY(espl_json_u32(ctx, config, "r", 8, &rank));
     if (strcmp(bias, "none"))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "GGUF has no place for the \"bias\": \"%s\" of this adapter", bias);
-    for (size_t i = 0; i < ESPL_COUNT(unsaid); i++) {
-        const json_t *value = json_object_get(config, unsaid[i]);
-        if (!(json_is_true(value) || !is_empty(value))) continue;
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "GGUF has no place for the \"%s\" of this adapter", unsaid[i]);
-    }
-    if (rslora && !is_empty(json_object_get(config, "rank_pattern")))
+    const char *key = espl_fields_refused("lora", config, false), *changes = espl_lora_changes_base(config);
+    for (size_t i = 0; !key && i < ESPL_COUNT(unsaid); i++) key = espl_field_is_off(json_object_get(config, unsaid[i])) ? NULL : unsaid[i];
+    if (key) return espl_fail(ctx, ESPL_UNSUPPORTED, "GGUF has no place for the \"%s\" of this adapter", key);
+    if (changes)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "this adapter has init_lora_weights \"%s\", which changed its base", changes);
+    if (rslora && json_object_size(json_object_get(config, "rank_pattern")))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "GGUF divides alpha by the rank: it cannot say rsLoRA with several ranks");
     *out_alpha = (float)(rslora ? alpha * sqrt((double)rank) : alpha);
     if (*out_alpha == 0)

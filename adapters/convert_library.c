@@ -22,6 +22,7 @@ typedef struct source {
     const json_t *library;     /* the library's configuration */
     const char *name;          /* the adapter's, in the names of tensors */
     bool scales;               /* (IA)3, else LoRA */
+    uint32_t rank;             /* of (IA)3 1 */
     espl_loose_adapter *out;
 } source;
 
@@ -45,7 +46,7 @@ static bool is_fused(const source *s, const char *path, size_t bytes) {
 /* Rows of q, k and v where the library has only those that it adapts: each in its own columns of a LoRA of all their
  * ranks; factors of the others are 1. */
 static espl_status add_fused(espl_context *ctx, const source *s, char *name, const espl_tensor_view *view) {
-    const uint32_t parts = espl_library_fused_parts(s->library), rank = view->rank > 1 ? view->shape[1] : 1;
+    const uint32_t parts = espl_library_fused_parts(s->library), rank = s->rank;
     const uint32_t rows = s->config->hidden, cols = s->scales ? 1 : parts * rank;
     float *from = NULL, *to = NULL;
     espl_status status = ESPL_OK;
@@ -72,6 +73,15 @@ fail:
     return status;
 }
 
+/* A map for q, k and v has a lora_A for each part that is adapted. */
+static espl_status check_shape(espl_context *ctx, const source *s, const espl_tensor_view *view, bool b, bool fused) {
+    const uint32_t rank = fused && !b ? espl_library_fused_parts(s->library) * s->rank : s->rank;
+    if (view->rank != 2 || view->shape[b] != rank)
+        return espl_fail(ctx, ESPL_FORMAT, "%s has %u dimensions and rank %u, 2 and %u were expected", view->name, view->rank,
+                         view->shape[b], rank);
+    return ESPL_OK;
+}
+
 static espl_status add_tensor(espl_context *ctx, const source *s, const espl_tensor_view *view) {
     const char *part, *prefix = s->config->family->prefix;
     size_t bytes;
@@ -81,10 +91,12 @@ static espl_status add_tensor(espl_context *ctx, const source *s, const espl_ten
     if (!known)
         return espl_fail(ctx, ESPL_FORMAT, "the tensor %s is not one of the adapter \"%s\"'s %s", view->name, s->name,
                          s->scales ? "(IA)3" : "LoRA");
+    const bool b = strcmp(part, "lora_B") == 0, fused = is_fused(s, view->name, bytes);
+    ESPL_TRY(check_shape(ctx, s, view, b, fused));
     const bool whole = strncmp(view->name, prefix, strlen(prefix)) == 0;
     ESPL_TRY(espl_format(ctx, &name, "base_model.model.%s%.*s.%s%s", whole ? "" : prefix, (int)bytes, view->name,
                          s->scales ? "ia3_l" : part, s->scales ? "" : ".weight"));
-    if (strcmp(part, "lora_B") == 0 && is_fused(s, view->name, bytes)) return add_fused(ctx, s, name, view);
+    if (b && fused) return add_fused(ctx, s, name, view);
     return espl_loose_add(ctx, s->out, name, view, 0, false);
 }
 
@@ -147,7 +159,8 @@ static espl_status read_adapter(espl_context *ctx, const char *path, const espl_
     ESPL_TRY(espl_json_string(ctx, file, "name", "", &name));
     ESPL_TRY(espl_library_to_peft(ctx, form, base, file, &out->config));
     ESPL_TRY(complete(ctx, base, file, out->config));
-    const source s = {.config = base, .library = config, .name = name, .scales = strcmp(form->peft_type, "IA3") == 0, .out = out};
+    source s = {.config = base, .library = config, .name = name, .scales = strcmp(form->peft_type, "IA3") == 0, .out = out};
+    ESPL_TRY(espl_json_u32(ctx, out->config, "r", 1, &s.rank));
     return read_tensors(ctx, &s);
 }
 

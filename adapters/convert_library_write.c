@@ -1,7 +1,9 @@
 /* From PEFT's terms to folders of the Adapters library. It has one rank and one scale, the same places in each layer that is
  * not left out, and outputs that are scaled: what PEFT says beyond that is refused by name. */
 #include "adapters/convert.h"
+#include "adapters/fields.h"
 #include "adapters/library.h"
+#include "adapters/lora.h"
 #include "adapters/targets.h"
 #include <math.h>
 #include <stdio.h>
@@ -22,23 +24,17 @@ typedef struct target {
 
 /* ---- Options ---- */
 
-static bool is_off(const json_t *value) {
-    return !value || json_is_null(value) || json_is_false(value) || (json_is_array(value) && !json_array_size(value)) ||
-           (json_is_object(value) && !json_object_size(value)) || (json_is_string(value) && strcmp(json_string_value(value), "none") == 0);
-}
-
 static espl_status check_options(espl_context *ctx, const json_t *config) {
-    static const char *const keys[] = {"bias", "lora_bias", "feedforward_modules",
-                                       "layer_replication", "trainable_token_indices", "target_parameters", "use_qalora",
-                                       "alora_invocation_tokens", "use_bdlora", "arrow_config", "velora_config",
-                                       "monteclora_config", "kasa_config"};
+    const char *bias, *changes = espl_lora_changes_base(config);
     if (json_is_true(json_object_get(config, "use_dora")))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "the Adapters library's \"use_dora\" computes otherwise: it scales biases, too, and the norm is "
                          "that of the change without alpha / r");
-    for (size_t i = 0; i < ESPL_COUNT(keys); i++) {
-        if (!is_off(json_object_get(config, keys[i])))
-            return espl_fail(ctx, ESPL_UNSUPPORTED, "the Adapters library has no place for \"%s\"", keys[i]);
-    }
+    ESPL_TRY(espl_json_string(ctx, config, "bias", "none", &bias));
+    const char *key = strcmp(bias, "none") ? "bias" : espl_fields_refused("lora", config, false);
+    if (!key && !espl_field_is_off(json_object_get(config, "feedforward_modules"))) key = "feedforward_modules";
+    if (key) return espl_fail(ctx, ESPL_UNSUPPORTED, "the Adapters library has no place for \"%s\"", key);
+    if (changes)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "this adapter has init_lora_weights \"%s\", which changed its base", changes);
     return ESPL_OK;
 }
 

@@ -26,6 +26,7 @@ static const struct {
     {"prefix ptuning2", "encoder_hidden_size prefix_projection"},
     {"pasta", "special_token_ids"},
     {"adalink", "scope"},
+    {"bitfit", "store"},
 };
 
 /* What would change results and is not offered, unless it is off: null, false, empty, or this number. */
@@ -53,7 +54,7 @@ static const struct {
     {"prefix ptuning2", "init_weights", 0, true},
 };
 
-static bool is_off(const json_t *value) {
+bool espl_field_is_off(const json_t *value) {
     return !value || json_is_null(value) || json_is_false(value) || (json_is_string(value) && json_string_length(value) == 0) ||
            (json_is_array(value) && json_array_size(value) == 0) || (json_is_object(value) && json_object_size(value) == 0);
 }
@@ -74,23 +75,26 @@ static bool is_known(const espl_method *method, const char *field) {
     return false;
 }
 
-static espl_status refuse(const espl_adapter *adapter, bool initial) {
-    const char *method = adapter->method->name;
+const char *espl_fields_refused(const char *method, const json_t *config, bool initial) {
     for (size_t i = 0; i < ESPL_COUNT(refused); i++) {
-        const json_t *value = json_object_get(adapter->config, refused[i].field);
-        if (refused[i].initial != initial || !espl_target_word(refused[i].methods, method) || is_off(value)) continue;
-        if (!json_is_integer(value) || json_integer_value(value) != refused[i].off)
-            return espl_fail(adapter->model->ctx, ESPL_UNSUPPORTED, "%s: \"%s\" is not supported", method, refused[i].field);
+        const json_t *value = json_object_get(config, refused[i].field);
+        if (refused[i].initial != initial || !espl_target_word(refused[i].methods, method) || espl_field_is_off(value)) continue;
+        if (!json_is_integer(value) || json_integer_value(value) != refused[i].off) return refused[i].field;
     }
-    return ESPL_OK;
+    return NULL;
+}
+
+static espl_status refuse(const espl_adapter *adapter, bool initial) {
+    const char *method = adapter->method->name, *field = espl_fields_refused(method, adapter->config, initial);
+    return field ? espl_fail(adapter->model->ctx, ESPL_UNSUPPORTED, "%s: \"%s\" is not supported", method, field) : ESPL_OK;
 }
 
 /* PEFT selects layers only among the modules of a list. */
 static espl_status check_layers(const espl_adapter *adapter) {
     espl_context *ctx = adapter->model->ctx;
     const char *method = adapter->method->name;
-    const bool layers = !is_off(json_object_get(adapter->config, "layers_to_transform"));
-    const bool pattern = !is_off(json_object_get(adapter->config, "layers_pattern"));
+    const bool layers = !espl_field_is_off(json_object_get(adapter->config, "layers_to_transform"));
+    const bool pattern = !espl_field_is_off(json_object_get(adapter->config, "layers_pattern"));
     const json_t *targets = json_object_get(adapter->config, "target_modules");
     if ((layers || pattern) && json_is_string(targets))
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: \"%s\" needs a list in \"target_modules\", which is the string \"%s\"", method,

@@ -65,10 +65,13 @@ espl_status espl_invertible_declare(espl_adapter *adapter, uint32_t activation, 
     if (!given || json_is_null(given))
         ESPL_TRY(espl_json_set(context(adapter), adapter->config, "inv_adapter_reduction_factor", json_integer(2)));
     const double factor = json_number_value(json_object_get(adapter->config, "inv_adapter_reduction_factor"));
-    const uint32_t half = adapter->model->config.hidden / 2;
+    const uint32_t half = adapter->model->config.hidden / 2, most = 1u << 20;
     if (!(factor > 0 && half / factor >= 1))
         return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: inv_adapter_reduction_factor %g leaves nothing of %u values",
                          adapter->method->name, factor, half);
+    if (half / factor > most)
+        return espl_fail(context(adapter), ESPL_LIMIT, "%s: inv_adapter_reduction_factor %g makes more than %u of %u values",
+                         adapter->method->name, factor, most, half);
     const uint32_t width = (uint32_t)floor(half / factor);
     *invertible = (espl_invertible){.on = true, .activation = activation};
     ESPL_TRY(declare_coupling(adapter, "F", half, width, &invertible->f));

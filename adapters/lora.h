@@ -43,6 +43,10 @@ espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, cons
                             bool *out_changed);
 void espl_lora_finish(espl_adapter *adapter);
 
+/* Initial values that PEFT computes from the base ("pissa", "olora", "corda", "loftq", "lora_ga") change the base as well, which
+ * a folder does not say: their name. NULL: others, which leave it alone. */
+const char *espl_lora_changes_base(const json_t *config);
+
 /* "base_model.model.<path>.<suffix>" for rows (or, of a vector, columns) of a matrix. */
 espl_status espl_lora_entry(espl_adapter *adapter, const char *path, const char *suffix, uint32_t matrix, uint32_t from,
                             uint32_t count, bool vector);

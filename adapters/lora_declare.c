@@ -142,15 +142,23 @@ static espl_status declare_biases(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
-/* Initial values that PEFT computes from the base ("pissa", "olora", "corda", "loftq", "lora_ga") change the base as well, which
- * a folder does not say. "eva" and "orthogonal" leave the base alone: such folders can be read (espl_folder_check_new). */
+const char *espl_lora_changes_base(const json_t *config) {
+    static const char *const others[] = {"gaussian", "eva", "orthogonal"};
+    const char *name = json_string_value(json_object_get(config, "init_lora_weights"));
+    for (size_t i = 0; name && i < ESPL_COUNT(others); i++)
+        if (strcmp(name, others[i]) == 0) return NULL;
+    return name;
+}
+
+/* Folders with "eva" or "orthogonal" can be read (espl_folder_check_new). */
 static espl_status read_initial(espl_adapter *adapter, lora_state *state) {
     const json_t *init = json_object_get(adapter->config, "init_lora_weights");
-    const char *name = json_string_value(init);
+    const char *name = json_string_value(init), *changes = espl_lora_changes_base(adapter->config);
     state->zero_b = !json_is_false(init);
     state->gaussian = name && strcmp(name, "gaussian") == 0;
-    if (name && !state->gaussian && strcmp(name, "eva") != 0 && strcmp(name, "orthogonal") != 0)
-        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: init_lora_weights \"%s\" is not supported", adapter->method->name, name);
+    if (changes)
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: init_lora_weights \"%s\" is not supported", adapter->method->name,
+                         changes);
     return ESPL_OK;
 }
 

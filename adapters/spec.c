@@ -19,9 +19,8 @@ espl_status espl_spec_list(espl_adapter *adapter, const char *key, const char *v
 }
 
 espl_status espl_spec_number(espl_adapter *adapter, const char *spec_key, const char *key, const char *value, bool whole) {
-    char *end = NULL;
-    const double number = value ? strtod(value, &end) : 0;
-    if (!value || *value == 0 || *end || !isfinite(number) || (whole && number != floor(number)))
+    double number;
+    if (!espl_json_number(value, &number) || (whole && number != floor(number)))
         return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: %s=%s is not a%s number", adapter->method->name,
                          spec_key, value ? value : "", whole ? " whole" : "");
     /* As PEFT writes them: 16, not 16.0. */
@@ -84,6 +83,7 @@ static espl_status set_text(espl_adapter *adapter, const espl_spec_row *row, con
 
 static espl_status set_row(espl_adapter *adapter, const espl_spec_row *row, const char *value) {
     const char *key = row->spec_key;
+    double number;
     switch (row->kind) {
     case ESPL_SPEC_WHOLE: return espl_spec_number(adapter, key, row->key, value, true);
     case ESPL_SPEC_NUMBER: return espl_spec_number(adapter, key, row->key, value, false);
@@ -93,9 +93,8 @@ static espl_status set_row(espl_adapter *adapter, const espl_spec_row *row, cons
         return espl_spec_list(adapter, row->key, value);
     case ESPL_SPEC_NUMBERS: return set_numbers(adapter, key, row->key, value);
     case ESPL_SPEC_SCALING:
-        if (value && strspn(value, "0123456789.") == strlen(value))
-            return espl_json_set(adapter->model->ctx, adapter->config, row->key, json_real(strtod(value, NULL)));
-        return set_text(adapter, row, value);
+        if (!espl_json_number(value, &number)) return set_text(adapter, row, value);
+        return espl_json_set(adapter->model->ctx, adapter->config, row->key, json_real(number));
     case ESPL_SPEC_MODULES:
         if (!value || strcmp(value, "all-linear") == 0) return espl_spec_text(adapter, key, row->key, value);
         return espl_spec_list(adapter, row->key, value);

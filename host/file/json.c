@@ -67,6 +67,14 @@ bool espl_json_as_i64(const json_t *value, int64_t *out_value) {
     return true;
 }
 
+bool espl_json_number(const char *text, double *out_value) {
+    json_t *value = json_loads(text, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, NULL);
+    const bool is = json_is_real(value);
+    if (is) *out_value = json_real_value(value);
+    json_decref(value);
+    return is;
+}
+
 espl_status espl_json_i64(espl_context *ctx, const json_t *object, const char *key, int64_t default_value,
                           int64_t *out_value) {
     *out_value = default_value;

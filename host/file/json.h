@@ -43,6 +43,8 @@ espl_status espl_json_array(espl_context *ctx, const json_t *object, const char 
 espl_status espl_json_need(espl_context *ctx, const json_t *object, const char *key);
 /* The value as a 64-bit integer where the getters would take it as one. */
 bool espl_json_as_i64(const json_t *value, int64_t *out_value);
+/* Text that is one number as JSON writes it, whatever the locale of the host program; false for any other, also NULL. */
+bool espl_json_number(const char *text, double *out_value);
 /* "a string", "an integer", ... for messages of callers. */
 const char *espl_json_type_name(const json_t *value);
 

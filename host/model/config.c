@@ -73,15 +73,23 @@ static espl_status scale_llama3(espl_context *ctx, const json_t *scaling, double
     return ESPL_OK;
 }
 
+static double yarn_magnitude(double factor, double mscale) {
+    return factor > 1 ? 0.1 * mscale * log(factor) + 1 : 1;
+}
+
 /* YaRN, Peng et al. 2023: a ramp over dimensions instead of wavelengths, and a magnitude. */
 static espl_status scale_yarn(espl_context *ctx, const json_t *scaling, double theta, double factor, uint32_t pairs,
                               double *f, espl_config *config) {
-    double fast, slow, attention;
+    double fast, slow, attention, mscale, mscale_all;
     uint32_t original;
     bool truncate;
     ESPL_TRY(espl_json_f64(ctx, scaling, "beta_fast", 32, &fast));
     ESPL_TRY(espl_json_f64(ctx, scaling, "beta_slow", 1, &slow));
-    ESPL_TRY(espl_json_f64(ctx, scaling, "attention_factor", 0.1 * log(factor) + 1, &attention));
+    ESPL_TRY(espl_json_f64(ctx, scaling, "mscale", 0, &mscale));
+    ESPL_TRY(espl_json_f64(ctx, scaling, "mscale_all_dim", 0, &mscale_all));
+    attention = mscale != 0 && mscale_all != 0 ? yarn_magnitude(factor, mscale) / yarn_magnitude(factor, mscale_all)
+                                               : yarn_magnitude(factor, 1);
+    ESPL_TRY(espl_json_f64(ctx, scaling, "attention_factor", attention, &attention));
     ESPL_TRY(espl_json_bool(ctx, scaling, "truncate", true, &truncate));
     ESPL_TRY(espl_json_u32(ctx, scaling, "original_max_position_embeddings", config->context_max, &original));
     const double dims = 2.0 * pairs, scale = dims / (2 * log(theta));
@@ -165,14 +173,16 @@ static espl_status read_encoder(espl_context *ctx, const json_t *json, espl_conf
     const char *positions;
     bool decoder;
     if (family->key_embedding) ESPL_TRY(espl_json_u32(ctx, json, family->key_embedding, config->hidden, &config->embedding));
+    if (config->embedding == 0) return espl_fail(ctx, ESPL_FORMAT, "\"%s\" is 0", family->key_embedding);
     if (family->types) ESPL_TRY(espl_json_u32(ctx, json, "type_vocab_size", 2, &config->types));
     ESPL_TRY(read_id(ctx, json, "pad_token_id", &config->pad));
     config->position_rows = config->context_max;
     if (family->positions_after_padding) {
-        config->position_from = (uint32_t)((config->pad < 0 ? 1 : config->pad) + 1);
-        if (config->position_from >= config->context_max)
-            return espl_fail(ctx, ESPL_FORMAT, "%u positions, of which the first %u are not used", config->context_max,
-                             config->position_from);
+        const int64_t pad = config->pad < 0 ? 1 : config->pad;
+        if (pad >= (int64_t)config->context_max - 1)
+            return espl_fail(ctx, ESPL_FORMAT, "%u positions, of which those up to the pad_token_id of %lld are not used",
+                             config->context_max, (long long)pad);
+        config->position_from = (uint32_t)pad + 1;
         config->context_max -= config->position_from;
     }
     if (family->shared_blocks) {
@@ -212,13 +222,78 @@ static espl_status read_sizes(espl_context *ctx, const json_t *json, espl_config
                          config->kv_heads);
     if (config->head_size == 0 || config->head_size > 256)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "a head size of %u is not between 1 and 256", config->head_size);
-    if (config->intermediate == 0)
-        return espl_fail(ctx, ESPL_FORMAT, "\"%s\" is missing or 0", family->key_intermediate);
-    if ((uint64_t)config->heads * config->head_size > 1u << 20 || config->hidden > 1u << 20 ||
-        config->intermediate > 1u << 24 || config->layers > 4096 || config->vocabulary > 1u << 24)
-        return espl_fail(ctx, ESPL_LIMIT, "sizes of %u layers, hidden %u, %u heads of %u, intermediate %u, vocabulary %u "
-                         "are beyond any model", config->layers, config->hidden, config->heads, config->head_size,
-                         config->intermediate, config->vocabulary);
+    if (config->intermediate == 0 || config->context_max == 0)
+        return espl_fail(ctx, ESPL_FORMAT, "\"%s\" is missing or 0",
+                         config->intermediate ? family->key_context : family->key_intermediate);
+    return ESPL_OK;
+}
+
+/* So that no product of sizes comes near 64 bits, and no count that is doubled near 32. */
+static espl_status check_sizes(espl_context *ctx, const espl_config *c) {
+    const struct {
+        const char *what;
+        uint64_t size, most;
+    } rows[] = {{"layers", (uint64_t)c->layers * c->repeat, 4096},
+                {"hidden values", c->hidden, 1u << 20},
+                {"values of all heads", (uint64_t)c->heads * c->head_size, 1u << 20},
+                {"intermediate values", c->intermediate, 1u << 24},
+                {"tokens in the vocabulary", c->vocabulary, 1u << 24},
+                {"positions", c->context_max, 1u << 24},
+                {"values of an embedding", c->embedding, 1u << 20},
+                {"token types", c->types, 1u << 20}};
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        if (rows[i].size > rows[i].most)
+            return espl_fail(ctx, ESPL_LIMIT, "%llu %s are beyond any model, up to %llu are supported",
+                             (unsigned long long)rows[i].size, rows[i].what, (unsigned long long)rows[i].most);
+    }
+    return ESPL_OK;
+}
+
+/* Options that change results, with the one value that is offered, which is also transformers' default. */
+static espl_status check_options(espl_context *ctx, const json_t *json) {
+    static const struct {
+        const char *key;
+        bool offered;
+    } rows[] = {{"add_cross_attention", false}, {"scale_attn_by_inverse_layer_idx", false}, {"scale_attn_weights", true}};
+    for (size_t i = 0; i < ESPL_COUNT(rows); i++) {
+        bool value;
+        ESPL_TRY(espl_json_bool(ctx, json, rows[i].key, rows[i].offered, &value));
+        if (value != rows[i].offered)
+            return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: %s is not supported", rows[i].key, value ? "true" : "false");
+    }
+    return ESPL_OK;
+}
+
+static espl_status count_windowed(espl_context *ctx, const json_t *json, const espl_config *config, uint32_t *out_layers) {
+    uint32_t from;
+    json_t *types;
+    ESPL_TRY(espl_json_u32(ctx, json, "max_window_layers", 28, &from));
+    ESPL_TRY(espl_json_array(ctx, json, "layer_types", &types));
+    *out_layers = from < config->layers ? config->layers - from : 0;
+    if (!types) return ESPL_OK;
+    if (json_array_size(types) != config->layers)
+        return espl_fail(ctx, ESPL_FORMAT, "\"layer_types\" has %zu layers of %u", json_array_size(types), config->layers);
+    *out_layers = 0;
+    for (size_t i = 0; i < config->layers; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        *out_layers += type && strcmp(type, "sliding_attention") == 0;
+    }
+    return ESPL_OK;
+}
+
+static espl_status read_window(espl_context *ctx, const json_t *json, espl_config *config) {
+    const bool by_layer = config->family->window == ESPL_WINDOW_BY_LAYER;
+    uint32_t window, layers = config->layers;
+    bool use = config->family->window == ESPL_WINDOW_ALWAYS;
+    if (by_layer) ESPL_TRY(espl_json_bool(ctx, json, "use_sliding_window", false, &use));
+    if (!use) return ESPL_OK;
+    /* null is no window, an absent key transformers' own. */
+    ESPL_TRY(espl_json_u32(ctx, json, "sliding_window", json_object_get(json, "sliding_window") ? 0 : 4096, &window));
+    if (by_layer) ESPL_TRY(count_windowed(ctx, json, config, &layers));
+    if (window && layers && layers != config->layers)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "sliding_window in %u layers of %u, by max_window_layers or layer_types, is not "
+                         "supported: in all or in none is", layers, config->layers);
+    if (layers) config->window = window;
     return ESPL_OK;
 }
 
@@ -228,9 +303,7 @@ espl_status espl_config_read(espl_context *ctx, const json_t *json, espl_config 
     ESPL_TRY(find_family(ctx, json, &config->family));
     const espl_family *family = config->family;
     ESPL_TRY(read_sizes(ctx, json, config));
-    bool use_window;
-    ESPL_TRY(espl_json_bool(ctx, json, "use_sliding_window", strcmp(family->model_type, "mistral") == 0, &use_window));
-    if (use_window) ESPL_TRY(espl_json_u32(ctx, json, "sliding_window", 0, &config->window));
+    ESPL_TRY(read_window(ctx, json, config));
     config->norm_eps = family->norm_eps > 0 ? family->norm_eps : family->norm == ESPL_NORM_RMS ? 1e-6f : 1e-5f;
     if (family->key_norm_eps)
         ESPL_TRY(espl_json_f32(ctx, json, family->key_norm_eps, config->norm_eps, &config->norm_eps));
@@ -246,11 +319,7 @@ espl_status espl_config_read(espl_context *ctx, const json_t *json, espl_config 
     if (!espl_config_activation(activation, &config->activation))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "activation \"%s\" is not known", activation);
     ESPL_TRY(read_encoder(ctx, json, config));
-    bool cross, by_layer;
-    ESPL_TRY(espl_json_bool(ctx, json, "add_cross_attention", false, &cross));
-    ESPL_TRY(espl_json_bool(ctx, json, "scale_attn_by_inverse_layer_idx", false, &by_layer));
-    if (cross || by_layer)
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s is not supported", cross ? "add_cross_attention"
-                                                                              : "scale_attn_by_inverse_layer_idx");
+    ESPL_TRY(check_sizes(ctx, config));
+    ESPL_TRY(check_options(ctx, json));
     return family->rotary ? read_rotary(ctx, json, config) : ESPL_OK;
 }

@@ -7,6 +7,13 @@
 typedef enum espl_norm_kind { ESPL_NORM_RMS, ESPL_NORM_LAYER } espl_norm_kind;
 typedef enum espl_bias_rule { ESPL_BIAS_NEVER, ESPL_BIAS_ALWAYS, ESPL_BIAS_ATTENTION, ESPL_BIAS_MLP } espl_bias_rule;
 
+/* Which blocks attend to a window of tokens, of families that have "sliding_window". */
+typedef enum espl_window_rule {
+    ESPL_WINDOW_NEVER,
+    ESPL_WINDOW_ALWAYS,
+    ESPL_WINDOW_BY_LAYER /* with use_sliding_window those from max_window_layers on, or as layer_types has them */
+} espl_window_rule;
+
 /* A linear map of a block as a family names it. NULL name: the family has none. */
 typedef struct espl_linear_name {
     const char *name;
@@ -21,11 +28,13 @@ enum { ESPL_LINEAR_PARTS = 3 };
 typedef struct espl_head_names {
     const char *dense;      /* hidden -> hidden; of MASKED to the embedding's size; NULL: none */
     const char *activation; /* of dense; NULL: the configuration's */
+    const char *key_activation; /* counts before that; NULL: none */
     const char *norm;       /* after it; NULL: none */
     const char *out;        /* -> labels; of MASKED only if untied, else the embedding */
     const char *out_bias;   /* NULL: none */
     bool last;              /* of a row: its last token, else its first */
     bool dropout_first;     /* also before dense */
+    const char *key_dropout_first; /* of one before dense that has a key of its own, without which there is none; NULL: none */
     /* Keys of its dropout: the first that config.json has counts. NULL: the family's key_head_dropout, no other. */
     const char *key_dropout, *key_dropout_else;
     float dropout; /* where it has none of them; 0: that of hidden states */
@@ -37,6 +46,7 @@ enum { ESPL_HEAD_NAMES_SEQUENCE, ESPL_HEAD_NAMES_TOKENS, ESPL_HEAD_NAMES_MASKED,
 typedef struct espl_family {
     const char *model_type;
     const char *class_name; /* "Bert" of "BertForMaskedLM" in architectures */
+    const char *class_language; /* behind that with a head for the next token; NULL: "ForCausalLM" */
     /* Keys of config.json. */
     const char *key_hidden, *key_layers, *key_heads, *key_intermediate, *key_context, *key_norm_eps, *key_activation;
     const char *key_embedding;       /* columns of the embedding where they may differ from hidden; NULL: hidden */
@@ -55,6 +65,7 @@ typedef struct espl_family {
     espl_linear_name linear[ESPL_LINEAR_COUNT][ESPL_LINEAR_PARTS];
     espl_head_names heads[ESPL_HEAD_NAMES_COUNT];
     espl_norm_kind norm;
+    espl_window_rule window;
     bool rotary, gated;
     bool post_norm;     /* norms after the residual of each sub-layer (BERT), else before the sub-layer */
     bool bidirectional; /* every token sees every other; else those before it */

@@ -24,8 +24,8 @@
 
 /* ---- Encoders: post-norm blocks with biases everywhere, names as BERT's or their own ---- */
 
-#define ENCODER                                                                                                      \
-    .norm = ESPL_NORM_LAYER, .norm_eps = 1e-12f, .activation = "gelu", .post_norm = true, .bidirectional = true,     \
+#define ENCODER(eps, act)                                                                                            \
+    .norm = ESPL_NORM_LAYER, .norm_eps = eps, .activation = act, .post_norm = true, .bidirectional = true,           \
     .tied_by_default = true
 #define BERT_KEYS                                                                                                    \
     .key_hidden = "hidden_size", .key_layers = "num_hidden_layers", .key_heads = "num_attention_heads",             \
@@ -55,11 +55,14 @@
 const espl_family espl_families[] = {
     /* Llama, TinyLlama, SmolLM, SmolLM2, Yi and others that keep its type. */
     {.model_type = "llama", .class_name = "Llama", DECODER_HEADS("score"), LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_ATTENTION, ESPL_BIAS_ATTENTION, ESPL_BIAS_MLP)},
-    {.model_type = "mistral", .class_name = "Mistral", DECODER_HEADS("score"), LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_NEVER, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
-    {.model_type = "qwen2", .class_name = "Qwen2", DECODER_HEADS("score"), LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_ALWAYS, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
-    {.model_type = "qwen3", .class_name = "Qwen3", DECODER_HEADS("score"), LLAMA_KEYS, .q_norm = "self_attn.q_norm", .k_norm = "self_attn.k_norm",
+    {.model_type = "mistral", .class_name = "Mistral", .window = ESPL_WINDOW_ALWAYS, DECODER_HEADS("score"), LLAMA_KEYS,
+     LLAMA_NAMES(ESPL_BIAS_NEVER, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
+    {.model_type = "qwen2", .class_name = "Qwen2", .window = ESPL_WINDOW_BY_LAYER, DECODER_HEADS("score"), LLAMA_KEYS,
+     LLAMA_NAMES(ESPL_BIAS_ALWAYS, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
+    {.model_type = "qwen3", .class_name = "Qwen3", .window = ESPL_WINDOW_BY_LAYER, DECODER_HEADS("score"), LLAMA_KEYS,
+     .q_norm = "self_attn.q_norm", .k_norm = "self_attn.k_norm",
      LLAMA_NAMES(ESPL_BIAS_ATTENTION, ESPL_BIAS_ATTENTION, ESPL_BIAS_NEVER)},
-    {.model_type = "gpt2", .class_name = "GPT2", DECODER_HEADS("classifier"),
+    {.model_type = "gpt2", .class_name = "GPT2", .class_language = "LMHeadModel", DECODER_HEADS("classifier"),
      .key_hidden = "n_embd", .key_layers = "n_layer", .key_heads = "n_head", .key_intermediate = "n_inner",
      .key_context = "n_positions", .key_norm_eps = "layer_norm_epsilon", .key_activation = "activation_function",
      .key_dropout = "resid_pdrop", .key_attention_dropout = "attn_pdrop", .key_embedding_dropout = "embd_pdrop", .dropout = 0.1f,
@@ -70,17 +73,18 @@ const espl_family espl_families[] = {
                 [ESPL_LINEAR_UP] = {{"mlp.c_fc", ESPL_BIAS_ALWAYS}},
                 [ESPL_LINEAR_DOWN] = {{"mlp.c_proj", ESPL_BIAS_ALWAYS}}},
      .norm = ESPL_NORM_LAYER, .stored_in_out = true, .tied_by_default = true},
-    {.model_type = "bert", .class_name = "Bert", ENCODER, BERT_KEYS, .prefix = "bert.", BERT_EMBEDDINGS, BERT_BLOCKS,
+    {.model_type = "bert", .class_name = "Bert", ENCODER(1e-12f, "gelu"), BERT_KEYS, .prefix = "bert.", BERT_EMBEDDINGS,
+     BERT_BLOCKS,
      .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "bert.pooler.dense", .activation = "tanh"),
                [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "cls.predictions.transform.dense",
                                            .norm = "cls.predictions.transform.LayerNorm",
                                            .out = "cls.predictions.decoder", .out_bias = "cls.predictions.bias"}}},
-    {.model_type = "roberta", .class_name = "Roberta", ENCODER, BERT_KEYS, .prefix = "roberta.", BERT_EMBEDDINGS,
+    {.model_type = "roberta", .class_name = "Roberta", ENCODER(1e-12f, "gelu"), BERT_KEYS, .prefix = "roberta.", BERT_EMBEDDINGS,
      BERT_BLOCKS, ROBERTA_HEADS, .positions_after_padding = true},
-    {.model_type = "xlm-roberta", .class_name = "XLMRoberta", ENCODER, BERT_KEYS, .prefix = "roberta.", BERT_EMBEDDINGS,
-     BERT_BLOCKS, ROBERTA_HEADS, .positions_after_padding = true},
-    {.model_type = "distilbert", .class_name = "DistilBert", ENCODER,
+    {.model_type = "xlm-roberta", .class_name = "XLMRoberta", ENCODER(1e-12f, "gelu"), BERT_KEYS, .prefix = "roberta.",
+     BERT_EMBEDDINGS, BERT_BLOCKS, ROBERTA_HEADS, .positions_after_padding = true},
+    {.model_type = "distilbert", .class_name = "DistilBert", ENCODER(1e-12f, "gelu"),
      .key_hidden = "dim", .key_layers = "n_layers", .key_heads = "n_heads", .key_intermediate = "hidden_dim",
      .key_context = "max_position_embeddings", .key_activation = "activation", .key_dropout = "dropout",
      .key_attention_dropout = "attention_dropout", .key_head_dropout = "dropout", .dropout = 0.1f, .prefix = "distilbert.",
@@ -98,14 +102,14 @@ const espl_family espl_families[] = {
                [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "vocab_transform", .norm = "vocab_layer_norm",
                                            .out = "vocab_projector", .out_bias = "vocab_projector.bias"}}},
-    {.model_type = "electra", .class_name = "Electra", ENCODER, BERT_KEYS, .key_embedding = "embedding_size",
+    {.model_type = "electra", .class_name = "Electra", ENCODER(1e-12f, "gelu"), BERT_KEYS, .key_embedding = "embedding_size",
      .prefix = "electra.", BERT_EMBEDDINGS, BERT_BLOCKS, .embed_projection = "embeddings_project",
      .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER_OF_TWO(.activation = "gelu"),
                [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "generator_predictions.dense", .activation = "gelu",
                                            .norm = "generator_predictions.LayerNorm", .out = "generator_lm_head",
                                            .out_bias = "generator_lm_head.bias"}}},
-    {.model_type = "albert", .class_name = "Albert", ENCODER, .key_hidden = "hidden_size",
+    {.model_type = "albert", .class_name = "Albert", ENCODER(1e-12f, "gelu_new"), .key_hidden = "hidden_size",
      .key_layers = "num_hidden_layers", .key_heads = "num_attention_heads", .key_intermediate = "intermediate_size",
      .key_context = "max_position_embeddings", .key_norm_eps = "layer_norm_eps", .key_activation = "hidden_act",
      .key_dropout = "hidden_dropout_prob", .key_attention_dropout = "attention_probs_dropout_prob",
@@ -124,7 +128,7 @@ const espl_family espl_families[] = {
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "predictions.dense", .norm = "predictions.LayerNorm",
                                            .out = "predictions.decoder", .out_bias = "predictions.bias"}}},
     /* DeBERTa-v2 and v3. */
-    {.model_type = "deberta-v2", .class_name = "DebertaV2", ENCODER, BERT_KEYS, .key_embedding = "embedding_size",
+    {.model_type = "deberta-v2", .class_name = "DebertaV2", ENCODER(1e-7f, "gelu"), BERT_KEYS, .key_embedding = "embedding_size",
      .prefix = "deberta.", BERT_EMBEDDINGS, .relative = "encoder.rel_embeddings", .relative_norm = "encoder.LayerNorm",
      .convolution = "encoder.conv.conv", .convolution_norm = "encoder.conv.LayerNorm",
      .block = "encoder.layer.%u.", .attention_norm = "attention.output.LayerNorm", .mlp_norm = "output.LayerNorm",
@@ -135,7 +139,8 @@ const espl_family espl_families[] = {
                 [ESPL_LINEAR_UP] = {{"intermediate.dense", ESPL_BIAS_ALWAYS}},
                 [ESPL_LINEAR_DOWN] = {{"output.dense", ESPL_BIAS_ALWAYS}}},
      .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "pooler.dense", .activation = "gelu",
-                                                       .key_dropout = "cls_dropout"),
+                                                       .key_activation = "pooler_hidden_act", .key_dropout = "cls_dropout",
+                                                       .key_dropout_first = "pooler_dropout"),
                [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.key_dropout = "hidden_dropout_prob"),
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "cls.predictions.transform.dense",
                                            .norm = "cls.predictions.transform.LayerNorm",

@@ -85,8 +85,14 @@ static espl_status name_labels(espl_model *model) {
     return ESPL_OK;
 }
 
-/* As transformers reads it, or for flexible heads that library; heads without a key have none. */
-static espl_status read_dropout(espl_model *model) {
+static espl_status read_dropout(const espl_model *model, const char *key, float by_default, float *out_p) {
+    ESPL_TRY(espl_json_f32(model->ctx, model->json, key, by_default, out_p));
+    if (*out_p >= 0 && *out_p < 1) return ESPL_OK;
+    return espl_fail(model->ctx, ESPL_FORMAT, "\"%s\" is %g, must be from 0 to below 1", key, (double)*out_p);
+}
+
+/* As transformers reads them, or for flexible heads that library; heads without a key have none. */
+static espl_status read_dropouts(espl_model *model) {
     espl_task_head *head = &model->task;
     const espl_head_names *names = head->names;
     const bool flexible = espl_head_is_flexible(model);
@@ -94,9 +100,9 @@ static espl_status read_dropout(espl_model *model) {
     float by_default = flexible ? 0 : names->dropout > 0 ? names->dropout : model->config.dropout;
     if (!key) return ESPL_OK;
     if (names->key_dropout_else) ESPL_TRY(espl_json_f32(model->ctx, model->json, names->key_dropout_else, by_default, &by_default));
-    ESPL_TRY(espl_json_f32(model->ctx, model->json, key, by_default, &head->dropout));
-    if (head->dropout >= 0 && head->dropout < 1) return ESPL_OK;
-    return espl_fail(model->ctx, ESPL_FORMAT, "\"%s\" is %g, must be from 0 to below 1", key, (double)head->dropout);
+    ESPL_TRY(read_dropout(model, key, by_default, &head->dropout));
+    head->dropout_first = names->dropout_first ? head->dropout : 0;
+    return names->key_dropout_first ? read_dropout(model, names->key_dropout_first, 0, &head->dropout_first) : ESPL_OK;
 }
 
 /* ---- Flexible ---- */
@@ -179,9 +185,13 @@ espl_status espl_head_choose(espl_model *model) {
     head->norm_eps = model->config.norm_eps;
     if (model->params.head.flexible.layers && head->kind != ESPL_HEAD_NONE) ESPL_TRY(choose_flexible(model, head->names));
     if (!head->names) return ESPL_OK;
-    if (head->names->activation) ESPL_TRY(choose_activation(model, head->names->activation, &head->activation));
+    if (head->names->activation) {
+        const char *activation = head->names->activation, *key = head->names->key_activation;
+        if (key) ESPL_TRY(espl_json_string(model->ctx, model->json, key, activation, &activation));
+        ESPL_TRY(choose_activation(model, activation, &head->activation));
+    }
     if (espl_head_of_words(model)) return ESPL_OK;
-    ESPL_TRY(read_dropout(model));
+    ESPL_TRY(read_dropouts(model));
     return name_labels(model);
 }
 
@@ -240,7 +250,7 @@ espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
     if (!espl_head_per_token(model))
         x = espl_graph_pick(b->graph, &(espl_pick){.x = x, .lengths = b->lengths, .batch = b->batch, .last = names->last});
     if (head->pooler) x = activated(b, head->pooler_dense, head->pooler_bias, head->pooler_activation, x);
-    if (names->dropout_first) x = espl_build_dropout(b, x, head->dropout);
+    x = espl_build_dropout(b, x, head->dropout_first);
     if (names->dense) x = activated(b, head->dense, head->dense_bias, head->activation, x);
     if (names->norm)
         x = espl_graph_layernorm(b->graph, &(espl_layernorm){.x = x, .w = espl_build_base(b, head->norm.weight),
@@ -283,15 +293,18 @@ static espl_status describe_labels(const espl_model *model, json_t *config) {
         status = espl_json_set(model->ctx, names, key, json_string(head->label_names[i]));
         if (status == ESPL_OK) status = espl_json_set(model->ctx, ids, head->label_names[i], json_integer(i));
     }
-    if (status == ESPL_OK && head->kind == ESPL_HEAD_REGRESSION)
-        status = espl_json_set(model->ctx, config, "problem_type", json_string("regression"));
+    /* Said also for classes: config.json may have had the other, and one label alone means a number. */
+    if (status == ESPL_OK && !espl_head_per_token(model))
+        status = espl_json_set(model->ctx, config, "problem_type", json_string(head->kind == ESPL_HEAD_REGRESSION
+                                                                                  ? "regression" : "single_label_classification"));
     return status;
 }
 
 espl_status espl_head_class(const espl_model *model, char **out_name) {
     const char *family = model->config.family->class_name;
     const char *own = json_string_value(json_array_get(json_object_get(model->json, "architectures"), 0));
-    const char *first = NULL, *end = own && strncmp(own, family, strlen(family)) == 0 ? own + strlen(family) : "";
+    const char *end = own && strncmp(own, family, strlen(family)) == 0 ? own + strlen(family) : "";
+    const char *first = model->task.kind == ESPL_HEAD_LANGUAGE ? model->config.family->class_language : NULL;
     for (size_t i = 0; i < ESPL_COUNT(classes); i++) {
         if (classes[i].kind != model->task.kind || strcmp(classes[i].name, "ForPreTraining") == 0) continue;
         if (!first || strcmp(classes[i].name, end) == 0) first = classes[i].name;
@@ -300,10 +313,9 @@ espl_status espl_head_class(const espl_model *model, char **out_name) {
 }
 
 espl_status espl_head_describe(const espl_model *model, json_t *config) {
-    if (!model->task.labels) return ESPL_OK;
     char *name;
     ESPL_TRY(espl_head_class(model, &name));
     espl_status status = espl_json_set(model->ctx, config, "architectures", json_pack("[s]", name));
     espl_free(model->ctx, &name);
-    return status == ESPL_OK ? describe_labels(model, config) : status;
+    return status == ESPL_OK && model->task.labels ? describe_labels(model, config) : status;
 }

@@ -20,7 +20,7 @@ typedef struct espl_task_head {
     uint32_t labels;     /* 0: no labels */
     char **label_names;  /* owned, labels of them */
     uint32_t activation;
-    float dropout;
+    float dropout, dropout_first; /* before the last map, before dense */
     bool pairs; /* rows have two texts */
     uint32_t dense, dense_bias, out, out_bias; /* matrices; out of words: none, it is espl_model.head or the embedding */
     espl_norm_weights norm;

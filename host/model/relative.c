@@ -59,7 +59,8 @@ espl_status espl_relative_read(espl_context *ctx, const json_t *json, espl_confi
     ESPL_TRY(espl_json_bool(ctx, json, "position_biased_input", true, &absolute));
     ESPL_TRY(espl_json_u32(ctx, json, "type_vocab_size", 0, &config->types));
     if (most < 1) most = config->context_max;
-    if (most < 2 || most > 1 << 20 || buckets == 1 || buckets > most)
+    /* Buckets go up to the distance most - 1 by logarithms from buckets / 2 on. */
+    if (most < 2 || most > 1 << 20 || buckets == 1 || buckets > most || most - 1 <= buckets / 2)
         return espl_fail(ctx, ESPL_FORMAT, "%lld relative positions in %lld buckets", (long long)most, (long long)buckets);
     config->relative_most = (uint32_t)most;
     config->relative_buckets = buckets > 0 ? (uint32_t)buckets : 0;

@@ -2,6 +2,7 @@
 #include "host/model/adapter.h"
 #include "host/base/os.h"
 #include "tests/model/model_test.h"
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -362,8 +363,13 @@ static void refused(void **state) {
         {"{\"config\":{\"stochastic_depth\":0.1}}", ESPL_UNSUPPORTED, "pfeiffer: \"stochastic_depth\" is not supported"},
         {"frob", ESPL_ARGUMENT, "diff_pruning; full trains the model itself"},
         {"invertible:inv_rf=100", ESPL_ARGUMENT, "inv_adapter_reduction_factor 100 leaves nothing of 24 values"},
+        {"invertible:inv_rf=1e-30", ESPL_LIMIT, "inv_adapter_reduction_factor 1e-30 makes more than 1048576 of 24 values"},
         {"loreft:r=48", ESPL_ARGUMENT, "r 48 is not from 1 to below the hidden size of 48"},
         {"loreft:prefix=0", ESPL_ARGUMENT, "with prefix_positions and suffix_positions 0 nothing is edited"},
+        {"lora:alpha=1.2.3", ESPL_ARGUMENT, "lora: alpha=1.2.3 is not a number"},
+        {"lora:alpha=inf", ESPL_ARGUMENT, "lora: alpha=inf is not a number"},
+        {"lora:r=2.5", ESPL_ARGUMENT, "lora: r=2.5 is not a whole number"},
+        {"pfeiffer:scaling=1.2.3", ESPL_FORMAT, "\"scaling\" is neither a number nor learned or channel"},
         {"noreft:layers=1+2", ESPL_ARGUMENT, "\"layers\" must be all, or numbers below 2"},
         {"lora|lora:r=2", ESPL_ARGUMENT, "union: two parts have a tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"},
         {"lora|dylora", ESPL_UNSUPPORTED, "union: dylora, which has training steps"},
@@ -647,13 +653,28 @@ static void warned(void **state) {
     }
 }
 
+/* A host program may have set a locale with a decimal comma. */
+static void decimal_comma(void **state) {
+    (void)state;
+    espl_model *model = test_model("llama_lora", NULL);
+    espl_adapter *adapter;
+    if (!setlocale(LC_NUMERIC, "de_DE.UTF-8")) printf("  without de_DE.UTF-8, which this system has not\n");
+    test_ok(espl_adapter_add(model, "a", "parallel:scaling=0.5,dropout=0.25", 0, &adapter));
+    assert_true(json_real_value(json_object_get(adapter->config, "scaling")) == 0.5);
+    assert_true(json_real_value(json_object_get(adapter->config, "dropout")) == 0.25);
+    setlocale(LC_NUMERIC, "C");
+    espl_model_destroy(&model);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(save_and_load), cmocka_unit_test(several),
                                        cmocka_unit_test(several_factors), cmocka_unit_test(other_names),
-                                       cmocka_unit_test(fields), cmocka_unit_test(own_fields), cmocka_unit_test(merge_exactly), cmocka_unit_test(delete_merged),
+                                       cmocka_unit_test(fields), cmocka_unit_test(own_fields), cmocka_unit_test(merge_exactly),
+                                       cmocka_unit_test(delete_merged),
                                        cmocka_unit_test(heads_across_untying), cmocka_unit_test(older_than_the_head),
                                        cmocka_unit_test(head_of_another),
                                        cmocka_unit_test(swap_while_loaded), cmocka_unit_test(refused),
-                                       cmocka_unit_test(beside), cmocka_unit_test(replaced_and_changed), cmocka_unit_test(warned)};
+                                       cmocka_unit_test(beside), cmocka_unit_test(replaced_and_changed), cmocka_unit_test(warned),
+                                       cmocka_unit_test(decimal_comma)};
     return test_main("adapters", tests, ESPL_COUNT(tests));
 }

@@ -171,29 +171,37 @@ static void same_bits(void **state) {
 #define DISTILBERT_SIZES                                                                                               \
     "\"model_type\": \"distilbert\", \"dim\": 16, \"n_layers\": 2, \"n_heads\": 2, \"hidden_dim\": 20,"                 \
     "\"max_position_embeddings\": 24, \"pad_token_id\": 0"
+#define QUIET_DEBERTA                                                                                                  \
+    ENCODER_SIZES("deberta-v2") ", \"relative_attention\": true, \"pos_att_type\": \"p2c|c2p\", \"share_att_key\": true," \
+                                "\"hidden_dropout_prob\": 0, \"attention_probs_dropout_prob\": 0"
 static const struct {
     const char *architecture, *sizes, *more;
-    float p;
+    float p, first; /* before the last map, before the one before that */
 } heads[] = {
-    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), "", 0.1f},
-    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"hidden_dropout\": 0.25", 0.25f},
-    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": 0.5, \"hidden_dropout\": 0.25", 0.5f},
-    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": null, \"hidden_dropout\": 0.25", 0.25f},
-    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": 0", 0},
-    {"LlamaForSequenceClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": 0.5", 0},
-    {"MistralForTokenClassification", LLAMA_SIZES("mistral"), "", 0.1f},
-    {"Qwen2ForTokenClassification", LLAMA_SIZES("qwen2"), "", 0.1f},
-    {"Qwen3ForTokenClassification", LLAMA_SIZES("qwen3"), ", \"classifier_dropout\": 0.5", 0.5f},
-    {"GPT2ForTokenClassification", GPT2_SIZES, "", 0.1f},
-    {"GPT2ForTokenClassification", GPT2_SIZES, ", \"classifier_dropout\": 0.5", 0.5f},
-    {"GPT2ForTokenClassification", GPT2_SIZES, ", \"hidden_dropout\": 0.25", 0.25f},
-    {"GPT2ForSequenceClassification", GPT2_SIZES, "", 0},
-    {"BertForTokenClassification", ENCODER_SIZES("bert"), ", \"classifier_dropout\": null", 0.1f},
-    {"BertForSequenceClassification", ENCODER_SIZES("bert"), ", \"classifier_dropout\": 0.25, \"hidden_dropout_prob\": 0.5", 0.25f},
-    {"AlbertForSequenceClassification", ENCODER_SIZES("albert") ", \"embedding_size\": 16", "", 0.1f},
-    {"AlbertForTokenClassification", ENCODER_SIZES("albert") ", \"embedding_size\": 16", "", 0.1f},
-    {"DistilBertForSequenceClassification", DISTILBERT_SIZES, "", 0.2f},
-    {"DistilBertForTokenClassification", DISTILBERT_SIZES, "", 0.1f},
+    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), "", 0.1f, 0},
+    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"hidden_dropout\": 0.25", 0.25f, 0},
+    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": 0.5, \"hidden_dropout\": 0.25", 0.5f, 0},
+    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": null, \"hidden_dropout\": 0.25", 0.25f, 0},
+    {"LlamaForTokenClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": 0", 0, 0},
+    {"LlamaForSequenceClassification", LLAMA_SIZES("llama"), ", \"classifier_dropout\": 0.5", 0, 0},
+    {"MistralForTokenClassification", LLAMA_SIZES("mistral"), "", 0.1f, 0},
+    {"Qwen2ForTokenClassification", LLAMA_SIZES("qwen2"), "", 0.1f, 0},
+    {"Qwen3ForTokenClassification", LLAMA_SIZES("qwen3"), ", \"classifier_dropout\": 0.5", 0.5f, 0},
+    {"GPT2ForTokenClassification", GPT2_SIZES, "", 0.1f, 0},
+    {"GPT2ForTokenClassification", GPT2_SIZES, ", \"classifier_dropout\": 0.5", 0.5f, 0},
+    {"GPT2ForTokenClassification", GPT2_SIZES, ", \"hidden_dropout\": 0.25", 0.25f, 0},
+    {"GPT2ForSequenceClassification", GPT2_SIZES, "", 0, 0},
+    {"BertForTokenClassification", ENCODER_SIZES("bert"), ", \"classifier_dropout\": null", 0.1f, 0},
+    {"BertForSequenceClassification", ENCODER_SIZES("bert"), ", \"classifier_dropout\": 0.25, \"hidden_dropout_prob\": 0.5",
+     0.25f, 0},
+    {"AlbertForSequenceClassification", ENCODER_SIZES("albert") ", \"embedding_size\": 16", "", 0.1f, 0},
+    {"AlbertForTokenClassification", ENCODER_SIZES("albert") ", \"embedding_size\": 16", "", 0.1f, 0},
+    {"DistilBertForSequenceClassification", DISTILBERT_SIZES, "", 0.2f, 0},
+    {"DistilBertForTokenClassification", DISTILBERT_SIZES, "", 0.1f, 0},
+    {"RobertaForSequenceClassification", ENCODER_SIZES("roberta"), "", 0.1f, 0.1f},
+    {"DebertaV2ForSequenceClassification", QUIET_DEBERTA, "", 0, 0},
+    {"DebertaV2ForSequenceClassification", QUIET_DEBERTA, ", \"cls_dropout\": 0.25", 0.25f, 0},
+    {"DebertaV2ForSequenceClassification", QUIET_DEBERTA, ", \"pooler_dropout\": 0.25", 0, 0.25f},
 };
 
 static espl_model *make_head(size_t i, const char *more) {
@@ -203,19 +211,23 @@ static espl_model *make_head(size_t i, const char *more) {
     return load(config);
 }
 
-/* Decoders drop nothing else here, so that the head's reaches the loss in training, by seed and step, and never else. */
+/* Where nothing else is dropped the head's reaches the loss in training, by seed and step, and never else. */
 static void of_heads(void **state) {
     (void)state;
     for (size_t i = 0; i < ESPL_COUNT(heads); i++) {
         espl_model *model = make_head(i, heads[i].more);
         if (model->task.dropout != heads[i].p)
             fail_msg("%s%s: %g, expected %g", heads[i].architecture, heads[i].more, (double)model->task.dropout, (double)heads[i].p);
-        if (!model->config.family->bidirectional) {
-            espl_model *none = make_head(i, ", \"classifier_dropout\": 0");
+        if (model->task.dropout_first != heads[i].first)
+            fail_msg("%s%s: %g first, expected %g", heads[i].architecture, heads[i].more, (double)model->task.dropout_first,
+                     (double)heads[i].first);
+        if (model->config.dropout == 0 && model->config.attention_dropout == 0) {
+            const bool drops = heads[i].p > 0 || heads[i].first > 0;
+            espl_model *none = make_head(i, ", \"classifier_dropout\": 0, \"classifier_dropout_prob\": 0, \"cls_dropout\": 0");
             const double plain = loss_of(none, true, 1, 0), first = loss_of(model, true, 1, 0);
             assert_true(loss_of(model, false, 1, 0) == plain);
-            assert_true((first == plain) == (heads[i].p == 0) && loss_of(model, true, 1, 0) == first);
-            assert_true((loss_of(model, true, 1, 1) == first) == (heads[i].p == 0));
+            assert_true((first != plain) == drops && loss_of(model, true, 1, 0) == first);
+            assert_true((loss_of(model, true, 1, 1) != first) == drops);
             espl_model_destroy(&none);
         }
         espl_model_destroy(&model);

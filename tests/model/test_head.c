@@ -1,6 +1,7 @@
 /* Heads for tasks: made where a folder lacks them, trained with adapters and alone, saved, refused where they do not fit. */
 #include "host/base/os.h"
 #include "host/model/model.h"
+#include "host/ops/op_activation.h"
 #include "tests/model/model_test.h"
 #include <math.h>
 #include <stdio.h>
@@ -141,6 +142,50 @@ static void saved(void **state) {
     espl_model_destroy(&model);
 }
 
+/* A folder says which head it was saved with, whatever the one it was loaded from says. */
+static void saved_as(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        espl_head_kind kind;
+        uint32_t labels;
+        const char *architecture;
+    } cases[] = {
+        {"bert_classes_lora", ESPL_HEAD_MASKED, 0, "BertForMaskedLM"},
+        {"bert_classes_lora", ESPL_HEAD_NONE, 0, "BertModel"},
+        {"bert_classes_lora", ESPL_HEAD_TAGGING, LABELS, "BertForTokenClassification"},
+        {"bert_classes_lora", ESPL_HEAD_REGRESSION, LABELS, "BertForSequenceClassification"},
+        {"bert_value_full", ESPL_HEAD_CLASSIFICATION, 1, "BertForSequenceClassification"},
+        {"gpt2_lora", ESPL_HEAD_LANGUAGE, 0, "GPT2LMHeadModel"},
+        {"gpt2_value_full", ESPL_HEAD_LANGUAGE, 0, "GPT2LMHeadModel"},
+    };
+    espl_rows rows = rows_for(ESPL_HEAD_CLASSIFICATION);
+    rows.types = NULL;
+    static float first[ROWS * TOKENS * 100], second[ROWS * TOKENS * 100];
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        char *folder = test_path("saved_as");
+        espl_dataset *data;
+        memset(first, 0, sizeof first), memset(second, 0, sizeof second);
+        test_ok(espl_dataset_from_rows(test_context(), &rows, 0, 0, &data));
+        espl_model *model = test_model(cases[i].name, &(espl_model_params){.seed = 3, .head = {.kind = cases[i].kind,
+                                                                                              .labels = cases[i].labels}});
+        assert_true(espl_model_describe(model).outputs <= 100);
+        test_ok(espl_predict(model, data, ROWS, 0, first));
+        test_ok(espl_model_save(model, folder));
+        espl_model_destroy(&model);
+        test_ok(espl_model_load(test_device(), folder, &(espl_model_params){.seed = 4}, &model));
+        const json_t *architectures = json_object_get(model->json, "architectures");
+        assert_string_equal(json_string_value(json_array_get(architectures, 0)), cases[i].architecture);
+        assert_int_equal(espl_model_describe(model).head, cases[i].kind);
+        test_ok(espl_predict(model, data, ROWS, 0, second));
+        assert_memory_equal(first, second, sizeof first);
+        espl_dataset_destroy(&data);
+        espl_model_destroy(&model);
+        espl_os_remove_folder(test_context(), folder);
+        free(folder);
+    }
+}
+
 /* What lies in the padding changes nothing. */
 static void padding(void **state) {
     (void)state;
@@ -264,9 +309,33 @@ static void refused(void **state) {
     }
 }
 
+/* DeBERTa's pooler has an activation of its own. */
+static void pooler_activation(void **state) {
+    (void)state;
+    static const char deberta[] =
+        "{\"model_type\": \"deberta-v2\", \"architectures\": [\"DebertaV2ForSequenceClassification\"], \"hidden_size\": 24,"
+        " \"num_hidden_layers\": 2, \"num_attention_heads\": 3, \"intermediate_size\": 40, \"vocab_size\": 29,"
+        " \"hidden_act\": \"relu\", \"relative_attention\": true, \"share_att_key\": true, \"pos_att_type\": \"c2p|p2c\"%s}";
+    static const struct {
+        const char *more;
+        uint32_t activation;
+    } cases[] = {{"", ACTIVATION_GELU}, {", \"pooler_hidden_act\": \"tanh\"", ACTIVATION_TANH}};
+    char text[sizeof deberta + 64];
+    espl_model *model;
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        snprintf(text, sizeof text, deberta, cases[i].more);
+        test_ok(espl_model_outline(test_context(), text, NULL, &model));
+        assert_int_equal(model->task.activation, cases[i].activation);
+        espl_model_destroy(&model);
+    }
+    snprintf(text, sizeof text, deberta, ", \"pooler_hidden_act\": \"mish\"");
+    test_refused(espl_model_outline(test_context(), text, NULL, &model), ESPL_UNSUPPORTED, "activation \"mish\" is not supported");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(made), cmocka_unit_test(masked_alone), cmocka_unit_test(saved), cmocka_unit_test(padding),
-                                       cmocka_unit_test(adapters), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(made), cmocka_unit_test(masked_alone), cmocka_unit_test(saved),
+                                       cmocka_unit_test(saved_as), cmocka_unit_test(padding), cmocka_unit_test(adapters),
+                                       cmocka_unit_test(refused), cmocka_unit_test(pooler_activation)};
     fill();
     return test_main("heads", tests, ESPL_COUNT(tests));
 }

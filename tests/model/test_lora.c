@@ -330,7 +330,7 @@ static void sums(void **state) {
     test_ok(espl_adapter_add(model, "v", "vera:r=4", 1, &made));
     for (espl_average strategy = ESPL_AVERAGE_CAT; strategy <= ESPL_AVERAGE_ROOTS; strategy++)
         test_refused(espl_adapter_average(model, "m", (const char *const[]){"v", "v"}, (const double[]){1, 1}, 2, strategy, 0, &made),
-                     ESPL_UNSUPPORTED, "for adapters of method lora in PEFT's format, not for \"v\"");
+                     ESPL_UNSUPPORTED, "\"v\" is a vera: A and B are combined of LoRAs");
     espl_model_destroy(&model);
 }
 

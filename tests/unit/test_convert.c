@@ -156,6 +156,64 @@ static void refused(void **state) {
     unit_finish(&heap, ctx);
 }
 
+/* Options of PEFT's that GGUF and the Adapters library leave out, or that changed the base. */
+static void options(void **state) {
+    (void)state;
+    static const char folder[] = "test_convert_options";
+    static const struct {
+        const char *key, *value, *part;
+    } cases[] = {
+        {"alora_invocation_tokens", "[3, 4]", "\"alora_invocation_tokens\""},
+        {"use_qalora", "true", "\"use_qalora\""},
+        {"use_bdlora", "{\"nblocks\": 2}", "\"use_bdlora\""},
+        {"layer_replication", "[[0, 1], [0, 1]]", "\"layer_replication\""},
+        {"target_parameters", "[\"a\"]", "\"target_parameters\""},
+        {"trainable_token_indices", "[1]", "\"trainable_token_indices\""},
+        {"kasa_config", "{\"beta\": 1}", "\"kasa_config\""},
+        {"lora_bias", "true", "\"lora_bias\""},
+        {"use_dora", "true", "\"use_dora\""},
+        {"init_lora_weights", "\"pissa_niter_4\"", "init_lora_weights \"pissa_niter_4\", which changed its base"},
+    };
+    static const char *const formats[] = {"gguf", "adapters"};
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    size_t bytes = 0;
+    char *weights = unit_read(ESPL_GOLDEN_DIR "/llama_lora/adapter/adapter_model.safetensors", &bytes);
+    assert_non_null(weights);
+    unit_ok(ctx, espl_os_make_folder(ctx, folder));
+    unit_write("test_convert_options/adapter_model.safetensors", weights, bytes);
+    free(weights);
+    for (size_t i = 0; i < 2 * ESPL_COUNT(cases); i++) {
+        json_t *config, *value = json_loads(cases[i / 2].value, JSON_DECODE_ANY, NULL);
+        unit_ok(ctx, espl_json_load(ctx, ESPL_GOLDEN_DIR "/llama_lora/adapter/adapter_config.json", &config));
+        unit_ok(ctx, espl_json_set(ctx, config, cases[i / 2].key, value));
+        unit_ok(ctx, espl_json_save(ctx, "test_convert_options/adapter_config.json", config));
+        unit_fails(ctx, convert(ctx, "llama_lora", folder, formats[i % 2], back), ESPL_UNSUPPORTED, cases[i / 2].part);
+        json_decref(config);
+    }
+    unit_finish(&heap, ctx);
+}
+
+/* Heads so many that twice their number, or the rows of one, are 0 in 32 bits. */
+static void more_heads_than_rows(void **state) {
+    (void)state;
+    static const char folder[] = "test_convert_heads";
+    static const char *const heads[] = {"2147483648", "2147483649", "4294967295", "33"};
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    unit_ok(ctx, espl_os_make_folder(ctx, folder));
+    for (size_t i = 0; i < ESPL_COUNT(heads); i++) {
+        char text[256], part[128];
+        const int bytes = snprintf(text, sizeof text, "{\"model_type\": \"llama\", \"num_attention_heads\": %s}", heads[i]);
+        unit_write("test_convert_heads/config.json", text, (size_t)bytes);
+        snprintf(part, sizeof part, "rows, the base has %s heads", heads[i]);
+        const espl_convert_params params = {.adapter = ESPL_GOLDEN_DIR "/llama_lora/adapter", .model = folder, .to = "gguf",
+                                            .out = gguf};
+        unit_fails(ctx, espl_adapter_convert(ctx, &params), ESPL_FORMAT, part);
+    }
+    unit_finish(&heap, ctx);
+}
+
 static espl_status to_gguf(espl_context *ctx, void *user) {
     return convert(ctx, user, NULL, "gguf", gguf);
 }
@@ -173,6 +231,7 @@ static void allocation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(soft_prompt), cmocka_unit_test(round_trip), cmocka_unit_test(rows), cmocka_unit_test(refused),
+                                       cmocka_unit_test(options), cmocka_unit_test(more_heads_than_rows),
                                        cmocka_unit_test(allocation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

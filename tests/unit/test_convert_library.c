@@ -2,11 +2,12 @@
  * what the other format cannot say is refused. That the results mean the same is shown in tests/model/test_library.c. */
 #include "host/base/os.h"
 #include "host/file/json.h"
-#include "host/file/tensors.h"
+#include "host/file/safetensors.h"
 #include "tests/unit/unit.h"
 #include <espalier/convert.h>
 
 static const char peft[] = "test_convert_library_peft", library[] = "test_convert_library_back";
+static const char wrong[] = "test_convert_library_wrong";
 
 static espl_status convert(espl_context *ctx, const char *base, const char *adapter, const char *to, const char *out) {
     char model[1024];
@@ -114,6 +115,44 @@ static void refused(void **state) {
     unit_finish(&heap, ctx);
 }
 
+/* A tensor of a folder that says another rank than its configuration. */
+static void wrong_shapes(void **state) {
+    (void)state;
+    enum { HIDDEN = 40, ROWS = 2 * HIDDEN, MOST = 1000 };
+#define FOLDER(mode, r)                                                                                                \
+    "{\"config\": {\"architecture\": \"lora\", \"attn_matrices\": [\"q\", \"v\"], \"selfattn_lora\": true, "                     \
+    "\"intermediate_lora\": false, \"composition_mode\": \"" mode "\", \"r\": " r ", \"alpha\": 1, \"dropout\": 0.0}, "           \
+    "\"name\": \"a\"}"
+    static const char scale[] = FOLDER("scale", "1"), add[] = FOLDER("add", "3");
+    static float values[ROWS * MOST];
+    static const struct {
+        const char *config, *part;
+        espl_tensor_entry entry;
+    } cases[] = {
+        {scale, "has 2 dimensions and rank 1000, 2 and 1 were expected", {.name = "lora_B", .rank = 2, .shape = {ROWS, MOST}}},
+        {scale, "has 1 dimensions and rank 1, 2 and 1 were expected", {.name = "lora_B", .rank = 1, .shape = {ROWS}}},
+        {add, "has 2 dimensions and rank 2, 2 and 3 were expected", {.name = "lora_B", .rank = 2, .shape = {ROWS, 2}}},
+        {add, "has 3 dimensions and rank 3, 2 and 3 were expected", {.name = "lora_B", .rank = 3, .shape = {ROWS, 3, 2}}},
+        {add, "has 2 dimensions and rank 3, 2 and 6 were expected", {.name = "lora_A", .rank = 2, .shape = {3, HIDDEN}}},
+    };
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    unit_ok(ctx, espl_os_make_folder(ctx, wrong));
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        char path[1024], name[256];
+        espl_tensor_entry entry = cases[i].entry;
+        snprintf(name, sizeof name, "transformer.h.0.attn.c_attn.loras.a.%s", entry.name);
+        entry.name = name;
+        entry.data = values;
+        snprintf(path, sizeof path, "%s/adapter_config.json", wrong);
+        unit_write(path, cases[i].config, strlen(cases[i].config));
+        snprintf(path, sizeof path, "%s/adapter.safetensors", wrong);
+        unit_ok(ctx, espl_tensors_write(ctx, path, &entry, 1, NULL, 0));
+        unit_fails(ctx, convert(ctx, "gpt2_lora", wrong, "peft", peft), ESPL_FORMAT, cases[i].part);
+    }
+    unit_finish(&heap, ctx);
+}
+
 static espl_status to_peft(espl_context *ctx, void *user) {
     return convert_golden(ctx, "bert_classes_lora", user, "peft", peft);
 }
@@ -155,6 +194,7 @@ static void allocation(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(refused), cmocka_unit_test(allocation)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(there_and_back), cmocka_unit_test(refused), cmocka_unit_test(wrong_shapes),
+                                       cmocka_unit_test(allocation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

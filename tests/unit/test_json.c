@@ -147,8 +147,28 @@ static void allocation(void **state) {
     json_decref(root);
 }
 
+/* Numbers that stand alone, in words of specs. */
+static void number(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        double value;
+    } cases[] = {{"0.5", 0.5}, {"16", 16}, {"-3e-4", -3e-4}, {"1e3", 1000}, {"100000000000000000000", 1e20}};
+    static const char *const others[] = {NULL, "", "1.2.3", "0,5", "1 2", "5x", "nan", "inf", "0x10", "1e999", "true", "\"1\"",
+                                         "[1]"};
+    const char *const locales[] = {"C", "de_DE.UTF-8", "fr_FR.UTF-8"};
+    for (size_t l = 0; l < ESPL_COUNT(locales); l++) {
+        if (!setlocale(LC_ALL, locales[l])) continue;
+        double value = 0;
+        for (size_t i = 0; i < ESPL_COUNT(cases); i++)
+            assert_true(espl_json_number(cases[i].text, &value) && value == cases[i].value);
+        for (size_t i = 0; i < ESPL_COUNT(others); i++) assert_false(espl_json_number(others[i], &value));
+    }
+    setlocale(LC_ALL, "C");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(getters), cmocka_unit_test(hostile), cmocka_unit_test(printing),
-                                       cmocka_unit_test(allocation)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(getters), cmocka_unit_test(number), cmocka_unit_test(hostile),
+                                       cmocka_unit_test(printing), cmocka_unit_test(allocation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
