@@ -30,9 +30,9 @@ static espl_status make_pattern(const espl_adapter *adapter, const float *droppe
         const size_t bytes = strlen(entry->name);
         if (!target || strcmp(entry->name + bytes - strlen(suffix), suffix) != 0) continue;
         json_t *list = json_array();
-        for (uint32_t r = 0; list && r < target->rank; r++)
-            ESPL_TRY(espl_json_push(ctx, list, json_boolean(dropped[target->slot + r] == 0)));
         ESPL_TRY(espl_json_set(ctx, pattern, entry->name + strlen(prefix), list));
+        for (uint32_t r = 0; r < target->rank; r++)
+            ESPL_TRY(espl_json_push(ctx, list, json_boolean(dropped[target->slot + r] == 0)));
     }
     return ESPL_OK;
 }

@@ -45,18 +45,17 @@ static espl_status default_ids(espl_adapter *adapter) {
     static const char *const pairs[][2] = {{"[CLS]", "[SEP]"}, {"<s>", "</s>"}};
     const espl_tokenizer *tokenizer = adapter->model->tokenizer;
     json_t *ids = json_array();
+    ESPL_TRY(espl_json_set(context(adapter), adapter->config, "special_token_ids", ids));
     for (size_t i = 0; tokenizer && i < ESPL_COUNT(pairs) && json_array_size(ids) == 0; i++) {
         for (size_t j = 0; j < 2; j++) {
             const uint32_t id = espl_tokenizer_find(tokenizer, pairs[i][j]);
             if (id != ESPL_NO_TOKEN) ESPL_TRY(espl_json_push(context(adapter), ids, json_integer(id)));
         }
     }
-    if (json_array_size(ids) == 0) {
-        json_decref(ids);
+    if (json_array_size(ids) == 0)
         return espl_fail(context(adapter), ESPL_UNSUPPORTED, "pasta: this %s model has no special tokens around its sentences "
                          "([CLS] and [SEP], or <s> and </s>)", adapter->model->config.family->model_type);
-    }
-    return espl_json_set(context(adapter), adapter->config, "special_token_ids", ids);
+    return ESPL_OK;
 }
 
 static espl_status read_ids(espl_adapter *adapter, pasta_state *state) {

@@ -1,6 +1,8 @@
 /* Host memory that runs out: whatever allocation fails, the call says so, everything is freed, and the process lives. The
  * whole of device, model, adapter, trainer and session is run with its nth allocation failing, for every n; and so are merging
- * alone, after which the base has the bits that it had, and saving, after which the folder's files belong together. */
+ * alone, after which the base has the bits that it had, saving, after which the folder's files belong together, and with jansson's
+ * allocations what makes configurations. */
+#include "adapters/adalora.h"
 #include "host/model/adapter.h"
 #include "host/base/os.h"
 #include "tests/model/model_test.h"
@@ -231,7 +233,86 @@ static void saving(void **state) {
     assert_int_equal(m.live, 0);
 }
 
+/* Configurations have memory of jansson's. */
+static memory json;
+
+static void *json_take(size_t bytes) {
+    return resize(&json, NULL, bytes);
+}
+
+static void json_give(void *block) {
+    resize(&json, block, 0);
+}
+
+typedef struct json_work {
+    espl_model *model;
+    espl_adapter *adapter;
+} json_work;
+
+static espl_status save_pruned(json_work *work) {
+    return espl_adapter_save(work->adapter, "model_test_memory/pruned");
+}
+
+static espl_status add_pasta(json_work *work) {
+    espl_adapter *adapter;
+    const espl_status status = espl_adapter_add(work->model, "pasta", "pasta", 1, &adapter);
+    espl_adapter_delete(&adapter);
+    return status;
+}
+
+/* With the first, the second, ... allocation failing, until it works, or until jansson reads a text: it takes lack of memory for a
+ * fault of that, if it sees it. */
+static void fail_json(const char *name, espl_status (*f)(json_work *), json_work *work) {
+    assert_int_equal(f(work), ESPL_OK); /* once before, for what it leaves in a configuration */
+    const int64_t live = json.live;
+    uint64_t failed = 0;
+    for (;; failed++) {
+        json.fail_at = json.calls + failed + 1;
+        const espl_status status = f(work);
+        json.fail_at = 0;
+        if (status != ESPL_HOST_MEMORY) break;
+        if (json.live != live)
+            fail_msg("%s: with allocation %llu failing %lld blocks are left", name, (unsigned long long)failed + 1,
+                     (long long)(json.live - live));
+    }
+    printf("  %s: failed at %llu allocations of jansson's\n", name, (unsigned long long)failed);
+    assert_true(failed > 0);
+}
+
+static void configurations(void **state) {
+    (void)state;
+    static const char config[] = "{\"model_type\": \"bert\", \"vocab_size\": 6, \"hidden_size\": 8, \"num_hidden_layers\": 1, "
+                                 "\"num_attention_heads\": 2, \"intermediate_size\": 16, \"max_position_embeddings\": 16}";
+    static const char vocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n";
+    static const char folder[] = "model_test_memory/bert";
+    json_work work = {.model = NULL};
+    json_malloc_t take;
+    json_free_t give;
+    json_get_alloc_funcs(&take, &give);
+    json_set_alloc_funcs(json_take, json_give);
+    work.model = test_model("llama_lora", NULL);
+    test_ok(espl_adapter_add(work.model, "a", "adalora:init_r=12,target_r=4,total=100", 1, &work.adapter));
+    const adalora_state *ranks = espl_adalora(work.adapter);
+    const espl_entry entry = {.matrix = ranks->dropped, .count = ranks->ranks, .vector = true};
+    float *dropped = calloc(ranks->ranks, sizeof *dropped);
+    assert_non_null(dropped);
+    dropped[0] = 1;
+    test_ok(espl_store_write(&work.adapter->store, &entry, dropped, ESPL_DTYPE_F32));
+    free(dropped);
+    fail_json("AdaLoRA with a rank dropped is saved", save_pruned, &work);
+    espl_model_destroy(&work.model);
+
+    test_ok(espl_os_make_folder(test_context(), folder));
+    test_ok(espl_os_write_file(test_context(), "model_test_memory/bert/config.json", config, sizeof config - 1));
+    test_ok(espl_os_write_file(test_context(), "model_test_memory/bert/vocab.txt", vocabulary, sizeof vocabulary - 1));
+    test_ok(espl_model_load(test_device(), folder, &(espl_model_params){.random = true}, &work.model));
+    fail_json("PASTA is added", add_pasta, &work);
+    espl_model_destroy(&work.model);
+    json_set_alloc_funcs(take, give);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(nth_allocation), cmocka_unit_test(merging), cmocka_unit_test(saving)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(nth_allocation), cmocka_unit_test(merging), cmocka_unit_test(saving),
+                                       cmocka_unit_test(configurations)};
     return test_main("host memory", tests, ESPL_COUNT(tests));
 }
