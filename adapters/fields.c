@@ -13,7 +13,7 @@ static const struct {
     const char *methods, *fields; /* methods NULL: all */
 } known[] = {
     {NULL, "peft_type task_type auto_mapping peft_version base_model_name_or_path revision inference_mode"},
-    {LORAS " vera ia3 ln flop", "exclude_modules"},
+    {LORAS " ia3 ln flop", "exclude_modules"},
     {LORAS " vera flop", "layers_to_transform layers_pattern"},
     {LORAS " vera ia3", "fan_in_fan_out"}, /* how the base keeps its matrices, which its family says */
     {LORAS, "rank_pattern alpha_pattern use_dora"},

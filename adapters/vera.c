@@ -54,8 +54,7 @@ static espl_status complete_config(espl_adapter *adapter) {
         {"fan_in_fan_out", json_boolean(adapter->model->config.family->stored_in_out)},
         {"modules_to_save", json_null()},
         {"layers_to_transform", json_null()},
-        {"layers_pattern", json_null()},
-        {"exclude_modules", json_null()}};
+        {"layers_pattern", json_null()}};
     return espl_spec_defaults(adapter, defaults, ESPL_COUNT(defaults));
 }
 

@@ -483,6 +483,7 @@ static void fields(void **state) {
         {"{\"peft_type\":\"LORA\",\"merge_weights\":true}", "lora: \"merge_weights\" is no field of LORA configurations and is ignored"},
         {"{\"peft_type\":\"IA3\",\"layers_to_transform\":[1]}", "ia3: \"layers_to_transform\" is no field of IA3 configurations"},
         {"{\"peft_type\":\"VERA\",\"alpha_pattern\":{\"q\":1}}", "vera: \"alpha_pattern\" is no field"},
+        {"{\"peft_type\":\"VERA\",\"exclude_modules\":[\"q_proj\"]}", "vera: \"exclude_modules\" is no field of VERA configurations"},
         {"{\"peft_type\":\"LN_TUNING\",\"bias\":\"all\"}", "ln: \"bias\" is no field of LN_TUNING configurations"},
         {"{\"peft_type\":\"PROMPT_TUNING\",\"encoder_hidden_size\":4}", "prompt: \"encoder_hidden_size\" is no field"},
     };
