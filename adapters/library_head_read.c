@@ -215,8 +215,10 @@ static espl_status take_labels(espl_model *model, const json_t *from) {
     json_t *names = json_object_get(from, "label2id"), *value;
     const char *name;
     json_object_foreach(names, name, value) {
-        char **label = &model->task.label_names[json_integer_value(value)];
-        char *copy;
+        char **label, *copy;
+        int64_t id = 0;
+        espl_json_as_i64(value, &id); /* check_labels has seen it */
+        label = &model->task.label_names[id];
         ESPL_TRY(espl_copy_string(model->ctx, name, strlen(name), &copy));
         espl_free(model->ctx, label);
         *label = copy;

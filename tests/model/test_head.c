@@ -186,6 +186,33 @@ static void saved_as(void **state) {
     }
 }
 
+/* Python may write the numbers of labels as 1.0. */
+static void label_numbers(void **state) {
+    (void)state;
+    char path[512], *folder = test_path("labels");
+    espl_model *model = test_model("bert_classes_lora", NULL);
+    json_t *file, *value;
+    const char *name;
+    test_ok(espl_model_save_head(model, folder, "h"));
+    snprintf(path, sizeof path, "%s/head_config.json", folder);
+    test_ok(espl_json_load(test_context(), path, &file));
+    json_t *ids_of = json_object_get(json_object_get(file, "config"), "label2id"), *reals = json_object();
+    assert_int_equal(json_object_size(ids_of), LABELS);
+    json_object_foreach(ids_of, name, value) {
+        char other[64];
+        snprintf(other, sizeof other, "%s of old", name);
+        json_object_set_new(reals, other, json_real((double)json_integer_value(value)));
+    }
+    json_object_set_new(json_object_get(file, "config"), "label2id", reals);
+    test_ok(espl_json_save(test_context(), path, file));
+    test_ok(espl_model_load_head(model, folder));
+    json_object_foreach(reals, name, value) assert_string_equal(espl_model_label(model, (uint32_t)json_real_value(value)), name);
+    json_decref(file);
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+    espl_model_destroy(&model);
+}
+
 /* What lies in the padding changes nothing. */
 static void padding(void **state) {
     (void)state;
@@ -334,7 +361,8 @@ static void pooler_activation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(made), cmocka_unit_test(masked_alone), cmocka_unit_test(saved),
-                                       cmocka_unit_test(saved_as), cmocka_unit_test(padding), cmocka_unit_test(adapters),
+                                       cmocka_unit_test(saved_as), cmocka_unit_test(label_numbers),
+                                       cmocka_unit_test(padding), cmocka_unit_test(adapters),
                                        cmocka_unit_test(refused), cmocka_unit_test(pooler_activation)};
     fill();
     return test_main("heads", tests, ESPL_COUNT(tests));
