@@ -68,9 +68,9 @@ static espl_status name_labels(espl_model *model) {
     ESPL_TRY(espl_json_object(model->ctx, model->json, "id2label", &names));
     const uint32_t in_config = names ? (uint32_t)json_object_size(names) : 0;
     head->labels = params->labels;
-    if (!head->labels && head->kind == ESPL_HEAD_REGRESSION) head->labels = in_config ? in_config : 1;
-    if (!head->labels && in_config) head->labels = in_config;
-    if (!head->labels) ESPL_TRY(espl_json_u32(model->ctx, model->json, "num_labels", 2, &head->labels));
+    if (!head->labels) head->labels = in_config;
+    if (!head->labels)
+        ESPL_TRY(espl_json_u32(model->ctx, model->json, "num_labels", head->kind == ESPL_HEAD_REGRESSION ? 1 : 2, &head->labels));
     if (head->labels == 0 || head->labels > 1u << 20)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "%u labels are not possible", head->labels);
     ESPL_TRY(espl_new(model->ctx, head->labels * sizeof *head->label_names, &head->label_names));

@@ -213,6 +213,30 @@ static void label_numbers(void **state) {
     espl_model_destroy(&model);
 }
 
+/* As many as config.json has, or what is usual. */
+static void label_counts(void **state) {
+    (void)state;
+    static const char bert[] = "{\"model_type\": \"bert\", \"hidden_size\": 24, \"num_hidden_layers\": 2,"
+                               " \"num_attention_heads\": 3, \"intermediate_size\": 40, \"vocab_size\": 29%s}";
+    static const struct {
+        const char *more;
+        espl_head_kind kind;
+        uint32_t labels;
+    } cases[] = {{"", ESPL_HEAD_CLASSIFICATION, 2},
+                 {"", ESPL_HEAD_REGRESSION, 1},
+                 {", \"num_labels\": 3", ESPL_HEAD_CLASSIFICATION, 3},
+                 {", \"num_labels\": 3", ESPL_HEAD_REGRESSION, 3},
+                 {", \"id2label\": {\"0\": \"a\", \"1\": \"b\", \"2\": \"c\", \"3\": \"d\"}", ESPL_HEAD_REGRESSION, 4}};
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        char text[sizeof bert + 128];
+        espl_model *model;
+        snprintf(text, sizeof text, bert, cases[i].more);
+        test_ok(espl_model_outline(test_context(), text, &(espl_head_params){.kind = cases[i].kind}, &model));
+        assert_int_equal(model->task.labels, cases[i].labels);
+        espl_model_destroy(&model);
+    }
+}
+
 /* What lies in the padding changes nothing. */
 static void padding(void **state) {
     (void)state;
@@ -362,7 +386,7 @@ static void pooler_activation(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(made), cmocka_unit_test(masked_alone), cmocka_unit_test(saved),
                                        cmocka_unit_test(saved_as), cmocka_unit_test(label_numbers),
-                                       cmocka_unit_test(padding), cmocka_unit_test(adapters),
+                                       cmocka_unit_test(label_counts), cmocka_unit_test(padding), cmocka_unit_test(adapters),
                                        cmocka_unit_test(refused), cmocka_unit_test(pooler_activation)};
     fill();
     return test_main("heads", tests, ESPL_COUNT(tests));

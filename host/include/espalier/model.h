@@ -42,7 +42,7 @@ typedef struct espl_flexible_head {
  * espl_model_params.seed; a warning names them. */
 typedef struct espl_head_params {
     espl_head_kind kind;
-    uint32_t labels;                /* 0: as many as config.json has (id2label, num_labels), else 2; for REGRESSION 1 */
+    uint32_t labels;                /* 0: as many as config.json has (id2label, num_labels), else 2, or 1 number */
     const char *const *label_names; /* labels of them; copied. NULL: those of config.json, else "LABEL_0", ... */
     bool pairs;                     /* rows have two texts: for methods that go by the tokens around them */
     espl_flexible_head flexible;
