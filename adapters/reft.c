@@ -69,8 +69,12 @@ static espl_status complete(espl_adapter *adapter, bool orthogonal, bool subtrac
 static espl_status read_layers(espl_adapter *adapter, reft_state *state) {
     const uint32_t count = adapter->model->config.layers;
     const json_t *layers = json_object_get(adapter->config, "layers");
+    const bool all = json_is_string(layers) && strcmp(json_string_value(layers), "all") == 0;
+    if (!all && !json_is_array(layers))
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "%s: \"layers\" is %s, all or a list of numbers was expected",
+                         adapter->method->name, json_is_string(layers) ? json_string_value(layers) : espl_json_type_name(layers));
     ESPL_TRY(espl_new(context(adapter), count * sizeof *state->edited, &state->edited));
-    for (uint32_t i = 0; json_is_string(layers) && i < count; i++) state->edited[i] = true;
+    for (uint32_t i = 0; all && i < count; i++) state->edited[i] = true;
     for (size_t i = 0; i < json_array_size(layers); i++) {
         int64_t layer;
         if (!espl_json_as_i64(json_array_get(layers, i), &layer) || layer < 0 || layer >= count)
