@@ -91,4 +91,6 @@ check "two figures" test "$(grep -c '"value"' "$work/out")" -eq 2
 must "bench of the start" bench ready first-token --model "$base" --context 32 --json
 # shellcheck disable=SC2046 # two numbers
 check "ready, then the first token" less $(sed -n 's/^ *"value": \([0-9.e+-]*\),*$/\1/p' "$work/out")
+must "bench of training behind a session" bench ready train prompt frames --model "$base" --context 32 --repetitions 2 --json
+check "a figure of each" test "$(grep -cE '"name": "(ready|train|prompt|frame)' "$work/out")" -ge 4
 finish

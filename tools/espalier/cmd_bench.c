@@ -50,9 +50,18 @@ static void fill_ids(bench *bench) {
         bench->ids[i] = (int32_t)espl_random_below(&random, vocabulary);
 }
 
+/* Sessions are measured with the base alone, unless an adapter was asked for; training with what is trained. */
+static espl_status activate(bench *bench, bool training) {
+    const options *opts = bench->program->options;
+    const espl_adapter *trained = bench->program->trained;
+    const bool with = trained && (training || opts->method || opts->adapters.count);
+    return espl_model_activate(bench->program->model, with ? espl_adapter_name(trained) : "");
+}
+
 static espl_status open_trainer(bench *bench) {
     if (bench->trainer) return ESPL_OK;
     program *program = bench->program;
+    ESPL_TRY(activate(bench, true));
     ESPL_TRY(
         espl_dataset_from_ids(program->context, bench->ids, bench->ids, bench->batch, bench->context, &bench->dataset));
     /* One for first-step, one to warm up, and those that are measured. */
@@ -77,10 +86,8 @@ static espl_status bench_train(bench *bench) {
 }
 
 static espl_status open_session(bench *bench) {
+    ESPL_TRY(activate(bench, false));
     if (bench->session) return ESPL_OK;
-    /* The base alone, unless an adapter was asked for: training is measured before. */
-    const options *opts = bench->program->options;
-    if (!opts->method && opts->adapters.count == 0) ESPL_TRY(espl_model_activate(bench->program->model, ""));
     espl_session_params params = {.context = bench->context + 64, .prompt = bench->context};
     return espl_session_create(bench->program->model, &params, &bench->session);
 }
@@ -177,6 +184,7 @@ static espl_status bench_frames(bench *bench) {
     program *program = bench->program;
     const options *opts = program->options;
     espl_trainer *trainer;
+    ESPL_TRY(activate(bench, true));
     espl_trainer_params params = {.steps = 1u << 20, .batch = bench->batch, .piece_ms = opts->piece_ms};
     if (!bench->dataset)
         ESPL_TRY(espl_dataset_from_ids(program->context, bench->ids, bench->ids, bench->batch, bench->context,
