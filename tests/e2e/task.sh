@@ -160,6 +160,12 @@ check "the same table" cmp "$work/table" "$work/out"
 run sweep --model "$work/random" --task colour --data x --valid x --methods head --out "$work/no"
 check "no such task, in every cell" grep -q 'no task "colour"' "$work/err"
 check "which fails in a table" test $status -eq 1 -a "$(tail -n 1 "$work/out" | grep -c failed)" -eq 1
+marks=(sweep --model "$work/random" --task colour --data x --valid x --methods 'lora|head;{"r":2}' --out "$work/marks")
+run "${marks[@]}" --table markdown
+check "a bar within a cell" grep -qF '| lora\|head |' "$work/out"
+check "lines of one length" test "$(awk '{ print length }' "$work/out" | sort -u | wc -l)" -eq 1
+run "${marks[@]}" --table csv
+check "quotes within a cell" grep -qF '"{""r"":2}",' "$work/out"
 refuses 1 "another batch in that folder" 'holds a sweep with another --batch' "${sweep[@]}" --batch 5
 refuses 2 "a rate that is none" 'lrs takes numbers' "${sweep[@]}" --lrs fast
 finish

@@ -11,12 +11,14 @@ typedef char table_row[COLUMNS_MAX][CELL_BYTES];
 
 typedef struct form {
     const char *name, *before, *between, *behind;
-    bool pads, rule, quotes;
+    bool pads, rule;
+    const char *quoted;    /* a cell with one of these stands in quotes */
+    char escaped, escape; /* the one with the other before it; 0: none */
 } form;
 
-static const form forms[] = {{"text", "", "  ", "\n", true, false, false},
-                             {"markdown", "| ", " | ", " |\n", true, true, false},
-                             {"csv", "", ",", "\n", false, false, true}};
+static const form forms[] = {{"text", "", "  ", "\n", true, false, "", 0, 0},
+                             {"markdown", "| ", " | ", " |\n", true, true, "", '|', '\\'},
+                             {"csv", "", ",", "\n", false, false, ",\"\r\n", '"', '"'}};
 
 /* In the task's order: the members of a result that was read back are in that of the alphabet. */
 static size_t metric_names(const sweep *sweep, const char *names[ESPL_TASK_METRICS]) {
@@ -59,12 +61,28 @@ static void fill_cell(table_row row, const sweep_cell *cell, const char *const *
     snprintf(row[at++], CELL_BYTES, "%.0f", json_number_value(json_object_get(result, "seconds")));
 }
 
+static size_t width_of(const form *form, const char *cell) {
+    size_t width = strlen(cell);
+    for (; *cell; cell++)
+        width += *cell == form->escaped;
+    return width;
+}
+
+static void print_cell(const form *form, const char *cell) {
+    for (; *cell; cell++) {
+        if (*cell == form->escaped) putchar(form->escape);
+        putchar(*cell);
+    }
+}
+
 static void print_row(const form *form, table_row row, size_t columns, const size_t *widths) {
     fputs(form->before, stdout);
     for (size_t i = 0; i < columns; i++) {
-        const int width = form->pads ? (int)widths[i] : 0;
-        const char *quote = form->quotes && strpbrk(row[i], ",\"") ? "\"" : "";
-        printf("%s%s%-*s%s", i ? form->between : "", quote, width, row[i], quote);
+        const int missing = form->pads ? (int)(widths[i] - width_of(form, row[i])) : 0;
+        const char *quote = strpbrk(row[i], form->quoted) ? "\"" : "";
+        printf("%s%s", i ? form->between : "", quote);
+        print_cell(form, row[i]);
+        printf("%s%*s", quote, missing, "");
     }
     fputs(form->behind, stdout);
 }
@@ -109,7 +127,7 @@ int print_sweep(const sweep *sweep) {
         fill_cell(rows[c + 1], &sweep->cells[c], metrics, metric_count);
     for (size_t r = 0; r <= sweep->count; r++)
         for (size_t i = 0; i < columns; i++)
-            if (strlen(rows[r][i]) > widths[i]) widths[i] = strlen(rows[r][i]);
+            if (width_of(form, rows[r][i]) > widths[i]) widths[i] = width_of(form, rows[r][i]);
     for (size_t r = 0; r <= sweep->count; r++) {
         print_row(form, rows[r], columns, widths);
         if (r == 0 && form->rule) print_rule(columns, widths);
