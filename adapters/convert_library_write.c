@@ -142,8 +142,9 @@ static espl_status find_places(espl_context *ctx, const target *t, uint32_t *out
 static espl_status set_places(espl_context *ctx, const target *t, json_t *config) {
     static const char *const letters[] = {"q", "k", "v"};
     uint32_t places;
-    json_t *left_out = json_array(), *matrices = json_array();
+    json_t *matrices = json_array();
     ESPL_TRY(espl_json_set(ctx, config, "attn_matrices", matrices));
+    json_t *left_out = json_array();
     ESPL_TRY(espl_json_set(ctx, config, "leave_out", left_out));
     ESPL_TRY(find_places(ctx, t, &places, left_out));
     for (int i = 0; i < 3; i++) {
