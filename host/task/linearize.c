@@ -13,14 +13,14 @@ static espl_status put(espl_context *ctx, espl_bytes *out, const char *text) {
     return espl_bytes_append(ctx, out, text, strlen(text));
 }
 
-espl_status espl_linearize_meaning(espl_context *ctx, espl_span meaning, espl_bytes *out) {
+espl_status espl_linearize_meaning(espl_context *ctx, espl_task_text meaning, espl_bytes *out) {
     const char *at = meaning.data, *end = at + meaning.bytes;
     for (bool first = true; first || at < end; first = false) {
         const char *open = memchr(at, '[', (size_t)(end - at));
         const char *close = open ? memchr(open, ']', (size_t)(end - open)) : NULL;
         if (!close || open == at)
             return espl_fail(ctx, ESPL_FORMAT, "\"%.*s\" stands where attribute[value] was expected",
-                             espl_span_shown((espl_span){at, (size_t)(end - at)}), at);
+                             espl_task_text_shown((espl_task_text){at, (size_t)(end - at)}), at);
         size_t bytes = (size_t)(open - at);
         const char *name = NULL;
         for (size_t a = 0; a < ESPL_COUNT(attributes); a++) {
@@ -36,7 +36,7 @@ espl_status espl_linearize_meaning(espl_context *ctx, espl_span meaning, espl_by
             at++;
         else if (at < end)
             return espl_fail(ctx, ESPL_FORMAT, "\"%.*s\" stands where a comma was expected",
-                             espl_span_shown((espl_span){at, (size_t)(end - at)}), at);
+                             espl_task_text_shown((espl_task_text){at, (size_t)(end - at)}), at);
         while (at < end && *at == ' ')
             at++;
     }

@@ -5,26 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const role_names[ESPL_ROLE_COUNT] = {"text", "pair", "label", "target"};
+static const char *const role_names[ESPL_TASK_ROLE_COUNT] = {"text", "pair", "label", "target"};
 
-const char *espl_role_name(espl_role role) {
+const char *espl_task_role_name(espl_task_role role) {
     return role_names[role];
 }
 
-bool espl_role_needed(espl_task_kind kind, espl_role role) {
-    return role == ESPL_ROLE_TEXT || role == (kind == ESPL_TASK_GENERATION ? ESPL_ROLE_TARGET : ESPL_ROLE_LABEL);
+bool espl_task_role_needed(espl_task_kind kind, espl_task_role role) {
+    return role == ESPL_TASK_ROLE_TEXT || role == (kind == ESPL_TASK_GENERATION ? ESPL_TASK_ROLE_TARGET : ESPL_TASK_ROLE_LABEL);
 }
 
 espl_status espl_task_fail_at(espl_task_reader *reader, size_t line, espl_status status) {
     return espl_fail_in(reader->ctx, status, "%s:%zu", reader->path, line);
 }
 
-int espl_span_shown(espl_span span) {
+int espl_task_text_shown(espl_task_text text) {
     enum { MOST = 60 };
-    size_t bytes = span.bytes;
+    size_t bytes = text.bytes;
     if (bytes > MOST) {
         bytes = MOST;
-        while (bytes && ((unsigned char)span.data[bytes] & 0xc0) == 0x80)
+        while (bytes && ((unsigned char)text.data[bytes] & 0xc0) == 0x80)
             bytes--;
     }
     return (int)bytes;
@@ -33,7 +33,7 @@ int espl_span_shown(espl_span span) {
 /* ---- Columns ---- */
 
 /* Digits alone are a number; 0 where the text is something else or too large. */
-static uint32_t column_number(espl_span name) {
+static uint32_t column_number(espl_task_text name) {
     uint32_t number = 0;
     for (size_t i = 0; i < name.bytes; i++) {
         if (name.data[i] < '0' || name.data[i] > '9' || number > 99999) return 0;
@@ -49,22 +49,22 @@ static espl_status fail_columns(espl_context *ctx, const char *columns) {
                      columns);
 }
 
-static espl_status parse_columns(espl_context *ctx, const char *text, espl_task_kind kind, espl_columns *out) {
-    *out = (espl_columns){.numbered = true};
+static espl_status parse_columns(espl_context *ctx, const char *text, espl_task_kind kind, espl_task_columns *out) {
+    *out = (espl_task_columns){.numbered = true};
     for (const char *at = text; *at;) {
         size_t bytes = strcspn(at, ","), name_bytes = strcspn(at, "=,");
         size_t role = 0;
-        while (role < ESPL_ROLE_COUNT &&
+        while (role < ESPL_TASK_ROLE_COUNT &&
                (strlen(role_names[role]) != name_bytes || memcmp(role_names[role], at, name_bytes) != 0))
             role++;
-        if (role == ESPL_ROLE_COUNT || bytes < name_bytes + 2 || out->names[role].data) return fail_columns(ctx, text);
-        out->names[role] = (espl_span){at + name_bytes + 1, bytes - name_bytes - 1};
+        if (role == ESPL_TASK_ROLE_COUNT || bytes < name_bytes + 2 || out->names[role].data) return fail_columns(ctx, text);
+        out->names[role] = (espl_task_text){at + name_bytes + 1, bytes - name_bytes - 1};
         out->numbers[role] = column_number(out->names[role]);
         out->numbered = out->numbered && out->numbers[role];
         at += bytes + (at[bytes] == ',');
     }
-    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++) {
-        if (espl_role_needed(kind, role) && !out->names[role].data)
+    for (espl_task_role role = 0; role < ESPL_TASK_ROLE_COUNT; role++) {
+        if (espl_task_role_needed(kind, role) && !out->names[role].data)
             return espl_fail(ctx, ESPL_ARGUMENT, "columns \"%s\" lack %s=", text, role_names[role]);
     }
     return ESPL_OK;

@@ -5,7 +5,7 @@
 
 typedef struct sentence {
     espl_task_reader *reader;
-    espl_span *words, *tags; /* owned */
+    espl_task_text *words, *tags; /* owned */
     size_t count, words_capacity, tags_capacity;
     size_t line;  /* of the first word */
     size_t fault; /* the line that a failure is about */
@@ -13,13 +13,13 @@ typedef struct sentence {
 } sentence;
 
 /* The piece before the next separator at *at; runs of spaces separate once. */
-static espl_span next_column(const char **at, const char *end, char separator) {
+static espl_task_text next_column(const char **at, const char *end, char separator) {
     const char *begin = *at, *stop = memchr(begin, separator, (size_t)(end - begin));
     if (!stop) stop = end;
     *at = stop < end ? stop + 1 : end;
     while (separator == ' ' && *at < end && **at == ' ')
         ++*at;
-    return (espl_span){begin, (size_t)(stop - begin)};
+    return (espl_task_text){begin, (size_t)(stop - begin)};
 }
 
 static espl_status end_sentence(sentence *s) {
@@ -31,7 +31,7 @@ static espl_status end_sentence(sentence *s) {
     return status;
 }
 
-static espl_status add_word(sentence *s, espl_span word, espl_span tag) {
+static espl_status add_word(sentence *s, espl_task_text word, espl_task_text tag) {
     espl_context *ctx = s->reader->ctx;
     ESPL_TRY(espl_grow(ctx, &s->words, &s->words_capacity, s->count + 1, sizeof *s->words));
     ESPL_TRY(espl_grow(ctx, &s->tags, &s->tags_capacity, s->count + 1, sizeof *s->tags));
@@ -41,15 +41,15 @@ static espl_status add_word(sentence *s, espl_span word, espl_span tag) {
 }
 
 static espl_status read_line(sentence *s, const char *text, size_t bytes, size_t line) {
-    const espl_columns *columns = &s->reader->columns;
-    uint32_t word_at = columns->numbered ? columns->numbers[ESPL_ROLE_TEXT] : 1;
-    uint32_t tag_at = columns->numbered ? columns->numbers[ESPL_ROLE_LABEL] : 0; /* 0: the last */
+    const espl_task_columns *columns = &s->reader->columns;
+    uint32_t word_at = columns->numbered ? columns->numbers[ESPL_TASK_ROLE_TEXT] : 1;
+    uint32_t tag_at = columns->numbered ? columns->numbers[ESPL_TASK_ROLE_LABEL] : 0; /* 0: the last */
     const char *at = text, *end = text + bytes;
     char separator = memchr(text, '\t', bytes) ? '\t' : ' ';
-    espl_span word = {0}, tag = {0};
+    espl_task_text word = {0}, tag = {0};
     size_t width = 0;
     while (at < end) {
-        espl_span column = next_column(&at, end, separator);
+        espl_task_text column = next_column(&at, end, separator);
         width++;
         if (width == word_at) word = column;
         if (width == tag_at || tag_at == 0) tag = column;

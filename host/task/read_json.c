@@ -3,12 +3,12 @@
 #include <string.h>
 
 /* The column's value as text: strings as they are, numbers as JSON writes them (into the scratch). */
-static espl_status text_of(espl_task_reader *reader, espl_role role, const json_t *value, espl_span *out_span) {
+static espl_status text_of(espl_task_reader *reader, espl_task_role role, const json_t *value, espl_task_text *out_span) {
     if (json_is_string(value)) {
-        *out_span = (espl_span){json_string_value(value), json_string_length(value)};
+        *out_span = (espl_task_text){json_string_value(value), json_string_length(value)};
         return ESPL_OK;
     }
-    if (!json_is_number(value) || role != ESPL_ROLE_LABEL)
+    if (!json_is_number(value) || role != ESPL_TASK_ROLE_LABEL)
         return espl_fail(reader->ctx, ESPL_FORMAT, "\"%.*s\" is %s, a string was expected",
                          (int)reader->columns.names[role].bytes, reader->columns.names[role].data,
                          espl_json_type_name(value));
@@ -16,62 +16,62 @@ static espl_status text_of(espl_task_reader *reader, espl_role role, const json_
     ESPL_TRY(espl_json_print(reader->ctx, value, &reader->scratch));
     while (reader->scratch.count && reader->scratch.data[reader->scratch.count - 1] == '\n')
         reader->scratch.count--;
-    *out_span = (espl_span){reader->scratch.data, reader->scratch.count};
+    *out_span = (espl_task_text){reader->scratch.data, reader->scratch.count};
     return ESPL_OK;
 }
 
 /* A source: text, or triples as a line. */
-static espl_status source_of(espl_task_reader *reader, const json_t *value, espl_span *out_span) {
+static espl_status source_of(espl_task_reader *reader, const json_t *value, espl_task_text *out_span) {
     espl_source_form form = reader->task->source;
     if (form != ESPL_SOURCE_TRIPLES && form != ESPL_SOURCE_LOWER_TRIPLES)
-        return text_of(reader, ESPL_ROLE_TEXT, value, out_span);
+        return text_of(reader, ESPL_TASK_ROLE_TEXT, value, out_span);
     reader->scratch.count = 0;
     ESPL_TRY(espl_linearize_triples(reader->ctx, value, form == ESPL_SOURCE_LOWER_TRIPLES, &reader->scratch));
-    *out_span = (espl_span){reader->scratch.data, reader->scratch.count};
+    *out_span = (espl_task_text){reader->scratch.data, reader->scratch.count};
     return ESPL_OK;
 }
 
 /* The target is one text or a list of them. */
-static espl_status read_generation(espl_task_reader *reader, json_t *const values[ESPL_ROLE_COUNT]) {
-    espl_span fields[ESPL_ROLE_COUNT] = {{0}};
-    const json_t *target = values[ESPL_ROLE_TARGET];
-    ESPL_TRY(source_of(reader, values[ESPL_ROLE_TEXT], &fields[ESPL_ROLE_TEXT]));
+static espl_status read_generation(espl_task_reader *reader, json_t *const values[ESPL_TASK_ROLE_COUNT]) {
+    espl_task_text fields[ESPL_TASK_ROLE_COUNT] = {{0}};
+    const json_t *target = values[ESPL_TASK_ROLE_TARGET];
+    ESPL_TRY(source_of(reader, values[ESPL_TASK_ROLE_TEXT], &fields[ESPL_TASK_ROLE_TEXT]));
     if (!json_is_array(target)) {
-        ESPL_TRY(text_of(reader, ESPL_ROLE_TARGET, target, &fields[ESPL_ROLE_TARGET]));
+        ESPL_TRY(text_of(reader, ESPL_TASK_ROLE_TARGET, target, &fields[ESPL_TASK_ROLE_TARGET]));
         return espl_task_add(reader, fields);
     }
     if (json_array_size(target) == 0) return espl_fail(reader->ctx, ESPL_FORMAT, "the list of references is empty");
     for (size_t i = 0; i < json_array_size(target); i++) {
-        ESPL_TRY(text_of(reader, ESPL_ROLE_TARGET, json_array_get(target, i), &fields[ESPL_ROLE_TARGET]));
+        ESPL_TRY(text_of(reader, ESPL_TASK_ROLE_TARGET, json_array_get(target, i), &fields[ESPL_TASK_ROLE_TARGET]));
         ESPL_TRY(espl_task_add(reader, fields));
     }
     return ESPL_OK;
 }
 
-static espl_status read_row(espl_task_reader *reader, json_t *const values[ESPL_ROLE_COUNT]) {
-    espl_span fields[ESPL_ROLE_COUNT] = {{0}};
-    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++) {
+static espl_status read_row(espl_task_reader *reader, json_t *const values[ESPL_TASK_ROLE_COUNT]) {
+    espl_task_text fields[ESPL_TASK_ROLE_COUNT] = {{0}};
+    for (espl_task_role role = 0; role < ESPL_TASK_ROLE_COUNT; role++) {
         if (values[role]) ESPL_TRY(text_of(reader, role, values[role], &fields[role]));
     }
     return espl_task_add(reader, fields);
 }
 
 /* Two lists of strings of one length. */
-static espl_status read_sentence(espl_task_reader *reader, json_t *const values[ESPL_ROLE_COUNT]) {
-    const json_t *words = values[ESPL_ROLE_TEXT], *tags = values[ESPL_ROLE_LABEL];
+static espl_status read_sentence(espl_task_reader *reader, json_t *const values[ESPL_TASK_ROLE_COUNT]) {
+    const json_t *words = values[ESPL_TASK_ROLE_TEXT], *tags = values[ESPL_TASK_ROLE_LABEL];
     size_t count = json_array_size(words);
     if (!json_is_array(words) || !json_is_array(tags))
         return espl_fail(reader->ctx, ESPL_FORMAT, "words and tags are %s and %s, two arrays were expected",
                          espl_json_type_name(words), espl_json_type_name(tags));
     if (count == 0 || count != json_array_size(tags))
         return espl_fail(reader->ctx, ESPL_FORMAT, "there are %zu words and %zu tags", count, json_array_size(tags));
-    espl_span *spans;
+    espl_task_text *spans;
     size_t word;
     espl_status status = ESPL_OK;
     ESPL_TRY(espl_new(reader->ctx, 2 * count * sizeof *spans, &spans));
     for (size_t i = 0; i < 2 * count && !status; i++) {
         const json_t *value = i < count ? json_array_get(words, i) : json_array_get(tags, i - count);
-        spans[i] = (espl_span){json_string_value(value), json_string_length(value)};
+        spans[i] = (espl_task_text){json_string_value(value), json_string_length(value)};
         if (!json_is_string(value))
             status = espl_fail(reader->ctx, ESPL_FORMAT, "%s %zu is %s, a string was expected",
                                i < count ? "word" : "tag", (i < count ? i : i - count) + 1, espl_json_type_name(value));
@@ -82,11 +82,11 @@ static espl_status read_sentence(espl_task_reader *reader, json_t *const values[
 }
 
 static espl_status read_object(espl_task_reader *reader, const json_t *object) {
-    json_t *values[ESPL_ROLE_COUNT] = {0};
+    json_t *values[ESPL_TASK_ROLE_COUNT] = {0};
     if (!json_is_object(object))
         return espl_fail(reader->ctx, ESPL_FORMAT, "%s, an object was expected", espl_json_type_name(object));
-    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++) {
-        espl_span name = reader->columns.names[role];
+    for (espl_task_role role = 0; role < ESPL_TASK_ROLE_COUNT; role++) {
+        espl_task_text name = reader->columns.names[role];
         if (!name.data) continue;
         reader->tag.count = 0; /* for its zero byte */
         ESPL_TRY(espl_bytes_append(reader->ctx, &reader->tag, name.data, name.bytes));

@@ -7,15 +7,15 @@ typedef struct table {
     char separator;
     bool quotes;
     size_t at, line;   /* of the next record */
-    espl_span *fields; /* owned; of the newest record */
+    espl_task_text *fields; /* owned; of the newest record */
     size_t count, capacity;
-    uint32_t columns[ESPL_ROLE_COUNT]; /* 1 is the first, 0: the role has none */
+    uint32_t columns[ESPL_TASK_ROLE_COUNT]; /* 1 is the first, 0: the role has none */
     size_t width;                      /* fields a row must have */
 } table;
 
 /* ---- Records ---- */
 
-static espl_status push_field(table *t, espl_span field) {
+static espl_status push_field(table *t, espl_task_text field) {
     ESPL_TRY(espl_grow(t->reader->ctx, &t->fields, &t->capacity, t->count + 1, sizeof *t->fields));
     t->fields[t->count++] = field;
     return ESPL_OK;
@@ -42,7 +42,7 @@ static espl_status read_quoted(table *t) {
         ESPL_TRY(espl_bytes_append(reader->ctx, &reader->scratch, "\"", 1));
         t->at++;
     }
-    return push_field(t, (espl_span){NULL, reader->scratch.count - begin});
+    return push_field(t, (espl_task_text){NULL, reader->scratch.count - begin});
 }
 
 static bool at_line_end(const table *t) {
@@ -62,7 +62,7 @@ static espl_status read_field(table *t) {
     size_t begin = t->at;
     while (!at_line_end(t) && reader->text[t->at] != t->separator)
         t->at++;
-    return push_field(t, (espl_span){reader->text + begin, t->at - begin});
+    return push_field(t, (espl_task_text){reader->text + begin, t->at - begin});
 }
 
 /* The next record into t->fields; *out_line is where it begins. No fields: an empty line. */
@@ -89,12 +89,12 @@ static espl_status read_record(table *t, size_t *out_line) {
 
 /* ---- The header ---- */
 
-static espl_status fail_header(table *t, espl_span name, const char *what) {
+static espl_status fail_header(table *t, espl_task_text name, const char *what) {
     espl_task_reader *reader = t->reader;
     espl_bytes list = {0};
     espl_status status = ESPL_OK;
     for (size_t f = 0; f < t->count && f < 20 && !status; f++)
-        status = espl_bytes_print(reader->ctx, &list, "%s%.*s", f ? ", " : "", espl_span_shown(t->fields[f]),
+        status = espl_bytes_print(reader->ctx, &list, "%s%.*s", f ? ", " : "", espl_task_text_shown(t->fields[f]),
                                   t->fields[f].data);
     if (!status)
         status = espl_fail(reader->ctx, ESPL_FORMAT, "%s column \"%.*s\" in the header: %s", what, (int)name.bytes,
@@ -105,10 +105,10 @@ static espl_status fail_header(table *t, espl_span name, const char *what) {
 
 /* Columns by the names in the record; *out_found says if all are there. */
 static espl_status find_names(table *t, bool *out_found) {
-    const espl_columns *columns = &t->reader->columns;
+    const espl_task_columns *columns = &t->reader->columns;
     *out_found = true;
-    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++) {
-        espl_span name = columns->names[role];
+    for (espl_task_role role = 0; role < ESPL_TASK_ROLE_COUNT; role++) {
+        espl_task_text name = columns->names[role];
         uint32_t found = 0;
         for (size_t f = 0; name.data && f < t->count; f++) {
             if (t->fields[f].bytes != name.bytes || memcmp(t->fields[f].data, name.data, name.bytes) != 0) continue;
@@ -126,7 +126,7 @@ static espl_status find_names(table *t, bool *out_found) {
 /* What the first record says: names, or that there are none. */
 static espl_status read_header(table *t, bool *out_is_header) {
     espl_task_reader *reader = t->reader;
-    const espl_columns *numbers = reader->columns.numbered ? &reader->columns : &reader->numbered;
+    const espl_task_columns *numbers = reader->columns.numbered ? &reader->columns : &reader->numbered;
     *out_is_header = false;
     t->width = t->count;
     if (!reader->columns.numbered) ESPL_TRY(find_names(t, out_is_header));
@@ -134,7 +134,7 @@ static espl_status read_header(table *t, bool *out_is_header) {
     memcpy(t->columns, numbers->numbers, sizeof t->columns);
     if (!reader->task->extra_fields) return ESPL_OK;
     t->width = 0;
-    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++)
+    for (espl_task_role role = 0; role < ESPL_TASK_ROLE_COUNT; role++)
         t->width = t->columns[role] > t->width ? t->columns[role] : t->width;
     return ESPL_OK;
 }
@@ -143,7 +143,7 @@ static espl_status read_header(table *t, bool *out_is_header) {
 
 static espl_status add_row(table *t, bool header) {
     espl_task_reader *reader = t->reader;
-    espl_span fields[ESPL_ROLE_COUNT] = {{0}};
+    espl_task_text fields[ESPL_TASK_ROLE_COUNT] = {{0}};
     if (header && reader->task->skip_short_rows && t->count < t->width) {
         reader->set->skipped++;
         return ESPL_OK;
@@ -153,11 +153,11 @@ static espl_status add_row(table *t, bool header) {
         return espl_fail(reader->ctx, ESPL_FORMAT, "%zu field%s, %zu%s were expected%s", t->count,
                          t->count == 1 ? "" : "s", t->width, longer ? " or more" : "",
                          header ? " as in the header" : "");
-    for (espl_role role = 0; role < ESPL_ROLE_COUNT; role++) {
+    for (espl_task_role role = 0; role < ESPL_TASK_ROLE_COUNT; role++) {
         if (!t->columns[role]) continue;
         if (t->columns[role] > t->count)
             return espl_fail(reader->ctx, ESPL_FORMAT, "%zu field%s, %s is to be column %u", t->count,
-                             t->count == 1 ? "" : "s", espl_role_name(role), t->columns[role]);
+                             t->count == 1 ? "" : "s", espl_task_role_name(role), t->columns[role]);
         fields[role] = t->fields[t->columns[role] - 1];
     }
     return espl_task_add(reader, fields);

@@ -72,20 +72,20 @@ static espl_status new_example(espl_task_reader *reader, espl_example **out_exam
 
 /* ---- Labels ---- */
 
-static espl_status fail_label(espl_task_reader *reader, const char *what, espl_span label) {
+static espl_status fail_label(espl_task_reader *reader, const char *what, espl_task_text label) {
     espl_bytes list = {0};
     espl_status status = ESPL_OK;
     for (size_t i = 0; i < reader->labels.count && i < 12 && !status; i++)
         status = espl_bytes_print(reader->ctx, &list, "%s%s", i ? ", " : "", espl_map_key(&reader->labels, i));
     if (!status && reader->labels.count > 12) status = espl_bytes_append(reader->ctx, &list, ", ...", 5);
     if (!status)
-        status = espl_fail(reader->ctx, ESPL_FORMAT, "%s \"%.*s\" is none of %s", what, espl_span_shown(label),
+        status = espl_fail(reader->ctx, ESPL_FORMAT, "%s \"%.*s\" is none of %s", what, espl_task_text_shown(label),
                            label.data, list.data ? list.data : "no labels");
     espl_bytes_finish(reader->ctx, &list);
     return status;
 }
 
-static espl_status find_label(espl_task_reader *reader, const char *what, espl_span label, uint32_t *out_index) {
+static espl_status find_label(espl_task_reader *reader, const char *what, espl_task_text label, uint32_t *out_index) {
     const espl_map_entry *entry = espl_map_find(&reader->labels, label.data, label.bytes);
     if (entry) {
         *out_index = entry->value;
@@ -132,7 +132,7 @@ static espl_status complete_labels(espl_task_reader *reader) {
 
 /* ---- Rows ---- */
 
-static espl_status read_value(espl_task_reader *reader, espl_span text, double *out_value) {
+static espl_status read_value(espl_task_reader *reader, espl_task_text text, double *out_value) {
     const espl_task *task = reader->task;
     json_t *number = NULL;
     espl_status status = espl_json_parse(reader->ctx, text.data, text.bytes, "value", &number);
@@ -141,7 +141,7 @@ static espl_status read_value(espl_task_reader *reader, espl_span text, double *
     *out_value = is_number ? json_number_value(number) : 0;
     espl_json_destroy(&number);
     if (!is_number)
-        return espl_fail(reader->ctx, ESPL_FORMAT, "\"%.*s\" is no number", espl_span_shown(text), text.data);
+        return espl_fail(reader->ctx, ESPL_FORMAT, "\"%.*s\" is no number", espl_task_text_shown(text), text.data);
     if ((task->low != 0 || task->high != 0) && (*out_value < task->low || *out_value > task->high))
         return espl_fail(reader->ctx, ESPL_FORMAT, "the value %g does not lie in %g to %g", *out_value, task->low,
                          task->high);
@@ -149,13 +149,13 @@ static espl_status read_value(espl_task_reader *reader, espl_span text, double *
 }
 
 /* The example of a source, new or already there, gets one more reference. */
-static espl_status add_reference(espl_task_reader *reader, espl_span source, espl_span target) {
+static espl_status add_reference(espl_task_reader *reader, espl_task_text source, espl_task_text target) {
     espl_task_set *set = reader->set;
     espl_example *example = NULL;
     if (reader->task->source == ESPL_SOURCE_MEANING) {
         reader->tag.count = 0;
         ESPL_TRY(espl_linearize_meaning(reader->ctx, source, &reader->tag));
-        source = (espl_span){reader->tag.data, reader->tag.count};
+        source = (espl_task_text){reader->tag.data, reader->tag.count};
     }
     const espl_map_entry *entry = espl_map_find(&reader->sources, source.data, source.bytes);
     uint32_t index = entry ? entry->value : set->count;
@@ -190,10 +190,10 @@ static espl_status complete_references(espl_task_reader *reader) {
     return ESPL_OK;
 }
 
-espl_status espl_task_add(espl_task_reader *reader, const espl_span fields[ESPL_ROLE_COUNT]) {
-    espl_span text = fields[ESPL_ROLE_TEXT], pair = fields[ESPL_ROLE_PAIR], label = fields[ESPL_ROLE_LABEL];
+espl_status espl_task_add(espl_task_reader *reader, const espl_task_text fields[ESPL_TASK_ROLE_COUNT]) {
+    espl_task_text text = fields[ESPL_TASK_ROLE_TEXT], pair = fields[ESPL_TASK_ROLE_PAIR], label = fields[ESPL_TASK_ROLE_LABEL];
     espl_example example = {0}, *added = NULL;
-    if (reader->task->kind == ESPL_TASK_GENERATION) return add_reference(reader, text, fields[ESPL_ROLE_TARGET]);
+    if (reader->task->kind == ESPL_TASK_GENERATION) return add_reference(reader, text, fields[ESPL_TASK_ROLE_TARGET]);
     if (reader->task->kind == ESPL_TASK_REGRESSION)
         ESPL_TRY(read_value(reader, label, &example.value));
     else
@@ -208,12 +208,12 @@ espl_status espl_task_add(espl_task_reader *reader, const espl_span fields[ESPL_
 
 /* ---- Sentences ---- */
 
-static bool same_type(espl_span a, espl_span b) {
+static bool same_type(espl_task_text a, espl_task_text b) {
     return a.bytes == b.bytes && memcmp(a.data + 1, b.data + 1, a.bytes - 1) == 0;
 }
 
 /* IOB1 begins with I- unless an entity of the same type ends right before. */
-static espl_status to_bio2(espl_task_reader *reader, espl_span before, espl_span *in_out_tag) {
+static espl_status to_bio2(espl_task_reader *reader, espl_task_text before, espl_task_text *in_out_tag) {
     if (in_out_tag->data[0] != 'I' || (before.data && same_type(before, *in_out_tag))) return ESPL_OK;
     reader->tag.count = 0;
     ESPL_TRY(espl_bytes_append(reader->ctx, &reader->tag, "B", 1));
@@ -222,12 +222,12 @@ static espl_status to_bio2(espl_task_reader *reader, espl_span before, espl_span
     return ESPL_OK;
 }
 
-static bool is_tag(espl_span tag) {
+static bool is_tag(espl_task_text tag) {
     if (tag.bytes == 1) return tag.data[0] == 'O';
     return tag.bytes > 2 && (tag.data[0] == 'B' || tag.data[0] == 'I') && tag.data[1] == '-';
 }
 
-espl_status espl_task_add_sentence(espl_task_reader *reader, const espl_span *words, const espl_span *tags,
+espl_status espl_task_add_sentence(espl_task_reader *reader, const espl_task_text *words, const espl_task_text *tags,
                                    size_t count, size_t *out_word) {
     espl_task_set *set = reader->set;
     const char **kept_words;
@@ -238,13 +238,13 @@ espl_status espl_task_add_sentence(espl_task_reader *reader, const espl_span *wo
     ESPL_TRY(keep_array(set, count, sizeof *kept_words, &kept_words));
     ESPL_TRY(keep_array(set, count, sizeof *indices, &indices));
     for (size_t w = 0; w < count; w++) {
-        espl_span tag = tags[w];
+        espl_task_text tag = tags[w];
         *out_word = w;
         if (words[w].bytes == 0) return espl_fail(reader->ctx, ESPL_FORMAT, "word %zu of the sentence is empty", w + 1);
         if (!is_tag(tag))
             return espl_fail(reader->ctx, ESPL_FORMAT, "tag \"%.*s\" of word %zu is not O, B-type or I-type",
-                             espl_span_shown(tag), tag.data, w + 1);
-        if (reader->bio2) ESPL_TRY(to_bio2(reader, w ? tags[w - 1] : (espl_span){0}, &tag));
+                             espl_task_text_shown(tag), tag.data, w + 1);
+        if (reader->bio2) ESPL_TRY(to_bio2(reader, w ? tags[w - 1] : (espl_task_text){0}, &tag));
         ESPL_TRY(find_label(reader, "tag", tag, &indices[w]));
         ESPL_TRY(keep_text(set, words[w].data, words[w].bytes, &kept_words[w]));
     }
