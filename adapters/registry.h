@@ -37,7 +37,7 @@ const char *espl_property_text(const espl_properties *properties, uint32_t index
 
 /* What an adapter added to an outline declares: in all, and in the blocks and outside of them with biases apart. Matrices that
  * stand in place of the base's count in all only. */
-typedef struct espl_method_count {
+typedef struct espl_parameter_count {
     uint64_t all, blocks, block_biases, outside, outside_biases; /* blocks, outside: without biases */
 } espl_parameter_count;
 espl_parameter_count espl_count_parameters(const espl_adapter *adapter);
