@@ -182,6 +182,10 @@ espl_status espl_adapter_convert(espl_context *ctx, const espl_convert_params *p
     if (status == ESPL_UNSUPPORTED && from == to)
         espl_fail(ctx, status, "%s: is in the format %s already; it has no form in PEFT, by way of which it would be written anew",
                   params->adapter, params->to);
+    if (status == ESPL_OK) {
+        status = espl_loose_check(ctx, &base, &adapter);
+        if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", params->adapter);
+    }
     if (status == ESPL_OK) status = formats[to].write(ctx, &adapter, &base, params->out);
 fail:
     espl_loose_finish(ctx, &adapter);

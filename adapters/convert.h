@@ -33,6 +33,10 @@ espl_status espl_loose_add(espl_context *ctx, espl_loose_adapter *adapter, char 
 espl_status espl_loose_own(espl_context *ctx, espl_loose_adapter *adapter, char *name, uint32_t rows, uint32_t cols,
                            float *values);
 
+/* Fails: UNSUPPORTED naming a peft_type that is not known; FORMAT naming a factor of a LoRA that is alone or has not the rank that the
+ * configuration gives it, or a tensor of a block that the base has not. */
+espl_status espl_loose_check(espl_context *ctx, const espl_convert_base *base, const espl_loose_adapter *adapter);
+
 void espl_loose_finish(espl_context *ctx, espl_loose_adapter *adapter);
 
 /* ---- formats ---- */

@@ -5,12 +5,20 @@
 #include "host/base/os.h"
 #include <string.h>
 
+static const char *type_of(size_t method, const char *what) {
+    const espl_method *m = espl_methods[method];
+    return strcmp(what, "peft_type") == 0 ? m->peft_type : strcmp(what, "method") == 0 ? m->name : m->architecture;
+}
+
 espl_status espl_folder_unknown(espl_context *ctx, const char *what, const char *name, size_t bytes) {
-    const bool types = strcmp(what, "peft_type") == 0, method = strcmp(what, "method") == 0;
+    const bool method = strcmp(what, "method") == 0;
     espl_bytes known = {0};
     espl_status status = ESPL_OK;
     for (size_t i = 0; status == ESPL_OK && i < espl_method_count; i++) {
-        const char *one = types ? espl_methods[i]->peft_type : method ? espl_methods[i]->name : espl_methods[i]->architecture;
+        const char *one = type_of(i, what);
+        for (size_t j = 0; one && j < i; j++) {
+            if (type_of(j, what) && strcmp(type_of(j, what), one) == 0) one = NULL; /* several methods are of one type */
+        }
         if (one) status = espl_bytes_print(ctx, &known, "%s%s", known.count ? ", " : "", one);
     }
     if (status == ESPL_OK)

@@ -156,6 +156,58 @@ static void refused(void **state) {
     unit_finish(&heap, ctx);
 }
 
+/* What is not whole is not written. */
+static void not_whole(void **state) {
+    (void)state;
+    static const char folder[] = "test_convert_options";
+    static const struct {
+        const char *key, *value;
+        uint32_t layers; /* of the base; 0: as they are */
+        espl_status status;
+        const char *part;
+    } cases[] = {
+        {"peft_type", "\"LOHA\"", 0, ESPL_UNSUPPORTED, "peft_type \"LOHA\" is not one of: HEAD, BITFIT, LN_TUNING, LORA, DYLORA"},
+        {"r", "4", 0, ESPL_FORMAT, "and its rank is 4 by the configuration"},
+        {"rank_pattern", "{\"q_proj\": 5}", 0, ESPL_FORMAT, "q_proj.lora_A.weight is [3, 48], and its rank is 5 by the configuration"},
+        {"r", "3", 1, ESPL_FORMAT, "is of block 1, the base has 1"},
+    };
+    static const char *const formats[] = {"peft", "gguf", "adapters"};
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    size_t bytes = 0;
+    char *weights = unit_read(ESPL_GOLDEN_DIR "/llama_lora/adapter/adapter_model.safetensors", &bytes);
+    assert_non_null(weights);
+    unit_ok(ctx, espl_os_make_folder(ctx, folder));
+    unit_write("test_convert_options/adapter_model.safetensors", weights, bytes);
+    for (size_t i = 0; i < 3 * ESPL_COUNT(cases); i++) {
+        json_t *config, *base, *value = json_loads(cases[i / 3].value, JSON_DECODE_ANY, NULL);
+        unit_ok(ctx, espl_json_load(ctx, ESPL_GOLDEN_DIR "/llama_lora/adapter/adapter_config.json", &config));
+        unit_ok(ctx, espl_json_load(ctx, ESPL_GOLDEN_DIR "/llama_lora/config.json", &base));
+        unit_ok(ctx, espl_json_set(ctx, config, cases[i / 3].key, value));
+        if (cases[i / 3].layers) unit_ok(ctx, espl_json_set(ctx, base, "num_hidden_layers", json_integer(cases[i / 3].layers)));
+        unit_ok(ctx, espl_json_save(ctx, "test_convert_options/adapter_config.json", config));
+        unit_ok(ctx, espl_json_save(ctx, "test_convert_options/config.json", base));
+        const espl_convert_params params = {.adapter = folder, .model = folder, .to = formats[i % 3], .out = back};
+        unit_fails(ctx, espl_adapter_convert(ctx, &params), cases[i / 3].status, cases[i / 3].part);
+        json_decref(config);
+        json_decref(base);
+    }
+    /* A factor alone: the name of the other is another's. */
+    size_t at = 0;
+    while (at + 13 < bytes && memcmp(weights + at, "q_proj.lora_B", 13) != 0) at++;
+    assert_true(at + 13 < bytes);
+    memcpy(weights + at, "q_proj.lora_X", 13);
+    unit_write("test_convert_options/adapter_model.safetensors", weights, bytes);
+    free(weights);
+    json_t *config;
+    unit_ok(ctx, espl_json_load(ctx, ESPL_GOLDEN_DIR "/llama_lora/adapter/adapter_config.json", &config));
+    unit_ok(ctx, espl_json_save(ctx, "test_convert_options/adapter_config.json", config));
+    json_decref(config);
+    for (size_t i = 0; i < 3; i++)
+        unit_fails(ctx, convert(ctx, "llama_lora", folder, formats[i], back), ESPL_FORMAT, "lora_A.weight is there without");
+    unit_finish(&heap, ctx);
+}
+
 /* Options of PEFT's that GGUF and the Adapters library leave out, or that changed the base. */
 static void options(void **state) {
     (void)state;
@@ -231,7 +283,7 @@ static void allocation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(soft_prompt), cmocka_unit_test(round_trip), cmocka_unit_test(rows), cmocka_unit_test(refused),
-                                       cmocka_unit_test(options), cmocka_unit_test(more_heads_than_rows),
+                                       cmocka_unit_test(not_whole), cmocka_unit_test(options), cmocka_unit_test(more_heads_than_rows),
                                        cmocka_unit_test(allocation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
