@@ -35,7 +35,7 @@ static const espl_spec_row spec_keys[] = {
     {"r_min", "r_min", ESPL_SPEC_WHOLE, NULL},
     {"r_max", "r_max", ESPL_SPEC_WHOLE, NULL},
     {"pb", "pb", ESPL_SPEC_TEXT, "uniform, geometric, fixed"},
-    {"p", "pb_p", ESPL_SPEC_NUMBER, NULL},
+    {"p", "pb_p", ESPL_SPEC_REALS, NULL},
     {"update", "update_mode", ESPL_SPEC_TEXT, "full, frozen"},
     {"loss", "loss_mode", ESPL_SPEC_TEXT, "individual, nested_sum"},
     {"frozen_decay", "frozen_decay", ESPL_SPEC_BOOL, NULL},
@@ -81,6 +81,8 @@ static espl_status read_shares(espl_adapter *adapter, dylora_state *state) {
                           : kind == 1 ? p * pow(1 - p, state->r_min + i - 1)
                           : kind == 2 ? state->r_min + i == (uint32_t)p
                                       : json_number_value(json_array_get(list, i));
+        if (kind == 3 && !json_is_number(json_array_get(list, i)))
+            return espl_fail(context(adapter), ESPL_FORMAT, "dylora: number %u of \"pb_p\" is none", i);
         if (!(state->share[i] >= 0 && isfinite(state->share[i])))
             return espl_fail(context(adapter), ESPL_ARGUMENT, "dylora: share %g of rank %u is below 0", state->share[i],
                              state->r_min + i);

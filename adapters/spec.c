@@ -61,6 +61,22 @@ static espl_status set_numbers(espl_adapter *adapter, const char *spec_key, cons
     return espl_json_set(ctx, adapter->config, key, list);
 }
 
+static espl_status set_reals(espl_adapter *adapter, const char *spec_key, const char *key, const char *value) {
+    espl_context *ctx = adapter->model->ctx;
+    if (!value || !strchr(value, '+')) return espl_spec_number(adapter, spec_key, key, value, false);
+    ESPL_TRY(espl_spec_list(adapter, key, value));
+    json_t *list = json_object_get(adapter->config, key);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        double number;
+        if (!espl_json_number(text, &number))
+            return espl_fail(ctx, ESPL_ARGUMENT, "%s: %s=%s: %s is not a number", adapter->method->name, spec_key, value, text);
+        if (json_array_set_new(list, i, json_real(number)) != 0)
+            return espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of an adapter needs memory");
+    }
+    return ESPL_OK;
+}
+
 /* Whether values, ", " between, has this text. */
 static bool is_one(const char *values, const char *text) {
     const size_t bytes = strlen(text);
@@ -92,6 +108,7 @@ static espl_status set_row(espl_adapter *adapter, const espl_spec_row *row, cons
         if (!value || !*value) return espl_spec_text(adapter, key, row->key, value);
         return espl_spec_list(adapter, row->key, value);
     case ESPL_SPEC_NUMBERS: return set_numbers(adapter, key, row->key, value);
+    case ESPL_SPEC_REALS: return set_reals(adapter, key, row->key, value);
     case ESPL_SPEC_SCALING:
         if (!espl_json_number(value, &number)) return set_text(adapter, row, value);
         return espl_json_set(adapter->model->ctx, adapter->config, row->key, json_real(number));

@@ -13,6 +13,7 @@ typedef enum espl_spec_kind {
     ESPL_SPEC_ACTIVATION,
     ESPL_SPEC_LIST,   /* a+b+c */
     ESPL_SPEC_NUMBERS, /* 0+1+2: a list of whole numbers */
+    ESPL_SPEC_REALS,   /* a number, or 0.5+0.25: a list of them */
     ESPL_SPEC_SCALING, /* a number, or text */
     ESPL_SPEC_MODULES, /* a list, or all-linear */
     ESPL_SPEC_KIND_COUNT

@@ -19,6 +19,7 @@ espl_status espl_spec_takes(espl_context *ctx, const espl_spec_row *row, espl_by
                                         [ESPL_SPEC_ACTIVATION] = "",
                                         [ESPL_SPEC_LIST] = "names, + between",
                                         [ESPL_SPEC_NUMBERS] = "whole numbers, + between",
+                                        [ESPL_SPEC_REALS] = "a number, or several, + between",
                                         [ESPL_SPEC_SCALING] = "a number",
                                         [ESPL_SPEC_MODULES] = "all-linear, or names of modules, + between"};
     _Static_assert(ESPL_COUNT(words) == ESPL_SPEC_KIND_COUNT, "words for each kind");

@@ -56,6 +56,7 @@ static const life lives[] = {
     {"qwen2_bias_all", "dora:targets=all-linear,rslora,init=random", true, true},
     {"llama_lora", "dylora:r=5", false, true},
     {"gpt2_lora", "dylora:r=6,r_min=2,targets=c_attn,pb=geometric,loss=nested_sum", false, true},
+    {"llama_lora", "dylora:r=3,targets=all-linear,pb=list,p=1+0+3", false, true},
     {"llama_lora", "dylora:r=3,targets=all-linear,update=frozen,dropout=0.1,pb=fixed,p=2", false, true},
     {"llama_lora", "dylora:r=1,update=frozen,frozen_decay,init=random", true, true},
     {"llama_lora", "vera:r=5", false, true},
