@@ -9,6 +9,5 @@ espl_status espl_model_declare_all(espl_model *model);
 /* Places the store and fills it: from the files, or by params.seed where set is NULL; a head's tensors that the files lack
  * by seed too. Fails: FORMAT naming the tensor. */
 espl_status espl_model_fill(espl_model *model, const espl_tensors *set);
-/* The module of the output projection where it is not the embedding; NULL for heads without one. */
 
 #endif

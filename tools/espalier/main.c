@@ -54,11 +54,11 @@ static const command commands[] = {
      cmd_average},
     {"convert", FOR_CONVERT, "--model DIR --adapter PATH --to FORMAT --out PATH [FLAGS]", "write an adapter in another format",
      "Between PEFT's folders, the Adapters library's and GGUF files for llama.cpp (llama-cli --lora FILE), without\n"
-     "rounding. Needs no GPU, and of the base model its config.json only.\n",
+     "rounding; from a soft prompt in .npy to PEFT's. Needs no GPU, and of the base model its config.json only, but for --rank.\n",
      "espalier convert --model models/smol --adapter notes-adapter --to gguf --out notes.gguf\n"
      "espalier convert --model models/smol --adapter notes.gguf --to peft --out notes-adapter\n", cmd_convert},
     {"inspect", FOR_INSPECT, "PATH [--json]", "what is in a model folder, an adapter folder or a file of tensors",
-     "Reads headers only and needs no GPU. Files: safetensors, PyTorch's .bin, GGUF.\n",
+     "Reads headers only and needs no GPU. Files: safetensors, PyTorch's .bin, GGUF, NumPy's .npy.\n",
      "espalier inspect models/smol\nespalier inspect notes-adapter/adapter_model.safetensors --json\n", cmd_inspect},
     {"methods", FOR_METHODS, "[METHOD [--model DIR] | --table1 | --table2 --model DIR] [--format text|csv|md]",
      "which adapter methods there are, and their keys",

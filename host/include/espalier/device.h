@@ -60,6 +60,7 @@ typedef struct espl_device_import_params {
     bool debug_utils;
     const char *limits; /* as in espl_device_params */
 } espl_device_import_params;
+/* Fails: ARGUMENT for handles or a lock that are missing; UNSUPPORTED naming what the device lacks. */
 espl_status espl_device_import(espl_context *context, const espl_device_import_params *params, espl_device **out_device);
 
 /* Waits for its own submissions only, not for what a host program put on the queue behind them. Takes and clears; NULL

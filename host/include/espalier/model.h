@@ -65,8 +65,8 @@ typedef struct espl_model_params {
 /* A Hugging Face folder: config.json; model.safetensors or its shards; a tokenizer if there is one. Families: llama,
  * mistral, qwen2, qwen3, gpt2; encoders: bert, roberta, xlm-roberta, distilbert, electra, albert,
  * deberta-v2 (also v3). params may be NULL.
- * Fails: IO, FORMAT, UNSUPPORTED (model_type, an option of config.json that would change results), DEVICE_MEMORY before any
- * weight is read. */
+ * Fails: IO, FORMAT, UNSUPPORTED (model_type, an option of config.json that would change results), ARGUMENT (a dtype, labels or a head
+ * that the model cannot have), LIMIT (sizes beyond what kernels count), DEVICE_MEMORY before any weight is read. */
 espl_status espl_model_load(espl_device *device, const char *folder, const espl_model_params *params,
                             espl_model **out_model);
 /* Trainers, sessions and adapters of it come first. Takes and clears; NULL is accepted. */
@@ -111,17 +111,20 @@ espl_status espl_adapter_add(espl_model *model, const char *name, const char *sp
  * adapter.safetensors or pytorch_adapter.bin, and the head beside it).
  * Fails: FORMAT naming the tensor that does not fit this model, or is missing. */
 espl_status espl_adapter_load(espl_model *model, const char *name, const char *folder, espl_adapter **out_adapter);
-/* The same folder; all files are on the disk before any takes its place, so that where they do not fit it stays as it was. */
+/* The same folder; all files are on the disk before any takes its place, so that where they do not fit it stays as it was.
+ * Fails: IO; UNSUPPORTED for a head that the format has no place for. */
 espl_status espl_adapter_save(espl_adapter *adapter, const char *folder);
 /* Takes and clears. Merged weights are restored first, and so are those that were merged after it; sessions that use it must be
  * gone or deactivated. */
 void espl_adapter_delete(espl_adapter **adapter);
+/* Borrowed from the adapter. */
 const char *espl_adapter_name(const espl_adapter *adapter);
 /* Values that are trained. */
 uint64_t espl_adapter_parameters(const espl_adapter *adapter);
 
-/* For "dylora": with how many of its ranks it takes part from the next submission on (sessions, evaluation); the largest
- * when it was made. Training draws its own. Fails: ARGUMENT if the adapter has no such rank, or no choice of ranks. */
+/* For "dylora": with how many of its ranks it takes part from the next submission on (sessions, evaluation); the largest when it
+ * was made, with pb=fixed that one. Training draws its own. Fails: ARGUMENT if the adapter has no such rank, or no choice of
+ * ranks. */
 espl_status espl_adapter_set_rank(espl_adapter *adapter, uint32_t rank);
 /* Its first `rank` ranks as a PEFT LORA folder, which gives what the adapter gives at that rank. Fails: as set_rank, IO. */
 espl_status espl_adapter_export_rank(espl_adapter *adapter, uint32_t rank, const char *folder);
@@ -170,15 +173,17 @@ espl_status espl_model_save_head(const espl_model *model, const char *folder, co
 
 /* Which adapters take part: names joined by '+' ("a+b" adds their changes), "" for the base alone. Graphs made after it
  * use it; espl_session_refresh follows. Fails: ARGUMENT naming what is not there, or two adapters and the tensor of the base in
- * whose place each has values of its own (heads, norms, biases, FLOP's products); then nothing changes. */
+ * whose place each has values of its own (heads, norms, biases, FLOP's products), or one that is merged; then nothing changes. */
 espl_status espl_model_activate(espl_model *model, const char *names);
 
 /* The number of a task by its name, for espl_rows.tasks and espl_session_params.task: its place among those for which the first
  * active adapter that has any has a part each (the links of "adalink:links=a+b"). Fails: ARGUMENT naming those there are. */
 espl_status espl_model_task(const espl_model *model, const char *name, uint32_t *out_task);
 
-/* Adds the adapter's change to the base weights; unmerge puts back exactly the bits that were there.
- * Fails: ARGUMENT if already merged / not merged, or other adapters were merged after it. */
+/* Adds the adapter's change to the base weights, computed on the host, and makes it inactive; unmerge puts back exactly the
+ * bits that were there, of which the host keeps an f32 copy until then. On failure the base is as it was.
+ * Fails: ARGUMENT if already merged / not merged, if other adapters were merged after it, or for values that would not be finite;
+ * UNSUPPORTED naming a method whose change is none of the weights; HOST_MEMORY. */
 espl_status espl_adapter_merge(espl_adapter *adapter);
 espl_status espl_adapter_unmerge(espl_adapter *adapter);
 

@@ -23,8 +23,9 @@ typedef struct espl_session_params {
 /* Uses the model's adapters as they are active now. params may be NULL.
  * Fails: LIMIT for a context beyond the model's, or one that rows before the text or the prompt leave no room in. */
 espl_status espl_session_create(espl_model *model, const espl_session_params *params, espl_session **out_session);
+/* Takes and clears; NULL is accepted. */
 void espl_session_destroy(espl_session **session);
-/* Follows a changed activation; the cache is emptied. */
+/* Follows a changed activation; the cache is emptied. Fails: as espl_session_create. */
 espl_status espl_session_refresh(espl_session *session);
 /* Empties the cache. What adapters compute from their weights alone, rows before the text too, is computed anew with the
  * next tokens. */
@@ -36,7 +37,8 @@ void espl_session_reset(espl_session *session);
  * with such an adapter a prompt is appended at once; of more than 256 ids its first pass is recorded for that length.
  * Fails: LIMIT if the cache would overflow, with the numbers; nothing has changed then. */
 espl_status espl_session_append(espl_session *session, const int32_t *ids, uint32_t count);
-/* Logits after the last append: as many values as the vocabulary; borrowed until the next append. */
+/* Logits after the last append: as many values as the vocabulary; borrowed until the next append. Fails: ARGUMENT before the
+ * first token. */
 espl_status espl_session_logits(espl_session *session, const float **out_logits, uint32_t *out_count);
 /* Tokens of text so far: rows of adapters before it are not among them. */
 uint32_t espl_session_position(const espl_session *session);
@@ -112,7 +114,8 @@ typedef struct espl_generate_result {
     double prompt_seconds, seconds; /* of the prompt, of the tokens after the first */
     const char *reason;             /* "end", "stop", "length", "caller" */
 } espl_generate_result;
-/* Tokenizes, resets the session, generates. */
+/* Tokenizes, resets the session, generates. Fails: ARGUMENT for a model without a tokenizer, as espl_session_append; a text that
+ * fills the context ends it with reason "length". */
 espl_status espl_generate(espl_session *session, const espl_generate_params *params, espl_generate_result *out_result);
 
 #ifdef __cplusplus

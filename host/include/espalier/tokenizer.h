@@ -59,18 +59,17 @@ typedef struct espl_encoding {
  * less than the special tokens alone. */
 espl_status espl_tokenizer_encode_texts(espl_tokenizer *tokenizer, const espl_texts *texts,
                                         espl_encoding *out_encoding);
-/* The ids of one text, the short form of the above. text: `bytes` of UTF-8, zero bytes included. *out_ids is borrowed, until the next call of encode.
- * Added tokens ("<|im_start|>") inside the text become their number; a .model, vocab.json or vocab.txt alone
- * names none.
- * add_special: also what the model expects around one text: the template of tokenizer.json; for the other files that of
- * the class ("[CLS] text [SEP]"), else add_bos_token and add_eos_token of tokenizer_config.json, and without that file:
- * a .model adds its begin token, or its end token if it has no begin token; vocab.json adds nothing.
- * Time grows as n log n. Fails: HOST_MEMORY; LIMIT if an expression takes too long or the text is 2 GiB;
- * FORMAT if the text needs an unknown token that the vocabulary lacks. */
+/* The ids of one text, the short form of the above. text: `bytes` of UTF-8, zero bytes included. *out_ids is borrowed, until the
+ * next call of encode. Added tokens ("<|im_start|>") inside the text become their number; a .model, vocab.json or vocab.txt alone
+ * names none. add_special: also what the model expects around one text: the template of tokenizer.json; for the other files that
+ * of the class ("[CLS] text [SEP]"), else add_bos_token and add_eos_token of tokenizer_config.json, and without that file: a
+ * .model adds its begin token, or its end token if it has no begin token; vocab.json adds nothing. Time grows as n log n. Fails:
+ * HOST_MEMORY; LIMIT if an expression takes too long or the text is 2 GiB; FORMAT if the text needs an unknown token that the
+ * vocabulary lacks. */
 espl_status espl_tokenizer_encode(espl_tokenizer *tokenizer, const char *text, size_t bytes, bool add_special,
                                   const uint32_t **out_ids, size_t *out_count);
 /* *out_text is borrowed until the next call of decode and has a zero byte after *out_bytes. Always valid UTF-8: broken
- * sequences become U+FFFD. Special tokens are left out unless keep_special; numbers without a piece give nothing. */
+ * sequences become U+FFFD. Special tokens are left out unless keep_special; numbers without a piece give nothing. Fails: HOST_MEMORY. */
 espl_status espl_tokenizer_decode(espl_tokenizer *tokenizer, const uint32_t *ids, size_t count, bool keep_special,
                                   const char **out_text, size_t *out_bytes);
 
@@ -88,7 +87,8 @@ const char *espl_tokenizer_piece(const espl_tokenizer *tokenizer, uint32_t id);
 bool espl_tokenizer_is_special(const espl_tokenizer *tokenizer, uint32_t id);
 
 /* Decoding while tokens arrive. The pieces of text joined are what decode gives, with one exception: in a run of byte
- * tokens that is not valid UTF-8, whole characters come out as they complete, where decode replaces the whole run. */
+ * tokens that is not valid UTF-8, whole characters come out as they complete, where decode replaces the whole run. The tokenizer is
+ * borrowed. These calls fail with HOST_MEMORY alone; destroy takes and clears, NULL is accepted. */
 espl_status espl_detokenizer_create(espl_tokenizer *tokenizer, bool keep_special, espl_detokenizer **out_detokenizer);
 void espl_detokenizer_destroy(espl_detokenizer **detokenizer);
 /* *out_text: what has become certain, possibly nothing, always whole characters; borrowed until the next push. */

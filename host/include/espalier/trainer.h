@@ -19,7 +19,8 @@ typedef struct espl_dataset espl_dataset;
  *                                           where known, else ChatML
  *   {"instruction","input","output"}        as prompt and completion, Alpaca's template
  * With params.tasks_of an object also has "task": the name of the row's task.
- * Fails: FORMAT with the line number; LIMIT for a row longer than context with its length. */
+ * Fails: IO; FORMAT with the line number; LIMIT for a row longer than context with its length; ARGUMENT for a task that no active
+ * adapter has. */
 typedef struct espl_dataset_params {
     uint32_t context;        /* tokens in a row; 0: 256 */
     double validation_share; /* of the rows, taken by seed; 0: 0.05; negative: none */
@@ -51,6 +52,7 @@ espl_status espl_dataset_from_rows(espl_context *context, const espl_rows *rows,
 /* The same for language models: ids[i] in 0.., labels[i] the id to be predicted at i or negative. */
 espl_status espl_dataset_from_ids(espl_context *context, const int32_t *ids, const int32_t *labels, uint32_t rows,
                                   uint32_t row_tokens, espl_dataset **out_dataset);
+/* Takes and clears; NULL is accepted. Trainers of it come first. */
 void espl_dataset_destroy(espl_dataset **dataset);
 /* Counts of rows and of label tokens in the training and in the validation part. */
 typedef struct espl_dataset_info {
@@ -86,9 +88,12 @@ typedef struct espl_trainer_params {
 
 /* adapter: what is trained; NULL: the model itself, loaded with params.trainable. Both, and dataset, are borrowed.
  * Records everything: the first step takes as long as the others. With piece_ms, also runs everything 4 to
- * 20 times without effect and waits for it, to know times. */
+ * 20 times without effect and waits for it, to know times.
+ * Fails: ARGUMENT (an adapter that is not active, data that is not of the model's head or vocabulary, a model that is not trainable),
+ * LIMIT (more tokens than the model's context), DEVICE_MEMORY saying what needs less. */
 espl_status espl_trainer_create(espl_model *model, espl_adapter *adapter, const espl_dataset *dataset,
                                 const espl_trainer_params *params, espl_trainer **out_trainer);
+/* Takes and clears, after the device is done; NULL is accepted. */
 void espl_trainer_destroy(espl_trainer **trainer);
 
 typedef struct espl_progress {
@@ -102,7 +107,8 @@ typedef struct espl_progress {
     uint32_t skipped;        /* steps without change because a gradient was not finite */
 } espl_progress;
 /* One optimiser step, or the rest of the one under way. Blocks until the device is done. After the last one it changes
- * nothing and returns OK. Records nothing and allocates nothing. */
+ * nothing and returns OK. Records nothing and allocates nothing, but where commands took longer than their slice.
+ * Fails: DEVICE_LOST; what an adapter says of a row (more special tokens than it has vectors: LIMIT). */
 espl_status espl_trainer_step(espl_trainer *trainer, espl_progress *out_progress);
 /* A part of a step, for a host program that has something else to do on the device, such as the next frame: puts on the
  * queue what is expected to take at most budget_ms milliseconds there, by the time it took before, and returns without
@@ -120,28 +126,30 @@ bool espl_trainer_is_done(const espl_trainer *trainer);
 bool espl_trainer_is_settled(const espl_trainer *trainer);
 uint64_t espl_trainer_activation_bytes(const espl_trainer *trainer);
 
-/* Mean loss per label token over the validation part (the training part if there is none); perplexity is exp of it. */
+/* Mean loss per label token over the validation part (the training part if there is none); perplexity is exp of it. The first call
+ * records. Fails: ARGUMENT while a step is under way, else as espl_trainer_step. */
 espl_status espl_trainer_evaluate(espl_trainer *trainer, double *out_loss);
 /* Parameters, optimiser state and position, into folder, complete or not at all; resume continues to the same bits as an
- * uninterrupted run. Fails: ARGUMENT if the checkpoint is of another model, adapter, data or settings (named). */
+ * uninterrupted run. Fails: IO; ARGUMENT if the checkpoint is of another model, adapter, data or settings (named). */
 espl_status espl_trainer_save(espl_trainer *trainer, const char *folder);
 espl_status espl_trainer_resume(espl_trainer *trainer, const char *folder);
 
 /* Mean loss per label token of rows of a dataset with the active adapters, without a trainer. part: 0 all rows, 1 training,
- * 2 validation. */
+ * 2 validation. Records for each call. Fails: ARGUMENT for data that is not of the model's head or vocabulary, LIMIT, DEVICE_MEMORY. */
 espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, double *out_loss,
                           uint64_t *out_labels);
 /* What the model's head gives for those rows, in their order: logits, numbers (REGRESSION), hidden states (NONE);
  * [rows, outputs], or [rows, context, outputs] where every token has an output (espl_model_describe). The part is
- * as in espl_evaluate. out_values is the caller's, rows (* context) * outputs floats. Labels are not looked at. */
+ * as in espl_evaluate. out_values is the caller's, rows (* context) * outputs floats. Labels are not looked at. Fails: as espl_evaluate. */
 espl_status espl_predict(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, float *out_values);
 
-/* The door for checking: one batch through the model with adapter (or NULL); writes a safetensors file with ids, labels,
- * logits [rows, tokens, vocabulary], loss [1] (before any step), grad.<name> of every trainable tensor under its PEFT (or
- * file) name, and with steps > 0 param<steps>.<name> after that many AdamW steps on this batch (no clipping, weight_decay as
- * given). score.<gate> [rows] of every gate of an adapter. labels may be NULL for LANGUAGE: each token's successor. Plain labels
- * as Hugging Face means them: labels[i] is the token at i, the shift is done inside, negative does not count; other heads take
- * one label for each row or token. trainable model or adapter needed for gradients; else logits, scores and loss only. */
+/* The door for checking: one batch through the model with adapter (or NULL); writes a safetensors file with ids, labels, logits
+ * [rows, tokens, vocabulary], loss [1] (before any step), grad.<name> of every trainable tensor under its PEFT (or file) name, and
+ * with steps > 0 param<steps>.<name> after that many AdamW steps on this batch (no clipping, weight_decay as given). score.<gate>
+ * [rows] of every gate of an adapter. labels may be NULL for LANGUAGE: each token's successor. Plain labels as Hugging Face means
+ * them: labels[i] is the token at i, the shift is done inside, negative does not count; other heads take one label for each row or
+ * token. trainable model or adapter needed for gradients; else logits, scores and loss only. Fails: ARGUMENT naming a token, label
+ * or length that the model has not, IO. */
 typedef struct espl_probe_params {
     const int32_t *ids, *labels; /* [rows, tokens]; labels of CLASSIFICATION [rows] */
     uint32_t rows, tokens;
