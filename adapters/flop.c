@@ -265,6 +265,67 @@ static espl_status update(espl_builder *builder, const espl_adapter *adapter, es
     return espl_graph_status(builder->graph);
 }
 
+static double sigmoid(double x) {
+    return 1 / (1 + exp(-x));
+}
+
+/* The gates where nothing is drawn (shaders/hard_concrete.comp). */
+static void open_gates(const float *alpha, uint32_t k, double *z) {
+    const double shift = beta * log((double)-low / high);
+    double open = 0;
+    for (uint32_t i = 0; i < k; i++) open += sigmoid(alpha[i] - shift);
+    for (uint32_t i = 0; i < k; i++) {
+        uint32_t below = 0;
+        for (uint32_t j = 0; j < k; j++) below += alpha[j] < alpha[i] || (alpha[j] == alpha[i] && j < i);
+        z[i] = below >= round(k - open) ? sigmoid((double)soft * alpha[i] / beta) : 0;
+    }
+}
+
+static void multiply(const float *p, const double *z, const float *q, uint32_t k, const espl_place *place, float *weight) {
+    for (uint32_t o = 0; o < place->out; o++) {
+        for (uint32_t i = 0; i < place->in; i++) {
+            double sum = 0;
+            for (uint32_t r = 0; r < k; r++) sum += (double)p[(size_t)i * k + r] * z[r] * q[(size_t)r * place->out + o];
+            weight[(size_t)o * place->in + i] = (float)sum;
+        }
+    }
+}
+
+/* The product with the gates that stay open takes the weight's place, and the bias its own. */
+static espl_status merge(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed) {
+    espl_context *ctx = context(adapter);
+    const flop_state *state = adapter->state;
+    const flop_target *t = &state->targets[place->block][place->linear][place->part];
+    espl_store *store = &adapter->store;
+    const espl_entry p_entry = {.matrix = t->p, .count = place->in}, q_entry = {.matrix = t->q, .count = t->k};
+    const espl_entry alpha_entry = {.matrix = state->log_alpha, .from = t->from, .count = t->k, .vector = true};
+    const espl_entry bias_entry = {.matrix = t->bias, .count = place->out, .vector = true};
+    float *p = NULL, *q = NULL, *alpha = NULL;
+    double *z = NULL;
+    espl_status status = ESPL_OK;
+    *out_changed = t->k != 0;
+    if (!*out_changed) return ESPL_OK;
+    if (!bias)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "flop: a %s model has no bias there, and a target's product has one: it cannot be merged",
+                         adapter->model->config.family->model_type);
+    ESPL_GOTO(espl_new(ctx, (size_t)place->in * t->k * sizeof *p, &p));
+    ESPL_GOTO(espl_new(ctx, (size_t)t->k * place->out * sizeof *q, &q));
+    ESPL_GOTO(espl_new(ctx, t->k * sizeof *alpha, &alpha));
+    ESPL_GOTO(espl_new(ctx, t->k * sizeof *z, &z));
+    ESPL_GOTO(espl_store_read(store, &p_entry, p));
+    ESPL_GOTO(espl_store_read(store, &q_entry, q));
+    ESPL_GOTO(espl_store_read(store, &alpha_entry, alpha));
+    ESPL_GOTO(espl_store_read(store, &bias_entry, bias));
+    open_gates(alpha, t->k, z);
+    multiply(p, z, q, t->k, place, weight);
+fail:
+    espl_free(ctx, &p);
+    espl_free(ctx, &q);
+    espl_free(ctx, &alpha);
+    espl_free(ctx, &z);
+    return status;
+}
+
 static void finish(espl_adapter *adapter) {
     flop_state *state = adapter->state;
     espl_free(context(adapter), &state->share);
@@ -289,4 +350,5 @@ const espl_method espl_method_flop = {
     .step = step,
     .settled = settled,
     .update = update,
+    .merge = merge,
     .finish = finish};

@@ -46,7 +46,8 @@ static void entries_at(const espl_model *model, const espl_place *place, const e
     }
 }
 
-static espl_status merge_place(espl_adapter *adapter, const espl_place *place) {
+/* part: of a union, or the adapter. */
+static espl_status merge_place(espl_adapter *adapter, espl_adapter *part, const espl_place *place) {
     espl_model *model = adapter->model;
     espl_context *ctx = model->ctx;
     const bool in_out = place->block != ESPL_NO_BLOCK && model->config.family->stored_in_out;
@@ -65,7 +66,7 @@ static espl_status merge_place(espl_adapter *adapter, const espl_place *place) {
         ESPL_GOTO(espl_new(ctx, place->out * sizeof *bias, &bias));
         ESPL_GOTO(espl_store_read(&model->store, bias_entry, bias));
     }
-    ESPL_GOTO(adapter->method->merge(adapter, place, weight, bias, &changed));
+    ESPL_GOTO(part->method->merge(part, place, weight, bias, &changed));
     if (!changed) goto fail;
     if (in_out) transpose(weight, place->out, place->in, stored);
     else memcpy(stored, weight, count * sizeof *stored);
@@ -95,18 +96,18 @@ static espl_status merge_entries(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
-static espl_status merge_places(espl_adapter *adapter) {
+static espl_status merge_places(espl_adapter *adapter, espl_adapter *part) {
     const espl_model *model = adapter->model;
     const espl_config *c = &model->config;
-    if (adapter->method->change) return merge_entries(adapter);
-    if (!adapter->method->join) return ESPL_OK; /* all of it are replacements */
+    if (part->method->change) return merge_entries(adapter); /* diff_pruning is no part */
+    if (!part->method->join) return ESPL_OK; /* all of it are replacements */
     const espl_place embed = {.block = ESPL_NO_BLOCK, .out = c->vocabulary, .in = c->embedding};
-    if (adapter->method->properties.sites & 1u << ESPL_SITE_EMBED) ESPL_TRY(merge_place(adapter, &embed));
+    if (part->method->properties.sites & 1u << ESPL_SITE_EMBED) ESPL_TRY(merge_place(adapter, part, &embed));
     for (uint32_t block = 0; block < c->layers; block++) {
         for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) {
             for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && model->linear[l].part[p].count; p++)
-                ESPL_TRY(merge_place(adapter, &(espl_place){block, l, p, model->linear[l].part[p].count,
-                                                            model->linear[l].in}));
+                ESPL_TRY(merge_place(adapter, part, &(espl_place){block, l, p, model->linear[l].part[p].count,
+                                                                  model->linear[l].in}));
         }
     }
     return ESPL_OK;
@@ -136,10 +137,36 @@ static espl_status merge_replacements(espl_adapter *adapter) {
     return ESPL_OK;
 }
 
+/* The parts of a union; else the adapter itself. */
+static espl_adapter *first_part(espl_adapter *adapter) {
+    return adapter->members ? adapter->members : adapter;
+}
+
+static espl_adapter *next_part(const espl_adapter *adapter, const espl_adapter *part) {
+    return adapter->members ? part->next : NULL;
+}
+
+/* Parts that add to the weights can be merged one after the other; what rescales, rescales what was added before it. */
+static bool can_merge(espl_adapter *adapter) {
+    const bool alone = !adapter->members;
+    for (espl_adapter *part = first_part(adapter); part; part = next_part(adapter, part)) {
+        const espl_integration how = part->method->properties.integration;
+        if (!part->method->join) continue; /* matrices in the base's place */
+        if (!part->method->merge) return false;
+        const bool adds = how == ESPL_INTEGRATION_DIRECT_ADDITION || how == ESPL_INTEGRATION_SCALED_ADDITION ||
+                          how == ESPL_INTEGRATION_GATED_ADDITION; /* with gates its own merge refuses */
+        if (alone || adds) continue;
+        if (how != ESPL_INTEGRATION_RESCALING || part->next) return false;
+    }
+    return true;
+}
+
 /* Merging what changes only one use of a tied matrix first makes it two. */
 static espl_status untie(espl_adapter *adapter) {
-    const bool embed = adapter->method->merge && adapter->method->properties.sites & 1u << ESPL_SITE_EMBED;
+    bool embed = false;
     espl_model *model = adapter->model;
+    for (const espl_adapter *part = first_part(adapter); part; part = next_part(adapter, part))
+        embed = embed || (part->method->merge && part->method->properties.sites & 1u << ESPL_SITE_EMBED);
     if (model->head == ESPL_NO_MATRIX || !model->config.tied) return ESPL_OK;
     if (!embed && espl_adapter_head(adapter) == ESPL_NO_MATRIX) return ESPL_OK;
     ESPL_TRY(espl_model_untie(model));
@@ -175,12 +202,16 @@ espl_status espl_adapter_merge(espl_adapter *adapter) {
     espl_model *model = adapter->model;
     if (adapter->merge_order)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged already", adapter->name);
-    if ((adapter->method->join || adapter->method->parts) && !adapter->method->merge)
+    if (!can_merge(adapter) && adapter->members)
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": its parts cannot be merged into the base's weights one after the "
+                         "other", adapter->name);
+    if (!can_merge(adapter))
         return espl_fail(model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s is no change of the base's weights and cannot be "
                          "merged into them", adapter->name, adapter->method->name);
     espl_status status = untie(adapter);
     if (status == ESPL_OK) status = merge_replacements(adapter);
-    if (status == ESPL_OK) status = merge_places(adapter);
+    for (espl_adapter *part = first_part(adapter); status == ESPL_OK && part; part = next_part(adapter, part))
+        status = merge_places(adapter, part);
     if (status != ESPL_OK) {
         put_back(adapter);
         return status;

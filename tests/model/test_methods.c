@@ -84,6 +84,10 @@ static const life lives[] = {
     {"gpt2_lora", "ia3|lora:r=2,targets=c_fc,dropout=0.1|loreft:dropout=0", true, false},
     {"llama_lora", "bitfit|lora:r=2", false, false},
     {"gpt2_lora", "prompt:tokens=3|lora:r=2", true, false},
+    {"gpt2_lora", "bitfit|lora:r=2,targets=c_attn+c_fc|ia3", false, true},
+    {"gpt2_lora", "ia3|lora:r=2,targets=c_attn", false, false}, /* merged, the factors would not come before the sum */
+    {"llama_lora", "library_lora:r=2,attention=q+v|vera:targets=down_proj", false, true},
+    {"llama_lora", "adalink:r=3,dropout=0|lora:r=2", false, true},
     {"gpt2_lora", "library_lora:attention=k,output,gated", false, false},
     {"gpt2_lora", "library_lora:attention=q+v,intermediate,alpha=3", false, true},
     {"llama_lora", "library_dora:r=3,alpha=5,output,intermediate", false, true},
@@ -106,7 +110,7 @@ static const life lives[] = {
     {"gpt2_full", "diff_pruning:prune_at=1,alpha=0.5,alpha_rate=2", false, true},
     {"llama_lora", "diff_pruning:structured,share=0.1,penalty=0.001,alpha_rate=10", false, true},
     {"gpt2_full", "diff_pruning:structured,prune_at=1,alpha=0.5,alpha_rate=2", false, true},
-    {"gpt2_lora", "flop:targets=c_attn+c_fc,k=5,sparsity=0.3,lambda_rate=1", true, false},
+    {"gpt2_lora", "flop:targets=c_attn+c_fc,k=5,sparsity=0.3,lambda_rate=1", true, true},
     {"gpt2_lora", "tiny_attention:heads=3,dim=5,bias,norm", false, false},
 };
 
