@@ -10,9 +10,15 @@ static espl_context *context(const espl_adapter *adapter) {
 }
 
 /* phm_init is ours: W begins as in the paper's code, or as in the library, whose hypercomplex_nonlinearity changes nothing. */
-const espl_spec_row espl_phm_keys[] = {{"init_rule", "phm_c_init", ESPL_SPEC_TEXT, "normal, uniform"},
-                                       {"init_w", "phm_init", ESPL_SPEC_TEXT, "glorot_uniform, xavier_normal"},
-                                       {0}};
+const espl_spec_row espl_phm_keys[] = {
+    {"phm_dim", "phm_dim", ESPL_SPEC_WHOLE, NULL},
+    {"phm_rank", "phm_rank", ESPL_SPEC_WHOLE, NULL},
+    {"shared", "shared_phm_rule", ESPL_SPEC_BOOL, NULL},
+    {"factored", "factorized_phm_W", ESPL_SPEC_BOOL, NULL},
+    {"learn", "learn_phm", ESPL_SPEC_BOOL, NULL},
+    {"init_rule", "phm_c_init", ESPL_SPEC_TEXT, "normal, uniform"},
+    {"init_w", "phm_init", ESPL_SPEC_TEXT, "glorot_uniform, xavier_normal"},
+    {0}};
 
 /* One of the two texts of a row, the first where there is none. */
 static espl_status read_choice(espl_adapter *adapter, const char *key, const char *first, const char *second, bool *out_second) {

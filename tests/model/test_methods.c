@@ -102,6 +102,8 @@ static const life lives[] = {
     {"llama_lora", "adapterplus:rf=5", true, false},
     {"llama_lora", "compacter:rf=3", false, false}, /* its maps start at 1e-4 and below */
     {"gpt2_lora", "compacter++:rf=5", false, false},
+    {"llama_lora", "compacter:rf=4,phm_dim=3,phm_rank=2,shared=false", true, false}, /* rules of their own start larger */
+    {"llama_lora", "compacter++:rf=4,factored=false,learn=false", false, false},
     {"gpt2_lora", "adalink:r=4,links=a+b,dropout=0", false, false},
     {"llama_lora", GATED, true, false},
     {"llama_lora", "tiny_attention", false, false},

@@ -54,7 +54,7 @@ static const command commands[] = {
      cmd_average},
     {"convert", FOR_CONVERT, "--model DIR --adapter PATH --to FORMAT --out PATH [FLAGS]", "write an adapter in another format",
      "Between PEFT's folders, the Adapters library's and GGUF files for llama.cpp (llama-cli --lora FILE), without\n"
-     "rounding; from a soft prompt in .npy to PEFT's. Needs no GPU, and of the base model its config.json only, but for --rank.\n",
+     "rounding; from a soft prompt in .npy to PEFT's. Needs no GPU and of the base model config.json only, but for --rank.\n",
      "espalier convert --model models/smol --adapter notes-adapter --to gguf --out notes.gguf\n"
      "espalier convert --model models/smol --adapter notes.gguf --to peft --out notes-adapter\n", cmd_convert},
     {"inspect", FOR_INSPECT, "PATH [--json]", "what is in a model folder, an adapter folder or a file of tensors",
