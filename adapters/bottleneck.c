@@ -170,6 +170,9 @@ static espl_status width_of(espl_adapter *adapter, uint32_t block, uint32_t *out
                              adapter->method->name, block);
     }
     const double value = json_number_value(factor);
+    if (!json_is_number(factor))
+        return espl_fail(ctx, ESPL_FORMAT, "%s: reduction_factor of layer %u is %s, a number was expected", adapter->method->name, block,
+                         espl_json_type_name(factor));
     if (!(value > 0))
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: reduction_factor %g of layer %u is not above 0", adapter->method->name, value,
                          block);

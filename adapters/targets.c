@@ -118,11 +118,47 @@ espl_status espl_target_listed(espl_adapter *adapter, const char *key, const cha
     return selects(adapter->model->ctx, json_object_get(adapter->config, key), key, path, out_listed);
 }
 
+/* Whether a base tensor is a part of a block. */
+static bool in_block(const espl_model *model, const espl_entry *entry) {
+    const espl_family *family = model->config.family;
+    const size_t prefix = strlen(family->prefix), block = strcspn(family->block, "%");
+    return strncmp(entry->name, family->prefix, prefix) == 0 && strncmp(entry->name + prefix, family->block, block) == 0;
+}
+
+/* Whether a module of a block ends with this name; outside: a map of the base that does and is in none (an embedding, a pooler, a
+ * head), or "". */
+static bool find_module(const espl_model *model, const char *name, char outside[256]) {
+    bool found = false;
+    *outside = 0;
+    for (size_t i = 0; i < model->store.entry_count; i++) {
+        const espl_entry *entry = &model->store.entries[i];
+        char path[256];
+        const char *dot = strrchr(entry->name, '.');
+        snprintf(path, sizeof path, "%.*s", (int)(dot ? dot - entry->name : 0), entry->name);
+        if (!espl_target_ends_with(path, name)) continue;
+        if (in_block(model, entry)) found = true;
+        else if (!entry->vector) memcpy(outside, path, sizeof path);
+        else if (strcmp(path, outside) != 0) found = true; /* a norm, and no map's bias */
+    }
+    return found;
+}
+
+static espl_status fail_outside(const espl_adapter *adapter, const char *path) {
+    return espl_fail(adapter->model->ctx, ESPL_UNSUPPORTED,
+                     "%s: target_modules names %s, which is in no block of this %s model; only maps in blocks have adapters",
+                     adapter->method->name, path, adapter->model->config.family->model_type);
+}
+
 espl_status espl_target_none(const espl_adapter *adapter) {
     espl_context *ctx = adapter->model->ctx;
     const json_t *targets = json_object_get(adapter->config, "target_modules");
     espl_bytes text = {0};
     espl_status status = ESPL_OK;
+    for (size_t i = 0; i < json_array_size(targets); i++) {
+        const char *name = json_string_value(json_array_get(targets, i));
+        char outside[256];
+        if (name && !find_module(adapter->model, name, outside) && *outside) return fail_outside(adapter, outside);
+    }
     if (json_is_string(targets)) status = espl_bytes_print(ctx, &text, " \"%s\"", json_string_value(targets));
     for (size_t i = 0; i < json_array_size(targets) && status == ESPL_OK; i++)
         status = espl_bytes_print(ctx, &text, "%s %s", i ? "," : "", json_string_value(json_array_get(targets, i)));
@@ -133,36 +169,16 @@ espl_status espl_target_none(const espl_adapter *adapter) {
     return status;
 }
 
-/* Whether a base tensor is a part of a block. */
-static bool in_block(const espl_model *model, const espl_entry *entry) {
-    const espl_family *family = model->config.family;
-    const size_t prefix = strlen(family->prefix), block = strcspn(family->block, "%");
-    return strncmp(entry->name, family->prefix, prefix) == 0 && strncmp(entry->name + prefix, family->block, block) == 0;
-}
-
 espl_status espl_target_check(const espl_adapter *adapter) {
     const espl_model *model = adapter->model;
     const char *method = adapter->method->name, *type = model->config.family->model_type;
     const json_t *targets = json_object_get(adapter->config, "target_modules");
     for (size_t i = 0; i < json_array_size(targets); i++) {
         const char *name = json_string_value(json_array_get(targets, i));
-        char outside[256] = ""; /* a map of the base that is in no block: an embedding, a pooler, a head */
-        bool found = false;
-        for (size_t j = 0; name && j < model->store.entry_count; j++) {
-            const espl_entry *entry = &model->store.entries[j];
-            char path[256];
-            const char *dot = strrchr(entry->name, '.');
-            snprintf(path, sizeof path, "%.*s", (int)(dot ? dot - entry->name : 0), entry->name);
-            if (!espl_target_ends_with(path, name)) continue;
-            if (in_block(model, entry)) found = true;
-            else if (!entry->vector) memcpy(outside, path, sizeof outside);
-            else if (strcmp(path, outside) != 0) found = true; /* a norm, and no map's bias */
-        }
+        char outside[256];
         if (!name) continue;
-        if (*outside && !found)
-            return espl_fail(model->ctx, ESPL_UNSUPPORTED,
-                             "%s: target_modules names %s, which is in no block of this %s model; only maps in blocks have adapters",
-                             method, outside, type);
+        const bool found = find_module(model, name, outside);
+        if (*outside && !found) return fail_outside(adapter, outside);
         if (*outside)
             espl_log(model->ctx, ESPL_LOG_WARNING,
                      "%s: %s, which target_modules names too, is in no block of this %s model and stays as it is", method, outside, type);

@@ -132,6 +132,9 @@ static espl_status read_header(espl_tensors *set, tensor_file *file) {
         return espl_fail(set->ctx, ESPL_FORMAT, "%s: has %zu bytes, a safetensors file begins with 8", file->path,
                          file->mapping.bytes);
     for (int i = LENGTH_BYTES; i-- > 0;) length = length << 8 | bytes[i];
+    if (length > file->mapping.bytes - LENGTH_BYTES && (file->mapping.bytes == LENGTH_BYTES || bytes[LENGTH_BYTES] != '{'))
+        return espl_fail(set->ctx, ESPL_FORMAT, "%s: begins as none of the files of tensors that are read (safetensors, PyTorch's, GGUF, "
+                         "NumPy's)", file->path);
     if (length > HEADER_LIMIT || length > file->mapping.bytes - LENGTH_BYTES)
         return espl_fail(set->ctx, ESPL_FORMAT, "%s: a header of %llu bytes does not fit a file of %zu (limit %d)",
                          file->path, (unsigned long long)length, file->mapping.bytes, (int)HEADER_LIMIT);

@@ -185,6 +185,9 @@ static espl_status open_path(espl_tensors *set, const char *path) {
     }
     if (!espl_os_is_file(path)) ESPL_TRY(open_stem(set, path, "", &found));
     if (found) return ESPL_OK;
+    if (!espl_os_is_file(path) && !strchr(espl_os_file_name(path), '.'))
+        return espl_fail(set->ctx, ESPL_IO, "%s: there is neither %s.safetensors nor %s.bin", path, espl_os_file_name(path),
+                         espl_os_file_name(path));
     ESPL_TRY(espl_copy_string(set->ctx, path, strlen(path), &copy));
     return open_file(set, copy);
 }
