@@ -118,6 +118,21 @@ static void distribution(void **state) {
     espl_model_destroy(&model);
 }
 
+static double column_product(const float *matrix, size_t n, size_t one, size_t other) {
+    double sum = 0;
+    for (size_t r = 0; r < n; r++) sum += (double)matrix[r * n + one] * matrix[r * n + other];
+    return sum;
+}
+
+static double largest_of_column(const float *matrix, size_t n, size_t column) {
+    double largest = 0;
+    for (size_t r = 0; r < n; r++) {
+        const double value = fabs((double)matrix[r * n + column]);
+        if (value > largest) largest = value;
+    }
+    return largest;
+}
+
 /* ReFT's R starts as the first columns of an orthogonal matrix, each a direction by chance. */
 static void orthonormal(void **state) {
     (void)state;
@@ -131,14 +146,12 @@ static void orthonormal(void **state) {
         float *base = values_of(adapter, &adapter->store.entries[i], &count);
         assert_int_equal(count, N * N);
         for (size_t one = 0; one < N; one++) {
-            double largest = 0;
             for (size_t other = 0; other <= one; other++) {
-                double product = 0;
-                for (size_t r = 0; r < N; r++) product += (double)base[r * N + one] * base[r * N + other];
+                const double product = column_product(base, N, one, other);
                 if (!(fabs(product - (one == other)) < 1e-6))
                     fail_msg("columns %zu and %zu have a product of %g", one, other, product);
             }
-            for (size_t r = 0; r < N; r++) largest = fmax(largest, fabs((double)base[r * N + one]));
+            const double largest = largest_of_column(base, N, one);
             if (one < RANK && !(largest < 0.7)) fail_msg("column %zu has a value of %g", one, largest);
         }
         found++;
