@@ -145,6 +145,8 @@ void ref_mse(const double *x, const double *targets, const double *labels, size_
 void ref_pick(const double *x, const double *lengths, size_t batch, size_t sequence, size_t cols, bool last, double *y);
 
 /* y[o] = |W(o,:) + scale * b[o,:] a[a_from.., :]|, or 1 / that; W(o,i) = w[w_from + o, i], or in_out: w[i, w_from + o] */
+void ref_fusion_scores(const double *q, const double *const *u, size_t rows, size_t cols, size_t count, double *s);
+void ref_fusion_mix(const double *s, const double *const *u, size_t rows, size_t cols, size_t count, double *y);
 void ref_row_norm(const double *w, size_t w_stride, bool in_out, size_t w_from, const double *a, size_t a_from, size_t in,
                   const double *b, size_t out, size_t rank, double scale, bool inverse, double *y);
 
