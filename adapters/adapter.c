@@ -1,6 +1,7 @@
 /* The life of an adapter: add or load, activate, delete. */
 #include "adapters/folder.h"
 #include "adapters/library.h"
+#include "adapters/fusion.h"
 #include "adapters/library_head.h"
 #include "adapters/make.h"
 #include "adapters/spec.h"
@@ -182,10 +183,11 @@ static espl_status read_config(espl_adapter *adapter, const char *folder, espl_l
     char *path;
     json_t *config;
     bool is = false;
-    ESPL_TRY(espl_format(ctx, &path, "%s/adapter_config.json", folder));
+    const bool fusion = espl_folder_is_fusion(folder);
+    ESPL_TRY(espl_format(ctx, &path, "%s/%s", folder, espl_folder_files(fusion, true)->config));
     espl_status status = espl_json_load(ctx, path, &config);
     if (status == ESPL_OK) {
-        status = espl_library_renew_activation(ctx, config);
+        status = fusion ? espl_fusion_from_file(ctx, config) : espl_library_renew_activation(ctx, config);
         if (status == ESPL_OK) status = espl_folder_read_config(adapter, config);
         else json_decref(config);
         if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", path);
@@ -257,12 +259,23 @@ static espl_adapter *find(const espl_model *model, const char *name, size_t byte
     return NULL;
 }
 
+/* An adapter that another one of the names fuses takes part through that one alone. */
+static bool is_fused(const espl_model *model, const char *names, const espl_adapter *adapter) {
+    for (const char *at = names; *at;) {
+        const size_t bytes = strcspn(at, "+");
+        const espl_adapter *other = find(model, at, bytes);
+        if (other && adapter && espl_fusion_has(other, adapter)) return true;
+        at += bytes + (at[bytes] != 0);
+    }
+    return false;
+}
+
 /* Against those that are named before it. */
 static espl_status check_beside(const espl_model *model, const char *names, const char *at, const espl_adapter *adapter) {
     for (const char *other = names; other < at;) {
         const size_t bytes = strcspn(other, "+");
         const espl_adapter *first = find(model, other, bytes);
-        if (first != adapter) ESPL_TRY(espl_adapter_check_beside(first, adapter));
+        if (first != adapter && !is_fused(model, names, first)) ESPL_TRY(espl_adapter_check_beside(first, adapter));
         other += bytes + 1;
     }
     return ESPL_OK;
@@ -280,8 +293,9 @@ espl_status espl_model_activate(espl_model *model, const char *names) {
             if (adapter->merge_order)
                 return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged into the base: activating it would "
                                  "count it twice", adapter->name);
-            if (!change) ESPL_TRY(check_beside(model, names, at, adapter));
-            else adapter->active = true;
+            const bool fused = is_fused(model, names, adapter);
+            if (!change && !fused) ESPL_TRY(check_beside(model, names, at, adapter));
+            if (change) adapter->active = !fused;
             at += bytes + (at[bytes] != 0);
         }
     }

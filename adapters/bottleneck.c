@@ -183,8 +183,7 @@ static espl_status width_of(espl_adapter *adapter, uint32_t block, uint32_t *out
 
 /* ---- Declaring ---- */
 
-/* The module that has a block's adapters, below the block. */
-static const char *module_name(const espl_adapter *adapter, int location) {
+const char *espl_bottleneck_module(const espl_adapter *adapter, int location) {
     const bool bert = adapter->model->config.family->bidirectional;
     return location == BOTTLENECK_ATTENTION ? (bert ? "attention.output" : "attention_adapters") : bert ? "output" : "output_adapters";
 }
@@ -266,7 +265,7 @@ espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_pres
             if (state->at[location]) ESPL_TRY(width_of(adapter, block, &b->width));
             if (!b->width) continue;
             ESPL_TRY(espl_model_block_path(adapter->model, block, &path));
-            espl_status status = espl_format(ctx, &module, "%s.%s.adapters.%s", path, module_name(adapter, location),
+            espl_status status = espl_format(ctx, &module, "%s.%s.adapters.%s", path, espl_bottleneck_module(adapter, location),
                                              adapter->file_name);
             if (status == ESPL_OK) status = declare_one(adapter, state, module, b);
             espl_free(ctx, &module);

@@ -69,6 +69,15 @@ espl_status espl_bottleneck_read_drop(espl_adapter *adapter, bottleneck_state *s
 espl_tensor *espl_bottleneck_drop(espl_builder *builder, const espl_adapter *adapter, uint32_t block, espl_tensor *u);
 espl_status espl_bottleneck_initialise(espl_adapter *adapter, uint64_t seed);
 espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
+/* What join is made of, for adapters that put others' branches together (fusion.c): its matrices at a joint, or NULL; what its branch
+ * reads there, and what is added to that (the joint is closed as it leaves it); the branch s * U f(D h). */
+const bottleneck *espl_bottleneck_at(const espl_adapter *adapter, const espl_joint *joint);
+espl_tensor *espl_bottleneck_before(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y,
+                                    espl_tensor **out_residual);
+espl_tensor *espl_bottleneck_up(espl_builder *builder, const espl_adapter *adapter, const bottleneck *b, espl_tensor *h);
+bool espl_is_bottleneck(const espl_adapter *adapter);
+/* The module that has a block's adapters, below the block. */
+const char *espl_bottleneck_module(const espl_adapter *adapter, int location);
 /* AdapterDrop's draw. */
 espl_status espl_bottleneck_step(const espl_adapter *adapter, const espl_step_info *info, void *const *values);
 void espl_bottleneck_finish(espl_adapter *adapter);

@@ -27,22 +27,22 @@ espl_status espl_bottleneck_set_drop(espl_adapter *adapter, const char *value) {
     return status;
 }
 
-static bool is_bottleneck(const espl_adapter *adapter) {
+bool espl_is_bottleneck(const espl_adapter *adapter) {
     return adapter->method->architecture && strcmp(adapter->method->architecture, "bottleneck") == 0;
 }
 
 espl_status espl_adapter_drop(espl_adapter *adapter, uint32_t blocks) {
     const uint32_t layers = adapter->model->config.layers;
-    bool there = is_bottleneck(adapter);
+    bool there = espl_is_bottleneck(adapter);
     if (blocks > layers)
         return espl_fail(context(adapter), ESPL_ARGUMENT, "%u blocks cannot be dropped: the model has %u", blocks, layers);
-    for (espl_adapter *part = adapter->members; part; part = part->next) there |= is_bottleneck(part);
+    for (espl_adapter *part = adapter->members; part; part = part->next) there |= espl_is_bottleneck(part);
     if (!there)
         return espl_fail(context(adapter), ESPL_UNSUPPORTED, "adapter \"%s\" is of method %s, which is in all blocks that it was made "
                          "for: bottleneck adapters can be dropped", adapter->name, adapter->method->name);
-    if (is_bottleneck(adapter)) ((bottleneck_state *)adapter->state)->dropped = blocks;
+    if (espl_is_bottleneck(adapter)) ((bottleneck_state *)adapter->state)->dropped = blocks;
     for (espl_adapter *part = adapter->members; part; part = part->next) {
-        if (is_bottleneck(part)) ((bottleneck_state *)part->state)->dropped = blocks;
+        if (espl_is_bottleneck(part)) ((bottleneck_state *)part->state)->dropped = blocks;
     }
     return ESPL_OK;
 }

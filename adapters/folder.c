@@ -1,8 +1,10 @@
 #include "adapters/folder.h"
 #include "adapters/fields.h"
+#include "adapters/fusion.h"
 #include "adapters/library.h"
 #include "adapters/library_head.h"
 #include "host/base/os.h"
+#include <stdio.h>
 #include <string.h>
 
 static const char *type_of(size_t method, const char *what) {
@@ -26,6 +28,29 @@ espl_status espl_folder_unknown(espl_context *ctx, const char *what, const char 
                            name, known.data, method ? "; full trains the model itself and has no keys" : "");
     espl_bytes_finish(ctx, &known);
     return status;
+}
+
+/* ---- Files ---- */
+
+const espl_folder_names *espl_folder_files(bool fusion, bool library) {
+    static const espl_folder_names peft = {"adapter_config.json", "adapter_model", "adapter_model"},
+                                   own = {"adapter_config.json", "adapter", "pytorch_adapter"},
+                                   fused = {"adapter_fusion_config.json", "model_adapter_fusion", "pytorch_model_adapter_fusion"};
+    return fusion ? &fused : library ? &own : &peft;
+}
+
+static const espl_folder_names *files_of(const espl_adapter *adapter) {
+    const char *architecture = adapter->method->architecture;
+    return espl_folder_files(architecture && strcmp(architecture, "fusion") == 0, adapter->library);
+}
+
+static bool is_there(const char *folder, const char *name) {
+    char path[1024];
+    return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path && espl_os_is_file(path);
+}
+
+bool espl_folder_is_fusion(const char *folder) {
+    return !is_there(folder, espl_folder_files(false, true)->config) && is_there(folder, espl_folder_files(true, true)->config);
 }
 
 /* ---- Configuration ---- */
@@ -118,8 +143,9 @@ static espl_status written_config(espl_adapter *adapter, json_t **out_config) {
         *out_config = json_incref(adapter->config);
         return ESPL_OK;
     }
-    return espl_library_file(ctx, adapter->form ? adapter->form : adapter->config, &adapter->model->config, adapter->model->json,
-                             adapter->model->folder, adapter->file_name, out_config);
+    ESPL_TRY(espl_library_file(ctx, adapter->form ? adapter->form : adapter->config, &adapter->model->config, adapter->model->json,
+                               adapter->model->folder, adapter->file_name, out_config));
+    return files_of(adapter) == espl_folder_files(true, true) ? espl_fusion_to_file(ctx, *out_config) : ESPL_OK;
 }
 
 /* ---- Tensors ---- */
@@ -127,11 +153,12 @@ static espl_status written_config(espl_adapter *adapter, json_t **out_config) {
 /* Of the library's two files safetensors comes first; the library itself reads pytorch_adapter.bin unless told otherwise. */
 static espl_status weights_path(const espl_adapter *adapter, const char *folder, char **out_path) {
     espl_context *ctx = adapter->model->ctx;
-    if (!adapter->library) return espl_format(ctx, out_path, "%s/adapter_model", folder);
-    ESPL_TRY(espl_format(ctx, out_path, "%s/adapter.safetensors", folder));
+    const espl_folder_names *files = files_of(adapter);
+    if (!adapter->library) return espl_format(ctx, out_path, "%s/%s", folder, files->weights);
+    ESPL_TRY(espl_format(ctx, out_path, "%s/%s.safetensors", folder, files->weights));
     if (espl_os_is_file(*out_path)) return ESPL_OK;
     espl_free(ctx, out_path);
-    return espl_format(ctx, out_path, "%s/pytorch_adapter", folder);
+    return espl_format(ctx, out_path, "%s/%s", folder, files->pickled);
 }
 
 /* The name that the file has, of those of an entry without the model's prefix, or from before 2020. */
@@ -231,14 +258,14 @@ espl_status espl_folder_write(espl_adapter *adapter, const char *folder) {
     ESPL_GOTO(espl_os_make_folder(ctx, folder));
     ESPL_GOTO(written_config(adapter, &config));
     /* All are on the disk before any takes its place: where they do not fit, the folder stays as it was. */
-    ESPL_GOTO(espl_json_replace(ctx, folder, "adapter_config.json", config, &files[CONFIG]));
-    ESPL_GOTO(espl_format(ctx, &weights, "%s/%s.safetensors", folder, adapter->library ? "adapter" : "adapter_model"));
+    ESPL_GOTO(espl_json_replace(ctx, folder, files_of(adapter)->config, config, &files[CONFIG]));
+    ESPL_GOTO(espl_format(ctx, &weights, "%s/%s.safetensors", folder, files_of(adapter)->weights));
     ESPL_GOTO(adapter->method->write ? adapter->method->write(adapter, weights, &files[WEIGHTS])
                                      : espl_store_replace(&adapter->store, weights, &files[WEIGHTS]));
     ESPL_GOTO(espl_adapter_write_head(adapter, folder, &files[HEAD]));
     const bool has_head = files[HEAD].path != NULL;
     ESPL_GOTO(espl_os_replace_commit_all(ctx, files, FILES));
-    if (adapter->library) status = espl_library_remove_old(ctx, folder, has_head);
+    if (adapter->library) status = espl_library_remove_old(ctx, folder, files_of(adapter)->pickled, has_head);
 fail:
     espl_os_replace_finish_all(ctx, files, FILES);
     espl_json_destroy(&config);

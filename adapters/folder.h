@@ -8,6 +8,14 @@
 
 #include "host/model/adapter.h"
 
+/* Names of its files; of weights without ".safetensors", and without ".bin" where PyTorch wrote them. */
+typedef struct espl_folder_names {
+    const char *config, *weights, *pickled;
+} espl_folder_names;
+const espl_folder_names *espl_folder_files(bool fusion, bool library);
+/* A folder of the Adapters library that has an AdapterFusion and no adapter. */
+bool espl_folder_is_fusion(const char *folder);
+
 /* For an adapter made from a spec: what its configuration starts with. */
 espl_status espl_folder_begin(espl_adapter *adapter);
 /* Finds the method and takes config (also on failure). Fails: UNSUPPORTED naming the types there are. */

@@ -66,7 +66,7 @@ espl_status espl_library_head_put(espl_context *ctx, const json_t *file, const e
                                   const char *folder, espl_replace *out_files);
 /* What was in a folder before and the library would read beside or rather than what was written now: tensors as pickles, and unless
  * a head was written, that of another adapter. */
-espl_status espl_library_remove_old(espl_context *ctx, const char *folder, bool head);
+espl_status espl_library_remove_old(espl_context *ctx, const char *folder, const char *pickled, bool head);
 /* The head as adapter has it (NULL: the active ones); out_files as above. */
 espl_status espl_library_head_write(const espl_model *model, const espl_adapter *adapter, const espl_head_form *form,
                                     const char *folder, espl_replace *out_files);

@@ -1,6 +1,7 @@
 /* Head folders of the Adapters library, written: see library_head.h. */
 #include "adapters/library.h"
 #include "adapters/library_head.h"
+#include <stdio.h>
 #include <string.h>
 
 /* Where a tensor of the base is now: with this adapter, or NULL: with those that are active. */
@@ -37,8 +38,10 @@ static espl_status remove_file(espl_context *ctx, const char *folder, const char
     return ESPL_OK;
 }
 
-espl_status espl_library_remove_old(espl_context *ctx, const char *folder, bool head) {
-    ESPL_TRY(remove_file(ctx, folder, "pytorch_adapter.bin"));
+espl_status espl_library_remove_old(espl_context *ctx, const char *folder, const char *pickled, bool head) {
+    char name[64];
+    snprintf(name, sizeof name, "%s.bin", pickled);
+    ESPL_TRY(remove_file(ctx, folder, name));
     ESPL_TRY(remove_file(ctx, folder, "pytorch_model_head.bin"));
     if (head) return ESPL_OK;
     ESPL_TRY(remove_file(ctx, folder, "model_head.safetensors"));

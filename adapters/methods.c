@@ -24,6 +24,7 @@
     X(mam) \
     X(unipelt) \
     X(union) \
+    X(fusion) \
     X(library_dora) \
     X(library_vera) \
     X(library_lora) \

@@ -67,6 +67,20 @@ check "another loss" less 1e-4 "$(awk -v a="$best" -v b="$(number loss)" 'BEGIN 
 refuses 1 "more blocks than there are" '3 blocks cannot be dropped: the model has 2' eval "${base[@]}" --adapter "$work/bottleneck/best" \
     --data "$work/valid.tsv" --drop 3
 refuses 1 "a rank of what has one" 'which has one rank' eval "${base[@]}" --adapter "$work/bottleneck/best" --data "$work/valid.tsv" --rank 1
+
+# AdapterFusion of that and another one: both stay as they are.
+must "a second bottleneck" train "${rows[@]}" --lr 1e-2 --method pfeiffer:rf=2 --epochs 4 --out "$work/second"
+fused=(--adapter "first=$work/bottleneck/best" --adapter "second=$work/second/best")
+must "fuse them" train "${rows[@]}" --lr 1e-2 "${fused[@]}" --method fusion:of=first+second --epochs 24 --out "$work/fused" --json
+best=$(sed -n '/"best"/,/}/p' "$work/out" | sed -n 's/.*"validation_loss": \([0-9.e+-]*\).*/\1/p')
+for file in adapter_fusion_config.json model_adapter_fusion.safetensors head_config.json model_head.safetensors task.json; do
+    check "there is best/$file" test -f "$work/fused/best/$file"
+done
+must "eval of the fusion" eval "${base[@]}" "${fused[@]}" --adapter "$work/fused/best" --data "$work/valid.tsv" --json
+check "eval has the loss of the best validation ($best, $(number loss))" near "$best" "$(number loss)" 1e-6
+check "and learnt what is asked" near "$(number accuracy)" 1 0
+refuses 1 "a fusion without what it fuses" 'has no adapter "first"' eval "${base[@]}" --adapter "$work/fused/best" --data "$work/valid.tsv"
+refuses 2 "a method beside a saved adapter" 'but for fusion' train "${rows[@]}" --adapter "$work/second/best" --method lora --out "$work/x"
 sed -i 's/"num_labels": 2/"num_labels": 3/' "$work/bottleneck/best/head_config.json"
 refuses 1 "a head of other labels" 'the head has 3 labels, the model.s has 2' eval "${base[@]}" --adapter "$work/bottleneck/best" \
     --data "$work/valid.tsv"

@@ -49,6 +49,8 @@ static const row rows[] = {
     {"llama_lora", {"adapterplus:rf=5"}, "adapterplus"},
     {"llama_lora", {"compacter:rf=3"}, "compacter"},
     {"gpt2_lora", {"compacter++:rf=5"}, "compacter++"},
+    {"llama_lora", {"fusion:of=m+n", "fusion:of=m+n,value=false"}, "fusion"},
+    {"bert_classes_lora", {"fusion:of=m+n"}, "fusion"},
     {"llama_lora", {"tiny_attention"}, "tiny_attention"},
     {"llama_lora", {"flop:targets=down_proj"}, "flop"},
     {"bert_classes_lora", {"tiny_attention:heads=2,dim=3"}, "tiny_attention"},
@@ -114,6 +116,8 @@ static void build(const row *r, const char *spec) {
     espl_model *model = test_model(r->model, NULL);
     espl_adapter *adapter;
     espl_graph *graph;
+    for (const char *name = strcmp(r->method, "fusion") == 0 ? "mn" : ""; *name; name++) /* what it stands on */
+        test_ok(espl_adapter_add(model, (char[]){*name, 0}, "houlsby:rf=4", 1, &adapter));
     test_ok(espl_adapter_add(model, "a", spec, 1, &adapter));
     test_ok(espl_model_activate(model, "a"));
     real = adapter->method;

@@ -35,7 +35,7 @@ static const option_row rows[] = {
     {ON_MODEL, ON_MODEL & ~(unsigned)FOR_BENCH, "Model", "model", "DIR", TEXT, AT(model), ANY_TEXT,
      "Hugging Face model folder: config.json, model.safetensors or its shards, tokenizer"},
     {FOR_TRAIN, 0, "Model", "adapter", "DIR", LIST, AT(adapters), ANY_TEXT,
-     "train this saved adapter further instead of a new one"},
+     "train this saved adapter further instead of a new one; with NAME=DIR and --method fusion:of=NAME+..., those that are fused"},
     {FOR_EVAL | FOR_GENERATE | FOR_BENCH | FOR_PROBE, 0, "Model", "adapter", "[NAME=]DIR", LIST, AT(adapters), ANY_TEXT,
      "adapter folder of PEFT or the Adapters library; given several times, their changes add up"},
     {FOR_EVAL | FOR_GENERATE | FOR_PROBE, 0, "Model", "rank", "N", U32, AT(rank), COUNTING,

@@ -153,25 +153,31 @@ bool is_full_training(const options *opts) {
     return opts->method && !strcmp(opts->method, "full");
 }
 
+/* AdapterFusion stands on saved adapters, which it leaves as they are. */
+static bool is_fusion(const options *opts) {
+    return opts->method && strncmp(opts->method, "fusion", strlen("fusion")) == 0;
+}
+
 int open_method(program *program, const char *fallback) {
     const options *opts = program->options;
-    if (opts->method && opts->adapters.count)
+    if (opts->method && opts->adapters.count && !is_fusion(opts))
         return fail_usage(program->words[0],
-                          "--method makes a new adapter and --adapter takes a saved one; give one of them");
-    if (opts->adapters.count > 1)
+                          "--method makes a new adapter and --adapter takes a saved one; give one of them, but for fusion");
+    if (opts->adapters.count > 1 && !is_fusion(opts))
         return fail_usage(program->words[0], "--adapter was given %zu times; one is trained", opts->adapters.count);
     if (is_full_training(opts)) return 0;
     if (opts->adapters.count) {
-        int result = open_adapters(program);
+        int result = is_fusion(opts) ? load_adapters(program) : open_adapters(program);
         if (!result) program->trained = program->adapters[0];
-        return result;
+        if (result || !is_fusion(opts)) return result;
     }
     const char *method = opts->method ? opts->method : fallback;
     if (!method) return 0;
-    espl_status status = espl_adapter_add(program->model, "adapter", method, opts->seed, &program->adapters[0]);
+    espl_adapter **made = &program->adapters[program->adapter_count];
+    espl_status status = espl_adapter_add(program->model, "adapter", method, opts->seed, made);
     if (status) return fail_status(program, status);
-    program->adapter_count = 1;
-    program->trained = program->adapters[0];
+    program->adapter_count++;
+    program->trained = *made;
     return activate_all(program);
 }
 

@@ -20,7 +20,7 @@ typedef struct program {
     espl_context *context;
     espl_device *device;
     espl_model *model;
-    espl_adapter *adapters[OPTION_LIST_MAX]; /* the first adapter_count are open */
+    espl_adapter *adapters[OPTION_LIST_MAX + 1]; /* the first adapter_count are open */
     size_t adapter_count;
     espl_adapter *trained; /* borrowed from adapters; NULL when there is none, or the model itself is trained */
 } program;

@@ -188,6 +188,67 @@ def write(root, case):
     print(f"{case['name']:28} loss {out['loss'].item():.6f}  {len(named):3} trainable tensors, {count} values")
 
 
+# AdapterFusion: (name, base, seed, configuration, adapters by name); members/ has the adapters that are fused.
+FUSIONS = [
+    ("fusion_bert", "bert_classes_lora", 2460, "dynamic", dict(a=adapters.SeqBnConfig(reduction_factor=5),
+                                                              b=adapters.SeqBnConfig(reduction_factor=3, non_linearity="gelu"))),
+    ("fusion_houlsby", "bert_classes_lora", 2461, "static", dict(a=adapters.DoubleSeqBnConfig(reduction_factor=5, scaling=2.0),
+                                                                b=adapters.DoubleSeqBnConfig(reduction_factor=9),
+                                                                c=adapters.DoubleSeqBnConfig(reduction_factor=3))),
+    ("fusion_llama", "llama_lora", 2462, "dynamic", dict(a=adapters.SeqBnConfig(reduction_factor=4),
+                                                        b=adapters.SeqBnConfig(reduction_factor=6, original_ln_before=False))),
+]
+
+
+def write_fusion(root, name, base, seed, config, members):
+    folder = root / name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "members").mkdir(parents=True)
+    torch.manual_seed(seed)
+    model = load(root / base)
+    for member, one in members.items():
+        model.add_adapter(member, config=one)
+    model.add_adapter_fusion(list(members), config)
+    joined = ",".join(members)
+
+    def trained():
+        model.train_adapter_fusion([list(members)])
+        model.eval()
+        return {n: p for n, p in model.named_parameters() if p.requires_grad and f"adapter_fusion_layer.{joined}." in n}
+
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if ".adapters." in n or ".adapter_fusion_layer." in n:  # scores small enough that every adapter has a share
+                scale = 0.05 if ".query." in n or ".key." in n else 0.2
+                p.copy_((scale * torch.randn_like(p)).float().double())  # as files have it
+    for p in model.parameters():
+        p.data = p.data.float()
+    for member in members:
+        model.save_adapter(str(folder / "members" / member), member, with_head=False, use_safetensors=True)
+    model.save_adapter_fusion(str(folder / "adapter"), joined, use_safetensors=config == "static")
+    model.double()
+    named = trained()
+    out = inputs(model.config, type(model).__name__, dict(config=None, change={}, head=None))
+    model.set_active_adapters(adapters.composition.Fuse(*members))
+    optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
+    for step in range(STEPS):
+        optimiser.zero_grad()
+        logits, loss = forward(model, out)
+        penalty = model.get_fusion_regularization_loss()
+        (loss if penalty is None else loss + penalty).backward()
+        if step == 0:
+            out["logits"], out["loss"] = logits.detach().clone(), loss.detach().view(1).clone()
+            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()})
+        optimiser.step()
+    out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
+    meta = dict(torch=torch.__version__, transformers=transformers.__version__, adapters=adapters.__version__, seed=seed,
+                adamw=ADAMW, steps=STEPS)
+    save_file({n: t.contiguous() for n, t in out.items()}, folder / "golden.safetensors",
+              metadata={"golden": json.dumps(meta, sort_keys=True)})
+    count = sum(p.numel() for p in named.values())
+    print(f"{name:28} loss {out['loss'].item():.6f}  {len(named):3} trainable tensors, {count} values")
+
+
 # Heads: (name, base, class, head); None: the static head of the class, else how a flexible one is added.
 HEADS = [
     ("bert_static", "bert_classes_lora", transformers.BertForSequenceClassification, None),
@@ -291,6 +352,9 @@ def main():
             write(arguments.out, one)
     if newer:
         return
+    for fusion in FUSIONS:
+        if not arguments.only or fusion[0] in arguments.only:
+            write_fusion(arguments.out, *fusion)
     for head in HEADS:
         if not arguments.only or head[0] in arguments.only:
             write_head(arguments.out, *head)

@@ -1,0 +1,173 @@
+/* AdapterFusion (adapters/fusion.c) beyond its goldens: files, what takes part, what stays as it is, what is refused, how many
+ * parameters. */
+#include "host/base/os.h"
+#include "host/file/json.h"
+#include "host/model/adapter.h"
+#include "tests/model/model_test.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static espl_adapter *add(espl_model *model, const char *name, const char *spec) {
+    espl_adapter *adapter;
+    test_ok(espl_adapter_add(model, name, spec, 3, &adapter));
+    return adapter;
+}
+
+static espl_model *load(espl_adapter *members[2]) {
+    espl_model *model = test_model("llama_lora", NULL);
+    members[0] = add(model, "a", "pfeiffer:rf=4");
+    members[1] = add(model, "b", "pfeiffer:rf=6,activation=tanh");
+    return model;
+}
+
+static float *values_of(espl_adapter *adapter, size_t *out_count) {
+    espl_store *store = &adapter->store;
+    float *values = malloc((size_t)espl_store_values(store) * sizeof *values), *at = values;
+    for (size_t i = 0; i < store->entry_count; i++) {
+        test_ok(espl_store_read(store, &store->entries[i], at));
+        at += espl_entry_values(store, &store->entries[i]);
+    }
+    *out_count = (size_t)(at - values);
+    return values;
+}
+
+static void train(espl_model *model, espl_adapter *adapter, uint32_t steps) {
+    espl_dataset *dataset = test_row();
+    espl_trainer *trainer;
+    espl_progress progress;
+    test_ok(espl_trainer_create(model, adapter, dataset, &(espl_trainer_params){.steps = steps, .learning_rate = 3e-3}, &trainer));
+    for (uint32_t i = 0; i < steps; i++) test_ok(espl_trainer_step(trainer, &progress));
+    espl_trainer_destroy(&trainer);
+    espl_dataset_destroy(&dataset);
+}
+
+/* Those that are fused are not active themselves; training moves the fusion alone; its folder is the Adapters library's. */
+static void life(void **state) {
+    (void)state;
+    float logits[TEST_VOCABULARY], again[TEST_VOCABULARY], base[TEST_VOCABULARY], beside[TEST_VOCABULARY];
+    espl_adapter *members[2], *fusion, *loaded;
+    espl_model *model = load(members);
+    size_t count;
+    test_logits(model, base);
+    fusion = add(model, "f", "fusion:of=a+b");
+    float *before[] = {values_of(members[0], &count), values_of(members[1], &count)};
+    test_ok(espl_model_activate(model, "a+b+f"));
+    assert_true(!members[0]->active && !members[1]->active && fusion->active);
+    train(model, fusion, 3);
+    test_logits(model, logits);
+    assert_true(test_off(logits, base) > 1e-3);
+    for (int i = 0; i < 2; i++) {
+        float *after = values_of(members[i], &count);
+        assert_memory_equal(before[i], after, count * sizeof *after);
+        free(before[i]), free(after);
+    }
+    char *folder = test_path("fusion"), path[512];
+    test_ok(espl_adapter_save(fusion, folder));
+    snprintf(path, sizeof path, "%s/model_adapter_fusion.safetensors", folder);
+    assert_true(espl_os_is_file(path));
+    json_t *file;
+    snprintf(path, sizeof path, "%s/adapter_fusion_config.json", folder);
+    test_ok(espl_json_load(test_context(), path, &file));
+    assert_string_equal(json_string_value(json_object_get(file, "name")), "a,b");
+    assert_int_equal(json_array_size(json_object_get(file, "adapter_names")), 2);
+    assert_null(json_object_get(json_object_get(file, "config"), "adapter_names"));
+    assert_null(json_object_get(json_object_get(file, "config"), "architecture"));
+    espl_json_destroy(&file);
+    test_ok(espl_adapter_load(model, "g", folder, &loaded));
+    test_ok(espl_model_activate(model, "g"));
+    test_logits(model, again);
+    assert_true(test_same(logits, again));
+    test_ok(espl_model_activate(model, ""));
+    test_logits(model, beside);
+    assert_true(test_same(base, beside));
+    test_refused(espl_adapter_merge(fusion), ESPL_UNSUPPORTED, "fusion is no change of the base's weights");
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+    espl_model_destroy(&model);
+}
+
+/* A session gives what the evaluation gives. */
+static void generates(void **state) {
+    (void)state;
+    float logits[TEST_VOCABULARY];
+    const float *got;
+    uint32_t count;
+    espl_adapter *members[2];
+    espl_session *session;
+    espl_model *model = load(members);
+    add(model, "f", "fusion:of=a+b");
+    test_ok(espl_model_activate(model, "f"));
+    test_logits(model, logits);
+    test_ok(espl_session_create(model, &(espl_session_params){.context = 32}, &session));
+    test_ok(espl_session_append(session, test_ids, TEST_TOKENS - 1));
+    test_ok(espl_session_append(session, test_ids + TEST_TOKENS - 1, 1));
+    test_ok(espl_session_logits(session, &got, &count));
+    assert_true(test_off(got, logits) < 5e-6); /* as in test_session.c */
+    espl_session_destroy(&session);
+    espl_model_destroy(&model);
+}
+
+static void refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *spec;
+        espl_status status;
+        const char *part;
+    } cases[] = {
+        {"fusion", ESPL_ARGUMENT, "\"adapter_names\" has 0 names, from 2 to 6 are fused (fusion:of=a+b)"},
+        {"fusion:of=a", ESPL_ARGUMENT, "\"adapter_names\" has 1 names"},
+        {"fusion:of=a+x", ESPL_ARGUMENT, "the model has no adapter \"x\": those that are fused are loaded first"},
+        {"fusion:of=a+l", ESPL_UNSUPPORTED, "\"l\" is of method lora; bottleneck adapters that are not parallel can be fused"},
+        {"fusion:of=a+p", ESPL_UNSUPPORTED, "\"p\" is of method parallel"},
+        {"fusion:of=a+b,dropout=1", ESPL_ARGUMENT, "dropout_prob 1 is not from 0 to below 1"},
+        {"fusion:of=a+none", ESPL_ARGUMENT, "no place has modules of all its adapters"},
+        {"{\"config\":{\"architecture\":\"fusion\",\"adapter_names\":[\"a\",\"b\"],\"temperature\":true}}", ESPL_UNSUPPORTED,
+         "\"temperature\" is not supported"},
+    };
+    espl_adapter *members[2], *adapter, *fusion;
+    espl_model *model = load(members);
+    float logits[TEST_VOCABULARY];
+    espl_dataset *dataset = test_row();
+    add(model, "l", "lora:r=2"), add(model, "p", "parallel:rf=8"), add(model, "none", "invertible:inv_rf=2");
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++)
+        test_refused(espl_adapter_add(model, "f", cases[i].spec, 0, &adapter), cases[i].status, cases[i].part);
+    fusion = add(model, "f", "fusion:of=a+b");
+    test_ok(espl_model_activate(model, "f"));
+    test_logits(model, logits);
+    espl_adapter_delete(&members[0]);
+    test_refused(espl_predict(model, dataset, 1, 0, logits), ESPL_ARGUMENT, "the model has no adapter \"a\"");
+    members[0] = add(model, "a", "houlsby:rf=4,leave_out=0");
+    test_refused(espl_predict(model, dataset, 1, 0, logits), ESPL_ARGUMENT, "\"a\" is not in block 0 any more");
+    espl_adapter_delete(&fusion);
+    espl_dataset_destroy(&dataset);
+    espl_model_destroy(&model);
+}
+
+/* 3 d^2 + 2 d at each place: of BERT base, with the modules of pfeiffer, 12 times 1771008. */
+static void counts(void **state) {
+    (void)state;
+    static const char config[] = "{\"model_type\":\"bert\",\"architectures\":[\"BertForSequenceClassification\"],\"hidden_size\":768,"
+                                 "\"num_hidden_layers\":12,\"num_attention_heads\":12,\"intermediate_size\":3072,\"vocab_size\":30522,"
+                                 "\"max_position_embeddings\":512,\"type_vocab_size\":2}";
+    char *folder = test_path("outline"), path[512];
+    espl_model *model;
+    espl_adapter *adapter;
+    test_ok(espl_os_make_folder(test_context(), folder));
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    test_ok(espl_os_write_file(test_context(), path, config, sizeof config - 1));
+    test_ok(espl_model_outline(test_context(), folder, NULL, &model));
+    test_ok(espl_adapter_add(model, "a", "pfeiffer", 0, &adapter));
+    test_ok(espl_adapter_add(model, "b", "pfeiffer:rf=8", 0, &adapter));
+    test_ok(espl_adapter_add(model, "f", "fusion:of=a+b", 0, &adapter));
+    assert_int_equal(espl_adapter_parameters(adapter), 21252096 + 2 * 768 + 2); /* and the head */
+    espl_model_destroy(&model);
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(life), cmocka_unit_test(generates), cmocka_unit_test(refused),
+                                       cmocka_unit_test(counts)};
+    return test_main("fusion", tests, ESPL_COUNT(tests));
+}
