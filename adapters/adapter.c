@@ -241,6 +241,10 @@ const char *espl_adapter_name(const espl_adapter *adapter) {
     return adapter->name;
 }
 
+const char *espl_adapter_method(const espl_adapter *adapter) {
+    return adapter->method->name;
+}
+
 uint64_t espl_adapter_parameters(const espl_adapter *adapter) {
     const espl_store *store = &adapter->store;
     uint64_t values = 0;

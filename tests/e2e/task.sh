@@ -79,6 +79,8 @@ done
 must "eval of the fusion" eval "${base[@]}" "${fused[@]}" --adapter "$work/fused/best" --data "$work/valid.tsv" --json
 check "eval has the loss of the best validation ($best, $(number loss))" near "$best" "$(number loss)" 1e-6
 check "and learnt what is asked" near "$(number accuracy)" 1 0
+must "train it further" train "${rows[@]}" --lr 1e-3 "${fused[@]}" --adapter "$work/fused/best" --epochs 1 --out "$work/further"
+check "it is a fusion still" test -f "$work/further/adapter_fusion_config.json"
 refuses 1 "a fusion without what it fuses" 'has no adapter "first"' eval "${base[@]}" --adapter "$work/fused/best" --data "$work/valid.tsv"
 refuses 2 "a method beside a saved adapter" 'but for fusion' train "${rows[@]}" --adapter "$work/second/best" --method lora --out "$work/x"
 sed -i 's/"num_labels": 2/"num_labels": 3/' "$work/bottleneck/best/head_config.json"

@@ -163,13 +163,19 @@ int open_method(program *program, const char *fallback) {
     if (opts->method && opts->adapters.count && !is_fusion(opts))
         return fail_usage(program->words[0],
                           "--method makes a new adapter and --adapter takes a saved one; give one of them, but for fusion");
-    if (opts->adapters.count > 1 && !is_fusion(opts))
-        return fail_usage(program->words[0], "--adapter was given %zu times; one is trained", opts->adapters.count);
     if (is_full_training(opts)) return 0;
     if (opts->adapters.count) {
-        int result = is_fusion(opts) ? load_adapters(program) : open_adapters(program);
-        if (!result) program->trained = program->adapters[0];
-        if (result || !is_fusion(opts)) return result;
+        int result = load_adapters(program);
+        if (result) return result;
+        espl_adapter *last = program->adapters[program->adapter_count - 1];
+        if (program->adapter_count > 1 && !is_fusion(opts) && strcmp(espl_adapter_method(last), "fusion") != 0)
+            return fail_usage(program->words[0], "--adapter was given %zu times; one is trained, or a fusion after those that it fuses",
+                              opts->adapters.count);
+        program->trained = last;
+        if (!is_fusion(opts)) {
+            result = reduce_all(program);
+            return result ? result : activate_all(program);
+        }
     }
     const char *method = opts->method ? opts->method : fallback;
     if (!method) return 0;

@@ -119,6 +119,8 @@ espl_status espl_adapter_save(espl_adapter *adapter, const char *folder);
 void espl_adapter_delete(espl_adapter **adapter);
 /* Borrowed from the adapter. */
 const char *espl_adapter_name(const espl_adapter *adapter);
+/* Of its method, as a spec has it: "lora". */
+const char *espl_adapter_method(const espl_adapter *adapter);
 /* Values that are trained. */
 uint64_t espl_adapter_parameters(const espl_adapter *adapter);
 
@@ -173,8 +175,8 @@ espl_status espl_model_save_head(const espl_model *model, const char *folder, co
 
 /* Which adapters take part: names joined by '+' ("a+b" adds their changes), "" for the base alone. Graphs made after it
  * use it; espl_session_refresh follows. Fails: ARGUMENT naming what is not there, or two adapters and the tensor of the base in
- * whose place each has values of its own (heads, norms, biases, FLOP's products), or one that is merged; then nothing changes. What a named AdapterFusion fuses takes part
- * through it alone, whether it is named or not. */
+ * whose place each has values of its own (heads, norms, biases, FLOP's products), or one that is merged; then nothing changes.
+ * What a named AdapterFusion fuses takes part through it alone, whether it is named or not. */
 espl_status espl_model_activate(espl_model *model, const char *names);
 
 /* The number of a task by its name, for espl_rows.tasks and espl_session_params.task: its place among those for which the first
