@@ -1,7 +1,6 @@
 /* The life of an adapter: add or load, activate, delete. */
 #include "adapters/folder.h"
 #include "adapters/library.h"
-#include "adapters/fusion.h"
 #include "adapters/library_head.h"
 #include "adapters/make.h"
 #include "adapters/spec.h"
@@ -183,11 +182,11 @@ static espl_status read_config(espl_adapter *adapter, const char *folder, espl_l
     char *path;
     json_t *config;
     bool is = false;
-    const bool fusion = espl_folder_is_fusion(folder);
-    ESPL_TRY(espl_format(ctx, &path, "%s/%s", folder, espl_folder_files(fusion, true)->config));
+    const espl_method *own = espl_folder_own_method(folder);
+    ESPL_TRY(espl_format(ctx, &path, "%s/%s", folder, own ? own->files->config : espl_folder_peft.config));
     espl_status status = espl_json_load(ctx, path, &config);
     if (status == ESPL_OK) {
-        status = fusion ? espl_fusion_from_file(ctx, config) : espl_library_renew_activation(ctx, config);
+        status = own ? own->from_file(ctx, config) : espl_library_renew_activation(ctx, config);
         if (status == ESPL_OK) status = espl_folder_read_config(adapter, config);
         else json_decref(config);
         if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", path);
@@ -263,12 +262,12 @@ static espl_adapter *find(const espl_model *model, const char *name, size_t byte
     return NULL;
 }
 
-/* An adapter that another one of the names fuses takes part through that one alone. */
-static bool is_fused(const espl_model *model, const char *names, const espl_adapter *adapter) {
+/* An adapter on which another one of the names stands takes part through that one alone. */
+static bool is_part(const espl_model *model, const char *names, const espl_adapter *adapter) {
     for (const char *at = names; *at;) {
         const size_t bytes = strcspn(at, "+");
         const espl_adapter *other = find(model, at, bytes);
-        if (other && adapter && espl_fusion_has(other, adapter)) return true;
+        if (other && adapter && other->method->has && other->method->has(other, adapter)) return true;
         at += bytes + (at[bytes] != 0);
     }
     return false;
@@ -279,7 +278,7 @@ static espl_status check_beside(const espl_model *model, const char *names, cons
     for (const char *other = names; other < at;) {
         const size_t bytes = strcspn(other, "+");
         const espl_adapter *first = find(model, other, bytes);
-        if (first != adapter && !is_fused(model, names, first)) ESPL_TRY(espl_adapter_check_beside(first, adapter));
+        if (first != adapter && !is_part(model, names, first)) ESPL_TRY(espl_adapter_check_beside(first, adapter));
         other += bytes + 1;
     }
     return ESPL_OK;
@@ -297,9 +296,9 @@ espl_status espl_model_activate(espl_model *model, const char *names) {
             if (adapter->merge_order)
                 return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged into the base: activating it would "
                                  "count it twice", adapter->name);
-            const bool fused = is_fused(model, names, adapter);
-            if (!change && !fused) ESPL_TRY(check_beside(model, names, at, adapter));
-            if (change) adapter->active = !fused;
+            const bool part = is_part(model, names, adapter);
+            if (!change && !part) ESPL_TRY(check_beside(model, names, at, adapter));
+            if (change) adapter->active = !part;
             at += bytes + (at[bytes] != 0);
         }
     }

@@ -182,7 +182,7 @@ static espl_status write_files(espl_context *ctx, const espl_loose_adapter *file
     ESPL_GOTO(espl_tensors_replace(ctx, weights, files->entries, files->count, &format, 1, &replaces[WEIGHTS]));
     ESPL_GOTO(espl_convert_head_write(head, adapter, folder, &replaces[HEAD]));
     ESPL_GOTO(espl_os_replace_commit_all(ctx, replaces, FILES));
-    status = espl_library_remove_old(ctx, folder, espl_folder_files(false, true)->pickled, head->model != NULL);
+    status = espl_library_remove_old(ctx, folder, espl_folder_library.pickled, head->model != NULL);
 fail:
     espl_os_replace_finish_all(ctx, replaces, FILES);
     espl_free(ctx, &weights);

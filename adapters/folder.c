@@ -1,6 +1,5 @@
 #include "adapters/folder.h"
 #include "adapters/fields.h"
-#include "adapters/fusion.h"
 #include "adapters/library.h"
 #include "adapters/library_head.h"
 #include "host/base/os.h"
@@ -32,16 +31,12 @@ espl_status espl_folder_unknown(espl_context *ctx, const char *what, const char 
 
 /* ---- Files ---- */
 
-const espl_folder_names *espl_folder_files(bool fusion, bool library) {
-    static const espl_folder_names peft = {"adapter_config.json", "adapter_model", "adapter_model"},
-                                   own = {"adapter_config.json", "adapter", "pytorch_adapter"},
-                                   fused = {"adapter_fusion_config.json", "model_adapter_fusion", "pytorch_model_adapter_fusion"};
-    return fusion ? &fused : library ? &own : &peft;
-}
+const espl_folder_names espl_folder_peft = {"adapter_config.json", "adapter_model", "adapter_model"};
+const espl_folder_names espl_folder_library = {"adapter_config.json", "adapter", "pytorch_adapter"};
 
 static const espl_folder_names *files_of(const espl_adapter *adapter) {
-    const char *architecture = adapter->method->architecture;
-    return espl_folder_files(architecture && strcmp(architecture, "fusion") == 0, adapter->library);
+    if (adapter->method->files) return adapter->method->files;
+    return adapter->library ? &espl_folder_library : &espl_folder_peft;
 }
 
 static bool is_there(const char *folder, const char *name) {
@@ -49,8 +44,12 @@ static bool is_there(const char *folder, const char *name) {
     return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path && espl_os_is_file(path);
 }
 
-bool espl_folder_is_fusion(const char *folder) {
-    return !is_there(folder, espl_folder_files(false, true)->config) && is_there(folder, espl_folder_files(true, true)->config);
+const espl_method *espl_folder_own_method(const char *folder) {
+    if (is_there(folder, espl_folder_peft.config)) return NULL;
+    for (size_t i = 0; i < espl_method_count; i++) {
+        if (espl_methods[i]->files && is_there(folder, espl_methods[i]->files->config)) return espl_methods[i];
+    }
+    return NULL;
 }
 
 /* ---- Configuration ---- */
@@ -145,7 +144,7 @@ static espl_status written_config(espl_adapter *adapter, json_t **out_config) {
     }
     ESPL_TRY(espl_library_file(ctx, adapter->form ? adapter->form : adapter->config, &adapter->model->config, adapter->model->json,
                                adapter->model->folder, adapter->file_name, out_config));
-    return files_of(adapter) == espl_folder_files(true, true) ? espl_fusion_to_file(ctx, *out_config) : ESPL_OK;
+    return adapter->method->to_file ? adapter->method->to_file(ctx, *out_config) : ESPL_OK;
 }
 
 /* ---- Tensors ---- */

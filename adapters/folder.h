@@ -12,9 +12,9 @@
 typedef struct espl_folder_names {
     const char *config, *weights, *pickled;
 } espl_folder_names;
-const espl_folder_names *espl_folder_files(bool fusion, bool library);
-/* A folder of the Adapters library that has an AdapterFusion and no adapter. */
-bool espl_folder_is_fusion(const char *folder);
+extern const espl_folder_names espl_folder_peft, espl_folder_library;
+/* The method whose own files a folder has, and not an adapter's; NULL: none. */
+const espl_method *espl_folder_own_method(const char *folder);
 
 /* For an adapter made from a spec: what its configuration starts with. */
 espl_status espl_folder_begin(espl_adapter *adapter);

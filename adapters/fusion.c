@@ -7,8 +7,8 @@
  *
  * q . k_n = (W_k' q) . u_n + q . b_k, of which the softmax does not see what is the same for all n; and W_v may follow the sum. So
  * there are three products however many adapters there are. With dropout of the scores keys are made one by one. */
-#include "adapters/fusion.h"
 #include "adapters/bottleneck.h"
+#include "adapters/folder.h"
 #include "adapters/initial.h"
 #include "adapters/spec.h"
 #include "host/ops/op_add.h"
@@ -30,7 +30,6 @@ typedef struct fusion_state {
     fusion_maps (*maps)[BOTTLENECK_PLACES]; /* owned, one row per block */
 } fusion_state;
 
-extern const espl_method espl_method_fusion;
 static const double regularization = 0.01; /* times the sum of (W_v - I)^2, as the library's trainer adds it */
 
 static espl_context *context(const espl_adapter *adapter) {
@@ -198,8 +197,7 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
 
 /* ---- Use ---- */
 
-bool espl_fusion_has(const espl_adapter *adapter, const espl_adapter *one) {
-    if (adapter->method != &espl_method_fusion) return false;
+static bool has(const espl_adapter *adapter, const espl_adapter *one) {
     for (uint32_t n = 0; n < ((const fusion_state *)adapter->state)->count; n++) {
         if (member(adapter, n) == one) return true;
     }
@@ -281,9 +279,11 @@ static espl_status update(espl_builder *builder, const espl_adapter *adapter, es
     return espl_graph_status(graph);
 }
 
-/* ---- Files ---- */
+/* ---- Files: there the adapters' names stand beside the configuration ---- */
 
-espl_status espl_fusion_from_file(espl_context *ctx, json_t *file) {
+static const espl_folder_names files = {"adapter_fusion_config.json", "model_adapter_fusion", "pytorch_model_adapter_fusion"};
+
+static espl_status from_file(espl_context *ctx, json_t *file) {
     json_t *config, *names = json_object_get(file, "adapter_names");
     ESPL_TRY(espl_json_object(ctx, file, "config", &config));
     if (!json_is_array(names)) return espl_fail(ctx, ESPL_FORMAT, "\"adapter_names\" is not a list of names");
@@ -291,7 +291,7 @@ espl_status espl_fusion_from_file(espl_context *ctx, json_t *file) {
     return espl_json_set(ctx, config, "architecture", json_string("fusion"));
 }
 
-espl_status espl_fusion_to_file(espl_context *ctx, json_t *file) {
+static espl_status to_file(espl_context *ctx, json_t *file) {
     json_t *config = json_deep_copy(json_object_get(file, "config"));
     if (!config) return espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of an adapter needs memory");
     espl_status status = espl_json_set(ctx, file, "adapter_names", json_incref(json_object_get(config, "adapter_names")));
@@ -323,4 +323,8 @@ const espl_method espl_method_fusion = {
     .initialise = initialise,
     .join = join,
     .update = update,
+    .files = &files,
+    .from_file = from_file,
+    .to_file = to_file,
+    .has = has,
     .finish = finish};

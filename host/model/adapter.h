@@ -100,6 +100,7 @@ typedef struct espl_place {
 } espl_place;
 
 struct espl_spec_row;
+struct espl_folder_names;
 enum { ESPL_METHOD_KEYS = 3 };
 
 typedef struct espl_method {
@@ -161,6 +162,13 @@ typedef struct espl_method {
      * right. NULL: there are none. */
     espl_status (*average)(espl_adapter *result, espl_adapter *const *adapters, const double *weights, size_t count);
     void (*finish)(espl_adapter *adapter); /* frees the state; NULL: there is none */
+    /* Of a method whose folders have files of their own (adapters/folder.h): their names, and its configuration file to the library's
+     * form and back, in place. NULL: those of its kind. */
+    const struct espl_folder_names *files;
+    espl_status (*from_file)(espl_context *ctx, json_t *file);
+    espl_status (*to_file)(espl_context *ctx, json_t *file);
+    /* Whether it stands on another adapter, which then takes part through it alone. NULL: on none. */
+    bool (*has)(const espl_adapter *adapter, const espl_adapter *one);
 } espl_method;
 
 extern const espl_method *const espl_methods[];
