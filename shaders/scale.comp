@@ -39,7 +39,11 @@ void main()
             const uint q = each_quad(i), at = row * push.y_stride + q;
             if (q >= quads)
                 break;
-            vec4 v = VALUE_LOAD(x, X_TYPE, row * push.x_stride + q) * factor(row, q);
+            const vec4 by = factor(row, q);
+            vec4 v = VALUE_LOAD(x, X_TYPE, row * push.x_stride + q) * by;
+            // Rows that are left out take nothing from x, not even what is not finite.
+            if (KIND == SCALE_ROWS)
+                v = mix(v, vec4(0.0), equal(by, vec4(0.0)));
             if (ACCUMULATE != 0)
                 v += VALUE_LOAD(y, Y_TYPE, at);
             VALUE_STORE(y, Y_TYPE, at, v, push.cols - 4 * q)

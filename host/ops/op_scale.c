@@ -147,16 +147,30 @@ static espl_status vjp(espl_graph *graph, const espl_node *node) {
     attribute at = attribute_of(node);
     espl_tensor *x = node->in[0], *s = node->in[1], *dy = espl_grad_of(node->out[0]);
     if (espl_grad_wanted(s)) ESPL_TRY(at.kind == SCALE_FULL ? add_full(graph, node, at) : add_ds(graph, node, at));
-    if (!espl_grad_wanted(x)) return ESPL_OK;
-    bool accumulate;
-    espl_tensor *dx = espl_grad_target(graph, x, 0, 0, &accumulate);
-    if (!dx) return espl_graph_status(graph);
-    at.accumulate = accumulate;
-    espl_tensor *in[] = {dy, s, accumulate ? dx->base : NULL};
-    return espl_graph_node(graph, &op_scale_bwd, in, 3, &dx, 1, &at, sizeof at);
+    if (espl_grad_wanted(x)) {
+        bool accumulate;
+        espl_tensor *dx = espl_grad_target(graph, x, 0, 0, &accumulate);
+        if (!dx) return espl_graph_status(graph);
+        at.accumulate = accumulate;
+        espl_tensor *in[] = {dy, s, accumulate ? dx->base : NULL};
+        ESPL_TRY(espl_graph_node(graph, &op_scale_bwd, in, 3, &dx, 1, &at, sizeof at));
+    }
+    return node->in[2] ? espl_grad_pass(graph, node->out[0], node->in[2]) : ESPL_OK;
 }
 
 const espl_op espl_op_scale = {.name = "scale", .record = record, .vjp = vjp};
+
+static espl_tensor *add_node(espl_graph *graph, const espl_scale *args, attribute at) {
+    espl_tensor *x = args->x, *into = args->into;
+    if (into && (into->rows != x->rows || into->cols != x->cols || !espl_dtype_is_float(into->dtype)))
+        return espl_graph_fail(graph, espl_fail(espl_device_context(espl_graph_device(graph)), ESPL_ARGUMENT,
+                                                "scale: x (%s) of %u x %u is added to %s of %u x %u %s", x->name, x->rows, x->cols,
+                                                into->name, into->rows, into->cols, espl_dtype_name(into->dtype)));
+    at.accumulate = into != NULL;
+    espl_tensor *y = into ? espl_graph_update(graph, into) : espl_graph_output(graph, "scale", x->rows, x->cols);
+    espl_tensor *in[] = {x, args->s, into};
+    return y && espl_graph_node(graph, &espl_op_scale, in, 3, &y, 1, &at, sizeof at) == ESPL_OK ? y : NULL;
+}
 
 static espl_tensor *scale_number(espl_graph *graph, const espl_scale *args) {
     espl_tensor *x = args->x;
@@ -168,10 +182,7 @@ static espl_tensor *scale_number(espl_graph *graph, const espl_scale *args) {
                                                 "scale: columns %u to %u of x (%s), which is %u x %u %s", args->from,
                                                 args->from + at.count, x->name, x->rows, x->cols,
                                                 espl_dtype_name(x->dtype)));
-    espl_tensor *y = espl_graph_output(graph, "scale", x->rows, x->cols);
-    espl_tensor *in[] = {x, NULL};
-    if (!y || espl_graph_node(graph, &espl_op_scale, in, 2, &y, 1, &at, sizeof at) != ESPL_OK) return NULL;
-    return y;
+    return add_node(graph, args, at);
 }
 
 espl_tensor *espl_graph_scale(espl_graph *graph, const espl_scale *args) {
@@ -191,8 +202,5 @@ espl_tensor *espl_graph_scale(espl_graph *graph, const espl_scale *args) {
                                                 "of %u x %u", s->name, s->rows, s->cols, args->from, args->from + count,
                                                 x->name, x->rows, x->cols));
     const attribute at = {.kind = columns ? SCALE_COLUMNS : rows ? SCALE_ROWS : SCALE_FULL, .from = args->from, .count = count};
-    espl_tensor *y = espl_graph_output(graph, "scale", x->rows, x->cols);
-    espl_tensor *in[] = {x, s};
-    if (!y || espl_graph_node(graph, &espl_op_scale, in, 2, &y, 1, &at, sizeof at) != ESPL_OK) return NULL;
-    return y;
+    return add_node(graph, args, at);
 }

@@ -6,8 +6,9 @@
  *         [groups, 1]   s(r,c) = s[r / (rows / groups)]     rows a multiple of groups; [1, 1] is one number for all
  *         [rows, n]     s(r,c) = s[r,c]
  * from    a multiple of 4; count: columns n for s of one column, 0: all from `from`
- * result  [rows, cols]  value
- * Cost:   one dispatch; backward one for x and one or two for s.
+ * into    [rows, cols]  f32 f16 bf16, added to; NULL: none. Where s has one column, rows with s = 0 add nothing, whatever x is there
+ * result  [rows, cols]  value, or into after the addition
+ * Cost:   one dispatch; backward one for x and one or two for s, which are the gradient's rows likewise.
  * Fails:  ARGUMENT if shapes or dtypes disagree.
  * Reference: tests/ref/ref_scale.c */
 #ifndef ESPL_OP_SCALE_H
@@ -19,6 +20,7 @@ typedef struct espl_scale {
     espl_tensor *x, *s;
     uint32_t from, count;
     float number; /* fixed when the graph is recorded; only without s */
+    espl_tensor *into;
 } espl_scale;
 
 espl_tensor *espl_graph_scale(espl_graph *graph, const espl_scale *args);

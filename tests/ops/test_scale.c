@@ -1,15 +1,19 @@
 #include "host/ops/op_scale.h"
 #include "tests/ops/harness.h"
+#include <math.h>
 #include <stdio.h>
 
 typedef struct shape {
     uint32_t rows, cols, s_rows, s_cols, from, count;
+    bool into;
 } shape;
 
 static espl_tensor *build(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
     const shape *s = args;
+    /* A fresh sum: leaves are not changed in place. */
+    espl_tensor *into = s->into ? espl_graph_scale(graph, &(espl_scale){.x = leaves[2], .number = 0.5f}) : NULL;
     return espl_graph_scale(graph, &(espl_scale){.x = leaves[0], .s = leaves[1], .from = s->from, .count = s->count,
-                                                 .number = -1.75f});
+                                                 .number = -1.75f, .into = into});
 }
 
 static void reference(const double *const *leaves, const void *args, double *out) {
@@ -18,6 +22,7 @@ static void reference(const double *const *leaves, const void *args, double *out
     if (!leaves[1]) ref_scale(leaves[0], &number, s->rows, s->cols, s->from, s->count ? s->count : s->cols - s->from, 1, 1, out);
     else ref_scale(leaves[0], leaves[1], s->rows, s->cols, s->from, s->count ? s->count : s->cols - s->from, s->s_rows,
               s->s_cols, out);
+    for (size_t i = 0; s->into && i < (size_t)s->rows * s->cols; i++) out[i] += 0.5 * leaves[2][i];
 }
 
 static void check(const shape *s, espl_role x, espl_role factors) {
@@ -25,7 +30,8 @@ static void check(const shape *s, espl_role x, espl_role factors) {
     snprintf(name, sizeof name, "scale %ux%u from %u by %ux%u", s->rows, s->cols, s->from, s->s_rows, s->s_cols);
     op_check(&(op_case){.name = name,
                         .leaf = {{.name = "x", .rows = s->rows, .cols = s->cols, .role = x},
-                                 {.name = "s", .rows = s->s_rows, .cols = s->s_cols, .role = factors}},
+                                 {.name = "s", .rows = s->s_rows, .cols = s->s_cols, .role = factors},
+                                 {.name = "into", .rows = s->into ? s->rows : 0, .cols = s->cols}},
                         .build = build,
                         .reference = reference,
                         .args = s});
@@ -64,6 +70,36 @@ static void number(void **state) {
     for (size_t i = 0; i < ESPL_COUNT(list); i++) check(&list[i], ESPL_ROLE_VALUE, ESPL_ROLE_WEIGHT);
 }
 
+static void added(void **state) {
+    (void)state;
+    const shape list[] = {{6, 10, 3, 1, .into = true}, {70, 33, 1, 33, .into = true}, {5, 9, 5, 9, .into = true}, {33, 64, 0, 1, .into = true}};
+    for (size_t i = 0; i < ESPL_COUNT(list); i++) {
+        check(&list[i], ESPL_ROLE_VALUE, ESPL_ROLE_WEIGHT);
+        check(&list[i], ESPL_ROLE_PARAMETER, ESPL_ROLE_PARAMETER);
+    }
+}
+
+/* A row that is left out takes nothing from x, also where x is not finite. */
+static void left_out(void **state) {
+    (void)state;
+    espl_graph *graph;
+    op_ok(espl_graph_create(op_device(), "left out", &graph));
+    op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
+    espl_tensor *x = espl_graph_step_leaf(graph, "x", 2, 5, ESPL_DTYPE_F32), *s = espl_graph_step_leaf(graph, "s", 2, 1, ESPL_DTYPE_F32);
+    espl_tensor *y = espl_graph_to_host(graph, espl_graph_scale(graph, &(espl_scale){.x = x, .s = s}));
+    op_ok(espl_graph_plan(graph));
+    float *values = espl_graph_step_pointer(graph, x), *factors = espl_graph_step_pointer(graph, s);
+    for (uint32_t c = 0; c < 5; c++) values[c] = c % 2 ? NAN : INFINITY, values[x->stride + c] = 3;
+    factors[0] = 0, factors[s->stride] = 2;
+    op_ok(espl_graph_run(graph));
+    const float *got = espl_graph_host(y);
+    for (uint32_t c = 0; c < 5; c++) {
+        assert_true(got[c] == 0);
+        assert_true(got[y->stride + c] == 6);
+    }
+    espl_graph_destroy(&graph);
+}
+
 static void refused(void **state) {
     (void)state;
     espl_graph *graph;
@@ -77,6 +113,7 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(number), cmocka_unit_test(windows), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(number), cmocka_unit_test(windows),
+                                       cmocka_unit_test(added), cmocka_unit_test(left_out), cmocka_unit_test(refused)};
     return op_main("scale", tests, ESPL_COUNT(tests));
 }
