@@ -6,6 +6,7 @@
 #include "adapters/spec.h"
 #include "adapters/targets.h"
 #include "adapters/union.h"
+#include "host/model/composition.h"
 #include "host/base/os.h"
 #include <stdio.h>
 #include <string.h>
@@ -48,7 +49,8 @@ espl_status espl_adapter_parse(espl_adapter *adapter, const char *spec) {
 /* ---- Making ---- */
 
 static espl_status check_name(espl_model *model, const char *name) {
-    if (!*name || strpbrk(name, "+/")) /* '+' joins names, '/' would leave a folder */
+    /* These are of compositions; '/' would leave a folder. */
+    if (!*name || strpbrk(name, "+(),:/") || strcmp(name, ESPL_COMPOSITION_BASE_NAME) == 0)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "\"%s\" cannot be the name of an adapter", name);
     for (espl_adapter *other = model->adapters; other; other = other->next) {
         if (strcmp(other->name, name) == 0)
@@ -224,6 +226,7 @@ void espl_adapter_delete(espl_adapter **in_out_adapter) {
     espl_adapter *adapter = *in_out_adapter;
     if (!adapter) return;
     espl_model *model = adapter->model;
+    espl_composition_forget(model, adapter);
     /* Those merged after it hide its originals. What a lost device cannot give back is gone. */
     while (adapter->merge_order && espl_adapter_unmerge(espl_adapter_merged_last(model)) == ESPL_OK) {}
     for (espl_adapter **at = &model->adapters; *at; at = &(*at)->next) {
@@ -251,91 +254,4 @@ uint64_t espl_adapter_parameters(const espl_adapter *adapter) {
         if (!store->matrices[store->entries[i].matrix].frozen) values += espl_entry_values(store, &store->entries[i]);
     }
     return values;
-}
-
-/* ---- Activation ---- */
-
-static espl_adapter *find(const espl_model *model, const char *name, size_t bytes) {
-    for (espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next) {
-        if (strlen(adapter->name) == bytes && strncmp(adapter->name, name, bytes) == 0) return adapter;
-    }
-    return NULL;
-}
-
-/* An adapter on which another one of the names stands takes part through that one alone. */
-static bool is_part(const espl_model *model, const char *names, const espl_adapter *adapter) {
-    for (const char *at = names; *at;) {
-        const size_t bytes = strcspn(at, "+");
-        const espl_adapter *other = find(model, at, bytes);
-        if (other && adapter && other->method->has && other->method->has(other, adapter)) return true;
-        at += bytes + (at[bytes] != 0);
-    }
-    return false;
-}
-
-/* Against those that are named before it. */
-static espl_status check_beside(const espl_model *model, const char *names, const char *at, const espl_adapter *adapter) {
-    for (const char *other = names; other < at;) {
-        const size_t bytes = strcspn(other, "+");
-        const espl_adapter *first = find(model, other, bytes);
-        if (first != adapter && !is_part(model, names, first)) ESPL_TRY(espl_adapter_check_beside(first, adapter));
-        other += bytes + 1;
-    }
-    return ESPL_OK;
-}
-
-espl_status espl_model_activate(espl_model *model, const char *names) {
-    /* Twice: nothing changes unless every name is there, and no two are against each other. */
-    for (int change = 0; change < 2; change++) {
-        for (espl_adapter *adapter = model->adapters; change && adapter; adapter = adapter->next) adapter->active = false;
-        for (const char *at = names; *at;) {
-            const size_t bytes = strcspn(at, "+");
-            espl_adapter *adapter = find(model, at, bytes);
-            if (!adapter)
-                return espl_fail(model->ctx, ESPL_ARGUMENT, "there is no adapter \"%.*s\"", (int)bytes, at);
-            if (adapter->merge_order)
-                return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged into the base: activating it would "
-                                 "count it twice", adapter->name);
-            const bool part = is_part(model, names, adapter);
-            if (!change && !part) ESPL_TRY(check_beside(model, names, at, adapter));
-            if (change) adapter->active = !part;
-            at += bytes + (at[bytes] != 0);
-        }
-    }
-    return ESPL_OK;
-}
-
-/* ---- Tasks ---- */
-
-/* Names of those that the first active adapter which tells tasks apart has a part for; NULL: none does. */
-static const json_t *tasks_of(const espl_model *model) {
-    for (const espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next) {
-        if (adapter->active && adapter->tasks) return adapter->tasks;
-    }
-    return NULL;
-}
-
-bool espl_model_has_tasks(const espl_model *model) {
-    return tasks_of(model) != NULL;
-}
-
-espl_status espl_model_task(const espl_model *model, const char *name, uint32_t *out_task) {
-    const json_t *tasks = tasks_of(model);
-    espl_bytes there = {0};
-    espl_status status = ESPL_OK;
-    if (!tasks)
-        return espl_fail(model->ctx, ESPL_ARGUMENT, "task \"%s\": no active adapter has a part for each of several tasks", name);
-    for (uint32_t i = 0; i < json_array_size(tasks); i++) {
-        const char *task = json_string_value(json_array_get(tasks, i));
-        if (strcmp(task, name) == 0) {
-            *out_task = i;
-            goto done;
-        }
-        status = espl_bytes_print(model->ctx, &there, "%s\"%s\"", i ? ", " : "", task);
-        if (status != ESPL_OK) goto done;
-    }
-    status = espl_fail(model->ctx, ESPL_ARGUMENT, "task \"%s\" is none of the adapter's: %s", name, there.data);
-done:
-    espl_bytes_finish(model->ctx, &there);
-    return status;
 }

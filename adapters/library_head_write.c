@@ -10,7 +10,7 @@ static espl_store *current(const espl_model *model, const espl_adapter *adapter,
     *out_entry = *part->entry;
     for (const espl_adapter *one = first; one != end; one = one->next) {
         const uint32_t own = part->tied ? espl_adapter_head(one) : one->replacement[part->entry->matrix];
-        if ((one != adapter && !one->active) || own == ESPL_NO_MATRIX) continue;
+        if ((one != adapter && (!one->active || one->some_rows)) || own == ESPL_NO_MATRIX) continue;
         out_entry->matrix = own;
         return (espl_store *)(uintptr_t)&one->store;
     }

@@ -21,5 +21,7 @@ espl_status espl_adapter_check_beside(const espl_adapter *a, const espl_adapter 
 /* The only one that can be taken out of the base; NULL: none is merged. */
 espl_adapter *espl_adapter_merged_last(const espl_model *model);
 void espl_adapter_destroy(espl_adapter *adapter);
+/* The model's adapter of this name, or NULL. */
+espl_adapter *espl_adapter_find(const espl_model *model, const char *name, size_t bytes);
 
 #endif

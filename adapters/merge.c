@@ -1,5 +1,6 @@
 /* Merging an adapter into the base and taking it out again bit for bit: the base tensors it changes are kept on the host. */
 #include "adapters/make.h"
+#include "host/model/composition.h"
 #include <math.h>
 #include <string.h>
 
@@ -218,7 +219,7 @@ espl_status espl_adapter_merge(espl_adapter *adapter) {
     }
     const espl_adapter *last = espl_adapter_merged_last(model);
     adapter->merge_order = last ? last->merge_order + 1 : 1;
-    adapter->active = false;
+    espl_composition_forget(model, adapter);
     return ESPL_OK;
 }
 

@@ -195,6 +195,7 @@ struct espl_adapter {
     const json_t *tasks; /* of config, set by declare: names of the tasks that it has a part for each of; NULL: one for all */
     uint32_t before; /* rows that it puts before each sequence, set by declare; 0: none */
     bool active;
+    bool some_rows; /* active within a block of the composition that shares rows */
     /* Base matrix -> matrix of this store that stands in its place (biases, modules_to_save), or ESPL_NO_MATRIX. That of
      * model->head also in place of a tied embedding's use as the head. */
     uint32_t *replacement; /* owned, replacement_count: all matrices of the base */
@@ -214,6 +215,8 @@ espl_status espl_adapter_replace(espl_adapter *adapter, const espl_entry *base, 
 espl_status espl_adapter_replace_head(espl_adapter *adapter, const char *file_name);
 /* Its matrix in place of the output projection, or ESPL_NO_MATRIX. */
 uint32_t espl_adapter_head(const espl_adapter *adapter);
+/* It has a matrix in place of one of the head's. */
+bool espl_adapter_has_head(const espl_adapter *adapter);
 
 /* ---- For join and update ---- */
 

@@ -73,6 +73,11 @@ static espl_tensor *linear(espl_builder *b, uint32_t block, uint32_t which, espl
     return espl_graph_matmul(b->graph, &product);
 }
 
+espl_tensor *espl_build_close(espl_builder *b, const espl_joint *joint, espl_tensor *y) {
+    y = espl_graph_add(b->graph, &(espl_add_args){y, joint->x});
+    return joint->norm == ESPL_NORM_PLACE_COUNT ? y : espl_build_norm(b, joint->block, joint->norm, y);
+}
+
 /* The last product of a sub-layer, its residual, and the norm of post-norm families. normed: the sub-layer's input. */
 static espl_tensor *sublayer_out(espl_builder *b, uint32_t block, uint32_t which, espl_tensor *x, espl_tensor *residual,
                                  espl_tensor *normed) {
@@ -90,11 +95,9 @@ static espl_tensor *sublayer_out(espl_builder *b, uint32_t block, uint32_t which
     espl_tensor *y;
     if (dropout > 0 || espl_build_any_joins(b, joint.site)) {
         y = espl_build_joint(b, &joint, espl_build_dropout(b, linear(b, block, which, x, NULL), dropout));
-        if (closed) return y;
-        y = espl_graph_add(b->graph, &(espl_add_args){y, residual});
-    } else {
-        y = linear(b, block, which, x, residual);
+        return closed ? y : espl_build_close(b, &joint, y);
     }
+    y = linear(b, block, which, x, residual);
     return post ? espl_build_norm(b, block, place, y) : y;
 }
 
@@ -123,7 +126,9 @@ static espl_tensor *sublayer_in(espl_builder *b, uint32_t block, espl_norm_place
 static espl_tensor *relative_attention(espl_builder *b, uint32_t block, const espl_attention *args, const uint32_t from[3]) {
     const espl_config *c = &b->model->config;
     /* The same maps, of the rows for distances. */
+    b->of_distances = true;
     espl_tensor *rows = linear(b, block, ESPL_LINEAR_QKV, espl_build_dropout(b, b->relative, c->dropout), NULL);
+    b->of_distances = false;
     return espl_graph_relative_attention(
         b->graph, &(espl_relative_attention){.q = args->q, .kv = args->k, .relative = rows, .q_from = args->q_from,
                                              .k_from = args->k_from, .v_from = args->v_from, .rq_from = from[0],

@@ -6,8 +6,12 @@
 
 /* An active adapter takes part at this site. */
 bool espl_build_any_joins(const espl_builder *builder, espl_site site);
-/* What the active adapters make of y there, in their order. */
+/* What the active adapters make of y there, as their composition says. */
 espl_tensor *espl_build_joint(espl_builder *builder, const espl_joint *joint, espl_tensor *y);
+/* Adds the residual of a joint behind a sub-layer, and of post-norm families its norm. */
+espl_tensor *espl_build_close(espl_builder *builder, const espl_joint *joint, espl_tensor *y);
+/* Of builder->head_of's head, or as adapters that have all rows have it: logits, or what the map into the vocabulary takes. */
+espl_tensor *espl_build_own_output(espl_builder *builder, espl_tensor *hidden);
 /* Methods that add to y may do so after the residual; others must see W x + b alone. */
 bool espl_build_all_add(const espl_builder *builder);
 /* Layers of phase BEGIN, of methods that compute something once for all passes of a step. */

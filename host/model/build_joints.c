@@ -1,5 +1,5 @@
 /* Where adapters join a model: at sites, in the step buffer, before the pass and after it. */
-#include "host/model/build.h"
+#include "host/model/composition.h"
 
 /* Adapters in their order; the parts of a union stand for it. */
 static espl_adapter *first_part(espl_adapter *adapter) {
@@ -25,15 +25,9 @@ bool espl_build_any_joins(const espl_builder *b, espl_site site) {
     return false;
 }
 
-/* What takes a product's place comes before what changes it, whichever was made first. */
 espl_tensor *espl_build_joint(espl_builder *b, const espl_joint *joint, espl_tensor *y) {
-    for (int changing = 0; changing < 2; changing++) {
-        for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
-            if (joins(adapter, joint->site) && (adapter->method->replaces == NULL) == changing)
-                y = adapter->method->join(b, adapter, joint, y);
-        }
-    }
-    return y;
+    const espl_composition *composition = b->model->composition;
+    return composition ? espl_build_composition(b, composition, joint, y) : y;
 }
 
 espl_tensor *espl_build_join(espl_builder *b, espl_site site, uint32_t block, espl_tensor *x) {
@@ -59,19 +53,22 @@ espl_tensor *espl_build_step(espl_builder *b, const espl_adapter *adapter, const
     return t;
 }
 
+static bool same_writer(const espl_step_inputs *inputs, uint32_t i, uint32_t j) {
+    return inputs->item[i].adapter == inputs->item[j].adapter && inputs->item[i].shares == inputs->item[j].shares;
+}
+
 espl_status espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *graph, const espl_step_info *info) {
     void *values[ESPL_STEP_INPUTS_MAX];
     for (uint32_t i = 0; i < inputs->count; i++) {
-        const espl_adapter *adapter = inputs->item[i].adapter;
         bool first = true;
-        for (uint32_t j = 0; j < i; j++) first &= inputs->item[j].adapter != adapter;
+        for (uint32_t j = 0; j < i; j++) first &= !same_writer(inputs, i, j);
         if (!first) continue;
         uint32_t count = 0;
         for (uint32_t j = i; j < inputs->count; j++) {
-            if (inputs->item[j].adapter == adapter)
-                values[count++] = espl_graph_step_pointer(graph, inputs->item[j].tensor);
+            if (same_writer(inputs, i, j)) values[count++] = espl_graph_step_pointer(graph, inputs->item[j].tensor);
         }
-        ESPL_TRY(adapter->method->step(adapter, info, values));
+        const espl_adapter *adapter = inputs->item[i].adapter;
+        ESPL_TRY(adapter ? adapter->method->step(adapter, info, values) : espl_shares_write(inputs->item[i].shares, info, values));
     }
     return ESPL_OK;
 }

@@ -37,11 +37,12 @@ espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t 
     return *leaf;
 }
 
-/* What an active adapter has in place of a matrix of the base, or NULL. */
+/* What an active adapter has in place of a matrix of the base, or NULL. Of those that have some rows it is their head's, in turn. */
 static espl_tensor *build_replacement(espl_builder *b, uint32_t matrix) {
     for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
         const uint32_t own = adapter->replacement[matrix];
-        if (adapter->active && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
+        const bool takes_part = adapter->some_rows ? b->head_of == adapter : adapter->active;
+        if (takes_part && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
     }
     return NULL;
 }

@@ -1,7 +1,8 @@
 #include "host/model/head.h"
-#include "host/model/adapter.h"
+#include "host/model/composition.h"
 #include "host/ops/op_activation.h"
 #include "host/ops/op_layernorm.h"
+#include "host/ops/op_matmul.h"
 #include "host/ops/op_pick.h"
 #include <stdio.h>
 #include <string.h>
@@ -239,7 +240,7 @@ static espl_tensor *activated(espl_builder *b, uint32_t dense, uint32_t bias, ui
     return espl_graph_activation(b->graph, &(espl_activation){.x = espl_build_map(b, dense, bias, x), .kind = activation});
 }
 
-espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
+static espl_output build_one(espl_builder *b, espl_tensor *x) {
     const espl_model *model = b->model;
     const espl_task_head *head = &model->task;
     const espl_head_names *names = head->names;
@@ -262,7 +263,41 @@ espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
                          .bias = espl_build_base(b, head->out_bias)};
 }
 
+espl_tensor *espl_build_own_output(espl_builder *b, espl_tensor *x) {
+    const espl_output one = build_one(b, x);
+    if (espl_head_of_words(b->model)) return one.input;
+    return espl_graph_matmul(b->graph, &(espl_matmul){.a = one.input, .b = one.weight, .bias = one.bias, .orientation = MATMUL_NT});
+}
+
+espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
+    const espl_model *model = b->model;
+    if (!model->composition || !espl_composition_has_heads(model->composition)) return build_one(b, x);
+    const espl_output own = {.input = espl_build_outputs(b, model->composition, x)};
+    b->head_of = NULL;
+    if (espl_head_of_words(model))
+        return (espl_output){.input = own.input, .weight = espl_build_head(b), .bias = espl_build_base(b, model->task.out_bias)};
+    if (model->task.kind == ESPL_HEAD_REGRESSION) return own;
+    return (espl_output){.input = own.input, .weight = espl_build_identity(b, model->task.labels)};
+}
+
 /* ---- Telling ---- */
+
+bool espl_head_has_matrix(const espl_model *model, uint32_t matrix) {
+    const espl_task_head *head = &model->task;
+    const uint32_t all[] = {model->head, head->dense, head->dense_bias, head->out, head->out_bias, head->norm.weight, head->norm.bias,
+                            head->pooler_dense, head->pooler_bias};
+    for (size_t i = 0; i < ESPL_COUNT(all); i++) {
+        if (matrix == all[i]) return true;
+    }
+    return false;
+}
+
+bool espl_adapter_has_head(const espl_adapter *adapter) {
+    for (uint32_t i = 0; i < adapter->replacement_count; i++) {
+        if (adapter->replacement[i] != ESPL_NO_MATRIX && espl_head_has_matrix(adapter->model, i)) return true;
+    }
+    return false;
+}
 
 bool espl_head_needs_lengths(const espl_model *model) {
     return model->config.family->bidirectional || !espl_head_per_token(model);

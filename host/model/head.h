@@ -50,6 +50,8 @@ bool espl_head_of_words(const struct espl_model *model);
 bool espl_head_per_token(const struct espl_model *model);
 /* Whether the device needs rows' lengths: where tokens see those behind them, and where a row has one output. */
 bool espl_head_needs_lengths(const struct espl_model *model);
+/* True for a matrix of the base that belongs to the head. */
+bool espl_head_has_matrix(const struct espl_model *model, uint32_t matrix);
 /* Numbers in an output: labels, the vocabulary, the hidden size. */
 uint32_t espl_head_outputs(const struct espl_model *model);
 

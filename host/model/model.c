@@ -1,6 +1,7 @@
 /* From a Hugging Face folder to weights on the device. */
 #include "host/model/adapter.h"
 #include "host/base/os.h"
+#include "host/model/composition.h"
 #include "host/model/family.h"
 #include "host/model/load.h"
 #include <stdio.h>
@@ -137,6 +138,7 @@ void espl_model_destroy(espl_model **in_out_model) {
         espl_adapter *adapter = model->adapters;
         espl_adapter_delete(&adapter);
     }
+    espl_composition_destroy(ctx, &model->composition);
     espl_store_finish(&model->store);
     espl_tokenizer_destroy(&model->tokenizer);
     espl_json_destroy(&model->json);

@@ -10,6 +10,9 @@
 
 #define ESPL_NO_BLOCK UINT32_MAX
 
+typedef struct espl_composition espl_composition;   /* composition.h */
+typedef struct espl_share_leaves espl_share_leaves;
+
 /* Columns of a product's output that one linear map of a family gives. */
 typedef struct espl_columns {
     uint32_t from, count; /* from is a multiple of 4; count 0: no such part */
@@ -62,6 +65,7 @@ struct espl_model {
     espl_block_weights *blocks; /* owned, config.layers */
     uint32_t frequencies;       /* matrix of the rotary frequencies, or ESPL_NO_MATRIX */
     struct espl_adapter *adapters; /* owned list */
+    espl_composition *composition; /* owned: those that are active; NULL: none */
 };
 
 /* What config.json declares, without weights, memory or a device: for names, shapes and counts. Adapters added to it are declared
@@ -81,12 +85,13 @@ void espl_model_tie(espl_model *model);
 
 /* ---- Building a graph from a model ---- */
 
-enum { ESPL_STEP_INPUTS_MAX = 64 };
+enum { ESPL_STEP_INPUTS_MAX = 256 };
 
-/* Tensors of the step buffer that adapters fill before each submission (espl_build_step). */
+/* Tensors of the step buffer that adapters (espl_build_step) and compositions fill before each submission. */
 typedef struct espl_step_inputs {
     struct {
-        const struct espl_adapter *adapter;
+        const struct espl_adapter *adapter; /* NULL: shares */
+        const struct espl_shares *shares;
         espl_tensor *tensor;
     } item[ESPL_STEP_INPUTS_MAX];
     uint32_t count;
@@ -149,6 +154,9 @@ typedef struct espl_builder {
     bool prelude;
     espl_tensor *rows_before; /* the prompt, or keys and values of all blocks, where an adapter computes them */
     espl_tensor *key_positions, *key_lengths, *row_ids;
+    bool of_distances; /* what is built now is of relative's rows, which are of no sequence */
+    espl_share_leaves *share_leaves; /* owned by the graph: how compositions share rows, as far as built */
+    const struct espl_adapter *head_of; /* whose head is built, of adapters that have some rows; NULL: the model's */
     const struct espl_adapter *inverted; /* the one that changes the embedding and takes it back before the head */
     uint32_t dropouts;        /* made so far: each has random numbers of its own */
     espl_scores *scores;      /* borrowed; NULL: they are not asked for */

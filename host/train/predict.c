@@ -1,5 +1,6 @@
 /* Rows through a pass without gradients: their loss, and what the head gives for them. */
 #include "host/train/trainer.h"
+#include "host/model/composition.h"
 #include <math.h>
 #include <string.h>
 
@@ -9,7 +10,8 @@ typedef struct run {
     espl_row_buffer *buffer;
     espl_part part;
     uint32_t batch;
-    uint32_t *order;  /* owned: of the part's rows, the longest first */
+    bool by_length;   /* rows of like length share batches, and a batch goes through a pass that is hardly longer */
+    uint32_t *order;  /* owned: of the part's rows; by_length: the longest first */
     double sum;       /* of losses */
     uint64_t counted; /* labels */
     float *outputs;   /* owned: of a batch; NULL: not asked for */
@@ -21,8 +23,9 @@ static espl_status sort_rows(run *r) {
     const uint32_t rows = espl_dataset_rows(dataset, r->part);
     uint64_t *keys;
     ESPL_TRY(espl_new(r->buffer->ctx, rows * sizeof *r->order, &r->order));
-    ESPL_TRY(espl_new(r->buffer->ctx, 2 * (size_t)rows * sizeof *keys, &keys));
     for (uint32_t i = 0; i < rows; i++) r->order[i] = i;
+    if (!r->by_length) return ESPL_OK;
+    ESPL_TRY(espl_new(r->buffer->ctx, 2 * (size_t)rows * sizeof *keys, &keys));
     espl_dataset_sort(dataset, r->part, r->order, rows, keys);
     espl_free(r->buffer->ctx, &keys);
     return ESPL_OK;
@@ -69,13 +72,14 @@ static espl_status run_rows(run *r) {
 
 espl_status espl_trainer_evaluate(espl_trainer *t, double *out_loss) {
     const espl_part part = espl_dataset_rows(t->dataset, ESPL_PART_VALIDATION) ? ESPL_PART_VALIDATION : ESPL_PART_TRAIN;
+    const bool by_length = !espl_composition_goes_by_place(t->model->composition);
     *out_loss = NAN;
     ESPL_TRY(espl_trainer_need_whole_step(t, "evaluated"));
     if (t->evaluation.count == 0) {
         const espl_pass_params params = {.batch = t->params.batch};
-        ESPL_TRY(espl_passes_init(&t->evaluation, t->model, &params, t->dataset, part, true));
+        ESPL_TRY(espl_passes_init(&t->evaluation, t->model, &params, t->dataset, part, by_length));
     }
-    run r = {.passes = &t->evaluation, .buffer = &t->buffer, .part = part, .batch = t->params.batch};
+    run r = {.passes = &t->evaluation, .buffer = &t->buffer, .part = part, .by_length = by_length, .batch = t->params.batch};
     espl_status status = run_rows(&r);
     espl_free(t->ctx, &r.order);
     if (status == ESPL_OK && r.counted) *out_loss = r.sum / (double)r.counted;
@@ -88,10 +92,11 @@ static espl_status run_model(espl_model *model, const espl_dataset *dataset, uin
     espl_row_buffer buffer = {0};
     espl_status status = ESPL_OK;
     if (batch == 0) batch = 1;
+    r->by_length = !espl_composition_goes_by_place(model->composition);
     if (part < ESPL_PART_ALL || part > ESPL_PART_VALIDATION)
         return espl_fail(ctx, ESPL_ARGUMENT, "part %d of a dataset is not 0, 1 or 2", part);
     const espl_pass_params params = {.batch = batch, .keep_logits = r->values != NULL};
-    ESPL_GOTO(espl_passes_init(&passes, model, &params, dataset, (espl_part)part, true));
+    ESPL_GOTO(espl_passes_init(&passes, model, &params, dataset, (espl_part)part, r->by_length));
     ESPL_GOTO(espl_row_buffer_init(&buffer, ctx, dataset, batch));
     r->passes = &passes, r->buffer = &buffer, r->part = (espl_part)part, r->batch = batch;
     if (r->values) {

@@ -1,6 +1,7 @@
 /* Training: rows in the order of an epoch, micro-batches through the recorded pass, the schedule's rate, AdamW. */
 #include "host/train/trainer.h"
 #include "host/base/os.h"
+#include "host/model/composition.h"
 #include "host/train/schedule.h"
 #include <math.h>
 #include <string.h>
@@ -38,6 +39,15 @@ static espl_status check_trained(espl_model *model, const espl_adapter *adapter)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is not active", adapter->name);
     if (!adapter && !model->params.trainable)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "the model was not loaded as trainable and no adapter was given");
+    return ESPL_OK;
+}
+
+static espl_status check_order(const espl_trainer *t) {
+    const espl_composition *composition = t->model->composition;
+    if (t->params.group_by_length && espl_composition_goes_by_place(composition))
+        return espl_fail(t->ctx, ESPL_ARGUMENT, "group_by_length moves rows, and which adapters they have goes by their place");
+    if (!t->params.no_shuffle && espl_composition_has(composition, ESPL_COMPOSITION_BATCHSPLIT))
+        return espl_fail(t->ctx, ESPL_ARGUMENT, "with batchsplit rows keep their places in a batch: no_shuffle is needed");
     return ESPL_OK;
 }
 
@@ -84,6 +94,7 @@ static espl_status create(espl_trainer *t) {
     const espl_trainer_params *p = &t->params;
     ESPL_TRY(check_params(t->ctx, p));
     ESPL_TRY(check_trained(t->model, t->adapter));
+    ESPL_TRY(check_order(t));
     ESPL_TRY(count_steps(t));
     ESPL_TRY(espl_new(t->ctx, t->rows * sizeof *t->order, &t->order));
     if (p->group_by_length) ESPL_TRY(espl_new(t->ctx, 2 * (size_t)t->rows * sizeof *t->keys, &t->keys));

@@ -173,11 +173,25 @@ espl_status espl_head_read(espl_context *context, const char *model_folder, cons
 espl_status espl_model_load_head(espl_model *model, const char *folder);
 espl_status espl_model_save_head(const espl_model *model, const char *folder, const char *name);
 
-/* Which adapters take part: names joined by '+' ("a+b" adds their changes), "" for the base alone. Graphs made after it
- * use it; espl_session_refresh follows. Fails: ARGUMENT naming what is not there, or two adapters and the tensor of the base in
- * whose place each has values of its own (heads, norms, biases, FLOP's products), or one that is merged; then nothing changes.
+/* Which adapters take part: an expression over their names. Graphs made after it use it; espl_session_refresh follows.
+ *   ""               the base alone
+ *   a+b              one after the other; LoRAs and others that add to a product add up
+ *   stack(a,b)       the same, within another block
+ *   fuse(a,b)        the AdapterFusion of just these (fusion:of=a+b)
+ *   average(a:3,b:1) what they make of each value, times weights that are brought to the sum 1; without numbers all alike
+ *   compat_average   what the Adapters library gives there: that divided by the number of adapters
+ * and, for rows of one batch with different adapters, each computed as with its own alone:
+ *   batchsplit(a:2,b:3)   the first two sequences of each batch have a, the next three b
+ *   multitask(a,b)        by the row's task (espl_rows.tasks, espl_session_params.task): 0 has a, 1 has b; espl_model_task knows names
+ *   split(a:5,b)          the first five tokens of each sequence have a, those that follow b; where all have numbers these are all
+ * In these three "__base__" is a name for no adapter. Blocks stand in blocks as the Adapters library allows it (Poth et al. 2023,
+ * arXiv 2311.11077, section 3.2): multitask(stack(a,b),average(c,d)). Heads that adapters bring are their rows'. Every adapter of a
+ * block is computed for all rows: a block of n costs n adapters. With batchsplit and split batches keep their order.
+ * Fails: ARGUMENT naming what is not there or does not go together: two adapters for the same rows and the tensor of the base in whose
+ * place each has values of its own (heads, norms, biases, FLOP's products), or one that is merged; UNSUPPORTED for an adapter in a
+ * block for rows that is about the whole batch (rows before the text, biases, norms, weights); then nothing changes.
  * What a named AdapterFusion fuses takes part through it alone, whether it is named or not. */
-espl_status espl_model_activate(espl_model *model, const char *names);
+espl_status espl_model_activate(espl_model *model, const char *expression);
 
 /* The number of a task by its name, for espl_rows.tasks and espl_session_params.task: its place among those for which the first
  * active adapter that has any has a part each (the links of "adalink:links=a+b"). Fails: ARGUMENT naming those there are. */

@@ -1,0 +1,394 @@
+/* Expressions that say which adapters take part: reading, checking, activating. What they mean is in host/model/composition.h. */
+#include "adapters/make.h"
+#include "host/model/composition.h"
+#include <math.h>
+#include <string.h>
+
+enum { DEPTH_MAX = 1 }; /* blocks around a block: around a stack there may be one more */
+
+#define KIND(kind) (1u << ESPL_COMPOSITION_##kind)
+#define NAMES (KIND(ADAPTER) | KIND(BASE))
+
+/* Blocks, and what each may hold, by the Adapters library's rules (composition.py, ALLOWED_NESTINGS). */
+static const struct {
+    const char *name;
+    uint32_t children;
+    bool numbers; /* its children have numbers */
+} blocks[ESPL_COMPOSITION_KIND_COUNT] = {
+    [ESPL_COMPOSITION_STACK] = {"stack", KIND(ADAPTER) | KIND(FUSE) | KIND(SPLIT) | KIND(BATCHSPLIT) | KIND(MULTITASK) | KIND(AVERAGE) |
+                                             KIND(COMPAT_AVERAGE), false},
+    [ESPL_COMPOSITION_FUSE] = {"fuse", KIND(ADAPTER), false},
+    [ESPL_COMPOSITION_SPLIT] = {"split", NAMES | KIND(SPLIT) | KIND(STACK) | KIND(BATCHSPLIT) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE), true},
+    [ESPL_COMPOSITION_BATCHSPLIT] = {"batchsplit", NAMES | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT) | KIND(AVERAGE) |
+                                                       KIND(COMPAT_AVERAGE), true},
+    [ESPL_COMPOSITION_MULTITASK] = {"multitask", NAMES | KIND(STACK) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE) | KIND(FUSE), false},
+    [ESPL_COMPOSITION_AVERAGE] = {"average", KIND(ADAPTER) | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT), true},
+    [ESPL_COMPOSITION_COMPAT_AVERAGE] = {"compat_average", KIND(ADAPTER) | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT), true},
+};
+
+/* ---- Reading ---- */
+
+typedef struct reader {
+    espl_model *model;
+    const char *whole, *at;
+} reader;
+
+static espl_status refuse(const reader *r, const char *what) {
+    return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": %s at its character %zu", r->whole, what,
+                     (size_t)(r->at - r->whole) + 1);
+}
+
+espl_adapter *espl_adapter_find(const espl_model *model, const char *name, size_t bytes) {
+    for (espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next) {
+        if (strlen(adapter->name) == bytes && strncmp(adapter->name, name, bytes) == 0) return adapter;
+    }
+    return NULL;
+}
+
+static bool is_word(const char *text, size_t bytes, const char *word) {
+    return strlen(word) == bytes && strncmp(text, word, bytes) == 0;
+}
+
+static espl_composition_kind block_of(const char *name, size_t bytes) {
+    for (int kind = ESPL_COMPOSITION_STACK; kind < ESPL_COMPOSITION_KIND_COUNT; kind++) {
+        if (is_word(name, bytes, blocks[kind].name)) return (espl_composition_kind)kind;
+    }
+    return ESPL_COMPOSITION_KIND_COUNT;
+}
+
+static espl_status read_number(reader *r, espl_composition *child) {
+    char *text;
+    child->given = *r->at == ':';
+    if (!child->given) return ESPL_OK;
+    const size_t bytes = strspn(++r->at, "0123456789-.eE");
+    ESPL_TRY(espl_copy_string(r->model->ctx, r->at, bytes, &text));
+    const bool is = espl_json_number(text, &child->share);
+    espl_free(r->model->ctx, &text);
+    if (!is) return refuse(r, "there is no number");
+    r->at += bytes;
+    return ESPL_OK;
+}
+
+static espl_status read_node(reader *r, const espl_composition *parent, uint32_t depth, espl_composition **out_node);
+
+/* "(a:1,b:2)" */
+static espl_status read_children(reader *r, espl_composition *node, uint32_t depth) {
+    espl_composition **end = &node->children;
+    do {
+        r->at++;
+        ESPL_TRY(read_node(r, node, depth + 1, end));
+        node->count++;
+        if (blocks[node->kind].numbers) ESPL_TRY(read_number(r, *end));
+        end = &(*end)->next;
+    } while (*r->at == ',');
+    if (*r->at != ')') return refuse(r, "\",\" or \")\" is missing");
+    r->at++;
+    return ESPL_OK;
+}
+
+/* The AdapterFusion over just these, in this order. */
+static espl_status find_fusion(reader *r, const espl_composition *node, espl_adapter **out_adapter) {
+    for (espl_adapter *one = r->model->adapters; one; one = one->next) {
+        const json_t *names = one->method->has ? json_object_get(one->config, "adapter_names") : NULL;
+        bool same = names && json_array_size(names) == node->count;
+        size_t n = 0;
+        for (const espl_composition *child = node->children; same && child; child = child->next)
+            same = strcmp(json_string_value(json_array_get(names, n++)), child->adapter->name) == 0;
+        if (!same) continue;
+        *out_adapter = one;
+        return ESPL_OK;
+    }
+    return refuse(r, "there is no fusion of just these adapters in this order before the end of the block");
+}
+
+/* fuse(a,b) stands for the adapter that fuses them. */
+static espl_status become_fusion(reader *r, espl_composition *node) {
+    ESPL_TRY(find_fusion(r, node, &node->adapter));
+    while (node->children) {
+        espl_composition *child = node->children;
+        node->children = child->next;
+        espl_composition_destroy(r->model->ctx, &child);
+    }
+    node->kind = ESPL_COMPOSITION_ADAPTER;
+    node->count = 0;
+    return ESPL_OK;
+}
+
+static espl_status read_name(reader *r, const char *name, size_t bytes, espl_composition *node) {
+    if (is_word(name, bytes, ESPL_COMPOSITION_BASE_NAME)) {
+        node->kind = ESPL_COMPOSITION_BASE;
+        return ESPL_OK;
+    }
+    node->adapter = espl_adapter_find(r->model, name, bytes);
+    if (!node->adapter) return espl_fail(r->model->ctx, ESPL_ARGUMENT, "there is no adapter \"%.*s\"", (int)bytes, name);
+    if (node->adapter->merge_order)
+        return espl_fail(r->model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged into the base: activating it would count it twice",
+                         node->adapter->name);
+    return ESPL_OK;
+}
+
+static espl_status check_nesting(reader *r, const espl_composition *parent, const espl_composition *node, uint32_t depth) {
+    if (parent->kind == ESPL_COMPOSITION_LIST) return node->kind == ESPL_COMPOSITION_BASE ? refuse(r, "the base stands in no block") : ESPL_OK;
+    if (!(blocks[parent->kind].children & 1u << node->kind))
+        return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": %s takes no %s", r->whole, blocks[parent->kind].name,
+                         node->kind == ESPL_COMPOSITION_BASE ? ESPL_COMPOSITION_BASE_NAME : blocks[node->kind].name);
+    if (depth > DEPTH_MAX && node->kind != ESPL_COMPOSITION_ADAPTER && node->kind != ESPL_COMPOSITION_STACK && node->kind != ESPL_COMPOSITION_BASE)
+        return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\" is too deep: %s is in %u blocks", r->whole,
+                         blocks[node->kind].name, depth);
+    return ESPL_OK;
+}
+
+/* parent: the block or list around it; depth: how many blocks are around it. */
+static espl_status read_node(reader *r, const espl_composition *parent, uint32_t depth, espl_composition **out_node) {
+    const char *name = r->at;
+    const size_t bytes = strcspn(name, "+(),:");
+    espl_composition *node;
+    ESPL_TRY(espl_new(r->model->ctx, sizeof *node, &node));
+    *out_node = node;
+    if (bytes == 0) return refuse(r, "a name is missing");
+    r->at += bytes;
+    if (*r->at != '(') {
+        ESPL_TRY(read_name(r, name, bytes, node));
+        return check_nesting(r, parent, node, depth);
+    }
+    node->kind = block_of(name, bytes);
+    if (node->kind == ESPL_COMPOSITION_KIND_COUNT)
+        return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": there is no block \"%.*s\", there are stack, fuse, split, "
+                         "batchsplit, multitask, average and compat_average", r->whole, (int)bytes, name);
+    ESPL_TRY(check_nesting(r, parent, node, depth));
+    ESPL_TRY(read_children(r, node, depth));
+    return node->kind == ESPL_COMPOSITION_FUSE ? become_fusion(r, node) : ESPL_OK;
+}
+
+static espl_status read_list(reader *r, espl_composition *root) {
+    espl_composition **end = &root->children;
+    while (*r->at) {
+        ESPL_TRY(read_node(r, root, 0, end));
+        root->count++;
+        end = &(*end)->next;
+        if (*r->at && *r->at++ != '+') {
+            r->at--;
+            return refuse(r, "\"+\" or the end is missing");
+        }
+    }
+    return ESPL_OK;
+}
+
+/* ---- Numbers ---- */
+
+static espl_status check_counts(reader *r, const espl_composition *node) {
+    for (const espl_composition *child = node->children; child; child = child->next) {
+        const bool last_of_split = node->kind == ESPL_COMPOSITION_SPLIT && !child->next;
+        if (!child->given && !last_of_split)
+            return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": in %s each part says how many, as in a:2%s", r->whole,
+                             blocks[node->kind].name, node->kind == ESPL_COMPOSITION_SPLIT ? "; the last may take what is left" : "");
+        if (child->share < 0 || child->share != floor(child->share) || child->share > UINT32_MAX)
+            return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": %g is not a number of %s", r->whole, child->share,
+                             node->kind == ESPL_COMPOSITION_SPLIT ? "tokens" : "sequences");
+    }
+    return ESPL_OK;
+}
+
+/* Weights that sum to 1, or as the library has them: it takes the mean over children of what has been weighed so already. */
+static espl_status settle_weights(reader *r, espl_composition *node) {
+    const double most = node->kind == ESPL_COMPOSITION_COMPAT_AVERAGE ? node->count : 1;
+    double sum = 0;
+    for (espl_composition *child = node->children; child; child = child->next) {
+        if (child->given != node->children->given)
+            return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": all adapters of an average have weights, or none", r->whole);
+        if (!child->given) child->share = 1;
+        sum += child->share;
+    }
+    if (!(fabs(sum) > 1e-12))
+        return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": weights whose sum is %g cannot be brought to 1", r->whole, sum);
+    for (espl_composition *child = node->children; child; child = child->next) child->share /= sum * most;
+    return ESPL_OK;
+}
+
+static espl_status name_tasks(reader *r, espl_composition *node) {
+    espl_context *ctx = r->model->ctx;
+    node->tasks = json_array();
+    if (!node->tasks) return espl_fail(ctx, ESPL_HOST_MEMORY, "the names of tasks need memory");
+    for (const espl_composition *child = node->children; child; child = child->next) {
+        const espl_composition *last = child;
+        while (last->children) {
+            last = last->children;
+            while (last->next) last = last->next;
+        }
+        ESPL_TRY(espl_json_push(ctx, node->tasks, json_string(last->adapter ? last->adapter->name : ESPL_COMPOSITION_BASE_NAME)));
+    }
+    return ESPL_OK;
+}
+
+static espl_status settle(reader *r, espl_composition *node) {
+    espl_status status = ESPL_OK;
+    if (node->kind == ESPL_COMPOSITION_SPLIT || node->kind == ESPL_COMPOSITION_BATCHSPLIT) status = check_counts(r, node);
+    if (node->kind >= ESPL_COMPOSITION_AVERAGE) status = settle_weights(r, node);
+    if (node->kind == ESPL_COMPOSITION_MULTITASK) status = name_tasks(r, node);
+    for (espl_composition *child = node->children; child && status == ESPL_OK; child = child->next) status = settle(r, child);
+    return status;
+}
+
+/* ---- What can be together ---- */
+
+/* An adapter on which another one of the list stands takes part through that one alone. */
+static bool is_part(const espl_composition *root, const espl_adapter *adapter) {
+    for (const espl_composition *other = root->children; adapter && other; other = other->next) {
+        if (other->adapter && other->adapter->method->has && other->adapter->method->has(other->adapter, adapter)) return true;
+    }
+    return false;
+}
+
+static void drop_parts(espl_context *ctx, espl_composition *root) {
+    for (espl_composition **at = &root->children; *at;) {
+        espl_composition *child = *at;
+        if (!is_part(root, child->adapter)) {
+            at = &child->next;
+            continue;
+        }
+        *at = child->next;
+        root->count--;
+        espl_composition_destroy(ctx, &child);
+    }
+}
+
+/* Every adapter below one node against every one below another that comes after it. */
+static espl_status check_beside(const espl_composition *a, const espl_composition *b) {
+    for (const espl_composition *child = a->children; child; child = child->next) ESPL_TRY(check_beside(child, b));
+    for (const espl_composition *child = b->children; child && a->adapter; child = child->next) ESPL_TRY(check_beside(a, child));
+    return a->adapter && b->adapter && a->adapter != b->adapter ? espl_adapter_check_beside(a->adapter, b->adapter) : ESPL_OK;
+}
+
+/* Those that have the same rows. */
+static espl_status check_together(const espl_composition *node) {
+    for (const espl_composition *child = node->children; child; child = child->next) {
+        ESPL_TRY(check_together(child));
+        for (const espl_composition *other = child->next; other && !espl_composition_shares(node->kind); other = other->next)
+            ESPL_TRY(check_beside(child, other));
+    }
+    return ESPL_OK;
+}
+
+/* The tensor of the base that an adapter changes for all rows of a batch, or NULL. */
+static const char *changed_tensor(const espl_adapter *adapter) {
+    const espl_model *model = adapter->model;
+    for (size_t i = 0; i < model->store.entry_count; i++) {
+        const espl_entry *base = &model->store.entries[i];
+        const bool replaced = adapter->replacement[base->matrix] != ESPL_NO_MATRIX;
+        if (replaced && !espl_head_has_matrix(model, base->matrix)) return base->name;
+        if (adapter->method->weight && !model->store.matrices[base->matrix].frozen) return base->name;
+    }
+    return NULL;
+}
+
+static espl_status check_shared(const espl_adapter *adapter) {
+    static const uint32_t whole = 1u << ESPL_SITE_BEGIN | 1u << ESPL_SITE_WEIGHT | 1u << ESPL_SITE_BIAS | 1u << ESPL_SITE_KEYS;
+    espl_context *ctx = adapter->model->ctx;
+    const char *tensor = changed_tensor(adapter);
+    if (tensor)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "adapter \"%s\" (%s) has its own in place of the base's %s, which all rows of a batch "
+                         "have together: it cannot be in a block that shares them", adapter->name, adapter->method->name, tensor);
+    const bool words = espl_head_of_words(adapter->model);
+    const uint32_t bias = adapter->model->task.out_bias;
+    if (words && (espl_adapter_head(adapter) != ESPL_NO_MATRIX || (bias != ESPL_NO_MATRIX && adapter->replacement[bias] != ESPL_NO_MATRIX)))
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "adapter \"%s\" has its own map into the vocabulary, of which a batch has one: it cannot be "
+                         "in a block that shares rows", adapter->name);
+    for (const espl_adapter *part = adapter->members ? adapter->members : adapter; part; part = adapter->members ? part->next : NULL) {
+        if (part->method->properties.sites & whole || part->before)
+            return espl_fail(ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s is for all rows of a batch and cannot be in a block that shares "
+                             "them", adapter->name, part->method->name);
+    }
+    return ESPL_OK;
+}
+
+/* Methods that look from a token at others would mix what split divides. */
+static espl_status check_tokens(const espl_composition *node, bool split) {
+    split |= node->kind == ESPL_COMPOSITION_SPLIT;
+    for (const espl_composition *child = node->children; child; child = child->next) ESPL_TRY(check_tokens(child, split));
+    if (!split || !node->adapter || node->adapter->method->properties.inter != ESPL_INTER_DYNAMIC || node->adapter->method->has) return ESPL_OK;
+    return espl_fail(node->adapter->model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s depends on all tokens of a sequence, which split "
+                     "divides", node->adapter->name, node->adapter->method->name);
+}
+
+static espl_status check_sharing(const espl_composition *node, bool shared) {
+    if (node->adapter && shared) ESPL_TRY(check_shared(node->adapter));
+    for (const espl_composition *child = node->children; child; child = child->next)
+        ESPL_TRY(check_sharing(child, shared || espl_composition_shares(node->kind)));
+    return ESPL_OK;
+}
+
+static espl_status check_tasks(const espl_composition *node) {
+    if (node->adapter && node->adapter->tasks)
+        return espl_fail(node->adapter->model->ctx, ESPL_ARGUMENT, "a row has one task: multitask cannot be together with adapter \"%s\", "
+                         "which has a part for each of its own", node->adapter->name);
+    for (const espl_composition *child = node->children; child; child = child->next) ESPL_TRY(check_tasks(child));
+    return ESPL_OK;
+}
+
+/* ---- Activating ---- */
+
+static espl_status read(reader *r, espl_composition **out_root) {
+    ESPL_TRY(espl_new(r->model->ctx, sizeof **out_root, out_root));
+    (*out_root)->kind = ESPL_COMPOSITION_LIST;
+    ESPL_TRY(read_list(r, *out_root));
+    ESPL_TRY(settle(r, *out_root));
+    drop_parts(r->model->ctx, *out_root);
+    ESPL_TRY(check_together(*out_root));
+    ESPL_TRY(check_tokens(*out_root, false));
+    ESPL_TRY(check_sharing(*out_root, false));
+    return espl_composition_has(*out_root, ESPL_COMPOSITION_MULTITASK) ? check_tasks(*out_root) : ESPL_OK;
+}
+
+static void mark(const espl_composition *node, bool shared) {
+    if (node->adapter) node->adapter->active = true, node->adapter->some_rows |= shared;
+    for (const espl_composition *child = node->children; child; child = child->next)
+        mark(child, shared || espl_composition_shares(node->kind));
+}
+
+espl_status espl_model_activate(espl_model *model, const char *expression) {
+    reader r = {model, expression, expression};
+    espl_composition *root = NULL;
+    const espl_status status = read(&r, &root);
+    if (status != ESPL_OK) {
+        espl_composition_destroy(model->ctx, &root);
+        return status;
+    }
+    espl_composition_destroy(model->ctx, &model->composition);
+    model->composition = root;
+    for (espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next) adapter->active = adapter->some_rows = false;
+    mark(root, false);
+    return ESPL_OK;
+}
+
+/* ---- Tasks ---- */
+
+static const json_t *tasks_of(const espl_composition *node) {
+    const json_t *tasks = node ? node->adapter ? node->adapter->tasks : node->tasks : NULL;
+    for (const espl_composition *child = node ? node->children : NULL; child && !tasks; child = child->next) tasks = tasks_of(child);
+    return tasks;
+}
+
+bool espl_model_has_tasks(const espl_model *model) {
+    return tasks_of(model->composition) != NULL;
+}
+
+espl_status espl_model_task(const espl_model *model, const char *name, uint32_t *out_task) {
+    const json_t *tasks = tasks_of(model->composition);
+    espl_bytes there = {0};
+    espl_status status = ESPL_OK;
+    if (!tasks)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "task \"%s\": no active adapter has a part for each of several tasks", name);
+    for (uint32_t i = 0; i < json_array_size(tasks); i++) {
+        const char *task = json_string_value(json_array_get(tasks, i));
+        if (strcmp(task, name) == 0) {
+            *out_task = i;
+            goto done;
+        }
+        status = espl_bytes_print(model->ctx, &there, "%s\"%s\"", i ? ", " : "", task);
+        if (status != ESPL_OK) goto done;
+    }
+    status = espl_fail(model->ctx, ESPL_ARGUMENT, "task \"%s\" is none of the adapter's: %s", name, there.data);
+done:
+    espl_bytes_finish(model->ctx, &there);
+    return status;
+}

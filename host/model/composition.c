@@ -1,0 +1,308 @@
+#include "host/model/composition.h"
+#include "host/ops/op_add.h"
+#include "host/ops/op_matmul.h"
+#include "host/ops/op_scale.h"
+
+/* ---- Life ---- */
+
+void espl_composition_destroy(espl_context *ctx, espl_composition **in_out_composition) {
+    espl_composition *node = *in_out_composition;
+    if (!node) return;
+    while (node->children) {
+        espl_composition *child = node->children;
+        node->children = child->next;
+        espl_composition_destroy(ctx, &child);
+    }
+    espl_json_destroy(&node->tasks);
+    espl_free(ctx, in_out_composition);
+}
+
+static bool has_adapter(const espl_composition *node, const espl_adapter *adapter) {
+    bool found = node->adapter == adapter;
+    for (const espl_composition *child = node->children; child; child = child->next) found = found || has_adapter(child, adapter);
+    return found;
+}
+
+void espl_composition_forget(espl_model *model, const espl_adapter *adapter) {
+    espl_composition *root = model->composition;
+    if (!root) return;
+    for (espl_composition **at = &root->children; *at;) {
+        espl_composition *child = *at;
+        if (!has_adapter(child, adapter)) {
+            at = &child->next;
+            continue;
+        }
+        *at = child->next;
+        root->count--;
+        espl_composition_destroy(model->ctx, &child);
+    }
+    for (espl_adapter *one = model->adapters; one; one = one->next) one->active = one->active && has_adapter(root, one);
+}
+
+bool espl_composition_has(const espl_composition *node, espl_composition_kind kind) {
+    if (!node) return false;
+    bool has = node->kind == kind;
+    for (const espl_composition *child = node->children; child; child = child->next) has = has || espl_composition_has(child, kind);
+    return has;
+}
+
+bool espl_composition_goes_by_place(const espl_composition *node) {
+    return espl_composition_has(node, ESPL_COMPOSITION_SPLIT) || espl_composition_has(node, ESPL_COMPOSITION_BATCHSPLIT);
+}
+
+/* ---- Shares ---- */
+
+struct espl_shares {
+    espl_context *ctx;
+    espl_composition_kind kind; /* LIST: an identity */
+    uint32_t count, groups;
+    struct {
+        double share;
+        bool given;
+    } child[];
+};
+
+/* One for each child, [groups, 1]. */
+struct espl_share_leaves {
+    const espl_composition *node;
+    espl_share_leaves *next;
+    espl_tensor *leaf[];
+};
+
+static espl_tensor *add_leaf(espl_builder *b, const espl_shares *shares, const char *name, uint32_t rows, uint32_t cols) {
+    espl_step_inputs *inputs = b->inputs;
+    if (inputs->count == ESPL_STEP_INPUTS_MAX)
+        return espl_graph_fail(b->graph, espl_fail(b->model->ctx, ESPL_LIMIT, "the composition wants more than %d tensors of the step "
+                                                   "buffer", ESPL_STEP_INPUTS_MAX));
+    espl_tensor *leaf = espl_graph_step_leaf(b->graph, name, rows, cols, ESPL_DTYPE_F32);
+    if (!leaf) return NULL;
+    inputs->item[inputs->count].shares = shares;
+    inputs->item[inputs->count++].tensor = leaf;
+    return leaf;
+}
+
+static espl_status make_shares(espl_builder *b, espl_composition_kind kind, uint32_t count, uint32_t groups, espl_shares **out_shares) {
+    ESPL_TRY(espl_graph_memory(b->graph, sizeof **out_shares + count * sizeof(*out_shares)->child[0], out_shares));
+    **out_shares = (espl_shares){.ctx = b->model->ctx, .kind = kind, .count = count, .groups = groups};
+    return ESPL_OK;
+}
+
+/* Whether this many rows can be shared so. */
+static espl_status check_rows(const espl_builder *b, const espl_composition *node, const char *name, uint32_t rows) {
+    espl_context *ctx = b->model->ctx;
+    const bool split = node->kind == ESPL_COMPOSITION_SPLIT;
+    double sum = 0;
+    bool open = false;
+    if (node->kind >= ESPL_COMPOSITION_AVERAGE) return ESPL_OK;
+    if (b->of_distances)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: the maps of queries and keys are also those of relative attention's distances, which "
+                         "all rows have together: adapters there cannot share rows", name);
+    if (split && b->prompt)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: tokens behind a prompt of another adapter cannot be shared", name);
+    for (const espl_composition *child = node->children; child; child = child->next) sum += child->share, open |= !child->given;
+    if (node->kind == ESPL_COMPOSITION_MULTITASK) return ESPL_OK;
+    if (split && b->caches && !open)
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: where a text grows the last part takes what is left, without a number", name);
+    if (split && open ? sum > rows && !b->caches : sum != rows)
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: the parts are %.0f %s, there are %u", name, sum,
+                         split ? "tokens of each sequence" : "sequences of a batch", rows);
+    return ESPL_OK;
+}
+
+static espl_share_leaves *leaves_of(espl_builder *b, const espl_composition *node) {
+    static const char *const names[] = {[ESPL_COMPOSITION_SPLIT] = "split", [ESPL_COMPOSITION_BATCHSPLIT] = "batchsplit",
+                                        [ESPL_COMPOSITION_MULTITASK] = "multitask", [ESPL_COMPOSITION_AVERAGE] = "average",
+                                        [ESPL_COMPOSITION_COMPAT_AVERAGE] = "compat_average"};
+    const bool split = node->kind == ESPL_COMPOSITION_SPLIT, average = node->kind >= ESPL_COMPOSITION_AVERAGE;
+    espl_share_leaves *made = b->share_leaves;
+    espl_shares *shares;
+    while (made && made->node != node) made = made->next;
+    if (made) return made;
+    espl_status status = check_rows(b, node, names[node->kind], split ? b->tokens : b->batch);
+    if (status == ESPL_OK) status = make_shares(b, node->kind, node->count, average ? 1 : split ? b->batch * b->tokens : b->batch, &shares);
+    if (status == ESPL_OK) status = espl_graph_memory(b->graph, sizeof *made + node->count * sizeof *made->leaf, &made);
+    if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
+    made->node = node;
+    made->next = b->share_leaves;
+    b->share_leaves = made;
+    uint32_t n = 0;
+    for (const espl_composition *child = node->children; child; child = child->next, n++) {
+        shares->child[n].share = child->share;
+        shares->child[n].given = child->given;
+        made->leaf[n] = add_leaf(b, shares, names[node->kind], shares->groups, 1);
+        if (!made->leaf[n]) return NULL;
+    }
+    return made;
+}
+
+/* Which child has a token, counted from the text's first. */
+static uint32_t child_at(const espl_shares *shares, uint32_t token) {
+    double end = 0;
+    for (uint32_t n = 0; n < shares->count; n++) {
+        end += shares->child[n].share;
+        if (token < end || !shares->child[n].given) return n;
+    }
+    return shares->count;
+}
+
+static espl_status check_tasks(const espl_shares *shares, const espl_step_info *info) {
+    for (uint32_t row = 0; info->tasks && row < info->batch; row++) {
+        if (info->tasks[row] < 0 || (uint32_t)info->tasks[row] >= shares->count)
+            return espl_fail(shares->ctx, ESPL_ARGUMENT, "row %u of the batch is of task %d, the composition has %u", row, info->tasks[row],
+                             shares->count);
+    }
+    return ESPL_OK;
+}
+
+static double share_in(const espl_shares *shares, const espl_step_info *info, uint32_t n, uint32_t group) {
+    switch (shares->kind) {
+    case ESPL_COMPOSITION_SPLIT: return child_at(shares, info->position + group % info->tokens) == n;
+    case ESPL_COMPOSITION_BATCHSPLIT: return child_at(shares, group) == n;
+    case ESPL_COMPOSITION_MULTITASK: return (info->tasks ? (uint32_t)info->tasks[group] : 0) == n;
+    default: return shares->child[n].share;
+    }
+}
+
+espl_status espl_shares_write(const espl_shares *shares, const espl_step_info *info, void *const *values) {
+    if (shares->kind == ESPL_COMPOSITION_MULTITASK) ESPL_TRY(check_tasks(shares, info));
+    if (shares->kind == ESPL_COMPOSITION_LIST) {
+        const uint32_t n = shares->groups, stride = (uint32_t)espl_round_up(n, 4);
+        for (uint32_t i = 0; i < n; i++) {
+            for (uint32_t j = 0; j < n; j++) ((float *)values[0])[(size_t)i * stride + j] = i == j;
+        }
+        return ESPL_OK;
+    }
+    for (uint32_t n = 0; n < shares->count; n++) {
+        for (uint32_t group = 0; group < shares->groups; group++)
+            ((float *)values[n])[4 * (size_t)group] = (float)share_in(shares, info, n, group);
+    }
+    return ESPL_OK;
+}
+
+espl_tensor *espl_build_identity(espl_builder *b, uint32_t n) {
+    espl_shares *shares;
+    espl_status status = make_shares(b, ESPL_COMPOSITION_LIST, 0, n, &shares);
+    return status == ESPL_OK ? add_leaf(b, shares, "identity", n, n) : espl_graph_fail(b->graph, status);
+}
+
+/* ---- At a joint ---- */
+
+static espl_tensor *join_part(espl_builder *b, const espl_adapter *part, const espl_joint *joint, bool changing, espl_tensor *y) {
+    if (!(part->method->properties.sites & 1u << joint->site) || (part->method->replaces == NULL) != changing) return y;
+    return part->method->join(b, part, joint, y);
+}
+
+/* The parts of a union stand for it. changing: those that change a product and do not take its place. */
+static espl_tensor *join_adapter(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, bool changing, espl_tensor *y) {
+    if (!adapter->members) return join_part(b, adapter, joint, changing, y);
+    for (const espl_adapter *part = adapter->members; part; part = part->next) y = join_part(b, part, joint, changing, y);
+    return y;
+}
+
+/* What takes a product's place comes before what changes it, whichever is named first. */
+static espl_tensor *join_in_turn(espl_builder *b, const espl_composition *node, const espl_joint *joint, espl_tensor *y) {
+    for (int changing = 0; changing < 2; changing++) {
+        for (const espl_composition *child = node->children; child; child = child->next) {
+            if (child->adapter) y = join_adapter(b, child->adapter, joint, changing, y);
+            else if (changing) y = espl_build_composition(b, child, joint, y);
+        }
+    }
+    return y;
+}
+
+typedef struct branch {
+    espl_tensor *y;
+    bool closed;
+} branch;
+
+/* A child has a copy to work on, because some methods change y in place. */
+static branch join_child(espl_builder *b, const espl_composition *child, const espl_joint *joint, espl_tensor *y) {
+    espl_tensor *copy = espl_graph_scale(b->graph, &(espl_scale){.x = y, .number = 1});
+    branch made = {0};
+    espl_joint own = *joint;
+    if (own.product == y) own.product = copy;
+    own.out_closed = &made.closed;
+    made.y = espl_build_composition(b, child, &own, copy);
+    if (made.y == copy) made.y = y;
+    return made;
+}
+
+/* Branches with residual and norm beside others without: all get them. */
+static void close_all(espl_builder *b, const espl_joint *joint, branch *branches, uint32_t count) {
+    bool any = false;
+    for (uint32_t n = 0; n < count; n++) any |= branches[n].closed;
+    for (uint32_t n = 0; any && n < count; n++) {
+        if (!branches[n].closed) branches[n].y = espl_build_close(b, joint, branches[n].y);
+    }
+    if (any) *joint->out_closed = true;
+}
+
+static espl_tensor *share_rows(espl_builder *b, const espl_composition *node, const espl_joint *joint, espl_tensor *y) {
+    branch *branches;
+    uint32_t n = 0;
+    bool changed = false;
+    if (!y) return NULL;
+    espl_status status = espl_graph_memory(b->graph, node->count * sizeof *branches, &branches);
+    if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
+    for (const espl_composition *child = node->children; child; child = child->next, n++) {
+        branches[n] = join_child(b, child, joint, y);
+        changed |= branches[n].y != y;
+    }
+    if (!changed) return y;
+    close_all(b, joint, branches, node->count);
+    const espl_share_leaves *leaves = leaves_of(b, node);
+    espl_tensor *sum = NULL;
+    for (n = 0; leaves && n < node->count; n++)
+        sum = espl_graph_scale(b->graph, &(espl_scale){.x = branches[n].y, .s = leaves->leaf[n], .into = sum});
+    return sum;
+}
+
+espl_tensor *espl_build_composition(espl_builder *b, const espl_composition *node, const espl_joint *joint, espl_tensor *y) {
+    if (node->kind == ESPL_COMPOSITION_BASE) return y;
+    if (espl_composition_shares(node->kind)) return share_rows(b, node, joint, y);
+    if (!node->adapter) return join_in_turn(b, node, joint, y);
+    for (int changing = 0; changing < 2; changing++) y = join_adapter(b, node->adapter, joint, changing, y);
+    return y;
+}
+
+/* ---- Heads ---- */
+
+static bool has_head(const espl_composition *node) {
+    if (node->adapter) return espl_adapter_has_head(node->adapter);
+    for (const espl_composition *child = node->children; child; child = child->next) {
+        if (has_head(child)) return true;
+    }
+    return false;
+}
+
+bool espl_composition_has_heads(const espl_composition *node) {
+    if (espl_composition_shares(node->kind)) return has_head(node);
+    for (const espl_composition *child = node->children; child; child = child->next) {
+        if (espl_composition_has_heads(child)) return true;
+    }
+    return false;
+}
+
+/* Of adapters one after the other the last that has a head. */
+static const espl_composition *last_with_head(const espl_composition *node) {
+    const espl_composition *last = NULL;
+    for (const espl_composition *child = node->children; child; child = child->next) {
+        if (has_head(child)) last = child;
+    }
+    return last;
+}
+
+espl_tensor *espl_build_outputs(espl_builder *b, const espl_composition *node, espl_tensor *hidden) {
+    if (!espl_composition_shares(node->kind)) {
+        const espl_composition *last = last_with_head(node);
+        if (last) return espl_build_outputs(b, last, hidden);
+        b->head_of = node->adapter && has_head(node) ? node->adapter : NULL;
+        return espl_build_own_output(b, hidden);
+    }
+    const espl_share_leaves *leaves = leaves_of(b, node);
+    espl_tensor *sum = NULL;
+    uint32_t n = 0;
+    for (const espl_composition *child = node->children; leaves && child; child = child->next, n++)
+        sum = espl_graph_scale(b->graph, &(espl_scale){.x = espl_build_outputs(b, child, hidden), .s = leaves->leaf[n], .into = sum});
+    return sum;
+}

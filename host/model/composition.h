@@ -1,0 +1,66 @@
+/* Which adapters take part in a graph, and how its rows are shared among them: a tree over adapters with the blocks of the Adapters
+ * library (Poth et al. 2023, arXiv 2311.11077, section 3.2). adapters/composition.c reads it from its expression, composition.c
+ * builds it: at each joint every child of a block makes its own of what comes in, for all rows, and each row takes the sum of these
+ * times the shares that it has in the children. Shares lie in the step buffer, so that they follow a batch without recording. */
+#ifndef ESPL_COMPOSITION_H
+#define ESPL_COMPOSITION_H
+
+#include "host/model/build.h"
+
+#define ESPL_COMPOSITION_BASE_NAME "__base__"
+
+typedef enum espl_composition_kind {
+    ESPL_COMPOSITION_ADAPTER,
+    ESPL_COMPOSITION_BASE,  /* no adapter: what comes in goes out */
+    ESPL_COMPOSITION_LIST,  /* a+b: one after the other. The root */
+    ESPL_COMPOSITION_STACK, /* the same, inside of blocks */
+    ESPL_COMPOSITION_FUSE,  /* while it is read: then the AdapterFusion that it names */
+    /* Blocks whose children share rows: */
+    ESPL_COMPOSITION_SPLIT,      /* tokens of a sequence, in their order */
+    ESPL_COMPOSITION_BATCHSPLIT, /* sequences of a batch, in their order */
+    ESPL_COMPOSITION_MULTITASK,  /* sequences, each by its task */
+    ESPL_COMPOSITION_AVERAGE,    /* all: weights whose sum is 1 */
+    ESPL_COMPOSITION_COMPAT_AVERAGE, /* those divided by the number of children: what the Adapters library computes */
+    ESPL_COMPOSITION_KIND_COUNT
+} espl_composition_kind;
+
+struct espl_composition {
+    espl_composition_kind kind;
+    espl_adapter *adapter; /* ADAPTER; borrowed */
+    double share;          /* what its block gives it: tokens, sequences, a weight */
+    bool given;            /* that was said; in SPLIT one that was not takes what is left */
+    json_t *tasks;         /* MULTITASK: its children's names; owned */
+    uint32_t count;
+    espl_composition *children, *next; /* owned lists */
+};
+
+static inline bool espl_composition_shares(espl_composition_kind kind) {
+    return kind >= ESPL_COMPOSITION_SPLIT;
+}
+
+/* Takes and clears; NULL is accepted. */
+void espl_composition_destroy(espl_context *ctx, espl_composition **composition);
+/* An adapter that is about to go takes no part any more, nor do the blocks that had it. */
+void espl_composition_forget(espl_model *model, const espl_adapter *adapter);
+
+/* A node of the kind is in it. NULL: false. */
+bool espl_composition_has(const espl_composition *composition, espl_composition_kind kind);
+/* A row's place in its batch, or a token's in its sequence, says which adapters it has: then order and length of batches are the
+ * caller's. */
+bool espl_composition_goes_by_place(const espl_composition *composition);
+
+/* What becomes of y at a joint. */
+espl_tensor *espl_build_composition(espl_builder *builder, const espl_composition *composition, const espl_joint *joint, espl_tensor *y);
+/* True if rows of the composition have heads of different adapters; then what these give, each row its own
+ * (espl_build_own_output). */
+bool espl_composition_has_heads(const espl_composition *composition);
+espl_tensor *espl_build_outputs(espl_builder *builder, const espl_composition *composition, espl_tensor *hidden);
+/* [n, n] with ones from corner to corner: makes logits of what are logits already. */
+espl_tensor *espl_build_identity(espl_builder *builder, uint32_t n);
+
+/* How rows are shared, for the step buffer; owned by the graph. */
+typedef struct espl_shares espl_shares;
+/* values: one [rows, 1] for each child, or the one of espl_build_identity. Fails: ARGUMENT naming the row whose task there is not. */
+espl_status espl_shares_write(const espl_shares *shares, const espl_step_info *info, void *const *values);
+
+#endif
