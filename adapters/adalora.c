@@ -304,6 +304,7 @@ const espl_method espl_method_adalora = {
     .declare = declare,
     .initialise = initialise,
     .join = join,
+    .adds = true,
     .step = step,
     .settled = settled,
     .update = update,

@@ -280,6 +280,7 @@ const espl_method espl_method_dylora = {
     .declare = declare,
     .initialise = espl_lora_initialise,
     .join = join,
+    .adds = true,
     .step = step,
     .passes = passes,
     .update = update,

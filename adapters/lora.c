@@ -45,6 +45,7 @@ espl_tensor *espl_lora_down(espl_builder *builder, const espl_adapter *adapter, 
 
 espl_tensor *espl_lora_up(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint,
                           const lora_group *group, espl_tensor *u, espl_tensor *y) {
+    u = espl_build_share(builder, joint, u);
     for (uint32_t p = 0; p < ESPL_LINEAR_PARTS; p++) {
         const lora_target *target = &group->target[p];
         if (!target->rank) continue;
@@ -135,5 +136,6 @@ const espl_method espl_method_lora = {
     .declare = declare,
     .initialise = espl_lora_initialise,
     .join = join,
+    .adds = true,
     .merge = merge,
     .finish = espl_lora_finish};

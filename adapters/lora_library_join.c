@@ -32,7 +32,7 @@ static espl_tensor *join_fused(espl_builder *builder, const espl_adapter *adapte
         espl_tensor *a = espl_build_rows(builder, &adapter->store, group->a, target->from, target->rank);
         espl_tensor *b = espl_build_rows(builder, &adapter->store, target->b, have * each, each);
         espl_tensor *u = espl_graph_matmul(builder->graph, &(espl_matmul){.a = x, .b = a, .orientation = MATMUL_NT});
-        u = gated(builder, adapter, joint, gate, have, u, 0, 0);
+        u = espl_build_share(builder, joint, gated(builder, adapter, joint, gate, have, u, 0, 0));
         y = espl_graph_matmul(builder->graph, &(espl_matmul){.a = u, .b = b, .orientation = MATMUL_NT, .into = y,
                                                              .into_from = p * each, .scale = target->scale});
         have++;
@@ -87,6 +87,7 @@ static espl_tensor *join_parts(espl_builder *builder, const espl_adapter *adapte
         const factors f = factors_of(builder, adapter, joint, group, p);
         espl_tensor *u = espl_graph_matmul(builder->graph, &(espl_matmul){.a = x, .b = f.right, .orientation = MATMUL_NT});
         u = gated(builder, adapter, joint, &library->targets[joint->block][joint->linear][p].gate, 0, u, 0, 0);
+        u = espl_build_share(builder, joint, u);
         y = espl_graph_matmul(builder->graph, &(espl_matmul){.a = u, .b = f.left, .orientation = MATMUL_NT, .into = y,
                                                              .into_from = part->from, .scale = target->scale});
         if (library->dora) y = bring_to_length(builder, adapter, joint, target, part, &f, y);

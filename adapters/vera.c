@@ -160,9 +160,9 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
         const vera_target *target = &state->targets[joint->block][joint->linear][p];
         if (!target->there) continue;
         if (!u)
-            u = espl_graph_matmul(graph, &(espl_matmul){.a = espl_build_dropout(builder, joint->x, state->dropout),
-                                                        .b = part_of(builder, adapter, state->a, state->rank, shape->in),
-                                                        .orientation = MATMUL_NT});
+            u = espl_build_share(builder, joint, espl_graph_matmul(graph, &(espl_matmul){
+                    .a = espl_build_dropout(builder, joint->x, state->dropout), .orientation = MATMUL_NT,
+                    .b = part_of(builder, adapter, state->a, state->rank, shape->in)}));
         espl_tensor *scaled = espl_graph_scale(
             graph, &(espl_scale){.x = u, .s = espl_build_leaf(builder, &adapter->store, target->d)});
         /* b scales rows of B, which are fewer than those of the hidden state. */
@@ -232,5 +232,6 @@ const espl_method espl_method_vera = {
     .declare = declare,
     .initialise = initialise,
     .join = join,
+    .adds = true,
     .merge = merge,
     .finish = finish};

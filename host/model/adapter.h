@@ -36,6 +36,9 @@ typedef struct espl_joint {
     espl_tensor *x;      /* LINEAR: the product's input; KEYS: that of the attention; ..._OUT: the residual, which is added to
                             what join returns */
     espl_tensor *weight, *bias, *product; /* LINEAR: W and b as they took part, and what the base made of them */
+    /* LINEAR, of methods that add: the block of a composition, and which of its children's share of rows is added; NULL: all rows. */
+    const espl_composition *shared;
+    uint32_t child;
     espl_tensor *normed; /* ..._OUT: the sub-layer's input, which is x or its norm */
     bool *out_closed;    /* ..._OUT: set to say that what join returns has residual and norm already */
 } espl_joint;
@@ -128,6 +131,8 @@ typedef struct espl_method {
     /* Adds the method's operators at a joint and returns what takes y's place: y itself where it has nothing to do. NULL
      * for methods that only stand matrices in place of the base's. */
     espl_tensor *(*join)(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
+    /* At LINEAR join adds to y what is 0 where u is, u being a product of few columns that it takes to espl_build_share. */
+    bool adds;
     /* Nodes of phase MICRO that store the keys and values of the rows which the method puts before each sequence
      * (builder->before, as many as builder->tokens; builder->prelude is set) in builder->caches: run once, before a session's first
      * tokens. NULL: the method has no such rows. */
@@ -223,6 +228,8 @@ bool espl_adapter_has_head(const espl_adapter *adapter);
 /* A tensor of the step buffer that method->step fills; rows every 4 elements rounded up from cols. */
 espl_tensor *espl_build_step(espl_builder *builder, const espl_adapter *adapter, const char *name, uint32_t rows,
                              uint32_t cols, espl_dtype dtype);
+/* u times the rows' shares of the child for which a method joins there; u itself where it has all rows. */
+espl_tensor *espl_build_share(espl_builder *builder, const espl_joint *joint, espl_tensor *u);
 /* In a session (builder->caches): a cache of the adapter's own for a block, STATE F32 [rows, cols]; rows 0: those of
  * builder->caches. */
 espl_tensor *espl_build_cache(espl_builder *builder, const espl_adapter *adapter, uint32_t block, uint32_t rows, uint32_t cols);

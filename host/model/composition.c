@@ -210,6 +210,34 @@ static espl_tensor *join_in_turn(espl_builder *b, const espl_composition *node, 
     return y;
 }
 
+espl_tensor *espl_build_share(espl_builder *b, const espl_joint *joint, espl_tensor *u) {
+    if (!joint->shared) return u;
+    const espl_share_leaves *leaves = leaves_of(b, joint->shared);
+    return leaves ? espl_graph_scale(b->graph, &(espl_scale){.x = u, .s = leaves->leaf[joint->child]}) : NULL;
+}
+
+/* Whether all that joins there only adds to y, so that rows can be shared in what it adds. */
+static bool only_adds(const espl_composition *node, espl_site site) {
+    const espl_adapter *adapter = node->adapter;
+    if (espl_composition_shares(node->kind) || site != ESPL_SITE_LINEAR) return false;
+    for (const espl_adapter *part = adapter && adapter->members ? adapter->members : adapter; part; part = part != adapter ? part->next : NULL) {
+        if (part->method->properties.sites & 1u << site && !part->method->adds) return false;
+    }
+    for (const espl_composition *child = node->children; child; child = child->next) {
+        if (!only_adds(child, site)) return false;
+    }
+    return true;
+}
+
+static espl_tensor *add_shares(espl_builder *b, const espl_composition *node, const espl_joint *joint, espl_tensor *y) {
+    espl_joint own = *joint;
+    own.shared = node;
+    own.child = 0;
+    for (const espl_composition *child = node->children; child; child = child->next, own.child++)
+        y = espl_build_composition(b, child, &own, y);
+    return y;
+}
+
 typedef struct branch {
     espl_tensor *y;
     bool closed;
@@ -240,8 +268,10 @@ static void close_all(espl_builder *b, const espl_joint *joint, branch *branches
 static espl_tensor *share_rows(espl_builder *b, const espl_composition *node, const espl_joint *joint, espl_tensor *y) {
     branch *branches;
     uint32_t n = 0;
-    bool changed = false;
+    bool changed = false, adding = true;
     if (!y) return NULL;
+    for (const espl_composition *child = node->children; child; child = child->next) adding = adding && only_adds(child, joint->site);
+    if (adding) return add_shares(b, node, joint, y);
     espl_status status = espl_graph_memory(b->graph, node->count * sizeof *branches, &branches);
     if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
     for (const espl_composition *child = node->children; child; child = child->next, n++) {
