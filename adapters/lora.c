@@ -4,7 +4,7 @@
  * The maps of a block that share an input (q, k, v; gate, up) share one product here, so their A matrices are stacked
  * into one: u = dropout(x) A^T is one product for all of them. Each target's B then adds its own columns to y. */
 #include "adapters/initial.h"
-#include "adapters/lora.h"
+#include "adapters/lora_library.h"
 #include "host/ops/op_matmul.h"
 #include <math.h>
 #include <string.h>
@@ -137,5 +137,6 @@ const espl_method espl_method_lora = {
     .initialise = espl_lora_initialise,
     .join = join,
     .adds = true,
+    .stack = espl_library_lora_stack,
     .merge = merge,
     .finish = espl_lora_finish};

@@ -176,6 +176,7 @@ static espl_status declare_vera(espl_adapter *adapter) {
                                               .initialise = espl_library_lora_initialise, \
                                               .join = espl_library_lora_join, \
                                               .adds = integrated != ESPL_INTEGRATION_REPLACEMENT, \
+                                              .stack = espl_library_lora_stack, \
                                               .merge = espl_library_lora_merge, \
                                               .finish = espl_lora_finish}
 ROW(library_dora, is_dora, declare_dora, ESPL_INTEGRATION_REPLACEMENT, ESPL_SHARING_NONE, spec_keys, vera_keys);

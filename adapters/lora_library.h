@@ -39,6 +39,8 @@ library_lora *espl_library_lora(const espl_adapter *adapter);
 espl_status espl_library_lora_group(espl_adapter *adapter, uint32_t block, uint32_t linear, lora_group *group);
 espl_status espl_library_lora_initialise(espl_adapter *adapter, uint64_t seed);
 espl_tensor *espl_library_lora_join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
+espl_tensor *espl_library_lora_stack(espl_builder *builder, const espl_adapter *const *adapters, uint32_t count, const espl_joint *joint,
+                                     espl_tensor *y);
 /* Exact, the bias with it; not with gates. */
 espl_status espl_library_lora_merge(espl_adapter *adapter, const espl_place *place, float *weight, float *bias, bool *out_changed);
 

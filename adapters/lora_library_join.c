@@ -14,7 +14,7 @@ library_lora *espl_library_lora(const espl_adapter *adapter) {
 
 static espl_tensor *gated(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, const espl_gate *gate,
                           uint32_t which, espl_tensor *u, uint32_t from, uint32_t count) {
-    if (!espl_library_lora(adapter)->gated) return u;
+    if (!espl_library_lora(adapter) || !espl_library_lora(adapter)->gated) return u;
     return espl_graph_scale(builder->graph, &(espl_scale){.x = u, .s = espl_gate_apply(builder, adapter, gate, which, joint->x),
                                                           .from = from, .count = count});
 }
@@ -46,10 +46,10 @@ typedef struct factors {
 
 static factors factors_of(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, const lora_group *group, uint32_t part) {
     const library_lora *library = espl_library_lora(adapter);
-    const library_target *own = &library->targets[joint->block][joint->linear][part];
+    const library_target *own = library ? &library->targets[joint->block][joint->linear][part] : NULL;
     const lora_target *target = &group->target[part];
     const espl_store *store = &adapter->store;
-    if (!library->vera)
+    if (!library || !library->vera)
         return (factors){espl_build_leaf(builder, store, target->b), espl_build_rows(builder, store, group->a, target->from, target->rank)};
     const espl_matmul left = {.a = espl_build_leaf(builder, store, own->b), .b = espl_build_leaf(builder, store, library->b),
                               .orientation = MATMUL_NN};
@@ -123,6 +123,62 @@ espl_tensor *espl_library_lora_join(espl_builder *builder, const espl_adapter *a
             u = gated(builder, adapter, joint, &library->targets[joint->block][joint->linear][p].gate, 0, u, target->from, target->rank);
     }
     return espl_lora_up(builder, adapter, joint, group, u, y);
+}
+
+/* ---- One behind the other ---- */
+
+static const lora_target *target_of(const espl_adapter *adapter, const espl_joint *joint, uint32_t part) {
+    const lora_state *state = adapter->state;
+    const lora_target *target = &state->groups[joint->block][joint->linear].target[part];
+    return target->rank ? target : NULL;
+}
+
+static espl_status check_stack(const espl_adapter *adapter, const espl_joint *joint, uint32_t part, bool first) {
+    const espl_model *model = adapter->model;
+    const library_lora *library = espl_library_lora(adapter);
+    const uint32_t in = model->linear[joint->linear].in, out = model->linear[joint->linear].part[part].count;
+    if (library && (library->dora || (library->fused && joint->linear == ESPL_LINEAR_QKV)))
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s cannot be stacked with another LoRA%s", adapter->name,
+                         adapter->method->name, library->dora ? "" : " where queries, keys and values are one map");
+    if (first || in == out) return ESPL_OK;
+    return espl_fail(model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": of stacked LoRAs it would take what another adds to a map from %u to %u "
+                     "values; only maps between equal widths have that (a+b adds both)", adapter->name, in, out);
+}
+
+/* Of one map: s_n B_n A_n ... s_1 B_1 A_1 x is added to y. */
+static espl_tensor *stack_part(espl_builder *builder, const espl_adapter *const *adapters, uint32_t count, const espl_joint *joint,
+                               uint32_t part, espl_tensor *y) {
+    espl_tensor *h = joint->x;
+    uint32_t last = 0;
+    for (uint32_t i = 0; i < count; i++) last = target_of(adapters[i], joint, part) ? i : last;
+    for (uint32_t i = 0; i <= last; i++) {
+        const espl_adapter *adapter = adapters[i];
+        const lora_target *target = target_of(adapter, joint, part);
+        const lora_state *state = adapter->state;
+        if (!target) continue;
+        const espl_status status = check_stack(adapter, joint, part, h == joint->x);
+        if (status != ESPL_OK) return espl_graph_fail(builder->graph, status);
+        const factors f = factors_of(builder, adapter, joint, &state->groups[joint->block][joint->linear], part);
+        espl_tensor *u = espl_graph_matmul(builder->graph, &(espl_matmul){.a = espl_build_dropout(builder, h, state->dropout), .b = f.right,
+                                                                          .orientation = MATMUL_NT});
+        const library_lora *library = espl_library_lora(adapter);
+        if (library) u = gated(builder, adapter, joint, &library->targets[joint->block][joint->linear][part].gate, 0, u, 0, 0);
+        espl_matmul up = {.a = u, .b = f.left, .orientation = MATMUL_NT, .scale = target->scale};
+        if (i < last) {
+            h = espl_graph_matmul(builder->graph, &up);
+            continue;
+        }
+        up.a = espl_build_share(builder, joint, u);
+        up.into = y, up.into_from = adapter->model->linear[joint->linear].part[part].from;
+        y = espl_graph_matmul(builder->graph, &up);
+    }
+    return y;
+}
+
+espl_tensor *espl_library_lora_stack(espl_builder *builder, const espl_adapter *const *adapters, uint32_t count, const espl_joint *joint,
+                                     espl_tensor *y) {
+    for (uint32_t part = 0; part < ESPL_LINEAR_PARTS; part++) y = stack_part(builder, adapters, count, joint, part, y);
+    return y;
 }
 
 /* ---- Merging ---- */

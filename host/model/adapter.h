@@ -133,6 +133,9 @@ typedef struct espl_method {
     espl_tensor *(*join)(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
     /* At LINEAR join adds to y what is 0 where u is, u being a product of few columns that it takes to espl_build_share. */
     bool adds;
+    /* In a stack of the Adapters library at LINEAR: what such adapters (parts of unions too) make one behind the other, each of
+     * what the one before adds. NULL: as in a list. */
+    espl_tensor *(*stack)(espl_builder *builder, const espl_adapter *const *adapters, uint32_t count, const espl_joint *joint, espl_tensor *y);
     /* Nodes of phase MICRO that store the keys and values of the rows which the method puts before each sequence
      * (builder->before, as many as builder->tokens; builder->prelude is set) in builder->caches: run once, before a session's first
      * tokens. NULL: the method has no such rows. */

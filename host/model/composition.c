@@ -187,23 +187,58 @@ espl_tensor *espl_build_identity(espl_builder *b, uint32_t n) {
 
 /* ---- At a joint ---- */
 
-static espl_tensor *join_part(espl_builder *b, const espl_adapter *part, const espl_joint *joint, bool changing, espl_tensor *y) {
-    if (!(part->method->properties.sites & 1u << joint->site) || (part->method->replaces == NULL) != changing) return y;
-    return part->method->join(b, part, joint, y);
+static bool is_stackable(const espl_adapter *part) {
+    return part->method->stack && (part->library || part->owner);
 }
 
-/* The parts of a union stand for it. changing: those that change a product and do not take its place. */
-static espl_tensor *join_adapter(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, bool changing, espl_tensor *y) {
-    if (!adapter->members) return join_part(b, adapter, joint, changing, y);
-    for (const espl_adapter *part = adapter->members; part; part = part->next) y = join_part(b, part, joint, changing, y);
+/* changing: of those that change a product, else of those that take its place. stacked: not of those that joined as a stack. */
+static espl_tensor *join_part(espl_builder *b, const espl_adapter *part, const espl_joint *joint, bool changing, bool stacked, espl_tensor *y) {
+    const espl_method *method = part->method;
+    if (!(method->properties.sites & 1u << joint->site) || (method->replaces == NULL) != changing) return y;
+    return stacked && is_stackable(part) ? y : method->join(b, part, joint, y);
+}
+
+/* The parts of a union stand for it. */
+static espl_tensor *join_adapter(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, bool changing, bool stacked,
+                                 espl_tensor *y) {
+    if (!adapter->members) return join_part(b, adapter, joint, changing, stacked, y);
+    for (const espl_adapter *part = adapter->members; part; part = part->next) y = join_part(b, part, joint, changing, stacked, y);
     return y;
+}
+
+enum { STACKED_MAX = 16 };
+
+static void gather(const espl_adapter *adapter, const espl_adapter *stacked[STACKED_MAX], uint32_t *in_out_count) {
+    for (const espl_adapter *part = adapter->members; part; part = part->next) gather(part, stacked, in_out_count);
+    if (!is_stackable(adapter)) return;
+    if (*in_out_count < STACKED_MAX) stacked[*in_out_count] = adapter;
+    ++*in_out_count;
+}
+
+/* Several of a stack that make of each other's output what is added to a product; true in *out_stacked if there are such. They have
+ * their turn with the first of them. */
+static espl_tensor *join_stack(espl_builder *b, const espl_composition *node, const espl_joint *joint, espl_tensor *y, bool *out_stacked) {
+    const espl_adapter *stacked[STACKED_MAX];
+    uint32_t count = 0;
+    *out_stacked = false;
+    if (node->kind != ESPL_COMPOSITION_STACK || joint->site != ESPL_SITE_LINEAR) return y;
+    for (const espl_composition *child = node->children; child; child = child->next) {
+        if (child->adapter) gather(child->adapter, stacked, &count);
+    }
+    if (count < 2) return y;
+    *out_stacked = true;
+    if (count > STACKED_MAX)
+        return espl_graph_fail(b->graph, espl_fail(b->model->ctx, ESPL_LIMIT, "%u LoRAs are in one stack, %d may be", count, STACKED_MAX));
+    return stacked[0]->method->stack(b, stacked, count, joint, y);
 }
 
 /* What takes a product's place comes before what changes it, whichever is named first. */
 static espl_tensor *join_in_turn(espl_builder *b, const espl_composition *node, const espl_joint *joint, espl_tensor *y) {
+    bool stacked;
+    y = join_stack(b, node, joint, y, &stacked);
     for (int changing = 0; changing < 2; changing++) {
         for (const espl_composition *child = node->children; child; child = child->next) {
-            if (child->adapter) y = join_adapter(b, child->adapter, joint, changing, y);
+            if (child->adapter) y = join_adapter(b, child->adapter, joint, changing, stacked, y);
             else if (changing) y = espl_build_composition(b, child, joint, y);
         }
     }
@@ -291,7 +326,7 @@ espl_tensor *espl_build_composition(espl_builder *b, const espl_composition *nod
     if (node->kind == ESPL_COMPOSITION_BASE) return y;
     if (espl_composition_shares(node->kind)) return share_rows(b, node, joint, y);
     if (!node->adapter) return join_in_turn(b, node, joint, y);
-    for (int changing = 0; changing < 2; changing++) y = join_adapter(b, node->adapter, joint, changing, y);
+    for (int changing = 0; changing < 2; changing++) y = join_adapter(b, node->adapter, joint, changing, false, y);
     return y;
 }
 
