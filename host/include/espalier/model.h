@@ -193,6 +193,13 @@ espl_status espl_model_save_head(const espl_model *model, const char *folder, co
  * What a named AdapterFusion fuses takes part through it alone, whether it is named or not. */
 espl_status espl_model_activate(espl_model *model, const char *expression);
 
+/* A composition in the folder of the Adapters library (save_adapter_setup): adapter_setup.json, and a folder of each adapter under its
+ * name. Loading activates it; an adapter whose name the model has already is that one. Saving: what is active, a block or one adapter.
+ * Fails: IO, FORMAT, as espl_adapter_load and espl_model_activate, then no adapter has come; UNSUPPORTED for what that library has
+ * not: adapters of PEFT's format, "a+b", average, "__base__", an open part of split. */
+espl_status espl_model_load_setup(espl_model *model, const char *folder);
+espl_status espl_model_save_setup(espl_model *model, const char *folder);
+
 /* The number of a task by its name, for espl_rows.tasks and espl_session_params.task: its place among those for which the first
  * active adapter that has any has a part each (the links of "adalink:links=a+b"). Fails: ARGUMENT naming those there are. */
 espl_status espl_model_task(const espl_model *model, const char *name, uint32_t *out_task);
