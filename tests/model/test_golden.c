@@ -173,6 +173,7 @@ static void model_folder(const char *name, bool has_adapter, char *out_path, siz
     json_t *config;
     snprintf(out_path, bytes, "%s/%s/adapter/adapter_config.json", ESPL_GOLDEN, name);
     if (!espl_os_is_file(out_path)) snprintf(out_path, bytes, "%s/%s/adapter/adapter_fusion_config.json", ESPL_GOLDEN, name);
+    if (!espl_os_is_file(out_path)) snprintf(out_path, bytes, "%s/%s/trained/adapter_config.json", ESPL_GOLDEN, name);
     test_ok(espl_json_load(test_context(), out_path, &config));
     snprintf(out_path, bytes, "%s/%s", ESPL_GOLDEN, json_string_value(json_object_get(config, json_object_get(config, "base_model_name_or_path")
                                                          ? "base_model_name_or_path" : "model_name")));
@@ -257,6 +258,15 @@ static bool load_adapter(espl_model *model, const char *folder, espl_adapter **o
     return status == ESPL_OK;
 }
 
+/* A composition of several, of which the one of that name is trained. */
+static espl_adapter *load_setup(espl_model *model, const char *folder) {
+    espl_adapter *adapter;
+    test_ok(espl_model_load_setup(model, folder));
+    for (adapter = model->adapters; adapter && strcmp(espl_adapter_name(adapter), "trained") != 0;) adapter = adapter->next;
+    assert_non_null(adapter);
+    return adapter;
+}
+
 static void run_case(const char *name, bool recompute, const char *dtype, double rounding) {
     char path[512];
     espl_model *model;
@@ -264,12 +274,17 @@ static void run_case(const char *name, bool recompute, const char *dtype, double
     espl_tensors *golden, *got;
     uint32_t rows, tokens;
     snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
-    const bool full = !espl_os_is_folder(path);
+    const bool one = espl_os_is_folder(path);
+    snprintf(path, sizeof path, "%s/%s/adapter_setup.json", ESPL_GOLDEN, name);
+    const bool setup = espl_os_is_file(path), full = !one && !setup;
     espl_model_params params = {.trainable = full, .dtype = dtype, .mode = dtype ? ESPL_MODE_FAST : ESPL_MODE_EXACT};
     model_folder(name, !full, path, sizeof path);
     if (!full) head_of(name, path, &params.head);
     test_ok(espl_model_load(test_device(), path, &params, &model));
-    if (!full) {
+    if (setup) {
+        snprintf(path, sizeof path, "%s/%s", ESPL_GOLDEN, name);
+        adapter = load_setup(model, path);
+    } else if (!full) {
         load_members(model, name);
         snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
         if (!load_adapter(model, path, &adapter)) {

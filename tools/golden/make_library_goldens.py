@@ -12,15 +12,14 @@ import json
 import shutil
 from pathlib import Path
 
-from library import load
+from library import ADAMW, STEPS, forward, inputs, load
+from library_compositions import COMPOSITIONS, write_composition
 from oracle import exact
 import adapters
 import torch
 import transformers
 from safetensors.torch import save_file
 
-ADAMW = dict(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
-STEPS = 2
 LORA = dict(r=3, alpha=5)
 CAUSAL = dict(head_type="causal_lm", layers=2, activation_function="gelu")  # a flexible head
 
@@ -78,43 +77,6 @@ def cases_1_3():
         case("library_lora_1_3", "bert_classes_lora", 2448, adapters.LoRAConfig, **LORA),
         case("library_ia3_1_3", "bert_classes_lora", 2447, adapters.IA3Config),
     ]
-
-
-def inputs(config, task, case):
-    if task.endswith("ForSequenceClassification"):
-        # In the library's DeBERTa the rows of a prompt see padding, and what becomes of padding, which gates average too, is
-        # DeBERTa's own: no row here has any.
-        looks = case["config"] is adapters.PromptTuningConfig or case["change"].get("use_gating")
-        whole = config.model_type == "deberta-v2" and looks
-        lengths = torch.tensor([9, 9, 9] if whole else [9, 5, 7])
-        real = torch.arange(9)[None, :] < lengths[:, None]
-        ids = torch.where(real, torch.randint(3, config.vocab_size, (3, 9)), config.pad_token_id)
-        types = (torch.arange(9)[None, :] >= (lengths[:, None] + 1) // 2).long()
-        labels = torch.randint(0, config.num_labels, (3,))
-        return dict(ids=ids, lengths=lengths, labels=labels, **(dict(types=types) if config.type_vocab_size else {}))
-    ids = torch.randint(3, config.vocab_size, (2, 7))
-    options = case["head"][1] if isinstance(case["head"], tuple) else {}
-    if "num_labels" in options:
-        return dict(ids=ids, labels=torch.randint(0, options["num_labels"], (2,)))
-    labels = ids.clone()
-    labels[0, :2] = -100
-    return dict(ids=ids, labels=labels)
-
-
-def forward(model, out):
-    encoder = model.config.model_type in ("bert", "albert")
-    more = {} if encoder else dict(use_cache=False)
-    if "lengths" in out:
-        more = dict(attention_mask=(torch.arange(out["ids"].shape[1])[None, :] < out["lengths"][:, None]).long(),
-                    **(dict(token_type_ids=out["types"]) if "types" in out else {}))
-    with exact():
-        logits = model(input_ids=out["ids"], **more).logits
-    labels = out["labels"]
-    if logits.dim() == 3 and encoder:  # masked tokens
-        return logits, torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-    if logits.dim() == 3:
-        return logits, torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
-    return logits, torch.nn.functional.cross_entropy(logits, labels)
 
 
 def trainable(model):
@@ -355,6 +317,9 @@ def main():
     for fusion in FUSIONS:
         if not arguments.only or fusion[0] in arguments.only:
             write_fusion(arguments.out, *fusion)
+    for composition in COMPOSITIONS:
+        if not arguments.only or composition[0] in arguments.only:
+            write_composition(arguments.out, *composition)
     for head in HEADS:
         if not arguments.only or head[0] in arguments.only:
             write_head(arguments.out, *head)

@@ -1,0 +1,95 @@
+"""Compositions as the Adapters library computes them: a folder that its save_adapter_setup wrote, with logits, loss, gradients and two
+AdamW steps of the adapter "trained" in it; the others stand still."""
+import json
+import shutil
+
+from library import ADAMW, STEPS, forward, inputs, load
+from adapters.composition import Average, BatchSplit, Fuse, MultiTask, Split, Stack
+import adapters
+import torch
+import transformers
+from safetensors.torch import save_file
+
+HOULSBY = dict(a=adapters.DoubleSeqBnConfig(reduction_factor=5), trained=adapters.DoubleSeqBnConfig(reduction_factor=9, scaling=2.0),
+               b=adapters.DoubleSeqBnConfig(reduction_factor=3, non_linearity="tanh"))
+PFEIFFER = dict(a=adapters.SeqBnConfig(reduction_factor=5), trained=adapters.SeqBnConfig(reduction_factor=9, non_linearity="gelu"))
+SQUARE = dict(attn_matrices=["q"])  # Llama's values are narrower than what a second LoRA would take
+LORA = dict(a=adapters.LoRAConfig(r=3, alpha=5), trained=adapters.LoRAConfig(r=2, alpha=3, attn_matrices=["k", "v"]),
+            b=adapters.LoRAConfig(r=4, alpha=2, use_gating=True))
+
+# (name, base, seed, configurations by name, setup, tasks of the rows)
+COMPOSITIONS = [
+    ("composition_stack", "bert_classes_lora", 2470, PFEIFFER, Stack("a", "trained"), None),
+    ("composition_stack_lora", "bert_classes_lora", 2471, LORA, Stack("a", "trained", "b"), None),
+    ("composition_stack_llama", "llama_lora", 2472, dict(a=adapters.LoRAConfig(r=3, alpha=5, **SQUARE),
+                                                         trained=adapters.LoRAConfig(r=2, alpha=3, **SQUARE)),
+     Stack("trained", "a"), None),
+    ("composition_split", "bert_classes_lora", 2473, HOULSBY, Split("a", "trained", "b", splits=[4, 3, 2]), None),
+    ("composition_batchsplit", "bert_classes_lora", 2474, HOULSBY,
+     BatchSplit(Stack("a", "b"), "trained", batch_sizes=[1, 2]), None),
+    ("composition_batchsplit_lora", "bert_classes_lora", 2475, dict(LORA, trained=adapters.LoRAConfig(r=2, alpha=3), b=adapters.LoRAConfig(r=4, alpha=2)),
+     BatchSplit("b", "trained", "a", batch_sizes=[1, 1, 1]), None),
+    ("composition_multitask", "bert_classes_lora", 2476, HOULSBY, MultiTask("trained", "b"), [1, 0, 1]),
+    ("composition_average", "bert_classes_lora", 2477, HOULSBY, Average("a", "trained", weights=[3, 1]), None),
+    ("composition_average_lora", "llama_lora", 2478, dict(a=adapters.LoRAConfig(r=3, alpha=5), trained=adapters.LoRAConfig(r=2, alpha=3)),
+     Average("a", "trained", weights=[1, 3]), None),
+    ("composition_nested", "llama_lora", 2479, dict(HOULSBY, c=adapters.DoubleSeqBnConfig(reduction_factor=6)),
+     Stack(BatchSplit("a", "trained", batch_sizes=[1, 1]), Average("b", "c")), None),
+    ("composition_fuse", "bert_classes_lora", 2480, dict(PFEIFFER, b=adapters.SeqBnConfig(reduction_factor=3)),
+     Stack(Fuse("a", "b"), "trained"), None),
+]
+
+
+def write_composition(root, name, base, seed, configs, setup, tasks):
+    folder = root / name
+    shutil.rmtree(folder, ignore_errors=True)
+    torch.manual_seed(seed)
+    model = load(root / base)
+    for adapter in setup.flatten():
+        model.add_adapter(adapter, config=configs[adapter])
+    for child in setup:
+        if isinstance(child, Fuse):
+            model.add_adapter_fusion(child)
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if any(part in n for part in (".adapters.", ".loras.", ".adapter_fusion_layer.")):
+                scale = 0.05 if ".query." in n or ".key." in n else 0.2
+                p.copy_((scale * torch.randn_like(p)).float().double())  # as files have it
+    for p in model.parameters():
+        p.data = p.data.float()
+    model.save_adapter_setup(str(folder), setup, use_safetensors=True)
+    for head in folder.glob("*/*head*"):  # that of the base, which is not trained
+        head.unlink()
+    model.double()
+    model.set_active_adapters(setup)
+    named = {n: p for n, p in model.named_parameters() if ".trained." in n}
+    for n, p in model.named_parameters():
+        p.requires_grad = n in named
+    out = inputs(model.config, type(model).__name__, dict(config=None, change={}, head=None))
+    if tasks:
+        out["tasks"] = torch.tensor(tasks)
+    scores = {}
+
+    def keep(gate):  # a number for each sequence
+        def hook(module, inputs, output):
+            scores[f"score.{gate}"] = torch.sigmoid(output).mean(1)[:, 0].detach().clone()
+        return hook
+
+    for n, m in model.named_modules():
+        if n.endswith(".gate"):
+            m.register_forward_hook(keep(n))
+    optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
+    for step in range(STEPS):
+        optimiser.zero_grad()
+        logits, loss = forward(model, out)
+        loss.backward()
+        if step == 0:
+            out["logits"], out["loss"] = logits.detach().clone(), loss.detach().view(1).clone()
+            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()}, **scores)
+        optimiser.step()
+    out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
+    meta = dict(torch=torch.__version__, transformers=transformers.__version__, adapters=adapters.__version__, seed=seed,
+                adamw=ADAMW, steps=STEPS)
+    save_file({n: t.contiguous() for n, t in out.items()}, folder / "golden.safetensors",
+              metadata={"golden": json.dumps(meta, sort_keys=True)})
+    print(f"{name:28} loss {out['loss'].item():.6f}  {len(named):3} trainable tensors")
