@@ -65,6 +65,7 @@ espl_status espl_bottleneck_declare(espl_adapter *adapter, const bottleneck_pres
 espl_status espl_bottleneck_set_drop(espl_adapter *adapter, const char *value);
 /* Reads robust_drop. */
 espl_status espl_bottleneck_read_drop(espl_adapter *adapter, bottleneck_state *state);
+uint32_t espl_bottleneck_first_block(const espl_adapter *adapter);
 /* What a block's adapter adds, or 0 in a step that goes without it. */
 espl_tensor *espl_bottleneck_drop(espl_builder *builder, const espl_adapter *adapter, uint32_t block, espl_tensor *u);
 espl_status espl_bottleneck_initialise(espl_adapter *adapter, uint64_t seed);

@@ -60,6 +60,15 @@ espl_status espl_bottleneck_read_drop(espl_adapter *adapter, bottleneck_state *s
     return ESPL_OK;
 }
 
+uint32_t espl_bottleneck_first_block(const espl_adapter *adapter) {
+    const bottleneck_state *state = adapter->state;
+    uint32_t block = state->dropped;
+    while (block < adapter->model->config.layers && !state->blocks[block][BOTTLENECK_ATTENTION].width &&
+           !state->blocks[block][BOTTLENECK_MLP].width)
+        block++;
+    return block;
+}
+
 espl_tensor *espl_bottleneck_drop(espl_builder *builder, const espl_adapter *adapter, uint32_t block, espl_tensor *u) {
     const bottleneck_state *state = adapter->state;
     if (!builder->training || block >= state->robust) return u;

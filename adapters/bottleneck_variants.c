@@ -57,6 +57,7 @@ enum { MLP = 1u << ESPL_SITE_MLP_OUT, BOTH = MLP | 1u << ESPL_SITE_ATTENTION_OUT
                                           .declare = declare_##id,                                                           \
                                           .initialise = espl_bottleneck_initialise,                                                          \
                                           .join = espl_bottleneck_join,                                                                      \
+                                          .first_block = espl_bottleneck_first_block,                                                         \
                                           .step = espl_bottleneck_step,                                                                      \
                                           .finish = espl_bottleneck_finish};
 

@@ -15,13 +15,14 @@ static const struct {
     uint32_t children;
     bool numbers; /* its children have numbers */
 } blocks[ESPL_COMPOSITION_KIND_COUNT] = {
-    [ESPL_COMPOSITION_STACK] = {"stack", KIND(ADAPTER) | KIND(FUSE) | KIND(SPLIT) | KIND(BATCHSPLIT) | KIND(MULTITASK) | KIND(AVERAGE) |
-                                             KIND(COMPAT_AVERAGE), false},
+    [ESPL_COMPOSITION_STACK] = {"stack", KIND(ADAPTER) | KIND(FUSE) | KIND(SPLIT) | KIND(BATCHSPLIT) | KIND(MULTITASK) | KIND(PARALLEL) |
+                                             KIND(AVERAGE) | KIND(COMPAT_AVERAGE), false},
     [ESPL_COMPOSITION_FUSE] = {"fuse", KIND(ADAPTER), false},
     [ESPL_COMPOSITION_SPLIT] = {"split", NAMES | KIND(SPLIT) | KIND(STACK) | KIND(BATCHSPLIT) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE), true},
     [ESPL_COMPOSITION_BATCHSPLIT] = {"batchsplit", NAMES | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT) | KIND(AVERAGE) |
                                                        KIND(COMPAT_AVERAGE), true},
     [ESPL_COMPOSITION_MULTITASK] = {"multitask", NAMES | KIND(STACK) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE) | KIND(FUSE), false},
+    [ESPL_COMPOSITION_PARALLEL] = {"parallel", NAMES | KIND(STACK) | KIND(BATCHSPLIT) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE), false},
     [ESPL_COMPOSITION_AVERAGE] = {"average", KIND(ADAPTER) | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT), true},
     [ESPL_COMPOSITION_COMPAT_AVERAGE] = {"compat_average", KIND(ADAPTER) | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT), true},
 };
@@ -154,7 +155,7 @@ static espl_status read_node(reader *r, const espl_composition *parent, uint32_t
     node->kind = block_of(name, bytes);
     if (node->kind == ESPL_COMPOSITION_KIND_COUNT)
         return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": there is no block \"%.*s\", there are stack, fuse, split, "
-                         "batchsplit, multitask, average and compat_average", r->whole, (int)bytes, name);
+                         "batchsplit, multitask, parallel, average and compat_average", r->whole, (int)bytes, name);
     ESPL_TRY(check_nesting(r, parent, node, depth));
     ESPL_TRY(read_children(r, node, depth));
     return node->kind == ESPL_COMPOSITION_FUSE ? become_fusion(r, node) : ESPL_OK;
@@ -317,6 +318,17 @@ static espl_status check_sharing(const espl_composition *node, bool shared) {
     return ESPL_OK;
 }
 
+static espl_status check_parallel(const reader *r, const espl_composition *root) {
+    uint32_t blocks_of_it = 0;
+    for (const espl_composition *child = root->children; child; child = child->next) {
+        blocks_of_it += child->kind == ESPL_COMPOSITION_PARALLEL;
+        for (const espl_composition *inner = child->children; inner; inner = inner->next) blocks_of_it += inner->kind == ESPL_COMPOSITION_PARALLEL;
+    }
+    if (blocks_of_it < 2) return ESPL_OK;
+    return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": a batch is copied once, and it has %u blocks parallel", r->whole,
+                     blocks_of_it);
+}
+
 static espl_status check_tasks(const espl_composition *node) {
     if (node->adapter && node->adapter->tasks)
         return espl_fail(node->adapter->model->ctx, ESPL_ARGUMENT, "a row has one task: multitask cannot be together with adapter \"%s\", "
@@ -336,6 +348,7 @@ static espl_status read(reader *r, espl_composition **out_root) {
     ESPL_TRY(check_together(*out_root));
     ESPL_TRY(check_tokens(*out_root, false));
     ESPL_TRY(check_sharing(*out_root, false));
+    ESPL_TRY(check_parallel(r, *out_root));
     return espl_composition_has(*out_root, ESPL_COMPOSITION_MULTITASK) ? check_tasks(*out_root) : ESPL_OK;
 }
 

@@ -18,6 +18,7 @@ static const struct {
               {"Split", "splits", ESPL_COMPOSITION_SPLIT, "split"},
               {"BatchSplit", "batch_sizes", ESPL_COMPOSITION_BATCHSPLIT, "batchsplit"},
               {"MultiTask", NULL, ESPL_COMPOSITION_MULTITASK, "multitask"},
+              {"Parallel", NULL, ESPL_COMPOSITION_PARALLEL, "parallel"},
               {"Average", "weights", ESPL_COMPOSITION_COMPAT_AVERAGE, "compat_average"}};
 
 /* ---- Writing ---- */
@@ -205,7 +206,7 @@ static espl_status read_block(loader *l, const json_t *block) {
     while (type && i < ESPL_COUNT(blocks) && strcmp(blocks[i].type, type) != 0) i++;
     if (!type || i == ESPL_COUNT(blocks))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "\"%s\" is no block that is known: single, Stack, Fuse, Split, BatchSplit, MultiTask, "
-                         "Average", type ? type : "");
+                         "Parallel, Average", type ? type : "");
     ESPL_TRY(espl_bytes_print(ctx, &l->expression, "%s(", blocks[i].word));
     ESPL_TRY(read_children(l, block, type, blocks[i].numbers));
     if (blocks[i].kind == ESPL_COMPOSITION_FUSE) ESPL_TRY(load_fusion(l, block));

@@ -175,6 +175,8 @@ typedef struct espl_method {
     const struct espl_folder_names *files;
     espl_status (*from_file)(espl_context *ctx, json_t *file);
     espl_status (*to_file)(espl_context *ctx, json_t *file);
+    /* The lowest block in which it takes part; as many as the model has: none. NULL: 0. */
+    uint32_t (*first_block)(const espl_adapter *adapter);
     /* Whether it stands on another adapter, which then takes part through it alone. NULL: on none. */
     bool (*has)(const espl_adapter *adapter, const espl_adapter *one);
 } espl_method;

@@ -1,5 +1,5 @@
 /* Transformer blocks written in operators, with the sites where adapters join. */
-#include "host/model/build.h"
+#include "host/model/composition.h"
 #include "host/ops/op_activation.h"
 #include "host/ops/op_add.h"
 #include "host/ops/op_attention.h"
@@ -273,12 +273,15 @@ espl_tensor *espl_build_hidden(espl_builder *b) {
         b->types = espl_graph_step_leaf(b->graph, "types", 1, b->batch * b->tokens, ESPL_DTYPE_I32);
     b->relative = relative_rows(b);
     espl_build_join(b, ESPL_SITE_BEGIN, ESPL_NO_BLOCK, NULL);
-    espl_tensor *x = embedding(b), *const embedded = x;
+    espl_tensor *x = embedding(b), *embedded = x;
+    const uint32_t replicas = espl_composition_replicas(model->composition), first = espl_composition_first_block(model);
     for (uint32_t layer = 0; layer < model->config.layers * model->config.repeat; layer++) {
         const uint32_t i = layer / model->config.repeat;
         char name[32];
         snprintf(name, sizeof name, "block %u", layer);
         espl_graph_layer(b->graph, name, ESPL_PHASE_MICRO, b->recompute);
+        if (b->replicas == 0 && i >= first) x = espl_build_replicas(b, replicas, x);
+        if (layer == 0) embedded = x;
         x = espl_build_join(b, ESPL_SITE_BLOCK_IN, i, x);
         x = attention(b, layer, x);
         x = mlp(b, i, x);

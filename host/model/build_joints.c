@@ -1,5 +1,6 @@
 /* Where adapters join a model: at sites, in the step buffer, before the pass and after it. */
 #include "host/model/composition.h"
+#include <string.h>
 
 /* Adapters in their order; the parts of a union stand for it. */
 static espl_adapter *first_part(espl_adapter *adapter) {
@@ -57,7 +58,24 @@ static bool same_writer(const espl_step_inputs *inputs, uint32_t i, uint32_t j) 
     return inputs->item[i].adapter == inputs->item[j].adapter && inputs->item[i].shares == inputs->item[j].shares;
 }
 
+/* The batch as it is behind espl_build_replicas. */
+static espl_step_info replicate(const espl_step_inputs *inputs, const espl_step_info *info) {
+    espl_step_info copies = *info;
+    const size_t ids = (size_t)info->batch * info->tokens;
+    for (uint32_t n = 0; n < inputs->replicas; n++) {
+        memcpy(inputs->ids + n * ids, info->ids, ids * sizeof *info->ids);
+        if (info->lengths) memcpy(inputs->lengths + n * (size_t)info->batch, info->lengths, info->batch * sizeof *info->lengths);
+        if (info->tasks) memcpy(inputs->tasks + n * (size_t)info->batch, info->tasks, info->batch * sizeof *info->tasks);
+    }
+    copies.batch *= inputs->replicas;
+    copies.ids = inputs->ids;
+    copies.lengths = info->lengths ? inputs->lengths : NULL;
+    copies.tasks = info->tasks ? inputs->tasks : NULL;
+    return copies;
+}
+
 espl_status espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *graph, const espl_step_info *info) {
+    const espl_step_info copies = inputs->replicas > 1 ? replicate(inputs, info) : *info;
     void *values[ESPL_STEP_INPUTS_MAX];
     for (uint32_t i = 0; i < inputs->count; i++) {
         bool first = true;
@@ -68,7 +86,7 @@ espl_status espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *g
             if (same_writer(inputs, i, j)) values[count++] = espl_graph_step_pointer(graph, inputs->item[j].tensor);
         }
         const espl_adapter *adapter = inputs->item[i].adapter;
-        ESPL_TRY(adapter ? adapter->method->step(adapter, info, values) : espl_shares_write(inputs->item[i].shares, info, values));
+        ESPL_TRY(adapter ? adapter->method->step(adapter, &copies, values) : espl_shares_write(inputs->item[i].shares, &copies, values));
     }
     return ESPL_OK;
 }

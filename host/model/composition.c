@@ -1,5 +1,6 @@
 #include "host/model/composition.h"
 #include "host/ops/op_add.h"
+#include "host/ops/op_concat.h"
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_scale.h"
 
@@ -54,8 +55,9 @@ bool espl_composition_goes_by_place(const espl_composition *node) {
 
 struct espl_shares {
     espl_context *ctx;
-    espl_composition_kind kind; /* LIST: an identity */
+    espl_composition_kind kind; /* LIST: an identity; ADAPTER: lengths of replicas */
     uint32_t count, groups;
+    uint32_t period; /* groups of the caller's batch: those of a replica */
     struct {
         double share;
         bool given;
@@ -69,21 +71,25 @@ struct espl_share_leaves {
     espl_tensor *leaf[];
 };
 
-static espl_tensor *add_leaf(espl_builder *b, const espl_shares *shares, const char *name, uint32_t rows, uint32_t cols) {
+static espl_tensor *add_leaf(espl_builder *b, const espl_shares *shares, const char *name, uint32_t rows, uint32_t cols, espl_dtype dtype) {
     espl_step_inputs *inputs = b->inputs;
     if (inputs->count == ESPL_STEP_INPUTS_MAX)
         return espl_graph_fail(b->graph, espl_fail(b->model->ctx, ESPL_LIMIT, "the composition wants more than %d tensors of the step "
                                                    "buffer", ESPL_STEP_INPUTS_MAX));
-    espl_tensor *leaf = espl_graph_step_leaf(b->graph, name, rows, cols, ESPL_DTYPE_F32);
+    espl_tensor *leaf = espl_graph_step_leaf(b->graph, name, rows, cols, dtype);
     if (!leaf) return NULL;
     inputs->item[inputs->count].shares = shares;
     inputs->item[inputs->count++].tensor = leaf;
     return leaf;
 }
 
+static uint32_t replicas_of(const espl_builder *b) {
+    return b->replicas > 1 ? b->replicas : 1;
+}
+
 static espl_status make_shares(espl_builder *b, espl_composition_kind kind, uint32_t count, uint32_t groups, espl_shares **out_shares) {
     ESPL_TRY(espl_graph_memory(b->graph, sizeof **out_shares + count * sizeof(*out_shares)->child[0], out_shares));
-    **out_shares = (espl_shares){.ctx = b->model->ctx, .kind = kind, .count = count, .groups = groups};
+    **out_shares = (espl_shares){.ctx = b->model->ctx, .kind = kind, .count = count, .groups = groups, .period = groups / replicas_of(b)};
     return ESPL_OK;
 }
 
@@ -100,7 +106,7 @@ static espl_status check_rows(const espl_builder *b, const espl_composition *nod
     if (split && b->prompt)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: tokens behind a prompt of another adapter cannot be shared", name);
     for (const espl_composition *child = node->children; child; child = child->next) sum += child->share, open |= !child->given;
-    if (node->kind == ESPL_COMPOSITION_MULTITASK) return ESPL_OK;
+    if (node->kind == ESPL_COMPOSITION_MULTITASK || node->kind == ESPL_COMPOSITION_PARALLEL) return ESPL_OK;
     if (split && b->caches && !open)
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: where a text grows the last part takes what is left, without a number", name);
     if (split && open ? sum > rows && !b->caches : sum != rows)
@@ -111,14 +117,15 @@ static espl_status check_rows(const espl_builder *b, const espl_composition *nod
 
 static espl_share_leaves *leaves_of(espl_builder *b, const espl_composition *node) {
     static const char *const names[] = {[ESPL_COMPOSITION_SPLIT] = "split", [ESPL_COMPOSITION_BATCHSPLIT] = "batchsplit",
-                                        [ESPL_COMPOSITION_MULTITASK] = "multitask", [ESPL_COMPOSITION_AVERAGE] = "average",
+                                        [ESPL_COMPOSITION_MULTITASK] = "multitask", [ESPL_COMPOSITION_PARALLEL] = "parallel",
+                                        [ESPL_COMPOSITION_AVERAGE] = "average",
                                         [ESPL_COMPOSITION_COMPAT_AVERAGE] = "compat_average"};
     const bool split = node->kind == ESPL_COMPOSITION_SPLIT, average = node->kind >= ESPL_COMPOSITION_AVERAGE;
     espl_share_leaves *made = b->share_leaves;
     espl_shares *shares;
     while (made && made->node != node) made = made->next;
     if (made) return made;
-    espl_status status = check_rows(b, node, names[node->kind], split ? b->tokens : b->batch);
+    espl_status status = check_rows(b, node, names[node->kind], split ? b->tokens : b->batch / replicas_of(b));
     if (status == ESPL_OK) status = make_shares(b, node->kind, node->count, average ? 1 : split ? b->batch * b->tokens : b->batch, &shares);
     if (status == ESPL_OK) status = espl_graph_memory(b->graph, sizeof *made + node->count * sizeof *made->leaf, &made);
     if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
@@ -129,7 +136,7 @@ static espl_share_leaves *leaves_of(espl_builder *b, const espl_composition *nod
     for (const espl_composition *child = node->children; child; child = child->next, n++) {
         shares->child[n].share = child->share;
         shares->child[n].given = child->given;
-        made->leaf[n] = add_leaf(b, shares, names[node->kind], shares->groups, 1);
+        made->leaf[n] = add_leaf(b, shares, names[node->kind], shares->groups, 1, ESPL_DTYPE_F32);
         if (!made->leaf[n]) return NULL;
     }
     return made;
@@ -157,7 +164,8 @@ static espl_status check_tasks(const espl_shares *shares, const espl_step_info *
 static double share_in(const espl_shares *shares, const espl_step_info *info, uint32_t n, uint32_t group) {
     switch (shares->kind) {
     case ESPL_COMPOSITION_SPLIT: return child_at(shares, info->position + group % info->tokens) == n;
-    case ESPL_COMPOSITION_BATCHSPLIT: return child_at(shares, group) == n;
+    case ESPL_COMPOSITION_BATCHSPLIT: return child_at(shares, group % shares->period) == n;
+    case ESPL_COMPOSITION_PARALLEL: return group / shares->period == n;
     case ESPL_COMPOSITION_MULTITASK: return (info->tasks ? (uint32_t)info->tasks[group] : 0) == n;
     default: return shares->child[n].share;
     }
@@ -172,6 +180,8 @@ espl_status espl_shares_write(const espl_shares *shares, const espl_step_info *i
         }
         return ESPL_OK;
     }
+    for (uint32_t row = 0; shares->kind == ESPL_COMPOSITION_ADAPTER && row < info->batch; row++)
+        ((int32_t *)values[0])[row] = (int32_t)espl_step_length(info, row);
     for (uint32_t n = 0; n < shares->count; n++) {
         for (uint32_t group = 0; group < shares->groups; group++)
             ((float *)values[n])[4 * (size_t)group] = (float)share_in(shares, info, n, group);
@@ -182,7 +192,68 @@ espl_status espl_shares_write(const espl_shares *shares, const espl_step_info *i
 espl_tensor *espl_build_identity(espl_builder *b, uint32_t n) {
     espl_shares *shares;
     espl_status status = make_shares(b, ESPL_COMPOSITION_LIST, 0, n, &shares);
-    return status == ESPL_OK ? add_leaf(b, shares, "identity", n, n) : espl_graph_fail(b->graph, status);
+    return status == ESPL_OK ? add_leaf(b, shares, "identity", n, n, ESPL_DTYPE_F32) : espl_graph_fail(b->graph, status);
+}
+
+/* ---- Replicas ---- */
+
+uint32_t espl_composition_replicas(const espl_composition *node) {
+    uint32_t replicas = node && node->kind == ESPL_COMPOSITION_PARALLEL ? node->count : 1;
+    for (const espl_composition *child = node ? node->children : NULL; child; child = child->next) replicas *= espl_composition_replicas(child);
+    return replicas;
+}
+
+static uint32_t first_block_of(const espl_adapter *adapter) {
+    uint32_t first = adapter->model->config.layers;
+    if (!adapter->members) return adapter->method->first_block ? adapter->method->first_block(adapter) : 0;
+    for (const espl_adapter *part = adapter->members; part; part = part->next) {
+        const uint32_t own = first_block_of(part);
+        first = own < first ? own : first;
+    }
+    return first;
+}
+
+uint32_t espl_composition_first_block(const espl_model *model) {
+    uint32_t first = model->config.layers - 1;
+    for (const espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next) {
+        const uint32_t own = adapter->active ? first_block_of(adapter) : first;
+        first = own < first ? own : first;
+    }
+    return first;
+}
+
+static espl_status take_memory(espl_builder *b, uint32_t replicas) {
+    const size_t batch = (size_t)b->batch * replicas;
+    espl_step_inputs *inputs = b->inputs;
+    ESPL_TRY(espl_graph_memory(b->graph, batch * b->tokens * sizeof *inputs->ids, &inputs->ids));
+    ESPL_TRY(espl_graph_memory(b->graph, batch * sizeof *inputs->lengths, &inputs->lengths));
+    return espl_graph_memory(b->graph, batch * sizeof *inputs->tasks, &inputs->tasks);
+}
+
+static espl_status check_replicas(const espl_builder *b) {
+    espl_context *ctx = b->model->ctx;
+    if (b->caches)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "parallel: a session has one text; multitask gives it one of several adapters, by its task");
+    if (b->before)
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "parallel: rows of another adapter before the text cannot be copied with it");
+    if (b->inputs->count == 0) return ESPL_OK;
+    return espl_fail(ctx, ESPL_UNSUPPORTED, "parallel begins in the blocks: what changes the embedding row by row cannot be beside it");
+}
+
+espl_tensor *espl_build_replicas(espl_builder *b, uint32_t replicas, espl_tensor *x) {
+    espl_tensor *all = x;
+    espl_shares *shares;
+    b->replicas = replicas;
+    if (replicas == 1) return x;
+    espl_status status = check_replicas(b);
+    if (status == ESPL_OK) status = take_memory(b, replicas);
+    b->inputs->replicas = replicas;
+    b->batch *= replicas;
+    if (status == ESPL_OK) status = make_shares(b, ESPL_COMPOSITION_ADAPTER, 0, b->batch, &shares);
+    if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
+    for (uint32_t n = 1; n < replicas; n++) all = espl_graph_concat(b->graph, &(espl_concat){.a = all, .x = x});
+    if (b->lengths) b->lengths = add_leaf(b, shares, "lengths of replicas", 1, b->batch, ESPL_DTYPE_I32);
+    return all;
 }
 
 /* ---- At a joint ---- */
@@ -314,6 +385,9 @@ static espl_tensor *share_rows(espl_builder *b, const espl_composition *node, co
         changed |= branches[n].y != y;
     }
     if (!changed) return y;
+    if (node->kind == ESPL_COMPOSITION_PARALLEL && b->replicas == 0)
+        return espl_graph_fail(b->graph, espl_fail(b->model->ctx, ESPL_UNSUPPORTED, "parallel begins in the blocks: adapters that change the "
+                                                   "embedding cannot be in it"));
     close_all(b, joint, branches, node->count);
     const espl_share_leaves *leaves = leaves_of(b, node);
     espl_tensor *sum = NULL;

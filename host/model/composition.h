@@ -19,6 +19,7 @@ typedef enum espl_composition_kind {
     ESPL_COMPOSITION_SPLIT,      /* tokens of a sequence, in their order */
     ESPL_COMPOSITION_BATCHSPLIT, /* sequences of a batch, in their order */
     ESPL_COMPOSITION_MULTITASK,  /* sequences, each by its task */
+    ESPL_COMPOSITION_PARALLEL,   /* copies of a batch, one after the other */
     ESPL_COMPOSITION_AVERAGE,    /* all: weights whose sum is 1 */
     ESPL_COMPOSITION_COMPAT_AVERAGE, /* those divided by the number of children: what the Adapters library computes */
     ESPL_COMPOSITION_KIND_COUNT
@@ -49,6 +50,13 @@ bool espl_composition_has(const espl_composition *composition, espl_composition_
  * caller's. */
 bool espl_composition_goes_by_place(const espl_composition *composition);
 
+/* How often a batch goes through the blocks: as often as parallel has children, else once. */
+uint32_t espl_composition_replicas(const espl_composition *composition);
+/* Below it no active adapter takes part, and a batch goes through once. */
+uint32_t espl_composition_first_block(const espl_model *model);
+/* Copies of x, one after the other, which are the batch from here on. */
+espl_tensor *espl_build_replicas(espl_builder *builder, uint32_t replicas, espl_tensor *x);
+
 /* What becomes of y at a joint. */
 espl_tensor *espl_build_composition(espl_builder *builder, const espl_composition *composition, const espl_joint *joint, espl_tensor *y);
 /* True if rows of the composition have heads of different adapters; then what these give, each row its own
@@ -60,7 +68,7 @@ espl_tensor *espl_build_identity(espl_builder *builder, uint32_t n);
 
 /* How rows are shared, for the step buffer; owned by the graph. */
 typedef struct espl_shares espl_shares;
-/* values: one [rows, 1] for each child, or the one of espl_build_identity. Fails: ARGUMENT naming the row whose task there is not. */
+/* values: one [rows, 1] for each child, or the one of espl_build_identity, or lengths of replicas [1, batch]. Fails: ARGUMENT naming the row whose task there is not. */
 espl_status espl_shares_write(const espl_shares *shares, const espl_step_info *info, void *const *values);
 
 #endif

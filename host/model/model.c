@@ -236,5 +236,6 @@ espl_model_info espl_model_describe(const espl_model *model) {
                              .mode = model->params.mode,
                              .head = model->task.kind,
                              .outputs = espl_head_outputs(model),
-                             .per_token = espl_head_per_token(model)};
+                             .per_token = espl_head_per_token(model),
+                             .replicas = espl_composition_replicas(model->composition)};
 }

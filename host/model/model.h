@@ -95,6 +95,9 @@ typedef struct espl_step_inputs {
         espl_tensor *tensor;
     } item[ESPL_STEP_INPUTS_MAX];
     uint32_t count;
+    /* Above 1: the batch that they are written for is so many copies of the caller's, for which there is memory. */
+    uint32_t replicas;
+    int32_t *ids, *lengths, *tasks; /* owned by the graph */
 } espl_step_inputs;
 
 /* Caches of adapters' own in a session (espl_build_cache), whose memory outlives the graphs. */
@@ -126,6 +129,7 @@ typedef struct espl_builder {
     espl_model *model;
     espl_graph *graph;
     uint32_t batch, tokens;
+    uint32_t replicas; /* of the caller's batch in batch; 0: its blocks are not built yet */
     bool training, recompute;
     espl_tensor *ids;       /* STEP [1, batch * tokens] */
     espl_tensor *positions; /* STEP [1, batch] or NULL: 0 */

@@ -1,4 +1,5 @@
 #include "host/train/pass.h"
+#include "host/model/composition.h"
 #include "host/ops/op_adamw.h"
 #include "host/ops/op_cross_entropy.h"
 #include "host/ops/op_fill.h"
@@ -150,15 +151,15 @@ static espl_status add_optimiser(espl_builder *builder, const espl_pass_params *
 /* What the host writes before each micro-batch. */
 static void add_inputs(espl_pass *pass, const espl_model *model, const espl_pass_params *params) {
     espl_graph *graph = pass->graph;
-    const uint32_t tokens = params->batch * params->tokens;
+    const uint32_t tokens = params->batch * params->tokens, copies = pass->replicas;
     const bool per_token = pass->per_token, regression = model->task.kind == ESPL_HEAD_REGRESSION;
     pass->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
-    pass->labels = espl_graph_step_leaf(graph, "labels", 1, per_token ? tokens : params->batch, ESPL_DTYPE_I32);
+    pass->labels = espl_graph_step_leaf(graph, "labels", 1, copies * (per_token ? tokens : params->batch), ESPL_DTYPE_I32);
     if (model->config.types) pass->types = espl_graph_step_leaf(graph, "types", 1, tokens, ESPL_DTYPE_I32);
     if (espl_head_needs_lengths(model))
         pass->lengths = espl_graph_step_leaf(graph, "lengths", 1, params->batch, ESPL_DTYPE_I32);
     if (regression)
-        pass->values = espl_graph_step_leaf(graph, "values", 1, params->batch * model->task.labels, ESPL_DTYPE_F32);
+        pass->values = espl_graph_step_leaf(graph, "values", 1, copies * params->batch * model->task.labels, ESPL_DTYPE_F32);
 }
 
 static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_params *params) {
@@ -221,7 +222,7 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
 }
 
 espl_status espl_pass_init(espl_pass *pass, espl_model *model, const espl_pass_params *params) {
-    *pass = (espl_pass){.per_token = espl_head_per_token(model)};
+    *pass = (espl_pass){.per_token = espl_head_per_token(model), .replicas = espl_composition_replicas(model->composition)};
     if (params->batch == 0 || params->tokens == 0 || (uint64_t)params->batch * params->tokens > 1u << 24)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "a batch of %u rows of %u tokens is not possible", params->batch,
                          params->tokens);
@@ -249,23 +250,25 @@ void espl_pass_set(espl_pass *pass, uint32_t word, float value) {
     memcpy(&pass->step[word], &value, sizeof value);
 }
 
-/* The first `count` of every `stride` values. from NULL: every value is `otherwise`. */
-static void write_input(espl_pass *pass, const espl_tensor *t, const void *from, uint32_t count, uint32_t stride,
+/* The first `count` of every `stride` values, as many times as there are copies. from NULL: every value is `otherwise`. */
+static void write_input(espl_pass *pass, const espl_tensor *t, const void *from, uint32_t count, uint32_t stride, uint32_t copies,
                         int32_t otherwise) {
     if (!t) return;
+    const uint32_t rows = t->cols / count / copies;
     int32_t *to = espl_graph_step_pointer(pass->graph, t);
     for (uint32_t i = 0; !from && i < t->cols; i++) to[i] = otherwise;
-    for (uint32_t i = 0; from && i < t->cols / count; i++)
-        memcpy(to + (size_t)i * count, (const int32_t *)from + (size_t)i * stride, count * sizeof *to);
+    for (uint32_t i = 0; from && i < copies * rows; i++)
+        memcpy(to + (size_t)i * count, (const int32_t *)from + (size_t)(i % rows) * stride, count * sizeof *to);
 }
 
 espl_status espl_pass_write(espl_pass *pass, const espl_batch *batch) {
     const uint32_t tokens = pass->info.tokens, stride = batch->tokens ? batch->tokens : tokens;
-    write_input(pass, pass->ids, batch->ids, tokens, stride, 0);
-    write_input(pass, pass->types, batch->types, tokens, stride, 0);
-    write_input(pass, pass->lengths, batch->lengths, 1, 1, (int32_t)tokens);
-    write_input(pass, pass->labels, batch->labels, pass->per_token ? tokens : 1, pass->per_token ? stride : 1, -1);
-    write_input(pass, pass->values, batch->values, 1, 1, 0);
+    write_input(pass, pass->ids, batch->ids, tokens, stride, 1, 0);
+    write_input(pass, pass->types, batch->types, tokens, stride, 1, 0);
+    write_input(pass, pass->lengths, batch->lengths, 1, 1, 1, (int32_t)tokens);
+    write_input(pass, pass->labels, batch->labels, pass->per_token ? tokens : 1, pass->per_token ? stride : 1,
+                pass->replicas, -1);
+    write_input(pass, pass->values, batch->values, 1, 1, pass->replicas, 0);
     pass->info.ids = espl_graph_step_pointer(pass->graph, pass->ids);
     pass->info.lengths = batch->lengths;
     pass->info.tasks = batch->tasks;

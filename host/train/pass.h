@@ -31,6 +31,7 @@ typedef struct espl_pass {
     espl_graph *graph;      /* owned */
     espl_tensor *ids, *types, *lengths, *labels, *values; /* STEP; NULL where the model or its head takes none */
     bool per_token;         /* labels and outputs: one for each token, not for each row */
+    uint32_t replicas;      /* losses and outputs are of so many copies of the batch, one after the other */
     espl_tensor *losses;    /* one for each label, for the host; NULL: the head has no loss */
     espl_tensor *stats;     /* [1, ESPL_STATS_WORDS], for the host after END; NULL without gradients */
     espl_tensor *logits;    /* outputs of the head, kept if asked for */

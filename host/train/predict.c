@@ -35,11 +35,13 @@ static espl_status sort_rows(run *r) {
 static espl_status read_outputs(run *r, const espl_pass *pass, uint32_t first, uint32_t there) {
     const espl_tensor *logits = pass->logits;
     const uint32_t context = pass->per_token ? espl_dataset_context(r->buffer->dataset) : 1;
-    const size_t count = (size_t)(logits->rows / r->batch) * logits->cols, all = (size_t)context * logits->cols;
+    const uint32_t rows = espl_dataset_rows(r->buffer->dataset, r->part), batch = r->batch * pass->replicas;
+    const size_t count = (size_t)(logits->rows / batch) * logits->cols, all = (size_t)context * logits->cols;
     ESPL_TRY(espl_tensor_read(pass->graph, logits, r->outputs));
-    for (uint32_t i = 0; i < there; i++) {
-        float *to = r->values + r->order[first + i] * all;
-        memcpy(to, r->outputs + i * count, count * sizeof *to);
+    for (uint32_t i = 0; i < there * pass->replicas; i++) {
+        const uint32_t replica = i / there, row = i % there;
+        float *to = r->values + ((size_t)replica * rows + r->order[first + row]) * all;
+        memcpy(to, r->outputs + ((size_t)replica * r->batch + row) * count, count * sizeof *to);
         memset(to + count, 0, (all - count) * sizeof *to);
     }
     return ESPL_OK;

@@ -122,7 +122,7 @@ static size_t trained_first(probe *p, size_t groups) {
 /* What adapters' gates gave, behind the entries there are. */
 static espl_status read_scores(probe *p, size_t first) {
     espl_context *ctx = p->model->ctx;
-    const uint32_t rows = p->params->rows;
+    const uint32_t rows = p->params->rows * p->pass.replicas;
     const size_t count = p->pass.scores.count;
     ESPL_TRY(espl_new(ctx, count * rows * sizeof *p->scores, &p->scores));
     ESPL_TRY(espl_new(ctx, count * sizeof *p->score_names, &p->score_names));
@@ -146,7 +146,7 @@ static espl_status run(probe *p, const char *path) {
     const espl_pass_params pass = {.batch = q->rows, .tokens = q->tokens, .optimiser = p->store ? &p->optimiser : NULL,
                                    .recompute = q->recompute, .keep_logits = true, .keep_scores = true, .decay_all = true};
     ESPL_TRY(espl_pass_init(&p->pass, p->model, &pass));
-    ESPL_TRY(espl_new(ctx, (size_t)p->label_count * outputs * sizeof *p->logits, &p->logits));
+    ESPL_TRY(espl_new(ctx, (size_t)p->label_count * p->pass.replicas * outputs * sizeof *p->logits, &p->logits));
     const size_t scores = p->pass.scores.count;
     ESPL_TRY(espl_new(ctx, (PROBE_FIXED + 2 * n + scores) * sizeof *p->entries, &p->entries));
     ESPL_TRY(espl_new(ctx, 2 * n * sizeof *p->sources, &p->sources));
@@ -165,7 +165,7 @@ static espl_status run(probe *p, const char *path) {
         {.name = "labels", .dtype = ESPL_DTYPE_I32, .rank = per_token ? 2 : 1, .shape = {q->rows, q->tokens},
          .data = q->labels ? q->labels : p->model->task.kind == ESPL_HEAD_LANGUAGE ? q->ids : p->labels},
         {.name = "logits", .dtype = ESPL_DTYPE_F32, .rank = per_token ? 3 : 2,
-         .shape = {q->rows, per_token ? q->tokens : outputs, outputs}, .data = p->logits},
+         .shape = {q->rows * p->pass.replicas, per_token ? q->tokens : outputs, outputs}, .data = p->logits},
         {.name = "loss", .dtype = ESPL_DTYPE_F64, .rank = 1, .shape = {1}, .data = &loss}};
     memcpy(p->entries, fixed, sizeof fixed);
     const espl_tensors_metadata_pair format = {"format", "pt"};

@@ -1,4 +1,5 @@
 /* What a model is worth on a task: its outputs for all rows, their loss in double precision, the metrics. */
+#include "host/model/composition.h"
 #include "host/model/model.h"
 #include "host/train/task_data.h"
 #include <math.h>
@@ -126,6 +127,8 @@ espl_status espl_task_evaluate(espl_model *model, const espl_task_data *data, ui
     out_result->metric_count = task->metric_count;
     for (uint32_t m = 0; m < task->metric_count; m++)
         out_result->metrics[m] = metric_without_value(task->metrics[m]);
+    if (espl_composition_replicas(model->composition) > 1)
+        return espl_fail(data->ctx, ESPL_ARGUMENT, "a row's one answer is measured, and parallel gives one for each adapter");
     if (task->kind == ESPL_TASK_GENERATION) return espl_task_generation_score(model, data, batch, out_result);
     const size_t rows = data->set.count,
                  places = head.kind == ESPL_HEAD_TAGGING ? rows * espl_dataset_context(data->dataset) : rows;

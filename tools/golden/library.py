@@ -71,8 +71,11 @@ def forward(model, out):
     with exact():
         logits = model(input_ids=out["ids"], **more).logits
     labels = out["labels"]
-    if logits.dim() == 3 and encoder:  # masked tokens
-        return logits, torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-    if logits.dim() == 3:
-        return logits, torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
-    return logits, torch.nn.functional.cross_entropy(logits, labels)
+
+    def loss(logits):
+        if logits.dim() == 3 and encoder:  # masked tokens
+            return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        if logits.dim() == 3:
+            return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return torch.nn.functional.cross_entropy(logits, labels)
+    return logits, sum(loss(copy) for copy in logits.split(len(labels)))  # copies: of the batch, under Parallel

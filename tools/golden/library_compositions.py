@@ -4,7 +4,7 @@ import json
 import shutil
 
 from library import ADAMW, STEPS, forward, inputs, load
-from adapters.composition import Average, BatchSplit, Fuse, MultiTask, Split, Stack
+from adapters.composition import Average, BatchSplit, Fuse, MultiTask, Parallel, Split, Stack
 import adapters
 import torch
 import transformers
@@ -35,6 +35,11 @@ COMPOSITIONS = [
      Average("a", "trained", weights=[1, 3]), None),
     ("composition_nested", "llama_lora", 2479, dict(HOULSBY, c=adapters.DoubleSeqBnConfig(reduction_factor=6)),
      Stack(BatchSplit("a", "trained", batch_sizes=[1, 1]), Average("b", "c")), None),
+    ("composition_parallel", "bert_classes_lora", 2481, dict(a=adapters.DoubleSeqBnConfig(reduction_factor=5, leave_out=[0]),
+                                                           trained=adapters.DoubleSeqBnConfig(reduction_factor=9, leave_out=[0])),
+     Parallel("a", "trained"), None),
+    ("composition_parallel_llama", "llama_lora", 2482, HOULSBY, Parallel(Stack("a", "b"), "trained"), None),
+    ("composition_parallel_lora", "bert_classes_lora", 2483, dict(LORA, trained=adapters.LoRAConfig(r=2, alpha=3)), Parallel("trained", "a"), None),
     ("composition_fuse", "bert_classes_lora", 2480, dict(PFEIFFER, b=adapters.SeqBnConfig(reduction_factor=3)),
      Stack(Fuse("a", "b"), "trained"), None),
 ]

@@ -92,6 +92,7 @@ typedef struct espl_model_info {
     /* What one row, or with per_token one token, gives: labels, numbers, the vocabulary, or the hidden size. */
     uint32_t outputs;
     bool per_token;
+    uint32_t replicas; /* with the adapters that are active: so often does each row give that, once for each child of parallel */
 } espl_model_info;
 espl_model_info espl_model_describe(const espl_model *model);
 /* The name of a label of a head with labels; NULL beyond them. Borrowed. */
@@ -184,7 +185,9 @@ espl_status espl_model_save_head(const espl_model *model, const char *folder, co
  *   batchsplit(a:2,b:3)   the first two sequences of each batch have a, the next three b
  *   multitask(a,b)        by the row's task (espl_rows.tasks, espl_session_params.task): 0 has a, 1 has b; espl_model_task knows names
  *   split(a:5,b)          the first five tokens of each sequence have a, those that follow b; where all have numbers these are all
- * In these three "__base__" is a name for no adapter. Blocks stand in blocks as the Adapters library allows it (Poth et al. 2023,
+ *   parallel(a,b)         every sequence once with a and once with b: outputs have first all rows of a, then all of b, and the loss is
+ *                         the sum of theirs. Blocks below the lowest adapter are computed once. Not in sessions
+ * In these four "__base__" is a name for no adapter. Blocks stand in blocks as the Adapters library allows it (Poth et al. 2023,
  * arXiv 2311.11077, section 3.2): multitask(stack(a,b),average(c,d)). Heads that adapters bring are their rows'. Every adapter of a
  * block is computed for all rows: a block of n costs n adapters. With batchsplit and split batches keep their order.
  * Fails: ARGUMENT naming what is not there or does not go together: two adapters for the same rows and the tensor of the base in whose

@@ -140,7 +140,8 @@ espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32
                           uint64_t *out_labels);
 /* What the model's head gives for those rows, in their order: logits, numbers (REGRESSION), hidden states (NONE);
  * [rows, outputs], or [rows, context, outputs] where every token has an output (espl_model_describe). The part is
- * as in espl_evaluate. out_values is the caller's, rows (* context) * outputs floats. Labels are not looked at. Fails: as espl_evaluate. */
+ * as in espl_evaluate. out_values is the caller's, rows (* context) * outputs floats, with parallel that for each of its children, one
+ * after the other. Labels are not looked at. Fails: as espl_evaluate. */
 espl_status espl_predict(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, float *out_values);
 
 /* The door for checking: one batch through the model with adapter (or NULL); writes a safetensors file with ids, labels, logits
