@@ -26,6 +26,9 @@ typedef enum espl_site {
     ESPL_SITE_COUNT
 } espl_site;
 
+/* Those where join may change y in place; elsewhere y stays as it is. */
+enum { ESPL_SITES_IN_PLACE = 1u << ESPL_SITE_EMBED | 1u << ESPL_SITE_LINEAR | 1u << ESPL_SITE_HEAD_IN };
+
 /* One place in a graph that is being built. */
 typedef struct espl_joint {
     espl_site site;

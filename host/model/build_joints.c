@@ -93,7 +93,7 @@ espl_status espl_step_inputs_write(const espl_step_inputs *inputs, espl_graph *g
 
 espl_status espl_build_update(espl_builder *b, espl_update when) {
     for (espl_adapter *adapter = first_part(b->model->adapters); adapter; adapter = next_part(adapter)) {
-        if (&adapter->store == b->trained && adapter->method->update)
+        if (espl_build_trained(b, &adapter->store) && adapter->method->update)
             ESPL_TRY(adapter->method->update(b, adapter, when));
     }
     return espl_graph_status(b->graph);

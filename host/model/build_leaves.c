@@ -22,6 +22,13 @@ static size_t leaf_index(const espl_builder *b, const espl_store *store, uint32_
     return first + matrix;
 }
 
+const espl_trained *espl_build_trained(const espl_builder *b, const espl_store *store) {
+    for (uint32_t i = 0; i < b->trained_count; i++) {
+        if (b->trained[i].store == (store->whole ? store->whole : store)) return &b->trained[i];
+    }
+    return NULL;
+}
+
 espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t matrix) {
     if (matrix == ESPL_NO_MATRIX) return NULL;
     espl_status status = make_leaf_table(b);
@@ -29,11 +36,11 @@ espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t 
     espl_tensor **leaf = &b->leaves[leaf_index(b, store, matrix)];
     if (*leaf) return *leaf;
     const espl_matrix *m = &store->matrices[matrix];
-    const bool trained = (store->whole ? store->whole : store) == b->trained && !m->frozen;
+    const espl_trained *trained = m->frozen ? NULL : espl_build_trained(b, store);
     *leaf = espl_graph_leaf(b->graph, trained ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT, m->label, m->rows, m->cols, m->stride,
                             m->dtype, m->span);
     if (*leaf && trained)
-        espl_graph_parameter_grad(b->graph, *leaf, espl_span_part(b->gradients, m->flat * 4, m->span.bytes));
+        espl_graph_parameter_grad(b->graph, *leaf, espl_span_part(trained->gradients, m->flat * 4, m->span.bytes));
     return *leaf;
 }
 
@@ -86,7 +93,7 @@ espl_tensor *espl_build_state(espl_builder *b, const espl_adapter *adapter, uint
 espl_tensor *espl_build_gradient(espl_builder *b, const espl_adapter *adapter, uint32_t matrix) {
     const espl_matrix *m = &adapter->store.matrices[matrix];
     return espl_graph_leaf(b->graph, ESPL_ROLE_STATE, m->label, m->rows, m->cols, m->stride, ESPL_DTYPE_F32,
-                           espl_span_part(b->gradients, m->flat * 4, m->span.bytes));
+                           espl_span_part(espl_build_trained(b, &adapter->store)->gradients, m->flat * 4, m->span.bytes));
 }
 
 void espl_scores_finish(espl_context *ctx, espl_scores *scores) {

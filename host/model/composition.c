@@ -100,9 +100,6 @@ static espl_status check_rows(const espl_builder *b, const espl_composition *nod
     double sum = 0;
     bool open = false;
     if (node->kind >= ESPL_COMPOSITION_AVERAGE) return ESPL_OK;
-    if (b->of_distances)
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: the maps of queries and keys are also those of relative attention's distances, which "
-                         "all rows have together: adapters there cannot share rows", name);
     if (split && b->prompt)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: tokens behind a prompt of another adapter cannot be shared", name);
     for (const espl_composition *child = node->children; child; child = child->next) sum += child->share, open |= !child->given;
@@ -123,6 +120,10 @@ static espl_share_leaves *leaves_of(espl_builder *b, const espl_composition *nod
     const bool split = node->kind == ESPL_COMPOSITION_SPLIT, average = node->kind >= ESPL_COMPOSITION_AVERAGE;
     espl_share_leaves *made = b->share_leaves;
     espl_shares *shares;
+    if (b->of_distances && !average)
+        return espl_graph_fail(b->graph, espl_fail(b->model->ctx, ESPL_UNSUPPORTED, "%s: the maps of queries and keys are also those of "
+                                                   "relative attention's distances, which all rows have together: adapters there cannot "
+                                                   "share rows", names[node->kind]));
     while (made && made->node != node) made = made->next;
     if (made) return made;
     espl_status status = check_rows(b, node, names[node->kind], split ? b->tokens : b->batch / replicas_of(b));
@@ -349,9 +350,10 @@ typedef struct branch {
     bool closed;
 } branch;
 
-/* A child has a copy to work on, because some methods change y in place. */
+/* A child has a copy to work on where some methods change y in place. */
 static branch join_child(espl_builder *b, const espl_composition *child, const espl_joint *joint, espl_tensor *y) {
-    espl_tensor *copy = espl_graph_scale(b->graph, &(espl_scale){.x = y, .number = 1});
+    const bool in_place = ESPL_SITES_IN_PLACE & 1u << joint->site;
+    espl_tensor *copy = in_place ? espl_graph_scale(b->graph, &(espl_scale){.x = y, .number = 1}) : y;
     branch made = {0};
     espl_joint own = *joint;
     if (own.product == y) own.product = copy;

@@ -124,6 +124,14 @@ typedef struct espl_scores {
 } espl_scores;
 void espl_scores_finish(espl_context *ctx, espl_scores *scores);
 
+enum { ESPL_TRAINED_MAX = 5 }; /* as ESPL_GRAD_NORM_TENSORS */
+
+/* What is trained: its matrices become parameters whose gradients lie in `gradients` as in the store's flat span. */
+typedef struct espl_trained {
+    const espl_store *store;
+    espl_span gradients;
+} espl_trained;
+
 /* One pass over batch rows of `tokens` tokens. Set the fields, then call espl_build_hidden. */
 typedef struct espl_builder {
     espl_model *model;
@@ -143,9 +151,8 @@ typedef struct espl_builder {
      * takes that mean: tokens that come together may then not be cut into passes. */
     espl_tensor *mean;
     bool whole;
-    /* What is trained: its matrices become parameters whose gradients lie in `gradients` as in the store's flat span. */
-    const espl_store *trained;
-    espl_span gradients;
+    espl_trained trained[ESPL_TRAINED_MAX];
+    uint32_t trained_count;
     /* Rows that an adapter puts before each sequence, set at ESPL_SITE_BEGIN: before its keys in every block; prompt: also before
      * its embeddings. Then the queries' first positions and the lengths of keys differ from positions and lengths, and
      * positions are added to rows that have no ids. With caches these two alone are set: the caches' first rows
@@ -178,6 +185,8 @@ espl_tensor *espl_build_head(espl_builder *builder);
 espl_tensor *espl_build_dropout(espl_builder *builder, espl_tensor *x, float p);
 /* The leaf of a matrix of a store that takes part (the model's, or an adapter's). */
 espl_tensor *espl_build_leaf(espl_builder *builder, const espl_store *store, uint32_t matrix);
+/* NULL: the store is not trained. */
+const espl_trained *espl_build_trained(const espl_builder *builder, const espl_store *store);
 /* Of a graph without a builder, each time anew. */
 espl_tensor *espl_store_leaf(espl_graph *graph, const espl_store *store, uint32_t matrix, espl_role role);
 /* `rows` of its rows from `first` on, in f32: the leaf itself where these are all. */

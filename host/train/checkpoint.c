@@ -1,5 +1,5 @@
 /* A checkpoint is one safetensors file, so that it is there whole or not at all: the trained tensors, AdamW's moments
- * (param.<name>, exp_avg.<name>, exp_avg_sq.<name>), what the method carries from step to step (carried.<number>), the
+ * (param.<name>, exp_avg.<name>, exp_avg_sq.<name>; of adapters beside the first param1.<name>, ...), what the method carries from step to step (carried.<number>), the
  * statistics, and a description that resume is held against. */
 #include "host/train/trainer.h"
 #include "host/model/adapter.h"
@@ -10,14 +10,29 @@
 static const char description_key[] = "espalier.trainer";
 
 /* The adapter's configuration but for what does not change its numbers. */
-static json_t *describe_adapter(const espl_adapter *adapter) {
-    if (!adapter) return json_object();
+static json_t *describe_adapter(const espl_trainer *t, uint32_t index) {
+    if (index >= t->adapter_count) return json_object();
+    const espl_adapter *adapter = t->adapters[index];
     json_t *config = json_copy(adapter->config);
     if (config) {
         json_object_del(config, "base_model_name_or_path");
         json_object_del(config, "inference_mode");
     }
     return config;
+}
+
+/* Those that are trained beside the first, or NULL. */
+static json_t *describe_also(const espl_trainer *t) {
+    json_t *also = t->adapter_count > 1 ? json_array() : NULL;
+    for (uint32_t i = 1; i < t->adapter_count; i++)
+        json_array_append_new(also, json_pack("{s:s, s:o}", "method", t->adapters[i]->method->name, "adapter", describe_adapter(t, i)));
+    return also;
+}
+
+static uint64_t trained_values(espl_trainer *t) {
+    uint64_t values = 0;
+    for (uint32_t i = 0; i < t->store_count; i++) values += espl_store_values(espl_trainer_store(t, i));
+    return values;
 }
 
 /* What must be the same for the steps to come to have the same bits. */
@@ -28,16 +43,17 @@ static json_t *describe(espl_trainer *t) {
     char hash[32];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)espl_dataset_hash(data));
     return json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:b, s:b, s:s, "
-                     "s:I, s:f, s:f, s:f}",
+                     "s:I, s:f, s:f, s:f, s:o*}",
                      "model_type", c->family->model_type, "base_dtype", espl_dtype_name(t->model->dtype),
-                     "method", t->adapter ? t->adapter->method->name : "full", "adapter", describe_adapter(t->adapter),
+                     "method", t->adapter_count ? t->adapters[0]->method->name : "full", "adapter", describe_adapter(t, 0),
                      "steps", (json_int_t)t->steps, "batch", (json_int_t)p->batch, "accumulate", (json_int_t)p->accumulate,
                      "context", (json_int_t)espl_dataset_context(data), "learning_rate", p->learning_rate, "schedule",
                      (int)p->schedule, "warmup", (json_int_t)p->warmup, "beta1", p->beta1, "beta2", p->beta2, "epsilon",
                      p->epsilon, "weight_decay", p->weight_decay, "max_norm", p->max_norm, "seed", (json_int_t)p->seed,
                      "no_shuffle", (int)p->no_shuffle, "group_by_length", (int)p->group_by_length, "data", hash, "trained_values",
-                     (json_int_t)espl_store_values(espl_trainer_store(t)), "dropout", (double)c->dropout, "attention_dropout",
-                     (double)c->attention_dropout, "embedding_dropout", (double)c->embedding_dropout);
+                     (json_int_t)trained_values(t), "dropout", (double)c->dropout, "attention_dropout",
+                     (double)c->attention_dropout, "embedding_dropout", (double)c->embedding_dropout,
+                     "also", describe_also(t));
 }
 
 static espl_status path_of(espl_trainer *t, const char *folder, char **out_path) {
@@ -56,26 +72,57 @@ static espl_status description_text(espl_trainer *t, char **out_text) {
     return status;
 }
 
+enum { GROUPS = 3, FORMAT_MAX = 32 };
+static const char *const group_names[GROUPS] = {"param", "exp_avg", "exp_avg_sq"};
+
+static espl_span group_of(espl_trainer *t, uint32_t index, size_t group) {
+    const espl_optimiser *o = &t->optimisers[index];
+    return group == 0 ? o->store->flat : group == 1 ? o->m : o->v;
+}
+
+/* "param.%s", of adapters beside the first "param1.%s". */
+static void group_format(char format[FORMAT_MAX], uint32_t index, size_t group) {
+    char number[12] = "";
+    if (index) snprintf(number, sizeof number, "%u", index);
+    snprintf(format, FORMAT_MAX, "%s%s.%%s", group_names[group], number);
+}
+
+/* Tensors of all that is trained, *in_out_count of them more. */
+static espl_status add_groups(espl_trainer *t, espl_tensor_entry *entries, espl_store_source *sources, size_t *in_out_count) {
+    for (uint32_t i = 0; i < t->store_count; i++) {
+        espl_store *store = espl_trainer_store(t, i);
+        for (size_t group = 0; group < GROUPS; group++) {
+            char format[FORMAT_MAX];
+            group_format(format, i, group);
+            ESPL_TRY(espl_store_entries(store, format, group_of(t, i, group), entries + *in_out_count, sources + *in_out_count));
+            *in_out_count += store->entry_count;
+        }
+    }
+    return ESPL_OK;
+}
+
+static size_t count_tensors(espl_trainer *t) {
+    size_t count = 0;
+    for (uint32_t i = 0; i < t->store_count; i++) count += GROUPS * espl_trainer_store(t, i)->entry_count;
+    return count;
+}
+
 espl_status espl_trainer_save(espl_trainer *t, const char *folder) {
-    espl_store *store = espl_trainer_store(t);
-    const size_t n = store->entry_count, count = 3 * n + espl_store_carried_count(store);
+    espl_store *first = espl_trainer_store(t, 0); /* trained with others it carries nothing */
+    const size_t count = count_tensors(t) + espl_store_carried_count(first);
     espl_tensor_entry *entries = NULL;
     espl_store_source *sources = NULL;
     char *text = NULL, *path = NULL;
     float stats[ESPL_STATS_WORDS];
+    size_t done = 0;
     espl_status status = ESPL_OK;
-    const struct {
-        const char *format;
-        espl_span flat;
-    } groups[] = {{"param.%s", store->flat}, {"exp_avg.%s", t->optimiser.m}, {"exp_avg_sq.%s", t->optimiser.v}};
     ESPL_GOTO(espl_trainer_need_whole_step(t, "saved"));
     ESPL_GOTO(espl_os_make_folder(t->ctx, folder));
     ESPL_GOTO(espl_new(t->ctx, (count + 1) * sizeof *entries, &entries));
     ESPL_GOTO(espl_new(t->ctx, count * sizeof *sources, &sources));
-    for (size_t g = 0; g < 3; g++)
-        ESPL_GOTO(espl_store_entries(store, groups[g].format, groups[g].flat, entries + g * n, sources + g * n));
-    ESPL_GOTO(espl_store_carried(store, entries + 3 * n, sources + 3 * n));
-    ESPL_GOTO(espl_optimiser_stats(&t->optimiser, stats));
+    ESPL_GOTO(add_groups(t, entries, sources, &done));
+    ESPL_GOTO(espl_store_carried(first, entries + done, sources + done));
+    ESPL_GOTO(espl_optimiser_stats(&t->optimisers[0], stats));
     entries[count] = (espl_tensor_entry){.name = "statistics", .dtype = ESPL_DTYPE_F32, .rank = 1,
                                          .shape = {ESPL_STATS_WORDS}, .data = stats};
     ESPL_GOTO(description_text(t, &text));
@@ -122,13 +169,15 @@ static espl_status check_description(espl_trainer *t, const json_t *saved) {
     return status;
 }
 
-static espl_status load_group(espl_trainer *t, const espl_tensors *set, const char *format, espl_span flat) {
-    espl_store *store = espl_trainer_store(t);
+static espl_status load_group(espl_trainer *t, const espl_tensors *set, uint32_t index, size_t group) {
+    espl_store *store = espl_trainer_store(t, index);
+    char format[FORMAT_MAX];
+    group_format(format, index, group);
     for (size_t i = 0; i < store->entry_count; i++) {
         const espl_entry *entry = &store->entries[i];
         char name[512];
         espl_tensor_view view;
-        snprintf(name, sizeof name, "%s.%s", format, entry->name);
+        snprintf(name, sizeof name, "%.*s%s", (int)strlen(format) - 2, format, entry->name);
         ESPL_TRY(espl_tensors_find(set, name, &view));
         const uint64_t values = espl_entry_values(store, entry);
         if (view.dtype != ESPL_DTYPE_F32 || view.bytes != values * 4)
@@ -137,7 +186,7 @@ static espl_status load_group(espl_trainer *t, const espl_tensors *set, const ch
         float *copy;
         ESPL_TRY(espl_new(t->ctx, view.bytes, &copy));
         memcpy(copy, view.data, view.bytes);
-        espl_status status = espl_store_write_like(store, entry, flat, copy);
+        espl_status status = espl_store_write_like(store, entry, group_of(t, index, group), copy);
         espl_free(t->ctx, &copy);
         ESPL_TRY(status);
     }
@@ -159,13 +208,13 @@ static espl_status resume(espl_trainer *t, const espl_tensors *set, const json_t
     if (stats.bytes != ESPL_STATS_WORDS * 4 || step > t->steps)
         return espl_fail(t->ctx, ESPL_FORMAT, "step %llu of %u, or %zu bytes of statistics, are not a checkpoint's",
                          (unsigned long long)step, t->steps, stats.bytes);
-    ESPL_TRY(load_group(t, set, "param", espl_trainer_store(t)->flat));
-    ESPL_TRY(load_group(t, set, "exp_avg", t->optimiser.m));
-    ESPL_TRY(load_group(t, set, "exp_avg_sq", t->optimiser.v));
-    ESPL_TRY(espl_store_load_carried(espl_trainer_store(t), set));
+    for (uint32_t i = 0; i < t->store_count; i++) {
+        for (size_t group = 0; group < GROUPS; group++) ESPL_TRY(load_group(t, set, i, group));
+    }
+    ESPL_TRY(espl_store_load_carried(espl_trainer_store(t, 0), set));
     float words[ESPL_STATS_WORDS];
     memcpy(words, stats.data, sizeof words);
-    ESPL_TRY(espl_upload(t->model->device, t->optimiser.stats, words, sizeof words));
+    ESPL_TRY(espl_upload(t->model->device, t->optimisers[0].stats, words, sizeof words));
     t->step = (uint32_t)step;
     t->rows_done = rows_done;
     t->tokens_done = tokens_done;

@@ -43,6 +43,8 @@ espl_status espl_optimiser_stats(espl_optimiser *optimiser, float out_stats[ESPL
 
 /* ---- Recording ---- */
 
+_Static_assert((int)ESPL_TRAINED_MAX <= (int)ESPL_GRAD_NORM_TENSORS, "one norm is over all gradients");
+
 static espl_tensor *flat_leaf(espl_graph *graph, const char *name, espl_span span, uint64_t from, uint64_t count) {
     return espl_graph_leaf(graph, ESPL_ROLE_STATE, name, 1, (uint32_t)count, 0, ESPL_DTYPE_F32,
                            espl_span_part(span, from * 4, espl_round_up(count, 4) * 4));
@@ -124,15 +126,8 @@ static void hold(espl_graph *graph, const espl_model *model, const espl_optimise
     }
 }
 
-static espl_status add_optimiser(espl_builder *builder, const espl_pass_params *params, espl_tensor *stats) {
-    espl_graph *graph = builder->graph;
-    const espl_optimiser *o = params->optimiser;
+static void add_adamw(espl_graph *graph, const espl_optimiser *o, bool decay_all, espl_tensor *stats) {
     const uint64_t all = o->store->flat_count;
-    espl_graph_layer(graph, "optimiser", ESPL_PHASE_END, false);
-    ESPL_TRY(espl_build_update(builder, ESPL_UPDATE_BEFORE));
-    hold(graph, builder->model, o, false);
-    espl_graph_grad_norm(graph, &(espl_grad_norm){.gradients = {flat_leaf(graph, "gradients", o->gradients, 0, all)},
-                                                  .stats = stats});
     for (uint64_t from = 0, end; from < all; from = end) {
         const espl_matrix *leader = NULL;
         end = group_end(o->store, from, &leader);
@@ -142,9 +137,25 @@ static espl_status add_optimiser(espl_builder *builder, const espl_pass_params *
                                               .v = flat_leaf(graph, "exp_avg_sq", o->v, from, end - from),
                                               .stats = stats,
                                               .rate = leader->rate,
-                                              .decay = leader->decay || params->decay_all});
+                                              .decay = leader->decay || decay_all});
     }
-    hold(graph, builder->model, o, true);
+}
+
+static espl_status add_optimisers(espl_builder *builder, const espl_pass_params *params, espl_tensor *stats) {
+    espl_graph *graph = builder->graph;
+    const espl_optimiser *o = params->optimisers;
+    espl_grad_norm norm = {.stats = stats};
+    espl_graph_layer(graph, "optimiser", ESPL_PHASE_END, false);
+    ESPL_TRY(espl_build_update(builder, ESPL_UPDATE_BEFORE));
+    for (uint32_t i = 0; i < params->optimiser_count; i++) {
+        hold(graph, builder->model, &o[i], false);
+        norm.gradients[i] = flat_leaf(graph, "gradients", o[i].gradients, 0, o[i].store->flat_count);
+    }
+    espl_graph_grad_norm(graph, &norm);
+    for (uint32_t i = 0; i < params->optimiser_count; i++) {
+        add_adamw(graph, &o[i], params->decay_all, stats);
+        hold(graph, builder->model, &o[i], true);
+    }
     return espl_build_update(builder, ESPL_UPDATE_AFTER);
 }
 
@@ -164,13 +175,14 @@ static void add_inputs(espl_pass *pass, const espl_model *model, const espl_pass
 
 static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_params *params) {
     espl_graph *graph = pass->graph;
-    const espl_optimiser *o = params->optimiser;
+    const espl_optimiser *o = params->optimiser_count ? params->optimisers : NULL;
     add_inputs(pass, model, params);
     espl_tensor *stats = NULL;
     if (o) {
         stats = flat_leaf(graph, "statistics", o->stats, 0, ESPL_STATS_WORDS);
         espl_graph_layer(graph, "zero gradients", ESPL_PHASE_BEGIN, false);
-        espl_graph_fill(graph, &(espl_fill){.t = flat_leaf(graph, "gradients", o->gradients, 0, o->store->flat_count)});
+        for (uint32_t i = 0; i < params->optimiser_count; i++)
+            espl_graph_fill(graph, &(espl_fill){.t = flat_leaf(graph, "gradients", o[i].gradients, 0, o[i].store->flat_count)});
         /* Counters of steps stay. */
         espl_graph_fill(graph, &(espl_fill){.t = flat_leaf(graph, "loss", o->stats, 0, ESPL_STATS_STEPS)});
     }
@@ -184,8 +196,8 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
                             .types = pass->types,
                             .lengths = pass->lengths,
                             .scores = params->keep_scores ? &pass->scores : NULL,
-                            .trained = o ? o->store : NULL,
-                            .gradients = o ? o->gradients : (espl_span){0}};
+                            .trained_count = params->optimiser_count};
+    for (uint32_t i = 0; i < params->optimiser_count; i++) builder.trained[i] = (espl_trained){o[i].store, o[i].gradients};
     const espl_output output = espl_build_output(&builder, espl_build_hidden(&builder));
     const bool regression = model->task.kind == ESPL_HEAD_REGRESSION;
     if (params->keep_logits || regression || !output.weight) {
@@ -209,7 +221,7 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
         espl_graph_sum(graph, &(espl_sum){.x = losses, .stats = stats, .word = ESPL_STATS_LOSS,
                                           .factor_word = ESPL_STEP_LOSS_SCALE});
         ESPL_TRY(espl_graph_backward(graph, losses));
-        ESPL_TRY(add_optimiser(&builder, params, stats));
+        ESPL_TRY(add_optimisers(&builder, params, stats));
         pass->stats = espl_graph_to_host(graph, stats);
     }
     espl_graph_cut(graph, params->piece_ms);
@@ -229,11 +241,11 @@ espl_status espl_pass_init(espl_pass *pass, espl_model *model, const espl_pass_p
     if (params->tokens > model->config.context_max)
         return espl_fail(model->ctx, ESPL_LIMIT, "%u tokens are beyond the model's context of %u", params->tokens,
                          model->config.context_max);
-    ESPL_TRY(espl_graph_create(model->device, params->optimiser ? "training pass" : "evaluation pass", &pass->graph));
+    ESPL_TRY(espl_graph_create(model->device, params->optimiser_count ? "training pass" : "evaluation pass", &pass->graph));
     espl_status status = build(pass, model, params);
     if (status == ESPL_DEVICE_MEMORY)
         espl_fail_in(model->ctx, status, "%u rows of %u tokens (fewer of either need less%s)", params->batch, params->tokens,
-                     params->optimiser && !params->recompute ? ", so does recompute" : "");
+                     params->optimiser_count && !params->recompute ? ", so does recompute" : "");
     if (status != ESPL_OK) espl_pass_finish(pass);
     return status;
 }

@@ -20,7 +20,8 @@ espl_status espl_optimiser_stats(espl_optimiser *optimiser, float out_stats[ESPL
 
 typedef struct espl_pass_params {
     uint32_t batch, tokens;
-    espl_optimiser *optimiser; /* NULL: no gradients */
+    espl_optimiser *optimisers; /* of all that is trained together; the first has their statistics */
+    uint32_t optimiser_count;   /* 0: no gradients */
     bool dropout, recompute, keep_logits, keep_scores;
     bool decay_all; /* weight decay also for vectors (probe) */
     double piece_ms; /* as espl_graph_cut; 0: not in pieces */

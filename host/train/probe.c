@@ -143,7 +143,7 @@ static espl_status run(probe *p, const char *path) {
     const bool per_token = espl_head_per_token(p->model);
     const uint32_t outputs = espl_head_outputs(p->model);
     if (p->store) ESPL_TRY(espl_optimiser_init(&p->optimiser, p->store));
-    const espl_pass_params pass = {.batch = q->rows, .tokens = q->tokens, .optimiser = p->store ? &p->optimiser : NULL,
+    const espl_pass_params pass = {.batch = q->rows, .tokens = q->tokens, .optimisers = &p->optimiser, .optimiser_count = p->store != NULL,
                                    .recompute = q->recompute, .keep_logits = true, .keep_scores = true, .decay_all = true};
     ESPL_TRY(espl_pass_init(&p->pass, p->model, &pass));
     ESPL_TRY(espl_new(ctx, (size_t)p->label_count * p->pass.replicas * outputs * sizeof *p->logits, &p->logits));

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-espl_store *espl_trainer_store(espl_trainer *trainer) {
-    return trainer->adapter ? &trainer->adapter->store : &trainer->model->store;
+espl_store *espl_trainer_store(espl_trainer *trainer, uint32_t index) {
+    return trainer->adapter_count ? &trainer->adapters[index]->store : &trainer->model->store;
 }
 
 static void fill_defaults(espl_trainer_params *p) {
@@ -31,14 +31,29 @@ static espl_status check_params(espl_context *ctx, const espl_trainer_params *p)
     return ESPL_OK;
 }
 
-static espl_status check_trained(espl_model *model, const espl_adapter *adapter) {
-    if (adapter && adapter->merge_order)
-        return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged into the base and cannot be trained",
-                         adapter->name);
-    if (adapter && !adapter->active)
-        return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\" is not active", adapter->name);
-    if (!adapter && !model->params.trainable)
-        return espl_fail(model->ctx, ESPL_ARGUMENT, "the model was not loaded as trainable and no adapter was given");
+/* Adapters that are trained together share their steps: none may want steps of its own kind. */
+static espl_status check_together(const espl_trainer *t, const espl_adapter *adapter, uint32_t index) {
+    double weight;
+    for (uint32_t i = 0; i < index; i++) {
+        if (t->adapters[i] == adapter) return espl_fail(t->ctx, ESPL_ARGUMENT, "adapter \"%s\" is to be trained twice", adapter->name);
+    }
+    if (!espl_store_carried_count(&adapter->store) && !adapter->method->turn &&
+        (!adapter->method->passes || adapter->method->passes(adapter, 0, &weight) == 1))
+        return ESPL_OK;
+    return espl_fail(t->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s has steps of its own kind and is trained alone", adapter->name,
+                     adapter->method->name);
+}
+
+static espl_status check_trained(const espl_trainer *t) {
+    for (uint32_t i = 0; i < t->adapter_count; i++) {
+        const espl_adapter *adapter = t->adapters[i];
+        if (adapter->merge_order)
+            return espl_fail(t->ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged into the base and cannot be trained", adapter->name);
+        if (!adapter->active) return espl_fail(t->ctx, ESPL_ARGUMENT, "adapter \"%s\" is not active", adapter->name);
+        if (t->adapter_count > 1) ESPL_TRY(check_together(t, adapter, i));
+    }
+    if (!t->adapter_count && !t->model->params.trainable)
+        return espl_fail(t->ctx, ESPL_ARGUMENT, "the model was not loaded as trainable and no adapter was given");
     return ESPL_OK;
 }
 
@@ -74,7 +89,9 @@ static espl_status run_without_effect(espl_trainer *t) {
     for (uint32_t i = 0; i < t->train.count; i++)
         ESPL_TRY(espl_graph_submit(t->train.pass[i].graph, ESPL_PHASE_MICRO, &ticket));
     ESPL_TRY(espl_graph_submit(graph, ESPL_PHASE_BEGIN, &ticket));
-    if (!t->adapter || !t->adapter->method->update) ESPL_TRY(espl_graph_submit(graph, ESPL_PHASE_END, &ticket));
+    bool updates = false;
+    for (uint32_t i = 0; i < t->adapter_count; i++) updates |= t->adapters[i]->method->update != NULL;
+    if (!updates) ESPL_TRY(espl_graph_submit(graph, ESPL_PHASE_END, &ticket));
     return espl_wait(t->model->device, ticket);
 }
 
@@ -87,22 +104,25 @@ static espl_status measure(espl_trainer *t) {
         ESPL_TRY(run_without_effect(t));
         quiet = espl_device_count(t->model->device).cut_again == before ? quiet + 1 : 0;
     }
-    return espl_clear(t->model->device, t->optimiser.stats);
+    return espl_clear(t->model->device, t->optimisers[0].stats);
 }
 
 static espl_status create(espl_trainer *t) {
     const espl_trainer_params *p = &t->params;
     ESPL_TRY(check_params(t->ctx, p));
-    ESPL_TRY(check_trained(t->model, t->adapter));
+    ESPL_TRY(check_trained(t));
     ESPL_TRY(check_order(t));
     ESPL_TRY(count_steps(t));
     ESPL_TRY(espl_new(t->ctx, t->rows * sizeof *t->order, &t->order));
     if (p->group_by_length) ESPL_TRY(espl_new(t->ctx, 2 * (size_t)t->rows * sizeof *t->keys, &t->keys));
     t->order_epoch = UINT64_MAX;
     ESPL_TRY(espl_row_buffer_init(&t->buffer, t->ctx, t->dataset, p->batch * p->accumulate));
-    ESPL_TRY(espl_optimiser_init(&t->optimiser, espl_trainer_store(t)));
+    const uint32_t stores = t->adapter_count ? t->adapter_count : 1;
+    for (; t->store_count < stores; t->store_count++)
+        ESPL_TRY(espl_optimiser_init(&t->optimisers[t->store_count], espl_trainer_store(t, t->store_count)));
     const espl_pass_params params = {.batch = p->batch,
-                                     .optimiser = &t->optimiser,
+                                     .optimisers = t->optimisers,
+                                     .optimiser_count = t->store_count,
                                      .dropout = true,
                                      .recompute = p->recompute,
                                      .piece_ms = p->piece_ms};
@@ -120,6 +140,17 @@ static espl_status create(espl_trainer *t) {
     return p->piece_ms > 0 ? measure(t) : ESPL_OK;
 }
 
+static espl_status take_adapters(espl_trainer *t, espl_adapter *adapter) {
+    const uint32_t more = t->params.also_count;
+    if (more >= ESPL_TRAINED_MAX || (more && !adapter))
+        return espl_fail(t->ctx, ESPL_ARGUMENT, "%u adapters beside the first are to be trained, from 0 to %d can be", more,
+                         adapter ? ESPL_TRAINED_MAX - 1 : 0);
+    if (adapter) t->adapters[t->adapter_count++] = adapter;
+    for (uint32_t i = 0; i < more; i++) t->adapters[t->adapter_count++] = t->params.also[i];
+    t->params.also = NULL;
+    return ESPL_OK;
+}
+
 espl_status espl_trainer_create(espl_model *model, espl_adapter *adapter, const espl_dataset *dataset,
                                 const espl_trainer_params *params, espl_trainer **out_trainer) {
     *out_trainer = NULL;
@@ -127,11 +158,11 @@ espl_status espl_trainer_create(espl_model *model, espl_adapter *adapter, const 
     ESPL_TRY(espl_new(model->ctx, sizeof *t, &t));
     t->ctx = model->ctx;
     t->model = model;
-    t->adapter = adapter;
     t->dataset = dataset;
     if (params) t->params = *params;
     fill_defaults(&t->params);
-    espl_status status = create(t);
+    espl_status status = take_adapters(t, adapter);
+    if (status == ESPL_OK) status = create(t);
     if (status != ESPL_OK) {
         espl_trainer_destroy(&t);
         return status;
@@ -146,7 +177,7 @@ void espl_trainer_destroy(espl_trainer **trainer) {
     espl_context *ctx = t->ctx;
     espl_passes_finish(&t->train);
     espl_passes_finish(&t->evaluation);
-    espl_optimiser_finish(&t->optimiser);
+    while (t->store_count) espl_optimiser_finish(&t->optimisers[--t->store_count]);
     espl_free(ctx, &t->order);
     espl_free(ctx, &t->keys);
     espl_row_buffer_finish(&t->buffer);
@@ -191,12 +222,15 @@ static uint64_t gather(espl_trainer *t) {
 /* How often the trained adapter's method wants each micro-batch, and the weight of the loss in this pass. */
 static uint32_t passes(const espl_trainer *t, double *out_weight) {
     *out_weight = 1;
-    return t->adapter && t->adapter->method->passes ? t->adapter->method->passes(t->adapter, t->pass, out_weight) : 1;
+    const espl_adapter *one = t->adapter_count == 1 ? t->adapters[0] : NULL;
+    return one && one->method->passes ? one->method->passes(one, t->pass, out_weight) : 1;
 }
 
 static espl_status begin_step(espl_trainer *t) {
     const espl_trainer_params *p = &t->params;
-    if (t->adapter && t->adapter->method->turn) ESPL_TRY(t->adapter->method->turn(t->adapter, t->step, t->steps));
+    for (uint32_t i = 0; i < t->adapter_count; i++) {
+        if (t->adapters[i]->method->turn) ESPL_TRY(t->adapters[i]->method->turn(t->adapters[i], t->step, t->steps));
+    }
     t->started = espl_os_seconds();
     const uint64_t labels = gather(t);
     espl_pass_set(&t->train.pass[0], ESPL_STEP_LEARNING_RATE,
@@ -318,7 +352,11 @@ bool espl_trainer_is_done(const espl_trainer *t) {
 }
 
 bool espl_trainer_is_settled(const espl_trainer *t) {
-    return !t->adapter || !t->adapter->method->settled || t->adapter->method->settled(t->adapter, t->step, t->steps);
+    for (uint32_t i = 0; i < t->adapter_count; i++) {
+        const espl_method *method = t->adapters[i]->method;
+        if (method->settled && !method->settled(t->adapters[i], t->step, t->steps)) return false;
+    }
+    return true;
 }
 
 uint64_t espl_trainer_activation_bytes(const espl_trainer *t) {

@@ -8,10 +8,12 @@
 struct espl_trainer {
     espl_context *ctx;          /* borrowed */
     espl_model *model;          /* borrowed */
-    espl_adapter *adapter;      /* borrowed or NULL */
+    espl_adapter *adapters[ESPL_TRAINED_MAX]; /* borrowed: those that are trained together */
+    uint32_t adapter_count;     /* 0: the model is trained */
     const espl_dataset *dataset; /* borrowed */
     espl_trainer_params params; /* defaults filled in */
-    espl_optimiser optimiser;
+    espl_optimiser optimisers[ESPL_TRAINED_MAX]; /* of each adapter, or the model's; the first has the statistics */
+    uint32_t store_count;
     espl_passes train, evaluation; /* evaluation: none until the first evaluate */
     uint32_t steps;              /* in all */
     uint32_t rows;               /* of the training part */
@@ -40,8 +42,8 @@ struct espl_trainer {
     uint32_t recent_count;
 };
 
-/* The trained tensors. */
-espl_store *espl_trainer_store(espl_trainer *trainer);
+/* The trained tensors of one of store_count. */
+espl_store *espl_trainer_store(espl_trainer *trainer, uint32_t index);
 /* ARGUMENT while a step is under way; what: "saved". */
 espl_status espl_trainer_need_whole_step(espl_trainer *trainer, const char *what);
 

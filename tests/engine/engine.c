@@ -154,7 +154,7 @@ void engine_training_close(engine_training *t) {
 }
 
 float *engine_parameters(engine *e, engine_training *t, size_t *out_count) {
-    espl_store *store = espl_trainer_store(t->trainer);
+    espl_store *store = espl_trainer_store(t->trainer, 0);
     *out_count = (size_t)espl_store_values(store);
     float *values = malloc(*out_count * sizeof *values), *at = values;
     assert_non_null(values);

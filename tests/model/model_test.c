@@ -157,7 +157,7 @@ void test_setup_end(test_setup *setup) {
 }
 
 float *test_trained(const test_setup *setup, size_t *out_count) {
-    espl_store *store = espl_trainer_store(setup->trainer);
+    espl_store *store = espl_trainer_store(setup->trainer, 0);
     *out_count = (size_t)espl_store_values(store);
     float *values = malloc(*out_count * sizeof *values), *at = values;
     assert_non_null(values);

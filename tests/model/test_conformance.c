@@ -38,7 +38,7 @@ static void adapter_drop(void **state) {
         test_ok(espl_model_activate(model, "a"));
         test_ok(espl_optimiser_init(&optimiser, &adapter->store));
         const uint64_t start = espl_device_count(test_device()).dispatches_recorded;
-        test_ok(espl_pass_init(&pass, model, &(espl_pass_params){.batch = 1, .tokens = 5, .optimiser = &optimiser}));
+        test_ok(espl_pass_init(&pass, model, &(espl_pass_params){.batch = 1, .tokens = 5, .optimisers = &optimiser, .optimiser_count = 1}));
         const uint64_t dispatches = espl_device_count(test_device()).dispatches_recorded - start;
         printf("  %u blocks without: %llu dispatches\n", dropped, (unsigned long long)dispatches);
         for (uint32_t block = 0; block < 3; block++)

@@ -253,7 +253,7 @@ static espl_status train(espl_context *ctx, espl_device *device, bool resume, ou
         out->saved = true;
     }
     out->loss = progress.loss;
-    TRY(hash_parameters(espl_trainer_store(trainer), &out->parameters));
+    TRY(hash_parameters(espl_trainer_store(trainer, 0), &out->parameters));
     if (!resume) { /* two are merged: a lost device gives neither back */
         TRY(espl_adapter_add(model, "b", "lora:r=2,targets=q_proj,init=random", 1, &second));
         TRY(espl_adapter_merge(adapter));

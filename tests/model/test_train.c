@@ -213,7 +213,7 @@ static void frozen_base_costs_nothing(void **state) {
 static void not_finite(void **state) {
     (void)state;
     test_setup s = begin("llama_lora", "lora:r=3,targets=q_proj,init=random", &(espl_trainer_params){.steps = 4, .warmup = 0});
-    espl_store *store = espl_trainer_store(s.trainer);
+    espl_store *store = espl_trainer_store(s.trainer, 0);
     size_t count;
     float *huge = calloc((size_t)espl_entry_values(store, &store->entries[0]), sizeof *huge);
     assert_non_null(huge);

@@ -84,9 +84,13 @@ typedef struct espl_trainer_params {
      * ones joined, by measured times. 0: not in pieces, and espl_trainer_advance is refused. Shorter pieces fill a budget
      * better, longer ones make a step faster; a quarter of the budget is a good beginning. */
     double piece_ms;
+    /* Adapters that are trained together with the first, up to 4: borrowed for the call, active, in a composition with it (each gets
+     * what its rows give). The norm of gradients is over all. Methods with steps of their own kind are trained alone. */
+    espl_adapter *const *also;
+    uint32_t also_count;
 } espl_trainer_params;
 
-/* adapter: what is trained; NULL: the model itself, loaded with params.trainable. Both, and dataset, are borrowed.
+/* adapter: what is trained (with params->also); NULL: the model itself, loaded with params.trainable. Both, and dataset, are borrowed.
  * Records everything: the first step takes as long as the others. With piece_ms, also runs everything 4 to
  * 20 times without effect and waits for it, to know times.
  * Fails: ARGUMENT (an adapter that is not active, data that is not of the model's head or vocabulary, a model that is not trainable),
