@@ -40,9 +40,10 @@ static void tensors(void **state) {
             const bool added = cases[i].strategy == ESPL_AVERAGE_NEGATE_B && strstr(all[0]->store.entries[e].name, ".lora_A");
             const double sign = added ? 1 : -1;
             float *values[3];
-            size_t count = 0;
-            for (int k = 0; k < 3; k++) values[k] = values_of(all[k], e, &count);
-            for (size_t v = 0; v < count; v++) assert_true(values[2][v] == (float)(2.0 * values[0][v] + sign * (double)values[1][v]));
+            size_t counts[3];
+            for (int k = 0; k < 3; k++) values[k] = values_of(all[k], e, &counts[k]);
+            assert_true(counts[0] == counts[1] && counts[0] == counts[2]);
+            for (size_t v = 0; v < counts[0]; v++) assert_true(values[2][v] == (float)(2.0 * values[0][v] + sign * (double)values[1][v]));
             for (int k = 0; k < 3; k++) free(values[k]);
         }
         espl_model_destroy(&model);
