@@ -105,17 +105,17 @@ static espl_status print_config(const espl_adapter *first, const char *name, jso
     return status;
 }
 
-static espl_status average(espl_model *model, const char *name, average_inputs *in, uint32_t rank, espl_adapter **out_adapter) {
+static espl_status average(espl_model *model, const char *name, average_inputs *in, espl_adapter **out_adapter) {
     espl_context *ctx = model->ctx;
     espl_adapter *first = in->adapters[0];
     espl_bytes text = {0};
     json_t *config = json_deep_copy(first->form ? first->form : first->config);
     espl_status status = config ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "a configuration needs memory");
-    const bool negate = in->strategy == ESPL_AVERAGE_NEGATE_B, ranks = in->strategy != ESPL_AVERAGE_LINEAR && !negate;
+    const bool ranks = in->way->of != AVERAGE_TENSORS;
     if (status != ESPL_OK) return status;
     for (size_t i = 1; i < in->count; i++) ESPL_GOTO(check_equal(first, in->adapters[i], ranks));
-    if (negate) ESPL_GOTO(espl_average_lora_check(in));
-    if (ranks) ESPL_GOTO(espl_average_lora_config(in, rank, config));
+    if (in->params.strategy == ESPL_AVERAGE_NEGATE_B) ESPL_GOTO(espl_average_lora_check(in));
+    if (ranks) ESPL_GOTO(espl_average_lora_config(in, config));
     ESPL_GOTO(print_config(first, name, config, &text));
     ESPL_GOTO(espl_adapter_make(model, name, text.data, 0, first, out_adapter));
     for (size_t i = 0; i < (*out_adapter)->store.entry_count; i++) {
@@ -131,18 +131,19 @@ fail:
 }
 
 espl_status espl_adapter_average(espl_model *model, const char *name, const char *const *names, const double *weights,
-                                 size_t count, espl_average strategy, uint32_t rank, espl_adapter **out_adapter) {
-    average_inputs in = {.weights = weights, .count = count, .strategy = strategy};
+                                 size_t count, const espl_average_params *params, espl_adapter **out_adapter) {
+    average_inputs in = {.weights = weights, .count = count, .params = params ? *params : (espl_average_params){0}};
     espl_status status = ESPL_OK;
     *out_adapter = NULL;
     if (count == 0) return espl_fail(model->ctx, ESPL_ARGUMENT, "no adapters were named to be averaged");
+    ESPL_TRY(espl_average_choose(model->ctx, &in));
     ESPL_TRY(espl_new(model->ctx, count * sizeof *in.adapters, &in.adapters));
     for (size_t i = 0; i < count; i++) {
         if (!isfinite(weights[i])) ESPL_GOTO(espl_fail(model->ctx, ESPL_ARGUMENT, "the weight of \"%s\" is not finite", names[i]));
         in.adapters[i] = find(model, names[i]);
         if (!in.adapters[i]) ESPL_GOTO(espl_fail(model->ctx, ESPL_ARGUMENT, "there is no adapter \"%s\"", names[i]));
     }
-    status = average(model, name, &in, rank, out_adapter);
+    status = average(model, name, &in, out_adapter);
 fail:
     espl_free(model->ctx, &in.adapters);
     return status;

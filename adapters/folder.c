@@ -83,7 +83,8 @@ static espl_status read_peft(espl_adapter *adapter, json_t *config) {
 static espl_status read_library(espl_adapter *adapter, json_t *file) {
     espl_context *ctx = adapter->model->ctx;
     json_t *config = json_object_get(file, "config");
-    const bool fused = espl_library_fused(adapter->model->config.family) && json_is_true(json_object_get(config, "selfattn_lora"));
+    const json_t *attention = json_object_get(config, "selfattn_lora"); /* it is there by default */
+    const bool fused = espl_library_fused(adapter->model->config.family) && (!attention || json_is_true(attention));
     /* A union lists its parts in the library's own words. Parts of one map for q, k and v PEFT's LoRA has not. */
     const espl_library_form *form = adapter->owner ? NULL : espl_library_find(config);
     if (form && fused && strcmp(form->peft_type, "LORA") == 0) form = NULL;

@@ -44,12 +44,24 @@ refuses 2 "a weight too few" 'a number for each of the 2 adapters' average --mod
 refuses 2 "a weight too many" 'a number for each of the 1 adapters' average --model m --adapter a --weights 1,2 --out o
 refuses 2 "no weight" 'commas between, not "1,x"' average --model m --adapter a --adapter b --weights 1,x --out o
 refuses 2 "a rank for all modes" '\-\-rank is of --mode svd' average --model m --adapter a --rank 2 --out o
+refuses 2 "a rank of A and B" '\-\-rank is of --mode svd' average --model m --adapter a --mode ties --density 0.5 --rank 2 --out o
+refuses 2 "no density" '\-\-mode dare_ties_svd needs --density' average --model m --adapter a --mode dare_ties_svd --out o
+refuses 2 "a density of none" '\-\-density takes a number above 0' average --model m --adapter a --mode ties --density 0 --out o
+refuses 2 "a density of more than all" '\-\-density takes a number above 0' average --model m --adapter a --mode ties --density 1.01 --out o
+refuses 2 "a density for all modes" '\-\-density is of' average --model m --adapter a --mode svd --density 0.5 --out o
+refuses 2 "a sign for all modes" '\-\-majority-sign is of' average --model m --adapter a --mode dare_linear --density 1 \
+    --majority-sign total --out o
 refuses 2 "unknown schedule" '\-\-schedule takes one of' train --model m --data d --out o --schedule linear\|cosine
 refuses 2 "steps and epochs" '\-\-epochs' train --model m --data d --out o --steps 3 --epochs 3
 refuses 2 "random weights under an adapter" '\-\-method full' train --model m --data d --out o --init random
 refuses 2 "ragged rows" 'row 2 has 1' probe --model m --out o --ids '1,2;3'
 refuses 2 "letters among ids" 'character 3' probe --model m --out o --ids '1,a'
 refuses 2 "no such benchmark" 'no benchmark "jump"' bench jump
+must "help of average" help average
+for mode in linear cat svd roots negate_b magnitude_prune dare_linear ties dare_ties magnitude_prune_svd dare_linear_svd ties_svd \
+    dare_ties_svd; do
+    check "it names $mode" grep -qw -- "$mode" "$work/out"
+done
 must "help of convert" help convert
 check "it names the Adapters library's folders" grep -q -- '--adapter.*folder of PEFT or the Adapters library' "$work/out"
 refuses 1 "a missing file is named once" '^espalier: [^:]*/config.json: could not be opened' convert --model "$work/none" \

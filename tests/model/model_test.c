@@ -156,8 +156,7 @@ void test_setup_end(test_setup *setup) {
     espl_model_destroy(&setup->model);
 }
 
-float *test_trained(const test_setup *setup, size_t *out_count) {
-    espl_store *store = espl_trainer_store(setup->trainer, 0);
+static float *values_of(espl_store *store, size_t *out_count) {
     *out_count = (size_t)espl_store_values(store);
     float *values = malloc(*out_count * sizeof *values), *at = values;
     assert_non_null(values);
@@ -166,4 +165,33 @@ float *test_trained(const test_setup *setup, size_t *out_count) {
         at += espl_entry_values(store, &store->entries[i]);
     }
     return values;
+}
+
+float *test_trained(const test_setup *setup, size_t *out_count) {
+    return values_of(espl_trainer_store(setup->trainer, 0), out_count);
+}
+
+float *test_adapter_values(espl_adapter *adapter, size_t *out_count) {
+    return values_of(&adapter->store, out_count);
+}
+
+double *test_lora_change(espl_adapter *adapter, size_t entry, size_t *out_count) {
+    const espl_entry *a = &adapter->store.entries[entry], *b = a + 1;
+    const uint32_t rank = a->count, in = adapter->store.matrices[a->matrix].cols, out = b->count;
+    float *av = malloc((size_t)rank * in * sizeof *av), *bv = malloc((size_t)rank * out * sizeof *bv);
+    double *change = calloc((size_t)in * out, sizeof *change);
+    const double scale = json_number_value(json_object_get(adapter->config, "lora_alpha")) / rank;
+    assert_true(av && bv && change && scale > 0);
+    assert_true(!json_is_true(json_object_get(adapter->config, "use_rslora")));
+    assert_int_equal(json_object_size(json_object_get(adapter->config, "alpha_pattern")), 0);
+    test_ok(espl_store_read(&adapter->store, a, av));
+    test_ok(espl_store_read(&adapter->store, b, bv));
+    for (size_t o = 0; o < out; o++) {
+        for (size_t r = 0; r < rank; r++) {
+            for (size_t i = 0; i < in; i++) change[o * in + i] += scale * bv[o * rank + r] * av[r * in + i];
+        }
+    }
+    free(av), free(bv);
+    *out_count = (size_t)in * out;
+    return change;
 }

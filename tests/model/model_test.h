@@ -51,6 +51,10 @@ typedef struct test_setup {
 void test_setup_end(test_setup *setup);
 /* All trained values, from malloc. */
 float *test_trained(const test_setup *setup, size_t *out_count);
+/* Every value of every tensor, in the order of the store; from malloc. */
+float *test_adapter_values(espl_adapter *adapter, size_t *out_count);
+/* What a LoRA adds to the weight of a target by its folder's words, alpha / r B A, from malloc. entry: its A. */
+double *test_lora_change(espl_adapter *adapter, size_t entry, size_t *out_count);
 
 /* A path in the build folder, made unique by name; from malloc. */
 char *test_path(const char *name);

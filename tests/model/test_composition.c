@@ -225,17 +225,6 @@ static void lower_blocks_once(void **state) {
     espl_model_destroy(&model);
 }
 
-static float *values_of(espl_adapter *adapter, size_t *out_count) {
-    espl_store *store = &adapter->store;
-    float *values = malloc((size_t)espl_store_values(store) * sizeof *values), *at = values;
-    for (size_t i = 0; i < store->entry_count; i++) {
-        test_ok(espl_store_read(store, &store->entries[i], at));
-        at += espl_entry_values(store, &store->entries[i]);
-    }
-    *out_count = (size_t)(at - values);
-    return values;
-}
-
 /* Two steps; NULL in also: the first is trained alone. */
 static void train(espl_model *model, const char *expression, espl_adapter *first, espl_adapter *also) {
     espl_dataset *dataset;
@@ -265,18 +254,18 @@ static void trained_in_parallel(void **state) {
     for (int which = 0; which < 2; which++) {
         espl_model *model = load(&trained);
         espl_adapter *one = which ? model->adapters->next : model->adapters, *other = which ? model->adapters : model->adapters->next;
-        float *before = values_of(other, &count[1 - which]);
+        float *before = test_adapter_values(other, &count[1 - which]);
         train(model, which ? "b" : "a", one, NULL);
-        float *after = values_of(other, &count[1 - which]);
+        float *after = test_adapter_values(other, &count[1 - which]);
         assert_memory_equal(before, after, count[1 - which] * sizeof *after);
-        alone[which] = values_of(one, &count[which]);
+        alone[which] = test_adapter_values(one, &count[which]);
         free(before), free(after);
         espl_model_destroy(&model);
     }
     espl_model *model = load(&trained);
     a = model->adapters, b = a->next;
     train(model, "parallel(a,b)", a, b);
-    together[0] = values_of(a, &count[0]), together[1] = values_of(b, &count[1]);
+    together[0] = test_adapter_values(a, &count[0]), together[1] = test_adapter_values(b, &count[1]);
     for (int which = 0; which < 2; which++) {
         const double error = off(together[which], alone[which], count[which]);
         if (!(error < bound)) fail_msg("%s: off by %.1e", which ? "b" : "a", error);
@@ -293,11 +282,11 @@ static void trained_by_its_rows(void **state) {
     for (int which = 0; which < 2; which++) {
         espl_model *model = load(&trained);
         if (which) fill(model->adapters->next, 99);
-        float *before = values_of(model->adapters->next, &count);
+        float *before = test_adapter_values(model->adapters->next, &count);
         train(model, "batchsplit(a:2,b:3)", model->adapters, NULL);
-        float *after = values_of(model->adapters->next, &count);
+        float *after = test_adapter_values(model->adapters->next, &count);
         assert_memory_equal(before, after, count * sizeof *after);
-        results[which] = values_of(model->adapters, &count);
+        results[which] = test_adapter_values(model->adapters, &count);
         free(before), free(after);
         espl_model_destroy(&model);
     }
@@ -325,13 +314,13 @@ static void resumes(void **state) {
             test_ok(espl_trainer_step(trainer, &progress));
             if (!which && progress.step == 1) test_ok(espl_trainer_save(trainer, folder));
         }
-        results[which][0] = values_of(a, &count);
-        results[which][1] = values_of(b, &count);
+        results[which][0] = test_adapter_values(a, &count);
+        results[which][1] = test_adapter_values(b, &count);
         espl_trainer_destroy(&trainer);
         espl_dataset_destroy(&dataset);
         if (which) {
             assert_memory_equal(results[0][1], results[1][1], count * sizeof *results[0][1]);
-            free(values_of(a, &count));
+            free(test_adapter_values(a, &count));
             assert_memory_equal(results[0][0], results[1][0], count * sizeof *results[0][0]);
         }
         espl_model_destroy(&model);

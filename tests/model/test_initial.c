@@ -175,7 +175,7 @@ static void same(void **state) {
         espl_adapter *all[3];
         float logits[3][TEST_VOCABULARY];
         for (int k = 0; k < 2; k++) test_ok(espl_adapter_add(model, names[k], same_specs[i], 42, &all[k]));
-        test_ok(espl_adapter_average(model, "mean", names, (const double[]){0.5, 0.5}, 2, ESPL_AVERAGE_LINEAR, 0, &all[2]));
+        test_ok(espl_adapter_average(model, "mean", names, (const double[]){0.5, 0.5}, 2, NULL, &all[2]));
         for (int k = 0; k < 3; k++) {
             assert_int_equal(all[k]->store.entry_count, all[0]->store.entry_count);
             for (size_t e = 0; e < all[0]->store.entry_count; e++) {

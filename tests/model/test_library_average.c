@@ -33,16 +33,17 @@ static void tensors(void **state) {
         espl_adapter *all[3];
         test_ok(espl_adapter_add(model, "a", cases[i].spec, 1, &all[0]));
         test_ok(espl_adapter_add(model, "b", cases[i].spec, 2, &all[1]));
-        test_ok(espl_adapter_average(model, "m", (const char *const[]){"a", "b"}, (const double[]){2, -1}, 2, cases[i].strategy, 0,
-                                     &all[2]));
+        test_ok(espl_adapter_average(model, "m", (const char *const[]){"a", "b"}, (const double[]){2, -1}, 2,
+                                     &(espl_average_params){.strategy = cases[i].strategy}, &all[2]));
         assert_int_equal(all[2]->store.entry_count, all[0]->store.entry_count);
         for (size_t e = 0; e < all[0]->store.entry_count; e++) {
             const bool added = cases[i].strategy == ESPL_AVERAGE_NEGATE_B && strstr(all[0]->store.entries[e].name, ".lora_A");
             const double sign = added ? 1 : -1;
             float *values[3];
-            size_t count = 0;
-            for (int k = 0; k < 3; k++) values[k] = values_of(all[k], e, &count);
-            for (size_t v = 0; v < count; v++) assert_true(values[2][v] == (float)(2.0 * values[0][v] + sign * (double)values[1][v]));
+            size_t counts[3];
+            for (int k = 0; k < 3; k++) values[k] = values_of(all[k], e, &counts[k]);
+            assert_true(counts[0] == counts[1] && counts[0] == counts[2]);
+            for (size_t v = 0; v < counts[0]; v++) assert_true(values[2][v] == (float)(2.0 * values[0][v] + sign * (double)values[1][v]));
             for (int k = 0; k < 3; k++) free(values[k]);
         }
         espl_model_destroy(&model);
@@ -87,13 +88,16 @@ static double largest_square(const double *m, size_t out, size_t in) {
     return square;
 }
 
-/* CAT, and SVD of as many ranks as the sum has, are the sum; SVD of one rank is off by all but the largest singular value. The
+/* CAT, and SVD of as many ranks as the sum has, are the sum, and so is what trims nothing; SVD of one rank is off by all but the largest singular value. The
  * folder says an alpha of its rank. */
 static void products(void **state) {
     static const struct {
-        espl_average strategy;
-        uint32_t rank, made;
-    } cases[] = {{ESPL_AVERAGE_CAT, 0, 5}, {ESPL_AVERAGE_SVD, 5, 5}, {ESPL_AVERAGE_SVD, 1, 1}};
+        espl_average_params params;
+        uint32_t made;
+    } cases[] = {{{.strategy = ESPL_AVERAGE_CAT}, 5},
+                 {{.strategy = ESPL_AVERAGE_SVD, .rank = 5}, 5},
+                 {{.strategy = ESPL_AVERAGE_SVD, .rank = 1}, 1},
+                 {{.strategy = ESPL_AVERAGE_DARE_LINEAR_SVD, .rank = 5, .density = 1}, 5}};
     static const double weights[] = {0.7, -1.2}, alphas[] = {8, 5};
     static const char *const names[] = {"a", "b"};
     const char *method = *state;
@@ -116,7 +120,7 @@ static void products(void **state) {
     }
     for (size_t c = 0; c < ESPL_COUNT(cases); c++) {
         char *folder = test_path("average");
-        test_ok(espl_adapter_average(model, "m", names, weights, 2, cases[c].strategy, cases[c].rank, &made));
+        test_ok(espl_adapter_average(model, "m", names, weights, 2, &cases[c].params, &made));
         test_ok(espl_adapter_save(made, folder));
         espl_adapter_delete(&made);
         test_ok(espl_adapter_load(model, "m", folder, &made));
@@ -149,12 +153,14 @@ static void refused(void **state) {
         espl_average strategy;
     } cases[] = {{"bert_classes_lora", "pfeiffer", ESPL_AVERAGE_NEGATE_B}, {"llama_lora", "library_lora:gated", ESPL_AVERAGE_NEGATE_B},
                  {"llama_lora", "library_lora:gated", ESPL_AVERAGE_SVD}, {"llama_lora", "library_dora", ESPL_AVERAGE_CAT},
-                 {"gpt2_lora", "library_lora", ESPL_AVERAGE_SVD}, {"llama_lora", "vera:r=4", ESPL_AVERAGE_NEGATE_B}};
+                 {"gpt2_lora", "library_lora", ESPL_AVERAGE_SVD}, {"llama_lora", "vera:r=4", ESPL_AVERAGE_NEGATE_B},
+                 {"gpt2_lora", "library_lora", ESPL_AVERAGE_TIES}, {"llama_lora", "library_dora", ESPL_AVERAGE_DARE_TIES_SVD}};
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
         espl_model *model = test_model(cases[i].model, NULL);
         espl_adapter *adapter;
         test_ok(espl_adapter_add(model, "a", cases[i].spec, 1, &adapter));
-        test_refused(espl_adapter_average(model, "m", (const char *const[]){"a"}, (const double[]){1}, 1, cases[i].strategy, 0, &adapter),
+        test_refused(espl_adapter_average(model, "m", (const char *const[]){"a"}, (const double[]){1}, 1,
+                                          &(espl_average_params){.strategy = cases[i].strategy, .density = 0.5}, &adapter),
                      ESPL_UNSUPPORTED, "A and B are combined of LoRAs without gates");
         espl_model_destroy(&model);
     }

@@ -250,7 +250,7 @@ static void averaged(void **state) {
     test_ok(espl_model_activate(model, "a"));
     train(model, adapter, 2);
     const size_t bytes = predict(model, wanted) * sizeof *wanted;
-    test_ok(espl_adapter_average(model, "m", (const char *const[]){"a"}, (const double[]){1}, 1, ESPL_AVERAGE_LINEAR, 0, &made));
+    test_ok(espl_adapter_average(model, "m", (const char *const[]){"a"}, (const double[]){1}, 1, NULL, &made));
     test_ok(espl_model_activate(model, "m"));
     predict(model, got);
     assert_memory_equal(wanted, got, bytes);
@@ -260,9 +260,9 @@ static void averaged(void **state) {
     espl_os_remove_file(path);
     espl_adapter *bare;
     test_ok(espl_adapter_load(model, "bare", folder, &bare));
-    test_refused(espl_adapter_average(model, "n", (const char *const[]){"a", "bare"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_LINEAR, 0,
-                                      &made), ESPL_ARGUMENT, "tensors, \"bare\"");
-    test_ok(espl_adapter_average(model, "n", (const char *const[]){"bare"}, (const double[]){1}, 1, ESPL_AVERAGE_LINEAR, 0, &made));
+    test_refused(espl_adapter_average(model, "n", (const char *const[]){"a", "bare"}, (const double[]){1, 1}, 2, NULL, &made),
+                 ESPL_ARGUMENT, "tensors, \"bare\"");
+    test_ok(espl_adapter_average(model, "n", (const char *const[]){"bare"}, (const double[]){1}, 1, NULL, &made));
     assert_int_equal(made->store.entry_count, bare->store.entry_count);
     espl_model_destroy(&model);
     espl_os_remove_folder(test_context(), folder);

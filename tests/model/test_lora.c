@@ -6,20 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Every value of every tensor, in the order of the store. */
-static float *values_of(const espl_adapter *adapter, size_t *out_count) {
-    espl_adapter *a = (espl_adapter *)(uintptr_t)adapter;
-    size_t count = 0;
-    float *values = malloc((size_t)espl_store_values(&a->store) * sizeof *values);
-    assert_non_null(values);
-    for (size_t i = 0; i < a->store.entry_count; i++) {
-        test_ok(espl_store_read(&a->store, &a->store.entries[i], values + count));
-        count += (size_t)espl_entry_values(&a->store, &a->store.entries[i]);
-    }
-    *out_count = count;
-    return values;
-}
-
 static double train(espl_model *model, espl_adapter *adapter, uint32_t steps, double decay) {
     espl_dataset *data = test_row();
     espl_trainer *trainer;
@@ -109,9 +95,9 @@ static void frozen(void **state) {
     test_ok(espl_adapter_add(model, "a", decay ? "dylora:r=3,pb=fixed,p=2,update=frozen,init=random,frozen_decay"
                                                : "dylora:r=3,pb=fixed,p=2,update=frozen,init=random", 3, &adapter));
     test_ok(espl_model_activate(model, "a"));
-    float *before = values_of(adapter, &count);
+    float *before = test_adapter_values(adapter, &count);
     train(model, adapter, 3, 0.1);
-    float *after = values_of(adapter, &count);
+    float *after = test_adapter_values(adapter, &count);
     for (size_t i = 0; i < adapter->store.entry_count; i++) {
         const espl_entry *e = &adapter->store.entries[i];
         const uint32_t cols = adapter->store.matrices[e->matrix].cols;
@@ -169,171 +155,6 @@ static void pruned(void **state) {
     espl_model_destroy(&model);
 }
 
-/* ---- Average ---- */
-
-static void averages(void **state) {
-    (void)state;
-    espl_model *model = test_model("llama_lora", NULL);
-    espl_adapter *a, *b, *made;
-    float both[TEST_VOCABULARY], now[TEST_VOCABULARY];
-    const char *const names[] = {"a", "b"}, *const other[] = {"a", "c"};
-    test_ok(espl_adapter_add(model, "a", "lora:r=3,alpha=5,init=random,targets=q_proj+down_proj", 1, &a));
-    test_ok(espl_adapter_add(model, "b", "lora:r=3,alpha=5,init=random,targets=q_proj+down_proj,dropout=0.1", 2, &b));
-    test_ok(espl_adapter_add(model, "c", "lora:r=4,targets=q_proj+down_proj", 2, &made));
-    test_refused(espl_adapter_average(model, "m", other, (const double[]){1, 1}, 2, ESPL_AVERAGE_LINEAR, 0, &made), ESPL_ARGUMENT,
-                 "differ in");
-    test_refused(espl_adapter_average(model, "m", (const char *const[]){"z"}, (const double[]){1}, 1, ESPL_AVERAGE_LINEAR, 0, &made),
-                 ESPL_ARGUMENT, "there is no adapter \"z\"");
-    test_ok(espl_adapter_add(model, "v", "vera:r=4", 1, &made));
-    test_ok(espl_adapter_add(model, "w", "vera:r=4,key=1", 1, &made));
-    test_refused(espl_adapter_average(model, "m", (const char *const[]){"v", "w"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_LINEAR, 0,
-                                      &made), ESPL_ARGUMENT, "have different base_model.vera_A");
-    /* One of weight 1 is itself, and one of weight 0 nothing. */
-    test_ok(espl_adapter_average(model, "m", names, (const double[]){1, 0}, 2, ESPL_AVERAGE_LINEAR, 0, &made));
-    size_t count;
-    float *own = values_of(a, &count), *mean = values_of(made, &count);
-    assert_memory_equal(own, mean, count * sizeof *own);
-    free(own), free(mean);
-    espl_adapter_delete(&made);
-    /* Stacked ranks add what both add. */
-    test_ok(espl_model_activate(model, "a+b"));
-    test_logits(model, both);
-    test_ok(espl_adapter_average(model, "m", names, (const double[]){1, 1}, 2, ESPL_AVERAGE_CAT, 0, &made));
-    assert_true(espl_adapter_parameters(made) == 2 * espl_adapter_parameters(a));
-    test_ok(espl_model_activate(model, "m"));
-    test_logits(model, now);
-    if (!(test_off(now, both) < 1e-6)) fail_msg("stacked it is off by %g", test_off(now, both));
-    espl_adapter_delete(&made);
-    test_ok(espl_adapter_average(model, "m", names, (const double[]){0.5, -2}, 2, ESPL_AVERAGE_CAT, 0, &made));
-    test_ok(espl_model_activate(model, "m"));
-    test_logits(model, now);
-    assert_true(test_off(now, both) > 1e-3);
-    espl_model_destroy(&model);
-}
-
-/* What a LoRA adds to the weight of a target by its folder's words: alpha / r B A. entry: its A. */
-static double *change_of(espl_adapter *adapter, size_t entry, size_t *out_count) {
-    const espl_entry *a = &adapter->store.entries[entry], *b = a + 1;
-    const uint32_t rank = a->count, in = adapter->store.matrices[a->matrix].cols, out = b->count;
-    float *av = malloc((size_t)rank * in * sizeof *av), *bv = malloc((size_t)rank * out * sizeof *bv);
-    double *change = calloc((size_t)in * out, sizeof *change);
-    const double scale = json_number_value(json_object_get(adapter->config, "lora_alpha")) / rank;
-    assert_true(av && bv && change && scale > 0);
-    assert_true(!json_is_true(json_object_get(adapter->config, "use_rslora")));
-    assert_int_equal(json_object_size(json_object_get(adapter->config, "alpha_pattern")), 0);
-    test_ok(espl_store_read(&adapter->store, a, av));
-    test_ok(espl_store_read(&adapter->store, b, bv));
-    for (size_t o = 0; o < out; o++) {
-        for (size_t r = 0; r < rank; r++) {
-            for (size_t i = 0; i < in; i++) change[o * in + i] += scale * bv[o * rank + r] * av[r * in + i];
-        }
-    }
-    free(av), free(bv);
-    *out_count = (size_t)in * out;
-    return change;
-}
-
-/* tests/golden/average: PEFT's add_weighted_adapter in float64. */
-static void averages_as_peft(void **state) {
-    (void)state;
-    static const struct {
-        const char *name, *adapters[3];
-        double weights[3];
-        size_t count;
-        espl_average strategy;
-        uint32_t rank, made;
-    } cases[] = {{"cat", {"a", "b"}, {0.5, -2}, 2, ESPL_AVERAGE_CAT, 0, 5},
-                 {"svd", {"a", "b"}, {0.7, -1.2}, 2, ESPL_AVERAGE_SVD, 0, 3},
-                 {"svd_1", {"a", "b", "c"}, {0.7, 1.2, -0.3}, 3, ESPL_AVERAGE_SVD, 1, 1},
-                 {"linear", {"a", "c"}, {0.6, -1.5}, 2, ESPL_AVERAGE_ROOTS, 0, 2}};
-    espl_model *model = test_model("llama_lora", NULL);
-    espl_adapter *made;
-    espl_tensors *golden;
-    static const char *const names[] = {"a", "b", "c"};
-    for (size_t i = 0; i < ESPL_COUNT(names); i++) {
-        char path[512];
-        snprintf(path, sizeof path, "%s/average/%s", ESPL_GOLDEN, names[i]);
-        test_ok(espl_adapter_load(model, names[i], path, &made));
-    }
-    test_ok(espl_tensors_open(test_context(), ESPL_GOLDEN "/average/deltas.safetensors", &golden));
-    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
-        size_t count;
-        test_ok(espl_adapter_average(model, "m", cases[i].adapters, cases[i].weights, cases[i].count, cases[i].strategy, cases[i].rank,
-                                     &made));
-        assert_int_equal(made->store.entries[0].count, cases[i].made);
-        double *now = change_of(made, 0, &count), *expected = test_values(golden, cases[i].name, NULL);
-        const double difference = test_relative(now, expected, count);
-        if (!(difference < 2e-7)) fail_msg("%s is off by %g", cases[i].name, difference);
-        free(now), free(expected);
-        espl_adapter_delete(&made);
-    }
-    test_refused(espl_adapter_average(model, "m", (const char *const[]){"a", "b"}, (const double[]){1, 1}, 2, ESPL_AVERAGE_ROOTS, 0, &made),
-                 ESPL_ARGUMENT, "only cat and svd combine these");
-    espl_tensors_destroy(&golden);
-    espl_model_destroy(&model);
-}
-
-/* What is made of LoRAs adds the sum of what each adds, by its weight. */
-static void sums(void **state) {
-    (void)state;
-    static const struct {
-        const char *name, *spec;
-    } inputs[] = {{"a", "lora:r=2,alpha=5,init=random,targets=q_proj+k_proj"},
-                  {"b", "lora:r=3,alpha=4,init=random,targets=q_proj+k_proj"},
-                  {"p", "{\"peft_type\":\"LORA\",\"r\":1,\"lora_alpha\":3,\"rank_pattern\":{\"k_proj\":3},\"init_lora_weights\":false,"
-                        "\"target_modules\":[\"q_proj\",\"k_proj\"]}"}};
-    static const struct {
-        size_t count, input[3];
-        double weights[3];
-        espl_average strategy;
-        uint32_t rank;
-    } cases[] = {{1, {0}, {0.7}, ESPL_AVERAGE_CAT, 0},
-                 {1, {0}, {0.7}, ESPL_AVERAGE_SVD, 0},
-                 {1, {0}, {0.7}, ESPL_AVERAGE_ROOTS, 0},
-                 {1, {0}, {-1}, ESPL_AVERAGE_CAT, 0},
-                 {1, {0}, {-1}, ESPL_AVERAGE_SVD, 0},
-                 {1, {0}, {-1}, ESPL_AVERAGE_ROOTS, 0},
-                 {2, {0, 0}, {1, -1}, ESPL_AVERAGE_CAT, 0},
-                 {2, {0, 0}, {1, -1}, ESPL_AVERAGE_SVD, 0},
-                 {2, {0, 0}, {1, -1}, ESPL_AVERAGE_ROOTS, 0},
-                 {1, {2}, {-0.4}, ESPL_AVERAGE_SVD, 0},
-                 {2, {2, 1}, {0.5, 3}, ESPL_AVERAGE_SVD, 6},
-                 {3, {0, 1, 2}, {0.5, -2, 0.3}, ESPL_AVERAGE_SVD, 8},
-                 {3, {0, 1, 1}, {0.5, -2, 0.3}, ESPL_AVERAGE_CAT, 0}};
-    espl_model *model = test_model("llama_lora", NULL);
-    espl_adapter *one[ESPL_COUNT(inputs)], *made;
-    for (size_t i = 0; i < ESPL_COUNT(inputs); i++) test_ok(espl_adapter_add(model, inputs[i].name, inputs[i].spec, i + 1, &one[i]));
-    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
-        const char *names[3] = {NULL};
-        for (size_t j = 0; j < cases[i].count; j++) names[j] = inputs[cases[i].input[j]].name;
-        test_ok(espl_adapter_average(model, "m", names, cases[i].weights, cases[i].count, cases[i].strategy, cases[i].rank, &made));
-        for (size_t entry = 0; entry < made->store.entry_count; entry += 2) {
-            size_t count;
-            double *now = change_of(made, entry, &count), difference = 0, largest = 0;
-            for (size_t j = 0; j < cases[i].count; j++) {
-                double *change = change_of(one[cases[i].input[j]], entry, &count);
-                for (size_t k = 0; k < count; k++) {
-                    now[k] -= cases[i].weights[j] * change[k];
-                    largest = fmax(largest, fabs(change[k]));
-                }
-                free(change);
-            }
-            for (size_t k = 0; k < count; k++) difference = isnan(now[k]) ? INFINITY : fmax(difference, fabs(now[k]));
-            if (!(largest > 0.1 && difference < 1e-6 * largest))
-                fail_msg("row %zu, %s: off by %g of %g", i, made->store.entries[entry].name, difference, largest);
-            free(now);
-        }
-        espl_adapter_delete(&made);
-    }
-    test_refused(espl_adapter_average(model, "m", (const char *const[]){"p"}, (const double[]){1}, 1, ESPL_AVERAGE_CAT, 0, &made),
-                 ESPL_UNSUPPORTED, "\"p\" has ranks from 1 to 3: only svd combines these");
-    test_ok(espl_adapter_add(model, "v", "vera:r=4", 1, &made));
-    for (espl_average strategy = ESPL_AVERAGE_CAT; strategy <= ESPL_AVERAGE_ROOTS; strategy++)
-        test_refused(espl_adapter_average(model, "m", (const char *const[]){"v", "v"}, (const double[]){1, 1}, 2, strategy, 0, &made),
-                     ESPL_UNSUPPORTED, "\"v\" is a vera: A and B are combined of LoRAs");
-    espl_model_destroy(&model);
-}
-
 static void refused(void **state) {
     (void)state;
     const struct {
@@ -379,7 +200,6 @@ static void refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(exported_ranks), cmocka_unit_test(nested_sum),
                                        {"frozen", frozen, NULL, NULL, NULL}, {"frozen, decay", frozen, NULL, NULL, ""},
-                                       cmocka_unit_test(pruned), cmocka_unit_test(averages), cmocka_unit_test(averages_as_peft),
-                                       cmocka_unit_test(sums), cmocka_unit_test(refused)};
+                                       cmocka_unit_test(pruned), cmocka_unit_test(refused)};
     return test_main("lora's relatives", tests, ESPL_COUNT(tests));
 }

@@ -252,12 +252,12 @@ static void diff_averaged(void **state) {
     for (uint32_t i = 0; i < 2; i++) {
         test_ok(espl_adapter_add(model, names[i], "diff_pruning:share=0.03,alpha_rate=1", 7 + i, &all[i]));
         if (i == 1)
-            test_refused(espl_adapter_average(model, "m", names, weights, 2, ESPL_AVERAGE_LINEAR, 0, &all[2]), ESPL_ARGUMENT,
+            test_refused(espl_adapter_average(model, "m", names, weights, 2, NULL, &all[2]), ESPL_ARGUMENT,
                          "\"b\" is not pruned yet");
         test_ok(espl_model_activate(model, names[i]));
         train_by(model, all[i], 0, i);
     }
-    test_ok(espl_adapter_average(model, "m", names, weights, 2, ESPL_AVERAGE_LINEAR, 0, &all[2]));
+    test_ok(espl_adapter_average(model, "m", names, weights, 2, NULL, &all[2]));
     for (size_t e = 0; e + 1 < all[2]->store.entry_count; e += 2) {
         const espl_entry *entry = &all[2]->store.entries[e];
         const size_t count = (size_t)espl_entry_values(&all[2]->store, entry);

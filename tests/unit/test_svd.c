@@ -1,8 +1,9 @@
 /* espl_svd_product at awkward shapes, against what the best approximation has: orthogonal factors, an error that is orthogonal to
- * both, and no error at full rank. */
+ * both, and no error at full rank; and espl_svd_matrix against it. */
 #include "adapters/svd.h"
 #include "tests/unit/unit.h"
 #include <math.h>
+#include <stdlib.h>
 
 enum { MOST = 40 };
 
@@ -89,7 +90,73 @@ static void zeros(void **state) {
     unit_finish(&heap, ctx);
 }
 
+static double square(const double *values, size_t count) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += values[i] * values[i];
+    return sum;
+}
+
+/* Singular values: of a random matrix, of that and one of three ranks that is larger, or four equal ones and smaller equal ones. */
+typedef enum spectrum { FLAT, LOW, EQUAL } spectrum;
+
+static void fill_matrix(double *m, uint32_t in, uint32_t out, spectrum kind) {
+    double *a = malloc(3 * in * sizeof *a), *b = malloc(3 * out * sizeof *b);
+    assert_true(a && b);
+    fill(a, 3 * in, 1), fill(b, 3 * out, 2), fill(m, (size_t)in * out, 3);
+    for (size_t o = 0; o < out; o++) {
+        for (size_t i = 0; i < in; i++) {
+            for (size_t r = 0; kind == LOW && r < 3; r++) m[o * in + i] += 100 * b[o * 3 + r] * a[r * in + i];
+            if (kind == EQUAL) m[o * in + i] = o == i ? (o < 4 ? 3 : 1) : 0;
+        }
+    }
+    free(a), free(b);
+}
+
+/* As close as what espl_svd_product makes of it, but for the rounding of two sums of `count` squares. Rows are orthonormal. */
+static void check_matrix(espl_context *ctx, uint32_t in, uint32_t out, uint32_t rank, spectrum kind) {
+    const size_t count = (size_t)in * out;
+    double *m = malloc(count * sizeof *m), *one = calloc((size_t)in * in, sizeof *one);
+    double *va = malloc((size_t)rank * in * sizeof *va), *us = malloc((size_t)rank * out * sizeof *us);
+    assert_true(m && one && va && us);
+    fill_matrix(m, in, out, kind);
+    for (size_t i = 0; i < in; i++) one[i * in + i] = 1;
+    unit_ok(ctx, espl_svd_product(ctx, one, m, in, out, in, rank, va, us));
+    const double whole = square(m, count), least = whole - square(us, (size_t)rank * out);
+    unit_ok(ctx, espl_svd_matrix(ctx, m, in, out, rank, va, us));
+    for (size_t o = 0; o < out; o++) {
+        for (size_t r = 0; r < rank; r++) {
+            for (size_t i = 0; i < in; i++) m[o * in + i] -= us[o * rank + r] * va[r * in + i];
+        }
+    }
+    const double left = square(m, count);
+    if (!(left <= least + (double)count * 0x1p-52 * whole))
+        fail_msg("%u x %u, rank %u: %g is left, not %g", out, in, rank, left, least);
+    for (size_t r = 0; r < rank; r++) {
+        for (size_t other = 0; other <= r; other++) {
+            double dot = 0;
+            for (size_t i = 0; i < in; i++) dot += va[r * in + i] * va[other * in + i];
+            assert_true(fabs(dot - (r == other)) < 1e-12);
+        }
+    }
+    free(m), free(one), free(va), free(us);
+}
+
+static void matrices(void **state) {
+    (void)state;
+    static const uint32_t cases[][3] = {{1, 1, 1}, {7, 5, 2}, {5, 7, 5}, {81, 131, 2}, {131, 81, 2}, {140, 130, 8}};
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    for (size_t i = 0; i < ESPL_COUNT(cases); i++) {
+        for (spectrum kind = FLAT; kind <= EQUAL; kind++) check_matrix(ctx, cases[i][0], cases[i][1], cases[i][2], kind);
+    }
+    const double nothing[6] = {0};
+    double va[3], us[2];
+    unit_ok(ctx, espl_svd_matrix(ctx, nothing, 3, 2, 1, va, us));
+    assert_true(us[0] == 0 && us[1] == 0);
+    unit_finish(&heap, ctx);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(zeros)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shapes), cmocka_unit_test(zeros), cmocka_unit_test(matrices)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,16 +3,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
+typedef struct strategy_row {
     const char *name;
     espl_average strategy;
-} strategies[] = {{"linear", ESPL_AVERAGE_LINEAR}, {"cat", ESPL_AVERAGE_CAT}, {"svd", ESPL_AVERAGE_SVD}, {"roots", ESPL_AVERAGE_ROOTS},
-                {"negate_b", ESPL_AVERAGE_NEGATE_B}};
+    bool rank, density, sign; /* flags that it takes */
+} strategy_row;
+static const strategy_row strategies[] = {
+    {"linear", ESPL_AVERAGE_LINEAR, false, false, false},
+    {"cat", ESPL_AVERAGE_CAT, false, false, false},
+    {"svd", ESPL_AVERAGE_SVD, true, false, false},
+    {"roots", ESPL_AVERAGE_ROOTS, false, false, false},
+    {"negate_b", ESPL_AVERAGE_NEGATE_B, false, false, false},
+    {"ties", ESPL_AVERAGE_TIES, false, true, true},
+    {"dare_linear", ESPL_AVERAGE_DARE_LINEAR, false, true, false},
+    {"dare_ties", ESPL_AVERAGE_DARE_TIES, false, true, true},
+    {"magnitude_prune", ESPL_AVERAGE_MAGNITUDE_PRUNE, false, true, false},
+    {"ties_svd", ESPL_AVERAGE_TIES_SVD, true, true, true},
+    {"dare_linear_svd", ESPL_AVERAGE_DARE_LINEAR_SVD, true, true, false},
+    {"dare_ties_svd", ESPL_AVERAGE_DARE_TIES_SVD, true, true, true},
+    {"magnitude_prune_svd", ESPL_AVERAGE_MAGNITUDE_PRUNE_SVD, true, true, false}};
 
-static espl_average strategy_of(const options *opts) {
+static const strategy_row *strategy_of(const options *opts) {
     size_t i = 0;
     while (opts->strategy && i + 1 < ESPL_COUNT(strategies) && strcmp(strategies[i].name, opts->strategy) != 0) i++;
-    return strategies[i].strategy;
+    return &strategies[i];
+}
+
+static int check_flags(const options *opts) {
+    const strategy_row *row = strategy_of(opts);
+    if (opts->rank && !row->rank) return fail_usage("average", "--rank is of --mode svd and those that end in it");
+    if (opts->density > 0 && !row->density)
+        return fail_usage("average", "--density is of --mode ties, dare_linear, dare_ties, magnitude_prune and these with _svd");
+    if (opts->majority_sign && !row->sign)
+        return fail_usage("average", "--majority-sign is of --mode ties, dare_ties and these with _svd");
+    if (row->density && !(opts->density > 0)) return fail_usage("average", "--mode %s needs --density X", row->name);
+    return 0;
 }
 
 /* "0.5,0.25,-1": as many as there are adapters; not given: equal ones whose sum is 1. */
@@ -35,10 +60,14 @@ static int parse_weights(const options *opts, double *out_weights) {
 static int average(program *program, const double *weights) {
     const options *opts = program->options;
     const char *names[OPTION_LIST_MAX];
+    const bool frequency = opts->majority_sign && strcmp(opts->majority_sign, "frequency") == 0;
+    const espl_average_params params = {
+        .strategy = strategy_of(opts)->strategy, .rank = opts->rank, .density = opts->density, .seed = opts->seed,
+        .majority_sign = frequency ? ESPL_MAJORITY_SIGN_FREQUENCY : ESPL_MAJORITY_SIGN_TOTAL};
     espl_adapter *result = NULL;
     for (size_t i = 0; i < program->adapter_count; i++) names[i] = espl_adapter_name(program->adapters[i]);
-    espl_status status = espl_adapter_average(program->model, "average", names, weights, program->adapter_count, strategy_of(opts),
-                                              opts->rank, &result);
+    espl_status status = espl_adapter_average(program->model, "average", names, weights, program->adapter_count, &params,
+                                              &result);
     const uint64_t parameters = status ? 0 : espl_adapter_parameters(result);
     if (!status) status = espl_adapter_save(result, opts->out);
     if (!status) status = copy_saved_task(program, opts->out);
@@ -60,8 +89,8 @@ int cmd_average(program *program) {
     const options *opts = program->options;
     double weights[OPTION_LIST_MAX];
     int result = parse_weights(opts, weights);
+    if (!result) result = check_flags(opts);
     if (result) return result;
-    if (opts->rank && strategy_of(opts) != ESPL_AVERAGE_SVD) return fail_usage("average", "--rank is of --mode svd");
     if (espl_os_is_file(opts->out)) return fail("%s: is a file, a folder is written", opts->out);
     if (!opts->force && !espl_os_folder_is_empty(opts->out))
         return fail("%s: is not empty; --force writes into it", opts->out);

@@ -50,7 +50,8 @@ static const command commands[] = {
      "A weighted sum in parameter space, of adapters of one method and configuration. Of LoRAs the modes cat and svd sum what\n"
      "the adapters add to the weights, which the sum of their A and of their B is not.\n",
      "espalier average --model models/smol --adapter notes-adapter --adapter mail-adapter --weights 0.5,0.5 --out both\n"
-     "espalier average --model models/smol --adapter a --adapter b --weights 1,-0.5 --mode svd --rank 8 --out difference\n",
+     "espalier average --model models/smol --adapter a --adapter b --weights 1,-0.5 --mode svd --rank 8 --out difference\n"
+     "espalier average --model models/smol --adapter a --adapter b --weights 1,1 --mode ties --density 0.5 --out merged\n",
      cmd_average},
     {"convert", FOR_CONVERT, "--model DIR --adapter PATH --to FORMAT --out PATH [FLAGS]", "write an adapter in another format",
      "Between PEFT's folders, the Adapters library's and GGUF files for llama.cpp (llama-cli --lora FILE), without\n"

@@ -48,11 +48,21 @@ static const option_row rows[] = {
      "adapter folder; given several times, of one method and configuration"},
     {FOR_AVERAGE, 0, "Average", "weights", "LIST", TEXT, AT(weights), ANY_TEXT,
      "a number for each adapter, commas between: 0.5,0.5 (equal ones whose sum is 1)"},
-    {FOR_AVERAGE, 0, "Average", "mode", "MODE", CHOICE, AT(strategy), 0, 0, "linear|cat|svd|roots|negate_b",
+    {FOR_AVERAGE, 0, "Average", "mode", "MODE", CHOICE, AT(strategy), 0, 0,
+     "linear|cat|svd|roots|negate_b|ties|dare_linear|dare_ties|magnitude_prune|ties_svd|dare_linear_svd|dare_ties_svd|"
+     "magnitude_prune_svd",
      "linear (the default): tensor by tensor; of LoRAs cat: what they add, exactly, with all their ranks; svd: the closest to it of "
      "--rank ranks; roots: A and B each with the root of the weight, PEFT's linear; negate_b: linear, but a weight's sign is B's "
-     "alone"},
-    {FOR_AVERAGE, 0, "Average", "rank", "N", U32, AT(rank), COUNTING, "of --mode svd: ranks of the result (the largest there is)"},
+     "alone; roots of a share --density of the values: magnitude_prune of the largest, dare_linear of random ones, rescaled, ties and "
+     "dare_ties of these with the sign that most have; magnitude_prune_svd, dare_linear_svd, ties_svd, dare_ties_svd: a share of what "
+     "they add to the weights, then as svd"},
+    {FOR_AVERAGE, 0, "Average", "rank", "N", U32, AT(rank), COUNTING,
+     "of the modes that end in svd: ranks of the result (the largest there is)"},
+    {FOR_AVERAGE, 0, "Average", "density", "X", REAL, AT(density), DBL_MIN, 1, "a number above 0 and at most 1",
+     "of ties, dare_linear, dare_ties, magnitude_prune and these with _svd: share of the values that is kept"},
+    {FOR_AVERAGE, 0, "Average", "majority-sign", "HOW", CHOICE, AT(majority_sign), 0, 0, "total|frequency",
+     "of ties, dare_ties and these with _svd: the sign of the values' sum (total, the default) or of most of them"},
+    {FOR_AVERAGE, 0, "Average", "seed", "N", U64, AT(seed), 0, 0, "a whole number", "of what dare keeps (0)"},
     {FOR_CONVERT, FOR_CONVERT, "Model", "model", "DIR", TEXT, AT(model), ANY_TEXT, "folder of the base: config.json is read"},
     {FOR_CONVERT, FOR_CONVERT, "Model", "adapter", "PATH", LIST, AT(adapters), ANY_TEXT, "folder of PEFT or the Adapters library, GGUF file, or a soft prompt in .npy"},
     {FOR_TRAIN | FOR_BENCH | FOR_PROBE, 0, "Model", "init", "random", CHOICE, AT(init), 0, 0, "random",
@@ -341,13 +351,14 @@ void options_print_help(unsigned command_bit) {
         if (!(row->commands & command_bit)) continue;
         if (strcmp(row->group, group)) printf("\n%s\n", row->group);
         group = row->group;
-        char flag[64];
-        const char *value = row->kind == CHOICE ? row->takes : row->value;
-        int length = snprintf(flag, sizeof flag, "  --%s%s%s", row->name, value ? " " : "", value ? value : "");
+        /* More words than fit a line are named in the help. */
+        const bool words = row->kind == CHOICE && strlen(row->takes) < HELP_WIDTH - HELP_COLUMN;
+        const char *value = words ? row->takes : row->value;
+        const int length = printf("  --%s%s%s", row->name, value ? " " : "", value ? value : "");
         if (length < HELP_COLUMN - 1)
-            printf("%-*s", HELP_COLUMN, flag);
+            printf("%*s", HELP_COLUMN - length, "");
         else
-            printf("%s\n%*s", flag, HELP_COLUMN, "");
+            printf("\n%*s", HELP_COLUMN, "");
         print_wrapped(row->help);
     }
 }

@@ -32,14 +32,14 @@ typedef struct option_list {
 /* Every string is borrowed from the command line. Zero, NULL or an empty list: not given. */
 typedef struct options {
     const char *model, *data, *out, *prompt, *method, *init, *metrics, *ids, *labels, *types, *lengths, *tasks, *values, *task, *adapter_task;
-    const char *valid, *columns, *methods, *rates, *epochs_list, *table, *weights, *strategy;
+    const char *valid, *columns, *methods, *rates, *epochs_list, *table, *weights, *strategy, *majority_sign;
     const char *device, *mode, *dtype, *limits, *cache, *schedule, *to, *format;
     option_list adapters, stops, operands;
     uint64_t seed;
     uint32_t steps, batch, accumulate, context, warmup, gpu_budget, eval_every, save_every, max_tokens, top_k, repetitions;
     uint32_t label_count, rank, drop, patience;
     double epochs, learning_rate, weight_decay, max_norm, validation_share, budget, piece_ms;
-    double temperature, top_p, min_p, repetition_penalty;
+    double temperature, top_p, min_p, repetition_penalty, density;
     bool table1, table2, bio2;
     bool json, recompute, group_by_length, resume, force, ignore_end, help;
 } options;

@@ -144,19 +144,47 @@ espl_status espl_adapter_drop(espl_adapter *adapter, uint32_t blocks);
  * For LoRAs of PEFT's format, and of the Adapters library's where no map has q, k and v, whose ranks and scales may differ (PEFT's
  * add_weighted_adapter, combination_type in parentheses; the result's scale is 1):
  *   CAT (cat)       exactly the sum of what they add, with all their ranks
- *   SVD (svd)       the closest to it of `rank` ranks, 0 for as many as the largest has; each scale counts once. The Adapters library's
- *                   lora_delta_w_svd, which leaves their scales out and multiplies by the old alpha over `rank`
+ *   SVD (svd)       the closest to it of `rank` ranks; each scale counts once. The Adapters library's lora_delta_w_svd, which leaves
+ *                   their scales out and multiplies by the old alpha over `rank`
  *   ROOTS (linear)  A and B summed each with the root of weight and scale: of equal ranks; has products of one's A and another's B
- * names, weights: count of each. VeRAs must share their projections. Fails: ARGUMENT naming what differs, UNSUPPORTED. */
+ * PEFT's of the same names keep a share `density` of each adapter's values, the others become 0: of A and B each, which are then
+ * summed as by ROOTS, or (*_SVD) of what each adds to a weight, of any ranks, then as SVD. Weights count after that; one adapter
+ * alone stays whole.
+ *   MAGNITUDE_PRUNE the largest of each tensor are kept, the first ones of equal magnitude
+ *   DARE_LINEAR     random ones, divided by the density. They are drawn by the library's counter-based random numbers from `seed`,
+ *                   place among names, tensor and value: not PEFT's draws, but the same on every run and system
+ *   TIES            the largest; then the mean over the adapters in which the value has the sign that `majority_sign` elects
+ *   DARE_TIES       random ones, divided by the density; then as TIES
+ * names, weights: count of each. params NULL: LINEAR. VeRAs must share their projections. Fails: ARGUMENT naming what differs, for
+ * unequal ranks of A and B, for a density outside of (0, 1]; UNSUPPORTED. */
 typedef enum espl_average {
     ESPL_AVERAGE_LINEAR,
     ESPL_AVERAGE_CAT,
     ESPL_AVERAGE_SVD,
     ESPL_AVERAGE_ROOTS,
-    ESPL_AVERAGE_NEGATE_B
+    ESPL_AVERAGE_NEGATE_B,
+    ESPL_AVERAGE_TIES,
+    ESPL_AVERAGE_DARE_LINEAR,
+    ESPL_AVERAGE_DARE_TIES,
+    ESPL_AVERAGE_MAGNITUDE_PRUNE,
+    ESPL_AVERAGE_TIES_SVD,
+    ESPL_AVERAGE_DARE_LINEAR_SVD,
+    ESPL_AVERAGE_DARE_TIES_SVD,
+    ESPL_AVERAGE_MAGNITUDE_PRUNE_SVD
 } espl_average;
+typedef enum espl_majority_sign {
+    ESPL_MAJORITY_SIGN_TOTAL,    /* of the sum of the values that are kept, without weights; of 0 positive */
+    ESPL_MAJORITY_SIGN_FREQUENCY /* that more of them have; of as many positive */
+} espl_majority_sign;
+typedef struct espl_average_params {
+    espl_average strategy;
+    uint32_t rank;  /* of SVD and *_SVD; 0: as many as the largest has */
+    double density; /* for those that keep a share, which have no default: above 0, at most 1 */
+    espl_majority_sign majority_sign; /* of TIES and DARE_TIES */
+    uint64_t seed; /* of DARE_LINEAR and DARE_TIES */
+} espl_average_params;
 espl_status espl_adapter_average(espl_model *model, const char *name, const char *const *names, const double *weights,
-                                 size_t count, espl_average strategy, uint32_t rank, espl_adapter **out_adapter);
+                                 size_t count, const espl_average_params *params, espl_adapter **out_adapter);
 
 /* Heads in the Adapters library's folders (head_config.json; model_head.safetensors, read also pytorch_model_head.bin), for
  * classes and numbers of rows, classes of tokens, masked tokens and the next token. Static ones are of a class of transformers;
