@@ -247,6 +247,10 @@ const char *espl_adapter_method(const espl_adapter *adapter) {
     return adapter->method->name;
 }
 
+bool espl_adapter_is_active(const espl_adapter *adapter) {
+    return adapter->active;
+}
+
 uint64_t espl_adapter_parameters(const espl_adapter *adapter) {
     const espl_store *store = &adapter->store;
     uint64_t values = 0;

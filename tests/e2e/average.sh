@@ -9,20 +9,6 @@ must "half of it and half of it" average --model "$model" --adapter "$a" --adapt
 must "it alone" average --model "$model" --adapter "$a" --weights 1 --out "$work/once"
 check "is it" cmp "$work/same/adapter_model.safetensors" "$work/once/adapter_model.safetensors"
 
-# The logits of a probe, one a line. A safetensors file: the header's length in 8 bytes, the header, the tensors.
-logits() {
-    local header from to
-    header=$(od -An -tu8 -N8 "$1" | tr -d ' ')
-    IFS=, read -r from to <<< "$(tail -c +9 "$1" | head -c "$header" | sed 's/.*"logits":{[^}]*offsets":\[\([^]]*\).*/\1/')"
-    od -An -v -tf4 -w4 -j $((8 + header + from)) -N $((to - from)) "$1"
-}
-
-# off ONE OTHER: the norm of the difference of two probes' logits over that of the other's.
-off() {
-    paste <(logits "$1") <(logits "$2") |
-        awk '{ d += ($1 - $2) ^ 2; n += $2 ^ 2 } END { if (n > 0) print sqrt(d / n) }'
-}
-
 # What LoRAs add: all ranks of both, or as many by svd. Either does what both in the base do.
 must "both" merge --model "$model" --adapter "$a" --adapter "$b" --out "$work/both"
 must "both: probe" probe --model "$work/both" --ids "$ids" --out "$work/both.probe"

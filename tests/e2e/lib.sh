@@ -124,3 +124,17 @@ finish() {
     [ $failed -eq 0 ] || exit 1
     exit 0
 }
+
+# The logits of a probe, one a line. A safetensors file: the header's length in 8 bytes, the header, the tensors.
+logits() {
+    local header from to
+    header=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+    IFS=, read -r from to <<< "$(tail -c +9 "$1" | head -c "$header" | sed 's/.*"logits":{[^}]*offsets":\[\([^]]*\).*/\1/')"
+    od -An -v -tf4 -w4 -j $((8 + header + from)) -N $((to - from)) "$1"
+}
+
+# off ONE OTHER: the norm of the difference of two probes' logits over that of the other's.
+off() {
+    paste <(logits "$1") <(logits "$2") |
+        awk '{ d += ($1 - $2) ^ 2; n += $2 ^ 2 } END { if (n > 0) print sqrt(d / n) }'
+}

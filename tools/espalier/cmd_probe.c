@@ -98,7 +98,8 @@ static int probe(program *program, const matrix *m) {
     if (!result) result = check_shapes(program->model, m);
     if (!result) result = open_method(program, NULL);
     if (result) return result;
-    espl_status status = espl_probe(program->model, program->trained, &params, opts->out);
+    espl_adapter *trained = program->trained && espl_adapter_is_active(program->trained) ? program->trained : NULL;
+    espl_status status = espl_probe(program->model, trained, &params, opts->out);
     if (status) return fail_status(program, status);
     if (opts->json) {
         json_t *root = describe_run(program);

@@ -35,9 +35,15 @@ static const option_row rows[] = {
     {ON_MODEL, ON_MODEL & ~(unsigned)FOR_BENCH, "Model", "model", "DIR", TEXT, AT(model), ANY_TEXT,
      "Hugging Face model folder: config.json, model.safetensors or its shards, tokenizer"},
     {FOR_TRAIN, 0, "Model", "adapter", "DIR", LIST, AT(adapters), ANY_TEXT,
-     "train this saved adapter further instead of a new one; with NAME=DIR and --method fusion:of=NAME+..., those that are fused"},
+     "train this saved adapter further instead of a new one; with NAME=DIR and --method fusion:of=NAME+..., those that are fused, and "
+     "with --compose those that stand beside what is trained"},
     {FOR_EVAL | FOR_GENERATE | FOR_BENCH | FOR_PROBE, 0, "Model", "adapter", "[NAME=]DIR", LIST, AT(adapters), ANY_TEXT,
-     "adapter folder of PEFT or the Adapters library; given several times, their changes add up"},
+     "adapter folder of PEFT or the Adapters library; given several times, their changes add up. Or one folder of a composition "
+     "(adapter_setup.json)"},
+    {FOR_TRAIN | FOR_EVAL | FOR_GENERATE | FOR_BENCH | FOR_PROBE, 0, "Model", "compose", "EXPR", TEXT, AT(compose), ANY_TEXT,
+     "how the adapters take part, by their names (NAME=DIR): a+b (all of them so), stack(a,b), average(a:3,b:1), fuse(a,b); rows with "
+     "different ones: batchsplit(a:2,b:3), multitask(a,b), split(a:5,b), parallel(a,b). The one of --method is called adapter: "
+     "stack(a,adapter) trains it behind a"},
     {FOR_EVAL | FOR_GENERATE | FOR_PROBE, 0, "Model", "rank", "N", U32, AT(rank), COUNTING,
      "of a DyLoRA: with how many of its ranks (all of them)"},
     {FOR_EVAL | FOR_GENERATE | FOR_PROBE, 0, "Model", "drop", "N", U32, AT(drop), COUNTING,
@@ -130,14 +136,14 @@ static const option_row rows[] = {
      "the same shape, one number a row where a row has one class; negative does not count (default: the ids)"},
     {FOR_PROBE, 0, "Batch", "types", "ROWS", TEXT, AT(types), ANY_TEXT, "token types, shaped as the ids (0)"},
     {FOR_PROBE, 0, "Batch", "tasks", "LIST", TEXT, AT(tasks), ANY_TEXT,
-     "for each row the number of its task, for an adapter with a part for each: 1;0;1 (0)"},
+     "for each row the number of its task, for an adapter with a part for each, or multitask: 1;0;1 (0)"},
     {FOR_PROBE, 0, "Batch", "lengths", "LIST", TEXT, AT(lengths), ANY_TEXT,
      "for each row the tokens that are not padding: 7;3;5 (all)"},
     {FOR_PROBE, 0, "Batch", "values", "ROWS", TEXT, AT(values), ANY_TEXT, "what --task value aims at: 0.5;-1.25"},
 
     {FOR_GENERATE, FOR_GENERATE, "Text", "prompt", "TEXT", TEXT, AT(prompt), ANY_TEXT, "what the text goes on from"},
     {FOR_GENERATE, 0, "Text", "adapter-task", "NAME", TEXT, AT(adapter_task), ANY_TEXT,
-     "task of the text, for an adapter with a part for each, as adalink:links=a+b (the first)"},
+     "task of the text, for an adapter with a part for each, as adalink:links=a+b, or the adapter's name in multitask (the first)"},
     {FOR_GENERATE, 0, "Text", "max-tokens", "N", U32, AT(max_tokens), COUNTING, "most tokens to write (128)"},
     {FOR_GENERATE, 0, "Text", "stop", "TEXT", LIST, AT(stops), ANY_TEXT,
      "end before this text; may be given several times"},

@@ -106,9 +106,23 @@ static int open_adapter(program *program, const char *text) {
     return 0;
 }
 
+/* The folder of a whole composition, or NULL. */
+static const char *setup_folder(const options *opts) {
+    char path[4096];
+    if (opts->adapters.count != 1) return NULL;
+    const char *folder = adapter_folder(opts->adapters.items[0]);
+    const int bytes = snprintf(path, sizeof path, "%s/adapter_setup.json", folder);
+    return bytes > 0 && (size_t)bytes < sizeof path && espl_os_is_file(path) ? folder : NULL;
+}
+
 char *adapter_names(program *program) {
     espl_bytes names = {0};
-    espl_status status = program->adapter_count ? ESPL_OK : espl_bytes_print(program->context, &names, "none");
+    const char *setup = setup_folder(program->options), *whole = program->options->compose ? program->options->compose : setup;
+    espl_status status = ESPL_OK;
+    if (whole || !program->adapter_count) {
+        status = espl_bytes_print(program->context, &names, "%s", whole ? whole : "none");
+        return status ? NULL : names.data;
+    }
     for (size_t i = 0; i < program->adapter_count && !status; i++)
         status =
             espl_bytes_print(program->context, &names, "%s%s", i ? "+" : "", espl_adapter_name(program->adapters[i]));
@@ -120,6 +134,14 @@ static int activate_all(program *program) {
     char *names = adapter_names(program);
     espl_status status = names ? espl_model_activate(program->model, names) : ESPL_HOST_MEMORY;
     espl_free(program->context, &names);
+    return status ? fail_status(program, status) : 0;
+}
+
+static int open_setup(program *program, const char *folder) {
+    const options *opts = program->options;
+    if (opts->compose || opts->rank || opts->drop)
+        return fail_usage(program->words[0], "%s says itself how its adapters take part: without --compose, --rank and --drop", folder);
+    espl_status status = espl_model_load_setup(program->model, folder);
     return status ? fail_status(program, status) : 0;
 }
 
@@ -144,9 +166,11 @@ static int reduce_all(program *program) {
 }
 
 int open_adapters(program *program) {
+    const char *setup = setup_folder(program->options);
+    if (setup) return open_setup(program, setup);
     int result = load_adapters(program);
     if (!result) result = reduce_all(program);
-    return !result && program->options->adapters.count ? activate_all(program) : result;
+    return !result && (program->options->adapters.count || program->options->compose) ? activate_all(program) : result;
 }
 
 bool is_full_training(const options *opts) {
@@ -160,19 +184,21 @@ static bool is_fusion(const options *opts) {
 
 int open_method(program *program, const char *fallback) {
     const options *opts = program->options;
-    if (opts->method && opts->adapters.count && !is_fusion(opts))
+    if (opts->method && opts->adapters.count && !is_fusion(opts) && !opts->compose)
         return fail_usage(program->words[0],
-                          "--method makes a new adapter and --adapter takes a saved one; give one of them, but for fusion");
+                          "--method makes a new adapter and --adapter takes a saved one; give one of them, but for fusion and --compose");
+    if (is_full_training(opts) && opts->compose) return fail_usage(program->words[0], "--compose is about adapters, and --method full has none");
     if (is_full_training(opts)) return 0;
+    if (!opts->method && setup_folder(opts)) return open_setup(program, setup_folder(opts));
     if (opts->adapters.count) {
         int result = load_adapters(program);
         if (result) return result;
         espl_adapter *last = program->adapters[program->adapter_count - 1];
-        if (program->adapter_count > 1 && !is_fusion(opts) && strcmp(espl_adapter_method(last), "fusion") != 0)
-            return fail_usage(program->words[0], "--adapter was given %zu times; one is trained, or a fusion after those that it fuses",
-                              opts->adapters.count);
+        if (program->adapter_count > 1 && !is_fusion(opts) && !opts->compose && strcmp(espl_adapter_method(last), "fusion") != 0)
+            return fail_usage(program->words[0], "--adapter was given %zu times; one is trained, or a fusion after those that it fuses, or "
+                              "with --compose the last", opts->adapters.count);
         program->trained = last;
-        if (!is_fusion(opts)) {
+        if (!opts->method) {
             result = reduce_all(program);
             return result ? result : activate_all(program);
         }

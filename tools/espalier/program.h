@@ -64,7 +64,7 @@ int open_model(program *program, const espl_model_params *params);
 espl_model_params model_params(const options *options);
 /* DIR of "[NAME=]DIR". */
 const char *adapter_folder(const char *text);
-/* Loads every --adapter and activates them all; none is fine. */
+/* Loads every --adapter, or the composition in the one that there is, and activates them as --compose says, or all; none is fine. */
 int open_adapters(program *program);
 /* The same, none of them active. */
 int load_adapters(program *program);
@@ -75,7 +75,7 @@ bool is_full_training(const options *options);
 /* Everything above, in reverse order; the context stays. */
 void close_program(program *program);
 
-/* The names of the open adapters joined by '+', or "none"; freed by the caller with espl_free. NULL without memory. */
+/* What --compose says, else the names of the open adapters joined by '+', the folder of a composition, or "none"; freed by the caller with espl_free. NULL without memory. */
 char *adapter_names(program *program);
 const char *mode_name(espl_mode mode);
 /* --json: device, driver, mode and model, so that every result says what made it. NULL without memory. */

@@ -122,6 +122,8 @@ void espl_adapter_delete(espl_adapter **adapter);
 const char *espl_adapter_name(const espl_adapter *adapter);
 /* Of its method, as a spec has it: "lora". */
 const char *espl_adapter_method(const espl_adapter *adapter);
+/* Whether it takes part in graphs from now on (espl_model_activate). */
+bool espl_adapter_is_active(const espl_adapter *adapter);
 /* Values that are trained. */
 uint64_t espl_adapter_parameters(const espl_adapter *adapter);
 

@@ -1,0 +1,54 @@
+# Compositions: several adapters at once, each row or text with its own, one trained behind another, a whole folder of them.
+. "$SOURCE/tests/e2e/lib.sh"
+need_device
+model=$golden/llama_lora
+ids="1,80,47,9;1,9,9,33;1,80,47,9"
+a=$golden/composition_nested/a b=$golden/composition_nested/b
+two=(--model "$model" --adapter "a=$a" --adapter "b=$b")
+
+must "a" probe --model "$model" --adapter "a=$a" --ids "$ids" --out "$work/a"
+must "b" probe --model "$model" --adapter "b=$b" --ids "$ids" --out "$work/b"
+must "one after the other" probe "${two[@]}" --compose "a+b" --ids "$ids" --out "$work/list"
+must "the same by an expression" probe "${two[@]}" --compose "stack(a,b)" --ids "$ids" --out "$work/stack"
+check "is the same" near "$(off "$work/stack" "$work/list")" 0 1e-7
+must "an average of one" probe "${two[@]}" --compose "average(a,a)" --ids "$ids" --out "$work/average"
+check "is that one" near "$(off "$work/average" "$work/a")" 0 2e-6
+check "and not the other" less 1e-3 "$(off "$work/average" "$work/b")"
+must "rows by tasks" probe "${two[@]}" --compose "multitask(a,b)" --tasks "1;1;1" --ids "$ids" --out "$work/tasks"
+check "have the adapter of theirs" near "$(off "$work/tasks" "$work/b")" 0 2e-6
+must "rows by place" probe "${two[@]}" --compose "batchsplit(a:3,b:0)" --ids "$ids" --out "$work/split"
+check "have that of their place" near "$(off "$work/split" "$work/a")" 0 2e-6
+
+# The text is the adapter's whose name the task is.
+base=$SOURCE/tools/base
+text=(--model "$base" --context 8 --validation-share 0)
+printf 'Once upon a time there was a cat.\n' > "$work/cat.txt"
+printf 'No dog was ever so blue as this one is.\n' > "$work/dog.txt"
+for name in cat dog; do
+    must "train $name" train "${text[@]}" --data "$work/$name.txt" --steps 20 --lr 3e-2 --method houlsby:rf=2 --out "$work/$name"
+    must "$name writes" generate --model "$base" --adapter "$work/$name" --prompt "Once" --max-tokens 12 --ignore-end
+    cp "$work/out" "$work/$name.out"
+done
+check "each writes its own" test "$(cat "$work/cat.out")" != "$(cat "$work/dog.out")"
+for name in cat dog; do
+    must "$name writes by its name" generate --model "$base" --adapter "cat=$work/cat" --adapter "dog=$work/dog" \
+        --compose "multitask(cat,dog)" --adapter-task "$name" --prompt "Once" --max-tokens 12 --ignore-end
+    check "the same" cmp "$work/$name.out" "$work/out"
+done
+
+# One is trained behind another, which stays as it is (Pfeiffer et al. 2020, MAD-X).
+cp -r "$work/cat" "$work/before"
+must "train behind another" train "${text[@]}" --data "$work/dog.txt" --steps 5 --adapter "cat=$work/cat" \
+    --method pfeiffer:rf=4 --compose "stack(cat,adapter)" --out "$work/behind"
+check "the other one is as it was" cmp "$work/before/adapter.safetensors" "$work/cat/adapter.safetensors"
+check "what was trained is alone in its folder" grep -q '"mh_adapter": false' "$work/behind/adapter_config.json"
+
+# The Adapters library's folder of a composition.
+must "a folder of a composition" probe --model "$model" --adapter "$golden/composition_nested" --ids "1,80;1,9" --out "$work/setup" --json
+refuses 2 "says how itself" "says itself how its adapters take part" probe --model "$model" --adapter "$golden/composition_nested" --compose "a" \
+    --ids "1,80;1,9" --out "$work/setup"
+refuses 1 "an expression that ends early" "is missing at its character 8" probe "${two[@]}" --compose "stack(a" --ids "$ids" --out "$work/x"
+refuses 1 "a part for rows that are not there" "the parts are 5 sequences of a batch, there are 3" probe "${two[@]}" --compose "batchsplit(a:2,b:3)" \
+    --ids "$ids" --out "$work/x"
+refuses 2 "full" "method full has none" train "${text[@]}" --data "$work/cat.txt" --method full --compose "a" --out "$work/x"
+finish
