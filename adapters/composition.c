@@ -1,6 +1,6 @@
 /* Expressions that say which adapters take part: reading, checking, activating. What they mean is in host/model/composition.h. */
+#include "adapters/composition.h"
 #include "adapters/make.h"
-#include "host/model/composition.h"
 #include <math.h>
 #include <string.h>
 
@@ -230,7 +230,7 @@ static espl_status settle(reader *r, espl_composition *node) {
     return status;
 }
 
-/* ---- What can be together ---- */
+/* ---- What takes part through another ---- */
 
 /* An adapter on which another one of the list stands takes part through that one alone. */
 static bool is_part(const espl_composition *root, const espl_adapter *adapter) {
@@ -253,90 +253,6 @@ static void drop_parts(espl_context *ctx, espl_composition *root) {
     }
 }
 
-/* Every adapter below one node against every one below another that comes after it. */
-static espl_status check_beside(const espl_composition *a, const espl_composition *b) {
-    for (const espl_composition *child = a->children; child; child = child->next) ESPL_TRY(check_beside(child, b));
-    for (const espl_composition *child = b->children; child && a->adapter; child = child->next) ESPL_TRY(check_beside(a, child));
-    return a->adapter && b->adapter && a->adapter != b->adapter ? espl_adapter_check_beside(a->adapter, b->adapter) : ESPL_OK;
-}
-
-/* Those that have the same rows. */
-static espl_status check_together(const espl_composition *node) {
-    for (const espl_composition *child = node->children; child; child = child->next) {
-        ESPL_TRY(check_together(child));
-        for (const espl_composition *other = child->next; other && !espl_composition_shares(node->kind); other = other->next)
-            ESPL_TRY(check_beside(child, other));
-    }
-    return ESPL_OK;
-}
-
-/* The tensor of the base that an adapter changes for all rows of a batch, or NULL. */
-static const char *changed_tensor(const espl_adapter *adapter) {
-    const espl_model *model = adapter->model;
-    for (size_t i = 0; i < model->store.entry_count; i++) {
-        const espl_entry *base = &model->store.entries[i];
-        const bool replaced = adapter->replacement[base->matrix] != ESPL_NO_MATRIX;
-        if (replaced && !espl_head_has_matrix(model, base->matrix)) return base->name;
-        if (adapter->method->weight && !model->store.matrices[base->matrix].frozen) return base->name;
-    }
-    return NULL;
-}
-
-static espl_status check_shared(const espl_adapter *adapter) {
-    static const uint32_t whole = 1u << ESPL_SITE_BEGIN | 1u << ESPL_SITE_WEIGHT | 1u << ESPL_SITE_BIAS | 1u << ESPL_SITE_KEYS;
-    espl_context *ctx = adapter->model->ctx;
-    const char *tensor = changed_tensor(adapter);
-    if (tensor)
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "adapter \"%s\" (%s) has its own in place of the base's %s, which all rows of a batch "
-                         "have together: it cannot be in a block that shares them", adapter->name, adapter->method->name, tensor);
-    const bool words = espl_head_of_words(adapter->model);
-    const uint32_t bias = adapter->model->task.out_bias;
-    if (words && (espl_adapter_head(adapter) != ESPL_NO_MATRIX || (bias != ESPL_NO_MATRIX && adapter->replacement[bias] != ESPL_NO_MATRIX)))
-        return espl_fail(ctx, ESPL_UNSUPPORTED, "adapter \"%s\" has its own map into the vocabulary, of which a batch has one: it cannot be "
-                         "in a block that shares rows", adapter->name);
-    for (const espl_adapter *part = adapter->members ? adapter->members : adapter; part; part = adapter->members ? part->next : NULL) {
-        if (part->method->properties.sites & whole || part->before)
-            return espl_fail(ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s is for all rows of a batch and cannot be in a block that shares "
-                             "them", adapter->name, part->method->name);
-    }
-    return ESPL_OK;
-}
-
-/* Methods that look from a token at others would mix what split divides. */
-static espl_status check_tokens(const espl_composition *node, bool split) {
-    split |= node->kind == ESPL_COMPOSITION_SPLIT;
-    for (const espl_composition *child = node->children; child; child = child->next) ESPL_TRY(check_tokens(child, split));
-    if (!split || !node->adapter || node->adapter->method->properties.inter != ESPL_INTER_DYNAMIC || node->adapter->method->has) return ESPL_OK;
-    return espl_fail(node->adapter->model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s depends on all tokens of a sequence, which split "
-                     "divides", node->adapter->name, node->adapter->method->name);
-}
-
-static espl_status check_sharing(const espl_composition *node, bool shared) {
-    if (node->adapter && shared) ESPL_TRY(check_shared(node->adapter));
-    for (const espl_composition *child = node->children; child; child = child->next)
-        ESPL_TRY(check_sharing(child, shared || espl_composition_shares(node->kind)));
-    return ESPL_OK;
-}
-
-static espl_status check_parallel(const reader *r, const espl_composition *root) {
-    uint32_t blocks_of_it = 0;
-    for (const espl_composition *child = root->children; child; child = child->next) {
-        blocks_of_it += child->kind == ESPL_COMPOSITION_PARALLEL;
-        for (const espl_composition *inner = child->children; inner; inner = inner->next) blocks_of_it += inner->kind == ESPL_COMPOSITION_PARALLEL;
-    }
-    if (blocks_of_it < 2) return ESPL_OK;
-    return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": a batch is copied once, and it has %u blocks parallel", r->whole,
-                     blocks_of_it);
-}
-
-static espl_status check_tasks(const espl_composition *node) {
-    if (node->adapter && node->adapter->tasks)
-        return espl_fail(node->adapter->model->ctx, ESPL_ARGUMENT, "a row has one task: multitask cannot be together with adapter \"%s\", "
-                         "which has a part for each of its own", node->adapter->name);
-    for (const espl_composition *child = node->children; child; child = child->next) ESPL_TRY(check_tasks(child));
-    return ESPL_OK;
-}
-
 /* ---- Activating ---- */
 
 static espl_status read(reader *r, espl_composition **out_root) {
@@ -345,11 +261,7 @@ static espl_status read(reader *r, espl_composition **out_root) {
     ESPL_TRY(read_list(r, *out_root));
     ESPL_TRY(settle(r, *out_root));
     drop_parts(r->model->ctx, *out_root);
-    ESPL_TRY(check_together(*out_root));
-    ESPL_TRY(check_tokens(*out_root, false));
-    ESPL_TRY(check_sharing(*out_root, false));
-    ESPL_TRY(check_parallel(r, *out_root));
-    return espl_composition_has(*out_root, ESPL_COMPOSITION_MULTITASK) ? check_tasks(*out_root) : ESPL_OK;
+    return espl_composition_check(r->model->ctx, r->whole, *out_root);
 }
 
 static void mark(const espl_composition *node, bool shared) {

@@ -1,6 +1,6 @@
 /* Which adapters take part in a graph, and how its rows are shared among them: a tree over adapters with the blocks of the Adapters
  * library (Poth et al. 2023, arXiv 2311.11077, section 3.2). adapters/composition.c reads it from its expression, composition.c
- * builds it: at each joint every child of a block makes its own of what comes in, for all rows, and each row takes the sum of these
+ * and composition_shares.c build it: at each joint every child of a block makes its own of what comes in, for all rows, and each row takes the sum of these
  * times the shares that it has in the children. Shares lie in the step buffer, so that they follow a batch without recording. */
 #ifndef ESPL_COMPOSITION_H
 #define ESPL_COMPOSITION_H
@@ -63,6 +63,9 @@ espl_tensor *espl_build_composition(espl_builder *builder, const espl_compositio
  * (espl_build_own_output). */
 bool espl_composition_has_heads(const espl_composition *composition);
 espl_tensor *espl_build_outputs(espl_builder *builder, const espl_composition *composition, espl_tensor *hidden);
+/* The shares that rows have in a child of a block: [1, 1], [batch, 1] or [batch * tokens, 1]. Fails: ARGUMENT, UNSUPPORTED for rows that
+ * cannot be shared so. */
+espl_tensor *espl_build_shares(espl_builder *builder, const espl_composition *block, uint32_t child);
 /* [n, n] with ones from corner to corner: makes logits of what are logits already. */
 espl_tensor *espl_build_identity(espl_builder *builder, uint32_t n);
 
