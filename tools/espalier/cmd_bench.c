@@ -1,4 +1,5 @@
 /* espalier bench: how fast this machine is at what the other commands do. Every benchmark fills rows of one table. */
+#include "tools/espalier/bench_compositions.h"
 #include "tools/espalier/bench_frames.h"
 #include "tools/espalier/bench_methods.h"
 #include "tools/espalier/console.h"
@@ -203,6 +204,14 @@ static espl_status bench_methods(bench *bench) {
     return bench_method_steps(program->model, bench->dataset, bench->batch, bench->repetitions, add_figures, bench);
 }
 
+static espl_status bench_compositions(bench *bench) {
+    program *program = bench->program;
+    if (!bench->dataset)
+        ESPL_TRY(espl_dataset_from_ids(program->context, bench->ids, bench->ids, bench->batch, bench->context,
+                                       &bench->dataset));
+    return bench_composition_passes(program->model, bench->dataset, bench->batch, bench->repetitions, add_figures, bench);
+}
+
 /* In the order they run: what counts from the start of the process comes first, and of these one alone unless they are named. */
 static const struct {
     const char *name;
@@ -212,7 +221,7 @@ static const struct {
     {"ready", bench_ready, true},            {"first-token", bench_first_token, true},
     {"first-step", bench_first_step, false}, {"train", bench_train, false},  {"prompt", bench_prompt, false},
     {"generate", bench_generate, false},     {"matmul", bench_matmul, true}, {"frames", bench_frames, true},
-    {"methods", bench_methods, true},
+    {"methods", bench_methods, true},       {"compositions", bench_compositions, true},
 };
 
 static bool is_asked(const option_list *names, const char *name, bool if_named) {

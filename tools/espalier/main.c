@@ -87,6 +87,8 @@ static const command commands[] = {
      "              up the other work at a time (only when named)\n"
      "  methods     a training step of LoRA, (IA)3, PASTA and AdaLink beside the base's forward and backward down to its\n"
      "              embeddings, of DyLoRA beside LoRA; ratios are taken round by round (only when named)\n"
+     "  compositions  a forward pass with several adapters beside that with one: rows with different ones, averages, in\n"
+     "              parallel; ratios likewise (only when named)\n"
      "ready, first-token and first-step count what is done before, so each is asked for by itself.\n"
      "Figures are medians. host%: share of the time in which the host worked instead of waiting for the\n"
      "device (processor time of the calling thread).\n",

@@ -40,7 +40,7 @@ static const option_row rows[] = {
     {FOR_EVAL | FOR_GENERATE | FOR_BENCH | FOR_PROBE, 0, "Model", "adapter", "[NAME=]DIR", LIST, AT(adapters), ANY_TEXT,
      "adapter folder of PEFT or the Adapters library; given several times, their changes add up. Or one folder of a composition "
      "(adapter_setup.json)"},
-    {FOR_TRAIN | FOR_EVAL | FOR_GENERATE | FOR_BENCH | FOR_PROBE, 0, "Model", "compose", "EXPR", TEXT, AT(compose), ANY_TEXT,
+    {FOR_TRAIN | FOR_EVAL | FOR_GENERATE | FOR_PROBE, 0, "Model", "compose", "EXPR", TEXT, AT(compose), ANY_TEXT,
      "how the adapters take part, by their names (NAME=DIR): a+b (all of them so), stack(a,b), average(a:3,b:1), fuse(a,b); rows with "
      "different ones: batchsplit(a:2,b:3), multitask(a,b), split(a:5,b), parallel(a,b). The one of --method is called adapter: "
      "stack(a,adapter) trains it behind a"},
