@@ -3,18 +3,18 @@
 #include "adapters/make.h"
 
 /* Every adapter below one node against every one below another that comes after it. */
-static espl_status check_beside(const espl_composition *a, const espl_composition *b) {
-    for (const espl_composition *child = a->children; child; child = child->next) ESPL_TRY(check_beside(child, b));
-    for (const espl_composition *child = b->children; child && a->adapter; child = child->next) ESPL_TRY(check_beside(a, child));
-    return a->adapter && b->adapter && a->adapter != b->adapter ? espl_adapter_check_beside(a->adapter, b->adapter) : ESPL_OK;
+static espl_status check_beside(const espl_composition *a, const espl_composition *b, bool heads) {
+    for (const espl_composition *child = a->children; child; child = child->next) ESPL_TRY(check_beside(child, b, heads));
+    for (const espl_composition *child = b->children; child && a->adapter; child = child->next) ESPL_TRY(check_beside(a, child, heads));
+    return a->adapter && b->adapter && a->adapter != b->adapter ? espl_adapter_check_beside(a->adapter, b->adapter, heads) : ESPL_OK;
 }
 
-/* Those that have the same rows. */
+/* Those that have the same rows. In a stack the last head is taken, as the Adapters library does. */
 static espl_status check_together(const espl_composition *node) {
     for (const espl_composition *child = node->children; child; child = child->next) {
         ESPL_TRY(check_together(child));
         for (const espl_composition *other = child->next; other && !espl_composition_shares(node->kind); other = other->next)
-            ESPL_TRY(check_beside(child, other));
+            ESPL_TRY(check_beside(child, other, node->kind != ESPL_COMPOSITION_STACK));
     }
     return ESPL_OK;
 }

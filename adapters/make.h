@@ -16,8 +16,8 @@ espl_status espl_adapter_initialise(espl_adapter *adapter, uint64_t seed);
 /* Every entry of a replaced matrix starts with the base's values. */
 espl_status espl_adapter_copy_base(espl_adapter *adapter);
 /* Fails, ARGUMENT naming the tensor, where one of them stands in place of a tensor of the base that the other replaces or changes
- * in its place: nothing would be left of one. */
-espl_status espl_adapter_check_beside(const espl_adapter *a, const espl_adapter *b);
+ * in its place: nothing would be left of one. heads: also of the head's. */
+espl_status espl_adapter_check_beside(const espl_adapter *a, const espl_adapter *b, bool heads);
 /* The only one that can be taken out of the base; NULL: none is merged. */
 espl_adapter *espl_adapter_merged_last(const espl_model *model);
 void espl_adapter_destroy(espl_adapter *adapter);

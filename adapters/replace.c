@@ -74,13 +74,14 @@ static espl_status refuse(const espl_adapter *a, const espl_adapter *b, const ch
                      "in place of %s%s", a->name, b->name, part, name);
 }
 
-espl_status espl_adapter_check_beside(const espl_adapter *a, const espl_adapter *b) {
+espl_status espl_adapter_check_beside(const espl_adapter *a, const espl_adapter *b, bool heads) {
     const espl_model *model = a->model;
     const espl_entry *fused = NULL; /* both replace its matrix, one of them for other parts of it */
-    if (model->config.tied && espl_adapter_head(a) != ESPL_NO_MATRIX && espl_adapter_head(b) != ESPL_NO_MATRIX)
+    if (heads && model->config.tied && espl_adapter_head(a) != ESPL_NO_MATRIX && espl_adapter_head(b) != ESPL_NO_MATRIX)
         return refuse(a, b, "the output projection, which is tied to ", espl_model_output_entry(model)->name);
     for (size_t i = 0; i < model->store.entry_count; i++) {
         const espl_entry *base = &model->store.entries[i];
+        if (!heads && espl_head_has_matrix(model, base->matrix)) continue;
         if (!(replaces(a, base) && changes(b, base)) && !(changes(a, base) && replaces(b, base))) continue;
         if (holds(a, base) && holds(b, base)) return refuse(a, b, "", base->name);
         if (!fused || (holds(b, base) && !holds(b, fused))) fused = base;

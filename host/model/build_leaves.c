@@ -1,5 +1,5 @@
 /* The leaves of a graph, one per matrix: of the model, of adapters, and of adapters in place of the model. */
-#include "host/model/adapter.h"
+#include "host/model/composition.h"
 #include "host/model/model.h"
 #include "host/ops/op_concat.h"
 
@@ -44,11 +44,13 @@ espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t 
     return *leaf;
 }
 
-/* What an active adapter has in place of a matrix of the base, or NULL. Of those that have some rows it is their head's, in turn. */
+/* What an active adapter has in place of a matrix of the base, or NULL. Where several have heads it is that of one at a time. */
 static espl_tensor *build_replacement(espl_builder *b, uint32_t matrix) {
+    const espl_composition *composition = b->model->composition;
+    const bool by_turns = composition && espl_head_has_matrix(b->model, matrix) && espl_composition_has_heads(composition);
     for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
         const uint32_t own = adapter->replacement[matrix];
-        const bool takes_part = adapter->some_rows ? b->head_of == adapter : adapter->active;
+        const bool takes_part = by_turns ? b->head_of == adapter : adapter->active;
         if (takes_part && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
     }
     return NULL;

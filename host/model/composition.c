@@ -212,11 +212,13 @@ static bool has_head(const espl_composition *node) {
 }
 
 bool espl_composition_has_heads(const espl_composition *node) {
+    uint32_t heads = 0;
     if (espl_composition_shares(node->kind)) return has_head(node);
     for (const espl_composition *child = node->children; child; child = child->next) {
         if (espl_composition_has_heads(child)) return true;
+        heads += has_head(child);
     }
-    return false;
+    return heads > 1;
 }
 
 /* Of adapters one after the other the last that has a head. */

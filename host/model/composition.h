@@ -59,7 +59,7 @@ espl_tensor *espl_build_replicas(espl_builder *builder, uint32_t replicas, espl_
 
 /* What becomes of y at a joint. */
 espl_tensor *espl_build_composition(espl_builder *builder, const espl_composition *composition, const espl_joint *joint, espl_tensor *y);
-/* True if rows of the composition have heads of different adapters; then what these give, each row its own
+/* True if several adapters of the composition have heads, each for its rows or the last of a stack; then what these give
  * (espl_build_own_output). */
 bool espl_composition_has_heads(const espl_composition *composition);
 espl_tensor *espl_build_outputs(espl_builder *builder, const espl_composition *composition, espl_tensor *hidden);

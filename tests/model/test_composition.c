@@ -122,6 +122,32 @@ static void goes(void **state) {
     espl_model_destroy(&model);
 }
 
+/* Of stacked adapters with heads the last one's is taken, as in the Adapters library; added ones cannot have two. */
+static void last_head(void **state) {
+    (void)state;
+    static const test_pair two = {"bert_classes_lora", "houlsby:rf=5", "pfeiffer:rf=4"};
+    espl_model *model = test_pair_load(&two);
+    size_t row;
+    float *start = test_pair_predict(model, "stack(a,b)", NULL, &row);
+    for (espl_adapter *adapter = model->adapters; adapter; adapter = adapter->next) {
+        espl_store *store = &adapter->store;
+        for (size_t i = 0; i < store->entry_count; i++) {
+            float values[45 * 45];
+            if (!store->entries[i].apart) continue;
+            test_ok(espl_store_read(store, &store->entries[i], values));
+            values[0] += 1;
+            test_ok(espl_store_write(store, &store->entries[i], values, ESPL_DTYPE_F32));
+        }
+        float *now = test_pair_predict(model, "stack(a,b)", NULL, &row);
+        const double moved = test_pair_off(now, start, PAIR_ROWS * row);
+        if ((moved > 1e-3) != (adapter->next == NULL)) fail_msg("with another head of \"%s\" outputs moved by %.1e", adapter->name, moved);
+        free(now);
+    }
+    free(start);
+    test_refused(espl_model_activate(model, "a+b"), ESPL_ARGUMENT, "cannot be active together");
+    espl_model_destroy(&model);
+}
+
 static void refused(void **state) {
     (void)state;
     static const test_pair two = {"llama_lora", "pfeiffer:rf=4", "lora:r=2"};
@@ -242,7 +268,7 @@ static void refused_tasks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rows_of_a_batch),
                                        cmocka_unit_test(blocks_of_one),
-                                       cmocka_unit_test(goes),
+                                       cmocka_unit_test(goes), cmocka_unit_test(last_head),
                                        cmocka_unit_test(refused),
                                        cmocka_unit_test(refused_later),
                                        cmocka_unit_test(refused_tasks)};

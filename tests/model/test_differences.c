@@ -63,6 +63,23 @@ static const struct {
     const char *model, *spec, *part;
 } parts[] = {{"llama_lora", "flop:k=5", ".weight"}, {"gpt2_lora", "flop:k=5", ".bias"}, {"llama_lora", "dora:r=3", "magnitude"}};
 
+/* Adapter a of this kind in a composition with b, of another. */
+static const struct {
+    const char *model, *spec, *expression;
+} blocks[] = {
+    {"llama_lora", "houlsby:rf=4", "stack(a,b)"},
+    {"llama_lora", "library_lora:r=3,init=bert,attention=q", "stack(a,lora)"},
+    {"llama_lora", "pfeiffer:rf=4,activation=gelu", "split(a:4,b)"},
+    {"gpt2_lora", "lora:r=3", "split(a:4,b)"},
+    {"bert_masked_full", "lora:r=3,targets=query+dense", "multitask(a,b)"},
+    {"llama_lora", "ia3", "batchsplit(a:1,b:0)"},
+    {"llama_lora", "adapterplus:rf=4", "average(a:1,b:3)"},
+    {"bert_masked_full", "vera:r=4", "average(a:3,b:1)"},
+    {"gpt2_lora", "houlsby:rf=4", "compat_average(a,b)"},
+    {"llama_lora", "dora:r=3", "parallel(a,b)"},
+    {"gpt2_lora", "houlsby:rf=4,activation=gelu,leave_out=0", "parallel(stack(a,b),b)"},
+};
+
 /* Names without layers' numbers. */
 static void kind_of(const char *name, char out_kind[256]) {
     size_t at = 0;
@@ -175,7 +192,17 @@ static void check_kind(espl_model *model, espl_adapter *adapter, const char *spe
     *in_out_worst = fmax(*in_out_worst, off / (norm + noise / h));
 }
 
-static void check(const char *name, const char *spec, const char *part) {
+static void activate(espl_model *model, const char *expression) {
+    espl_adapter *other;
+    test_ok(espl_adapter_add(model, "b", "scaled_parallel:rf=4,activation=swish", 5, &other));
+    shake(&other->store, NULL);
+    test_ok(espl_adapter_add(model, "lora", "library_lora:r=3,init=bert,attention=q", 5, &other));
+    shake(&other->store, NULL);
+    test_ok(espl_model_activate(model, expression));
+}
+
+/* expression NULL: the adapter alone. */
+static void check(const char *name, const char *spec, const char *part, const char *expression) {
     const bool full = strcmp(spec, "full") == 0;
     espl_model *model = test_model(name, &(espl_model_params){.trainable = full});
     espl_adapter *adapter = NULL;
@@ -184,7 +211,8 @@ static void check(const char *name, const char *spec, const char *part) {
     double worst = 0;
     if (!full) {
         test_ok(espl_adapter_add(model, "a", spec, 7, &adapter));
-        test_ok(espl_model_activate(model, "a"));
+        if (expression) activate(model, expression);
+        else test_ok(espl_model_activate(model, "a"));
     }
     espl_store *store = full ? &model->store : &adapter->store;
     if (!full) shake(store, NULL);
@@ -200,7 +228,7 @@ static void check(const char *name, const char *spec, const char *part) {
         kinds++;
     }
     assert_true(kinds > 0);
-    printf("  %-60.60s %zu kinds, off by %.1e\n", spec, kinds, worst);
+    printf("  %-60.60s %s %zu kinds, off by %.1e\n", spec, expression ? expression : "", kinds, worst);
     espl_tensors_destroy(&set);
     espl_os_remove_file(path), espl_os_remove_file(step_path);
     free(path), free(step_path);
@@ -209,20 +237,30 @@ static void check(const char *name, const char *spec, const char *part) {
 
 static void run(void **state) {
     const size_t i = *(const size_t *)*state;
-    check(rows[i].model, rows[i].spec, NULL);
+    check(rows[i].model, rows[i].spec, NULL, NULL);
 }
 
 static void run_part(void **state) {
     const size_t i = *(const size_t *)*state;
-    check(parts[i].model, parts[i].spec, parts[i].part);
+    check(parts[i].model, parts[i].spec, parts[i].part, NULL);
+}
+
+static void run_block(void **state) {
+    const size_t i = *(const size_t *)*state;
+    /* DoRA's norms count as constants in its gradients. */
+    const char *part = strncmp(blocks[i].spec, "dora", 4) == 0 ? "magnitude" : NULL;
+    check(blocks[i].model, blocks[i].spec, part, blocks[i].expression);
 }
 
 int main(void) {
     static size_t numbers[ESPL_COUNT(rows)];
-    struct CMUnitTest tests[ESPL_COUNT(rows) + ESPL_COUNT(parts)];
+    enum { BLOCKS_FROM = ESPL_COUNT(rows) + ESPL_COUNT(parts) };
+    struct CMUnitTest tests[BLOCKS_FROM + ESPL_COUNT(blocks)];
     for (size_t i = 0; i < ESPL_COUNT(rows); i++) numbers[i] = i;
     for (size_t i = 0; i < ESPL_COUNT(rows); i++) tests[i] = (struct CMUnitTest){rows[i].spec, run, NULL, NULL, &numbers[i]};
     for (size_t i = 0; i < ESPL_COUNT(parts); i++)
         tests[ESPL_COUNT(rows) + i] = (struct CMUnitTest){parts[i].spec, run_part, NULL, NULL, &numbers[i]};
+    for (size_t i = 0; i < ESPL_COUNT(blocks); i++)
+        tests[BLOCKS_FROM + i] = (struct CMUnitTest){blocks[i].expression, run_block, NULL, NULL, &numbers[i]};
     return test_main("differences", tests, ESPL_COUNT(tests));
 }

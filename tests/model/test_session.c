@@ -282,6 +282,7 @@ static void long_prompts(void **state) {
             free(expected);
         }
         espl_session_destroy(&session);
+        espl_adapter_delete(&adapter);
     }
     espl_model_destroy(&model);
 }
