@@ -157,6 +157,9 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
 
 /* Every block reads the same tensor of the step buffer: the row of its table for each token, or -1. */
 static espl_tensor *rows_of_tokens(espl_builder *builder, const espl_adapter *adapter) {
+    if (builder->embeddings)
+        return espl_graph_fail(builder->graph, espl_fail(context(adapter), ESPL_ARGUMENT, "pasta: adapter \"%s\" goes by ids of "
+                                                         "tokens, and rows given as embeddings have none", adapter->name));
     espl_tensor *made = espl_build_step_made(builder, adapter, 0);
     if (made) return made;
     return espl_build_step(builder, adapter, "special tokens", 1, builder->batch * builder->tokens, ESPL_DTYPE_I32);

@@ -80,7 +80,7 @@ typedef struct espl_properties {
 
 /* What the coming submission of phase MICRO is about. */
 typedef struct espl_step_info {
-    const int32_t *ids;     /* batch * tokens */
+    const int32_t *ids;     /* batch * tokens; NULL: rows are given as embeddings */
     const int32_t *lengths; /* per row: those of them that are not padding; NULL: all */
     const int32_t *history; /* sessions: the ids before these, `position` of them; else NULL */
     const int32_t *tasks;   /* number of each row's task, or NULL: 0 */

@@ -3,6 +3,7 @@
 #include "host/ops/op_activation.h"
 #include "host/ops/op_add.h"
 #include "host/ops/op_attention.h"
+#include "host/ops/op_cast.h"
 #include "host/ops/op_concat.h"
 #include "host/ops/op_dropout.h"
 #include "host/ops/op_embedding.h"
@@ -227,9 +228,16 @@ static espl_tensor *embedding_out(espl_builder *b, espl_tensor *x) {
     return espl_build_map(b, model->embed_projection, model->embed_projection_bias, x);
 }
 
+/* The rows that ids name. Those that are given are rounded as the vocabulary's are. */
+static espl_tensor *token_table(espl_builder *b) {
+    const uint32_t embed = b->model->embed;
+    if (!b->embeddings) return espl_build_base(b, embed);
+    return espl_graph_cast(b->graph, &(espl_cast){.x = b->embeddings, .dtype = b->model->store.matrices[embed].dtype});
+}
+
 static espl_tensor *embedding(espl_builder *b) {
     const espl_model *model = b->model;
-    espl_embedding args = {.ids = b->ids, .table = espl_build_base(b, model->embed), .batch = b->batch,
+    espl_embedding args = {.ids = b->ids, .table = token_table(b), .batch = b->batch,
                            .position_table = espl_build_base(b, model->position), .positions = b->positions,
                            .position_from = model->config.position_from};
     if (!espl_build_any_joins(b, ESPL_SITE_EMBED)) return embedding_out(b, espl_graph_embedding(b->graph, &args));

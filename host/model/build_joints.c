@@ -63,12 +63,12 @@ static espl_step_info replicate(const espl_step_inputs *inputs, const espl_step_
     espl_step_info copies = *info;
     const size_t ids = (size_t)info->batch * info->tokens;
     for (uint32_t n = 0; n < inputs->replicas; n++) {
-        memcpy(inputs->ids + n * ids, info->ids, ids * sizeof *info->ids);
+        if (info->ids) memcpy(inputs->ids + n * ids, info->ids, ids * sizeof *info->ids);
         if (info->lengths) memcpy(inputs->lengths + n * (size_t)info->batch, info->lengths, info->batch * sizeof *info->lengths);
         if (info->tasks) memcpy(inputs->tasks + n * (size_t)info->batch, info->tasks, info->batch * sizeof *info->tasks);
     }
     copies.batch *= inputs->replicas;
-    copies.ids = inputs->ids;
+    copies.ids = info->ids ? inputs->ids : NULL;
     copies.lengths = info->lengths ? inputs->lengths : NULL;
     copies.tasks = info->tasks ? inputs->tasks : NULL;
     return copies;

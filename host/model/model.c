@@ -223,6 +223,7 @@ espl_model_info espl_model_describe(const espl_model *model) {
     const espl_config *c = &model->config;
     return (espl_model_info){.model_type = c->family->model_type,
                              .hidden_size = c->hidden,
+                             .embedding_size = c->embedding,
                              .layers = c->layers * c->repeat,
                              .heads = c->heads,
                              .kv_heads = c->kv_heads,

@@ -140,6 +140,9 @@ typedef struct espl_builder {
     uint32_t replicas; /* of the caller's batch in batch; 0: its blocks are not built yet */
     bool training, recompute;
     espl_tensor *ids;       /* STEP [1, batch * tokens] */
+    /* STEP [batch * tokens, embedding's width] F32: what stands in place of the vocabulary's rows, and ids are its rows' numbers.
+     * NULL: the vocabulary's. */
+    espl_tensor *embeddings;
     espl_tensor *positions; /* STEP [1, batch] or NULL: 0 */
     espl_tensor *lengths;   /* STEP [1, batch], tokens of each row that are not padding; NULL: all */
     espl_tensor *relative;  /* rows for distances, made by espl_build_hidden; NULL: the model has none */

@@ -6,7 +6,8 @@ espl_status espl_row_buffer_init(espl_row_buffer *buffer, espl_context *ctx, con
     const espl_dataset_shape shape = espl_dataset_shape_of(dataset);
     *buffer = (espl_row_buffer){.ctx = ctx, .dataset = dataset};
     espl_status status = ESPL_OK;
-    ESPL_GOTO(espl_new(ctx, tokens * sizeof *buffer->ids, &buffer->ids));
+    if (shape.width) ESPL_GOTO(espl_new(ctx, tokens * shape.width * sizeof *buffer->embeddings, &buffer->embeddings));
+    else ESPL_GOTO(espl_new(ctx, tokens * sizeof *buffer->ids, &buffer->ids));
     ESPL_GOTO(espl_new(ctx, tokens * sizeof *buffer->types, &buffer->types));
     ESPL_GOTO(espl_new(ctx, rows * sizeof *buffer->lengths, &buffer->lengths));
     ESPL_GOTO(espl_new(ctx, rows * sizeof *buffer->tasks, &buffer->tasks));
@@ -20,6 +21,7 @@ fail:
 void espl_row_buffer_finish(espl_row_buffer *buffer) {
     if (!buffer->ctx) return;
     espl_free(buffer->ctx, &buffer->ids);
+    espl_free(buffer->ctx, &buffer->embeddings);
     espl_free(buffer->ctx, &buffer->types);
     espl_free(buffer->ctx, &buffer->lengths);
     espl_free(buffer->ctx, &buffer->labels);
@@ -32,7 +34,8 @@ uint64_t espl_row_buffer_set(espl_row_buffer *buffer, uint32_t index, const espl
     const espl_dataset_shape shape = espl_dataset_shape_of(buffer->dataset);
     const size_t at = (size_t)index * context;
     uint64_t labels = 0;
-    memcpy(buffer->ids + at, row->ids, context * sizeof *buffer->ids);
+    if (row->ids) memcpy(buffer->ids + at, row->ids, context * sizeof *buffer->ids);
+    else memcpy(buffer->embeddings + at * shape.width, row->embeddings, (size_t)context * shape.width * sizeof *row->embeddings);
     if (row->types) memcpy(buffer->types + at, row->types, context * sizeof *buffer->types);
     else memset(buffer->types + at, 0, context * sizeof *buffer->types);
     buffer->lengths[index] = (int32_t)row->length;
@@ -50,7 +53,8 @@ uint64_t espl_row_buffer_set(espl_row_buffer *buffer, uint32_t index, const espl
 espl_batch espl_row_buffer_at(const espl_row_buffer *buffer, uint32_t first) {
     const size_t at = (size_t)first * espl_dataset_context(buffer->dataset);
     const espl_dataset_shape shape = espl_dataset_shape_of(buffer->dataset);
-    return (espl_batch){.ids = buffer->ids + at,
+    return (espl_batch){.ids = buffer->ids ? buffer->ids + at : NULL,
+                        .embeddings = buffer->embeddings ? buffer->embeddings + at * shape.width : NULL,
                         .types = buffer->types + at,
                         .lengths = buffer->lengths + first,
                         .tasks = buffer->tasks + first,
@@ -67,6 +71,9 @@ espl_status espl_batch_check(const espl_model *model, const espl_dataset *datase
     if (shape.vocabulary > c->vocabulary)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "the data has token %u, the model's vocabulary has %u",
                          shape.vocabulary - 1, c->vocabulary);
+    if (shape.width && shape.width != c->embedding)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "embeddings of the data have %u numbers, the model's have %u", shape.width,
+                         c->embedding);
     if (shape.types > (c->types ? c->types : 1))
         return espl_fail(model->ctx, ESPL_ARGUMENT, "the data has token type %u, the model has %u", shape.types - 1,
                          c->types);

@@ -9,7 +9,7 @@ typedef struct espl_row_buffer {
     espl_context *ctx;           /* borrowed */
     const espl_dataset *dataset; /* borrowed */
     int32_t *ids, *types, *lengths, *labels, *tasks; /* owned */
-    float *values;               /* owned */
+    float *embeddings, *values;  /* owned; embeddings or ids */
 } espl_row_buffer;
 
 espl_status espl_row_buffer_init(espl_row_buffer *buffer, espl_context *ctx, const espl_dataset *dataset, uint32_t rows);
@@ -19,8 +19,8 @@ uint64_t espl_row_buffer_set(espl_row_buffer *buffer, uint32_t index, const espl
 /* The rows from `first` on. */
 espl_batch espl_row_buffer_at(const espl_row_buffer *buffer, uint32_t first);
 
-/* Fails with ARGUMENT if ids or types are beyond the model's, or with labels true if labels and values are not of the kind
- * that its head takes. */
+/* Fails with ARGUMENT if ids or types are beyond the model's, embeddings of another width, or with labels true if labels and
+ * values are not of the kind that its head takes. */
 espl_status espl_batch_check(const espl_model *model, const espl_dataset *dataset, bool labels);
 
 #endif

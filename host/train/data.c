@@ -64,7 +64,8 @@ static espl_row row_at(const espl_dataset *dataset, uint32_t row) {
     if (dataset->tail && row == dataset->rows - 1)
         return (espl_row){.ids = dataset->tail, .labels = dataset->tail + dataset->context,
                           .length = dataset->tail_length};
-    return (espl_row){.ids = dataset->ids + at,
+    return (espl_row){.ids = dataset->ids ? dataset->ids + at : NULL,
+                      .embeddings = dataset->embeddings ? dataset->embeddings + at * dataset->width : NULL,
                       .labels = dataset->labels ? dataset->labels + (size_t)row * dataset->label_count : dataset->ids + at + 1,
                       .types = dataset->types ? dataset->types + at : NULL,
                       .values = dataset->values ? dataset->values + (size_t)row * dataset->value_count : NULL,
@@ -84,6 +85,7 @@ uint32_t espl_dataset_rows(const espl_dataset *dataset, espl_part part) {
 espl_dataset_shape espl_dataset_shape_of(const espl_dataset *dataset) {
     return (espl_dataset_shape){.labels = dataset->label_count,
                                 .values = dataset->value_count,
+                                .width = dataset->width,
                                 .vocabulary = dataset->vocabulary,
                                 .types = dataset->type_end,
                                 .label_end = dataset->label_end};
@@ -115,21 +117,26 @@ static uint64_t mix(uint64_t hash, uint64_t value) {
     return hash ^ (hash >> 29);
 }
 
+static uint64_t mix_numbers(uint64_t hash, const float *numbers, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &numbers[i], sizeof bits);
+        hash = mix(hash, bits);
+    }
+    return hash;
+}
+
 static uint64_t mix_row(const espl_dataset *dataset, uint64_t hash, const espl_row *row) {
     const uint32_t columns = dataset->label_count > dataset->context ? dataset->label_count : dataset->context;
     for (uint32_t i = 0; i < columns; i++) {
         const int32_t label = i < dataset->label_count && row->labels[i] >= 0 ? row->labels[i] : ESPL_NO_LABEL;
-        hash = mix(hash, (uint64_t)(uint32_t)(i < dataset->context ? row->ids[i] : 0) << 32 | (uint32_t)label);
+        hash = mix(hash, (uint64_t)(uint32_t)(row->ids && i < dataset->context ? row->ids[i] : 0) << 32 | (uint32_t)label);
         if (row->types && i < dataset->context) hash = mix(hash, (uint32_t)row->types[i]);
     }
     if (dataset->lengths) hash = mix(hash, row->length);
     if (dataset->tasks) hash = mix(hash, (uint32_t)row->task);
-    for (uint32_t i = 0; i < dataset->value_count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &row->values[i], sizeof bits);
-        hash = mix(hash, bits);
-    }
-    return hash;
+    hash = mix_numbers(hash, row->embeddings, (size_t)dataset->context * dataset->width);
+    return mix_numbers(hash, row->values, dataset->value_count);
 }
 
 /* Counts labels, finds the largest id, type and label, makes the hash. */
@@ -140,7 +147,7 @@ static void survey(espl_dataset *dataset) {
         espl_row row = row_at(dataset, dataset->parts[r]);
         uint64_t labels = 0;
         for (uint32_t i = 0; i < dataset->context; i++) {
-            id = row.ids[i] > id ? row.ids[i] : id;
+            id = row.ids && row.ids[i] > id ? row.ids[i] : id;
             type = row.types && row.types[i] > type ? row.types[i] : type;
         }
         for (uint32_t i = 0; i < dataset->label_count; i++) {
@@ -266,6 +273,22 @@ espl_status espl_dataset_load(espl_context *context, const espl_tokenizer *token
     return status;
 }
 
+espl_status espl_embeddings_check(espl_context *ctx, const int32_t *ids, const float *embeddings, uint32_t rows, uint32_t tokens,
+                                  uint32_t width) {
+    const uint64_t row = (uint64_t)tokens * width;
+    if (!ids == !embeddings)
+        return espl_fail(ctx, ESPL_ARGUMENT, "rows are given as ids or as embeddings, and here as %s", ids ? "both" : "neither");
+    if (!embeddings) return ESPL_OK;
+    if (row == 0 || row > UINT32_MAX)
+        return espl_fail(ctx, ESPL_ARGUMENT, "rows of %u embeddings of %u numbers are not possible", tokens, width);
+    for (uint64_t i = 0; i < rows * row; i++) {
+        if (!isfinite(embeddings[i]))
+            return espl_fail(ctx, ESPL_ARGUMENT, "the embedding in row %llu at %llu is not finite", (unsigned long long)(i / row),
+                             (unsigned long long)(i % row / width));
+    }
+    return ESPL_OK;
+}
+
 static espl_status check_rows(espl_context *ctx, const espl_rows *rows) {
     const uint32_t tokens = rows->tokens;
     if (rows->rows == 0 || tokens == 0)
@@ -273,6 +296,7 @@ static espl_status check_rows(espl_context *ctx, const espl_rows *rows) {
     if (rows->row_labels != 1 && rows->row_labels != 0 && rows->row_labels != tokens)
         return espl_fail(ctx, ESPL_ARGUMENT, "%u labels for rows of %u tokens are neither 1 nor one per token",
                          rows->row_labels, tokens);
+    ESPL_TRY(espl_embeddings_check(ctx, rows->ids, rows->embeddings, rows->rows, tokens, rows->width));
     for (uint32_t r = 0; r < rows->rows; r++) {
         const int32_t length = rows->lengths ? rows->lengths[r] : (int32_t)tokens;
         if (length < 1 || (uint32_t)length > tokens)
@@ -281,7 +305,7 @@ static espl_status check_rows(espl_context *ctx, const espl_rows *rows) {
             return espl_fail(ctx, ESPL_ARGUMENT, "row %u is of task %d, which is negative", r, rows->tasks[r]);
         for (uint32_t i = 0; i < tokens; i++) {
             const size_t at = (size_t)r * tokens + i;
-            if (rows->ids[at] < 0)
+            if (rows->ids && rows->ids[at] < 0)
                 return espl_fail(ctx, ESPL_ARGUMENT, "id %d in row %u at %u is negative", rows->ids[at], r, i);
             if (rows->types && rows->types[at] < 0)
                 return espl_fail(ctx, ESPL_ARGUMENT, "type %d in row %u at %u is negative", rows->types[at], r, i);
@@ -316,8 +340,10 @@ espl_status espl_dataset_from_rows(espl_context *context, const espl_rows *rows,
                               .rows = n,
                               .context = tokens,
                               .label_count = rows->row_labels ? rows->row_labels : 1,
-                              .value_count = rows->values ? rows->row_values : 0};
+                              .value_count = rows->values ? rows->row_values : 0,
+                              .width = rows->embeddings ? rows->width : 0};
     ESPL_GOTO(copy_rows(context, rows->ids, false, n, tokens, &dataset->ids));
+    ESPL_GOTO(copy_rows(context, rows->embeddings, false, n, tokens * dataset->width, &dataset->embeddings));
     ESPL_GOTO(copy_rows(context, rows->types, false, n, tokens, &dataset->types));
     ESPL_GOTO(copy_rows(context, rows->lengths, false, n, 1, &dataset->lengths));
     ESPL_GOTO(copy_rows(context, rows->tasks, false, n, 1, &dataset->tasks));
@@ -342,6 +368,7 @@ void espl_dataset_destroy(espl_dataset **dataset) {
     if (!gone) return;
     espl_context *ctx = gone->ctx;
     espl_free(ctx, &gone->ids);
+    espl_free(ctx, &gone->embeddings);
     espl_free(ctx, &gone->labels);
     espl_free(ctx, &gone->types);
     espl_free(ctx, &gone->lengths);

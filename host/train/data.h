@@ -1,5 +1,5 @@
-/* Training data as the trainer sees it: rows of `context` token ids with, for each position, the id to be predicted
- * after it. What is read from which file stands in espalier/trainer.h; here is how it becomes rows:
+/* Training data as the trainer sees it: rows of `context` token ids, or embeddings in their place, with, for each
+ * position, the id to be predicted after it. What is read from which file stands in espalier/trainer.h; here is how it becomes rows:
  *
  * Plain text. A byte-order mark is dropped and CRLF becomes LF. The tokens t[0] t[1] ... of the whole file, with what
  *   the tokenizer puts before and behind a text (<s>), are cut into rows: row r holds ids t[r*context .. ] and labels
@@ -35,15 +35,20 @@ uint32_t espl_dataset_rows(const espl_dataset *dataset, espl_part part);
 /* What rows hold, for a model to be held against. */
 typedef struct espl_dataset_shape {
     uint32_t labels, values; /* of a row; labels: context, or 1 */
+    uint32_t width;          /* of embeddings; 0: rows have ids */
     uint32_t vocabulary, types, label_end; /* greater than every id, type, label */
 } espl_dataset_shape;
 espl_dataset_shape espl_dataset_shape_of(const espl_dataset *dataset);
+/* Ids or embeddings [rows, tokens, width] are given, not both, and embeddings are finite. Fails: ARGUMENT naming the row. */
+espl_status espl_embeddings_check(espl_context *ctx, const int32_t *ids, const float *embeddings, uint32_t rows, uint32_t tokens,
+                                  uint32_t width);
 /* Of all ids, labels and the parts: a checkpoint is resumed on the same data only. */
 uint64_t espl_dataset_hash(const espl_dataset *dataset);
 
 /* One row, borrowed from the dataset; a negative label does not count. */
 typedef struct espl_row {
-    const int32_t *ids, *labels; /* context; shape.labels */
+    const int32_t *ids, *labels; /* context, NULL with embeddings; shape.labels */
+    const float *embeddings;     /* context * shape.width; NULL: none */
     const int32_t *types;        /* context; NULL: 0 */
     const float *values;         /* shape.values; NULL: none */
     int32_t task;

@@ -7,13 +7,14 @@
 
 struct espl_dataset {
     espl_context *ctx; /* borrowed */
-    int32_t *ids;      /* owned; [rows, context], of plain text the tokens one after another */
+    int32_t *ids;      /* owned; [rows, context], of plain text the tokens one after another; NULL with embeddings */
+    float *embeddings; /* owned or NULL; [rows, context, width] */
     int32_t *labels;   /* owned; [rows, label_count]; NULL for plain text, where labels are ids + 1 */
     int32_t *types;    /* owned or NULL; [rows, context] */
     int32_t *lengths;  /* owned or NULL; [rows] */
     int32_t *tasks;    /* owned or NULL; [rows] */
     float *values;     /* owned or NULL; [rows, value_count] */
-    uint32_t label_count, value_count; /* of a row */
+    uint32_t label_count, value_count, width; /* of a row; of embeddings */
     int32_t *tail;     /* owned; ids and labels of the last row of plain text if that is padded */
     uint32_t tail_length;
     uint32_t *parts;   /* owned; [rows], the rows of the training part, then those of the validation part */

@@ -165,6 +165,8 @@ static void add_inputs(espl_pass *pass, const espl_model *model, const espl_pass
     const uint32_t tokens = params->batch * params->tokens, copies = pass->replicas;
     const bool per_token = pass->per_token, regression = model->task.kind == ESPL_HEAD_REGRESSION;
     pass->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
+    if (params->embeddings)
+        pass->embeddings = espl_graph_step_leaf(graph, "embeddings", tokens, model->config.embedding, ESPL_DTYPE_F32);
     pass->labels = espl_graph_step_leaf(graph, "labels", 1, copies * (per_token ? tokens : params->batch), ESPL_DTYPE_I32);
     if (model->config.types) pass->types = espl_graph_step_leaf(graph, "types", 1, tokens, ESPL_DTYPE_I32);
     if (espl_head_needs_lengths(model))
@@ -193,6 +195,7 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
                             .training = params->dropout,
                             .recompute = params->recompute,
                             .ids = pass->ids,
+                            .embeddings = pass->embeddings,
                             .types = pass->types,
                             .lengths = pass->lengths,
                             .scores = params->keep_scores ? &pass->scores : NULL,
@@ -273,15 +276,29 @@ static void write_input(espl_pass *pass, const espl_tensor *t, const void *from,
         memcpy(to + (size_t)i * count, (const int32_t *)from + (size_t)(i % rows) * stride, count * sizeof *to);
 }
 
+/* The first tokens of every `stride`, and the numbers of the rows that they are. */
+static void write_embeddings(espl_pass *pass, const float *from, uint32_t stride) {
+    const espl_tensor *t = pass->embeddings;
+    const uint32_t tokens = pass->info.tokens;
+    int32_t *ids = espl_graph_step_pointer(pass->graph, pass->ids);
+    float *to = espl_graph_step_pointer(pass->graph, t);
+    for (uint32_t i = 0; i < t->rows; i++) {
+        const size_t row = (size_t)(i / tokens) * stride + i % tokens;
+        memcpy(to + (size_t)i * t->stride, from + row * t->cols, t->cols * sizeof *to);
+        ids[i] = (int32_t)i;
+    }
+}
+
 espl_status espl_pass_write(espl_pass *pass, const espl_batch *batch) {
     const uint32_t tokens = pass->info.tokens, stride = batch->tokens ? batch->tokens : tokens;
-    write_input(pass, pass->ids, batch->ids, tokens, stride, 1, 0);
+    if (pass->embeddings) write_embeddings(pass, batch->embeddings, stride);
+    else write_input(pass, pass->ids, batch->ids, tokens, stride, 1, 0);
     write_input(pass, pass->types, batch->types, tokens, stride, 1, 0);
     write_input(pass, pass->lengths, batch->lengths, 1, 1, 1, (int32_t)tokens);
     write_input(pass, pass->labels, batch->labels, pass->per_token ? tokens : 1, pass->per_token ? stride : 1,
                 pass->replicas, -1);
     write_input(pass, pass->values, batch->values, 1, 1, pass->replicas, 0);
-    pass->info.ids = espl_graph_step_pointer(pass->graph, pass->ids);
+    pass->info.ids = pass->embeddings ? NULL : espl_graph_step_pointer(pass->graph, pass->ids);
     pass->info.lengths = batch->lengths;
     pass->info.tasks = batch->tasks;
     return espl_step_inputs_write(pass->inputs, pass->graph, &pass->info);

@@ -24,6 +24,7 @@ typedef struct espl_pass_params {
     uint32_t optimiser_count;   /* 0: no gradients */
     bool dropout, recompute, keep_logits, keep_scores;
     bool decay_all; /* weight decay also for vectors (probe) */
+    bool embeddings; /* rows are given as embeddings, not as ids */
     double piece_ms; /* as espl_graph_cut; 0: not in pieces */
     const espl_graph *shared; /* as espl_graph_share, or NULL */
 } espl_pass_params;
@@ -31,6 +32,7 @@ typedef struct espl_pass_params {
 typedef struct espl_pass {
     espl_graph *graph;      /* owned */
     espl_tensor *ids, *types, *lengths, *labels, *values; /* STEP; NULL where the model or its head takes none */
+    espl_tensor *embeddings; /* STEP, where params want them: ids are the numbers of its rows */
     bool per_token;         /* labels and outputs: one for each token, not for each row */
     uint32_t replicas;      /* losses and outputs are of so many copies of the batch, one after the other */
     espl_tensor *losses;    /* one for each label, for the host; NULL: the head has no loss */
@@ -48,10 +50,11 @@ void espl_pass_finish(espl_pass *pass);
 
 /* Puts a float into a word of the step buffer. */
 void espl_pass_set(espl_pass *pass, uint32_t word, float value);
-/* What a pass is about, each as its tensor has it. types, tasks NULL: 0; lengths NULL: tokens. */
+/* What a pass is about, each as its tensor has it: embeddings where the pass was made for them, else ids. types, tasks NULL: 0;
+ * lengths NULL: tokens. */
 typedef struct espl_batch {
     const int32_t *ids, *types, *lengths, *labels, *tasks;
-    const float *values;
+    const float *embeddings, *values;
     uint32_t tokens; /* from a row to the next in what has a value for each token; 0: as many as the pass has */
 } espl_batch;
 /* Writes its numbers, as the submission of them does. */

@@ -66,6 +66,7 @@ espl_status espl_passes_init(espl_passes *passes, espl_model *model, const espl_
                              const espl_dataset *dataset, espl_part part, bool by_length) {
     uint32_t lengths[ESPL_PASSES_MAX] = {espl_dataset_context(dataset)}, count = 1;
     espl_pass_params own = *params;
+    own.embeddings = espl_dataset_shape_of(dataset).width > 0;
     *passes = (espl_passes){0};
     if (by_length && espl_dataset_rows(dataset, part))
         ESPL_TRY(find_lengths(model->ctx, dataset, part, params->batch, lengths, &count));

@@ -13,9 +13,9 @@ typedef struct espl_passes {
     uint32_t now; /* which has the micro-batch under way */
 } espl_passes;
 
-/* tokens of params is left out: without by_length one pass as long as the dataset's rows may be; with it up to
- * ESPL_PASSES_MAX whose lengths leave the rows few tokens that are nothing, but no more than pay for their recording. All lie
- * in the memory of the longest. Fails: as espl_pass_init. */
+/* tokens and embeddings of params are left out, as the dataset has them: without by_length one pass as long as its rows may
+ * be; with it up to ESPL_PASSES_MAX whose lengths leave the rows few tokens that are nothing, but no more than pay for their
+ * recording. All lie in the memory of the longest. Fails: as espl_pass_init. */
 espl_status espl_passes_init(espl_passes *passes, espl_model *model, const espl_pass_params *params,
                              const espl_dataset *dataset, espl_part part, bool by_length);
 void espl_passes_finish(espl_passes *passes);

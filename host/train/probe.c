@@ -1,5 +1,6 @@
 /* The door for checking: what the device computes for one batch, in a file that other programs read. */
 #include "host/model/adapter.h"
+#include "host/train/data.h"
 #include "host/train/pass.h"
 #include <espalier/trainer.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@ typedef struct probe {
     uint32_t label_count;
     uint64_t counted;
     float *logits; /* owned */
-    espl_tensor_entry *entries; /* owned; the first four are ids, labels, logits, loss */
+    espl_tensor_entry *entries; /* owned; the first four are ids or embeddings, labels, logits, loss */
     espl_store_source *sources; /* owned */
     float **copies;             /* owned: parameters or gradients as they were when read */
     float *scores;              /* owned: of all gates, one for each row */
@@ -49,8 +50,9 @@ static espl_status read_labels(probe *p) {
 static espl_status check_batch(const probe *p) {
     const espl_probe_params *q = p->params;
     const espl_config *c = &p->model->config;
+    ESPL_TRY(espl_embeddings_check(p->model->ctx, q->ids, q->embeddings, q->rows, q->tokens, c->embedding));
     for (uint32_t i = 0; i < q->rows * q->tokens; i++) {
-        if (q->ids[i] < 0 || (uint32_t)q->ids[i] >= c->vocabulary)
+        if (q->ids && (q->ids[i] < 0 || (uint32_t)q->ids[i] >= c->vocabulary))
             return espl_fail(p->model->ctx, ESPL_ARGUMENT, "token %d is not in the vocabulary of %u", q->ids[i],
                              c->vocabulary);
         if (q->types && (q->types[i] < 0 || (uint32_t)q->types[i] >= (c->types ? c->types : 1)))
@@ -65,8 +67,8 @@ static espl_status check_batch(const probe *p) {
 
 static espl_status one_step(probe *p, espl_ticket *out_ticket) {
     const espl_probe_params *q = p->params;
-    const espl_batch batch = {.ids = q->ids, .types = q->types, .lengths = q->lengths, .labels = p->labels, .tasks = q->tasks,
-                              .values = q->values};
+    const espl_batch batch = {.ids = q->ids, .embeddings = q->embeddings, .types = q->types, .lengths = q->lengths, .labels = p->labels,
+                              .tasks = q->tasks, .values = q->values};
     ESPL_TRY(espl_graph_submit(p->pass.graph, ESPL_PHASE_BEGIN, out_ticket));
     return espl_pass_micro(&p->pass, &batch, out_ticket);
 }
@@ -144,7 +146,8 @@ static espl_status run(probe *p, const char *path) {
     const uint32_t outputs = espl_head_outputs(p->model);
     if (p->store) ESPL_TRY(espl_optimiser_init(&p->optimiser, p->store));
     const espl_pass_params pass = {.batch = q->rows, .tokens = q->tokens, .optimisers = &p->optimiser, .optimiser_count = p->store != NULL,
-                                   .recompute = q->recompute, .keep_logits = true, .keep_scores = true, .decay_all = true};
+                                   .recompute = q->recompute, .keep_logits = true, .keep_scores = true, .decay_all = true,
+                                   .embeddings = q->embeddings != NULL};
     ESPL_TRY(espl_pass_init(&p->pass, p->model, &pass));
     ESPL_TRY(espl_new(ctx, (size_t)p->label_count * p->pass.replicas * outputs * sizeof *p->logits, &p->logits));
     const size_t scores = p->pass.scores.count;
@@ -161,7 +164,10 @@ static espl_status run(probe *p, const char *path) {
     const double loss = p->counted ? sum / (double)p->counted : 0;
     if (p->store) ESPL_TRY(run_steps(p));
     const espl_tensor_entry fixed[PROBE_FIXED] = {
-        {.name = "ids", .dtype = ESPL_DTYPE_I32, .rank = 2, .shape = {q->rows, q->tokens}, .data = q->ids},
+        q->ids ? (espl_tensor_entry){.name = "ids", .dtype = ESPL_DTYPE_I32, .rank = 2, .shape = {q->rows, q->tokens},
+                                     .data = q->ids}
+               : (espl_tensor_entry){.name = "embeddings", .dtype = ESPL_DTYPE_F32, .rank = 3,
+                                     .shape = {q->rows, q->tokens, p->model->config.embedding}, .data = q->embeddings},
         {.name = "labels", .dtype = ESPL_DTYPE_I32, .rank = per_token ? 2 : 1, .shape = {q->rows, q->tokens},
          .data = q->labels ? q->labels : p->model->task.kind == ESPL_HEAD_LANGUAGE ? q->ids : p->labels},
         {.name = "logits", .dtype = ESPL_DTYPE_F32, .rank = per_token ? 3 : 2,

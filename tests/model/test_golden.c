@@ -21,11 +21,8 @@ static const double bound_logits = 2e-5, bound_loss = 1e-6, bound_gradient = 1e-
 static const double noise = 1e-4;
 
 /* NULL if the golden has none of that name. */
-static int32_t *integers(espl_tensors *set, const char *name, uint32_t *out_rows, uint32_t *out_cols) {
-    espl_tensor_view view;
+static int32_t *integers(espl_tensors *set, const char *name) {
     if (!espl_tensors_has(set, name)) return NULL;
-    test_ok(espl_tensors_find(set, name, &view));
-    if (out_rows) *out_rows = view.shape[0], *out_cols = view.shape[1];
     size_t count;
     double *values = test_values(set, name, &count);
     int32_t *out = malloc(count * sizeof *out);
@@ -87,7 +84,7 @@ static double largest_gradient(espl_tensors *golden) {
  * together and returns how many values are left. */
 static size_t drop_padding(espl_tensors *golden, double *expected, double *values, size_t count) {
     espl_tensor_view view;
-    int32_t *lengths = integers(golden, "lengths", NULL, NULL);
+    int32_t *lengths = integers(golden, "lengths");
     test_ok(espl_tensors_find(golden, "logits", &view));
     if (!lengths || view.rank != 3) {
         free(lengths);
@@ -272,7 +269,7 @@ static void run_case(const char *name, bool recompute, const char *dtype, double
     espl_model *model;
     espl_adapter *adapter = NULL;
     espl_tensors *golden, *got;
-    uint32_t rows, tokens;
+    espl_tensor_view view;
     snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
     const bool one = espl_os_is_folder(path);
     snprintf(path, sizeof path, "%s/%s/adapter_setup.json", ESPL_GOLDEN, name);
@@ -295,13 +292,13 @@ static void run_case(const char *name, bool recompute, const char *dtype, double
     }
     snprintf(path, sizeof path, "%s/%s/golden.safetensors", ESPL_GOLDEN, name);
     test_ok(espl_tensors_open(test_context(), path, &golden));
-    int32_t *ids = integers(golden, "ids", &rows, &tokens), *labels = integers(golden, "labels", NULL, NULL);
-    int32_t *types = integers(golden, "types", NULL, NULL), *lengths = integers(golden, "lengths", NULL, NULL);
-    int32_t *tasks = integers(golden, "tasks", NULL, NULL);
-    float *values = numbers(golden, "values");
+    int32_t *ids = integers(golden, "ids"), *labels = integers(golden, "labels"), *types = integers(golden, "types");
+    int32_t *lengths = integers(golden, "lengths"), *tasks = integers(golden, "tasks");
+    float *values = numbers(golden, "values"), *embeddings = numbers(golden, "embeddings");
+    test_ok(espl_tensors_find(golden, ids ? "ids" : "embeddings", &view));
     char *out = test_path("probe.safetensors");
-    const espl_probe_params probe = {.ids = ids, .labels = labels, .types = types, .lengths = lengths,
-                                     .tasks = tasks, .values = values, .rows = rows, .tokens = tokens, .steps = 2,
+    const espl_probe_params probe = {.ids = ids, .embeddings = embeddings, .labels = labels, .types = types, .lengths = lengths,
+                                     .tasks = tasks, .values = values, .rows = view.shape[0], .tokens = view.shape[1], .steps = 2,
                                      .learning_rate = 1e-4, .weight_decay = 0.01, .recompute = recompute};
     test_ok(espl_probe(model, adapter, &probe, out));
     test_ok(espl_tensors_open(test_context(), out, &got));
@@ -311,7 +308,7 @@ static void run_case(const char *name, bool recompute, const char *dtype, double
     espl_tensors_destroy(&got);
     espl_tensors_destroy(&golden);
     espl_os_remove_file(out);
-    free(out), free(ids), free(labels), free(types), free(lengths), free(tasks), free(values);
+    free(out), free(ids), free(labels), free(types), free(lengths), free(tasks), free(values), free(embeddings);
     espl_model_destroy(&model);
 }
 

@@ -16,6 +16,7 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # peft writes sets; their order mus
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
 
 import cases
+import cases_embeddings
 import cases_encoder_methods
 import cases_encoders
 import cases_reft
@@ -27,7 +28,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-CASES = cases.CASES + cases_encoders.CASES + cases_encoder_methods.CASES + cases_reft.CASES + cases_union.CASES
+CASES = cases.CASES + cases_encoders.CASES + cases_encoder_methods.CASES + cases_reft.CASES + cases_union.CASES \
+    + cases_embeddings.CASES
 ADAMW = dict(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 STEPS = 2
 
@@ -121,10 +123,12 @@ def model_inputs(inputs):
         more["attention_mask"] = inputs["attention_mask"]
     if "types" in inputs:
         more["token_type_ids"] = inputs["types"]
+    if "embeddings" in inputs:
+        more["inputs_embeds"] = inputs["embeddings"].double()
     labels = inputs["values"].double() if "values" in inputs else inputs["labels"]
     if labels.dim() == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    return inputs["ids"], labels, more
+    return inputs.get("ids"), labels, more
 
 
 def batch(case, config):
@@ -139,6 +143,9 @@ def batch(case, config):
     if rows > 1 and padding:
         ids[-1, length - padding:] = config.eos_token_id
         labels[-1, length - padding:] = -100
+    if case.get("embeddings"):
+        numbers = 0.3 * torch.randn(rows, length, config.hidden_size, dtype=torch.float64)
+        return dict(embeddings=numbers.float(), labels=labels)  # as the device gets them
     return dict(ids=ids, labels=labels)
 
 
@@ -205,7 +212,8 @@ def write_golden(folder, case, method, seed):
     out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
     if "generate" in case:
         out.update(generate(folder, case, inputs[0][:1, :4].clone()))
-    if any(t.is_floating_point() and t.dtype != torch.float64 for n, t in out.items() if n != "values"):
+    if any(t.is_floating_point() and t.dtype != torch.float64 for n, t in out.items()
+           if n not in ("values", "embeddings")):
         sys.exit(f"make_goldens: {case['name']}: a result is not float64")
     meta = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__,
                 seed=seed, adamw=ADAMW, steps=STEPS)

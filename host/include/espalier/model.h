@@ -85,6 +85,7 @@ const char *espl_model_folder(const espl_model *model);
 typedef struct espl_model_info {
     const char *model_type;
     uint32_t hidden_size, layers, heads, kv_heads, head_size, intermediate_size, vocabulary, context_max;
+    uint32_t embedding_size; /* of a token's row; ELECTRA and ALBERT map it to the hidden size */
     uint64_t parameters, bytes;
     const char *dtype; /* of the largest weights on the device */
     espl_mode mode;

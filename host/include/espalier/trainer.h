@@ -36,7 +36,7 @@ espl_status espl_dataset_load(espl_context *context, const espl_tokenizer *token
 /* Rows given by the caller (copied), of any kind that a model's head takes. */
 typedef struct espl_rows {
     uint32_t rows, tokens;
-    const int32_t *ids;     /* [rows, tokens], padded on the right with any id */
+    const int32_t *ids;     /* [rows, tokens], padded on the right with any id; NULL: embeddings are given */
     const int32_t *types;   /* [rows, tokens], token types; NULL: 0 */
     const int32_t *lengths; /* [rows], 1 to tokens: how many are not padding; NULL: all */
     const int32_t *labels;  /* [rows, row_labels]; negative does not count */
@@ -45,8 +45,14 @@ typedef struct espl_rows {
     const float *values;    /* [rows, row_values], for REGRESSION; NULL: none */
     uint32_t row_values;
     const int32_t *tasks;   /* [rows], for adapters with a part for each task (espl_model_task); NULL: 0 */
+    const float *embeddings; /* [rows, tokens, width], finite, padded on the right with any numbers; in place of ids */
+    uint32_t width;          /* of the embeddings: the model's embedding_size (espl_model_describe) */
 } espl_rows;
-/* validation_share as in espl_dataset_params, but 0 and negative: none; drawn by seed. Fails: ARGUMENT naming the row. */
+/* Embeddings stand in place of the rows that the vocabulary has for ids: before positions, token types, the embedding's norm,
+ * an adapter at the embedding (adalink) and rows before the text. All else is as for ids, labels too: those of a LANGUAGE head
+ * are ids, for each token the one to be predicted after it. They are not changed by what is trained or merged into the
+ * vocabulary, and an adapter that goes by ids (pasta) refuses them when a pass is recorded.
+ * validation_share as in espl_dataset_params, but 0 and negative: none; drawn by seed. Fails: ARGUMENT naming the row. */
 espl_status espl_dataset_from_rows(espl_context *context, const espl_rows *rows, double validation_share, uint64_t seed,
                                    espl_dataset **out_dataset);
 /* The same for language models: ids[i] in 0.., labels[i] the id to be predicted at i or negative. */
@@ -148,15 +154,16 @@ espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32
  * after the other. Labels are not looked at. Fails: as espl_evaluate. */
 espl_status espl_predict(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, float *out_values);
 
-/* The door for checking: one batch through the model with adapter (or NULL); writes a safetensors file with ids, labels, logits
- * [rows, tokens, vocabulary], loss [1] (before any step), grad.<name> of every trainable tensor under its PEFT (or file) name, and
- * with steps > 0 param<steps>.<name> after that many AdamW steps on this batch (no clipping, weight_decay as given). score.<gate>
- * [rows] of every gate of an adapter. labels may be NULL for LANGUAGE: each token's successor. Plain labels as Hugging Face means
- * them: labels[i] is the token at i, the shift is done inside, negative does not count; other heads take one label for each row or
- * token. trainable model or adapter needed for gradients; else logits, scores and loss only. Fails: ARGUMENT naming a token, label
- * or length that the model has not, IO. */
+/* The door for checking: one batch through the model with adapter (or NULL); writes a safetensors file with ids (or embeddings),
+ * labels, logits [rows, tokens, vocabulary], loss [1] (before any step), grad.<name> of every trainable tensor under its PEFT (or
+ * file) name, and with steps > 0 param<steps>.<name> after that many AdamW steps on this batch (no clipping, weight_decay as
+ * given). score.<gate> [rows] of every gate of an adapter. With ids labels may be NULL for LANGUAGE: each token's successor. Plain
+ * labels as Hugging Face means them: labels[i] is the token at i, the shift is done inside, negative does not count; other heads
+ * take one label for each row or token. trainable model or adapter needed for gradients; else logits, scores and loss only.
+ * Fails: ARGUMENT naming a token, label or length that the model has not, IO. */
 typedef struct espl_probe_params {
     const int32_t *ids, *labels; /* [rows, tokens]; labels of CLASSIFICATION [rows] */
+    const float *embeddings;     /* in place of ids, as in espl_rows: [rows, tokens, the model's embedding_size] */
     uint32_t rows, tokens;
     const int32_t *types, *lengths; /* as in espl_rows */
     const int32_t *tasks;           /* as in espl_rows */
