@@ -114,23 +114,30 @@ static espl_status add(espl_adapter *adapter, const char *module, const char *pa
     return status;
 }
 
+/* As files name it; freed with espl_free. */
+static espl_status module_of(const espl_adapter *adapter, uint32_t block, int location, char **out_module) {
+    char *path;
+    ESPL_TRY(espl_model_block_path(adapter->model, block, &path));
+    espl_status status = espl_format(context(adapter), out_module, "%s.%s.adapter_fusion_layer.%s", path,
+                                     espl_bottleneck_module(adapter, location), adapter->file_name);
+    espl_free(context(adapter), &path);
+    return status;
+}
+
 static espl_status declare_place(espl_adapter *adapter, const fusion_state *state, uint32_t block, int location, fusion_maps *maps) {
     espl_context *ctx = context(adapter);
     const espl_joint joint = {.block = block, .site = location == BOTTLENECK_MLP ? ESPL_SITE_MLP_OUT : ESPL_SITE_ATTENTION_OUT};
-    char *path, *module = NULL;
+    char *module = NULL;
     *maps = (fusion_maps){true, ESPL_NO_MATRIX, ESPL_NO_MATRIX, ESPL_NO_MATRIX, ESPL_NO_MATRIX, ESPL_NO_MATRIX};
     for (uint32_t n = 0; n < state->count; n++) maps->there = maps->there && espl_bottleneck_at(member(adapter, n), &joint);
     if (!maps->there) return ESPL_OK;
-    ESPL_TRY(espl_model_block_path(adapter->model, block, &path));
-    espl_status status = espl_format(ctx, &module, "%s.%s.adapter_fusion_layer.%s", path, espl_bottleneck_module(adapter, location),
-                                     adapter->file_name);
+    espl_status status = module_of(adapter, block, location, &module);
     if (status == ESPL_OK && state->query) status = add(adapter, module, "query.weight", false, &maps->query);
     if (status == ESPL_OK && state->query) status = add(adapter, module, "query.bias", true, &maps->query_bias);
     if (status == ESPL_OK && state->key) status = add(adapter, module, "key.weight", false, &maps->key);
     if (status == ESPL_OK && state->key) status = add(adapter, module, "key.bias", true, &maps->key_bias);
     if (status == ESPL_OK && state->value) status = add(adapter, module, "value.weight", false, &maps->value);
     espl_free(ctx, &module);
-    espl_free(ctx, &path);
     return status;
 }
 
@@ -230,12 +237,20 @@ static espl_tensor *scores(espl_builder *builder, const espl_adapter *adapter, c
     return s;
 }
 
+/* For the host: how much of each adapter every token takes. */
+static espl_status keep(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *shares) {
+    char *module;
+    if (!builder->scores) return ESPL_OK;
+    ESPL_TRY(module_of(adapter, joint->block, joint->site == ESPL_SITE_MLP_OUT, &module));
+    return espl_scores_keep(context(adapter), builder->scores, module, shares);
+}
+
 static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const fusion_state *state = adapter->state;
     const fusion_maps *maps = &state->maps[joint->block][joint->site == ESPL_SITE_MLP_OUT];
     espl_graph *graph = builder->graph;
     const espl_adapter *last = NULL;
-    espl_tensor *u[ESPL_FUSION_MAX], *residual;
+    espl_tensor *u[ESPL_FUSION_MAX], *residual, *shares;
     if (!maps->there) return y;
     espl_status status = check_members(adapter, state->count);
     for (uint32_t n = 0; n < state->count && status == ESPL_OK; n++) {
@@ -250,7 +265,9 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
         u[n] = espl_bottleneck_up(builder, one, espl_bottleneck_at(one, joint), h);
     }
     espl_tensor *q = map(builder, adapter, maps->query, maps->query_bias, h);
-    y = espl_graph_fusion_mix(graph, scores(builder, adapter, maps, q, u), u, state->count);
+    y = espl_graph_fusion_mix(graph, scores(builder, adapter, maps, q, u), u, state->count, &shares);
+    status = keep(builder, adapter, joint, shares);
+    if (status != ESPL_OK) return espl_graph_fail(graph, status);
     if (!state->value) return espl_graph_add(graph, &(espl_add_args){y, residual});
     return espl_graph_matmul(graph, &(espl_matmul){.a = y, .b = espl_build_leaf(builder, &adapter->store, maps->value),
                                                    .orientation = MATMUL_NT, .residual = residual});

@@ -23,20 +23,15 @@ espl_status espl_gate_declare(espl_adapter *adapter, const char *module, uint32_
 
 /* For the host. */
 static espl_status keep(espl_builder *builder, const espl_adapter *adapter, const espl_gate *gate, uint32_t which, espl_tensor *g) {
-    espl_scores *scores = builder->scores;
     espl_context *ctx = adapter->model->ctx;
     const espl_entry *entry = adapter->store.entries;
-    if (!scores || !g) return ESPL_OK;
+    char *name;
+    if (!builder->scores) return ESPL_OK;
     while (entry->matrix != gate->weight) entry++;
     const int bytes = (int)(strlen(entry->name) - strlen(".weight"));
-    ESPL_TRY(espl_grow(ctx, &scores->items, &scores->capacity, scores->count + 1, sizeof *scores->items));
-    struct espl_score *score = &scores->items[scores->count];
-    *score = (struct espl_score){.values = g};
-    ESPL_TRY(entry->count == 1 ? espl_format(ctx, &score->name, "%.*s", bytes, entry->name)
-                               : espl_format(ctx, &score->name, "%.*s.%u", bytes, entry->name, which));
-    g->keep = true;
-    scores->count++;
-    return ESPL_OK;
+    ESPL_TRY(entry->count == 1 ? espl_format(ctx, &name, "%.*s", bytes, entry->name)
+                               : espl_format(ctx, &name, "%.*s.%u", bytes, entry->name, which));
+    return espl_scores_keep(ctx, builder->scores, name, g);
 }
 
 espl_tensor *espl_gate_apply(espl_builder *builder, const espl_adapter *adapter, const espl_gate *gate, uint32_t which, espl_tensor *h) {

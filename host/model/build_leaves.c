@@ -98,6 +98,17 @@ espl_tensor *espl_build_gradient(espl_builder *b, const espl_adapter *adapter, u
                            espl_span_part(espl_build_trained(b, &adapter->store)->gradients, m->flat * 4, m->span.bytes));
 }
 
+espl_status espl_scores_keep(espl_context *ctx, espl_scores *scores, char *name, espl_tensor *values) {
+    espl_status status = scores && values ? espl_grow(ctx, &scores->items, &scores->capacity, scores->count + 1, sizeof *scores->items) : ESPL_OK;
+    if (status != ESPL_OK || !scores || !values) {
+        espl_free(ctx, &name);
+        return status;
+    }
+    scores->items[scores->count++] = (struct espl_score){name, values};
+    values->keep = true;
+    return ESPL_OK;
+}
+
 void espl_scores_finish(espl_context *ctx, espl_scores *scores) {
     for (size_t i = 0; i < scores->count; i++) espl_free(ctx, &scores->items[i].name);
     espl_free(ctx, &scores->items);

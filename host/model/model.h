@@ -114,15 +114,17 @@ typedef struct espl_own_caches {
 /* Frees what was taken; the arena can be initialised again. */
 void espl_own_caches_finish(espl_own_caches *own, espl_context *ctx);
 
-/* Numbers by which adapters weigh what they add, one for each sequence, kept for the host to read. */
+/* Numbers by which adapters weigh what they add, one for each sequence or several for each token, kept for the host to read. */
 typedef struct espl_scores {
     struct espl_score {
-        char *name; /* owned: of the gate, as in files, with its number where one map has several */
-        espl_tensor *values; /* [batch, 1] */
+        char *name; /* owned: of the gate or fusion, as in files, with its number where one map has several */
+        espl_tensor *values; /* [batch, 1], or [batch * tokens, n] */
     } *items;       /* owned */
     size_t count, capacity;
 } espl_scores;
 void espl_scores_finish(espl_context *ctx, espl_scores *scores);
+/* Where scores are asked for (scores not NULL): keeps values under this name, which it takes also on failure. */
+espl_status espl_scores_keep(espl_context *ctx, espl_scores *scores, char *name, espl_tensor *values);
 
 enum { ESPL_TRAINED_MAX = 5 }; /* as ESPL_GRAD_NORM_TENSORS */
 

@@ -200,12 +200,14 @@ espl_tensor *espl_graph_fusion_scores(espl_graph *graph, espl_tensor *q, espl_te
     return s;
 }
 
-espl_tensor *espl_graph_fusion_mix(espl_graph *graph, espl_tensor *s, espl_tensor *const *u, uint32_t count) {
+espl_tensor *espl_graph_fusion_mix(espl_graph *graph, espl_tensor *s, espl_tensor *const *u, uint32_t count, espl_tensor **out_p) {
+    if (out_p) *out_p = NULL;
     if (!check(graph, s, u, count, false)) return NULL;
     espl_tensor *in[1 + ESPL_FUSION_MAX] = {s};
     espl_tensor *out[] = {espl_graph_value(graph, "fusion", s->rows, u[0]->cols, ESPL_DTYPE_F32),
                           espl_graph_value(graph, "fusion_p", s->rows, count, ESPL_DTYPE_F32)};
     for (uint32_t n = 0; n < count; n++) in[1 + n] = u[n];
     if (!out[0] || !out[1] || espl_graph_node(graph, &op_fusion_mix, in, 1 + count, out, 2, NULL, 0) != ESPL_OK) return NULL;
+    if (out_p) *out_p = out[1];
     return out[0];
 }

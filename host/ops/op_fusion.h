@@ -5,6 +5,7 @@
  * u       `count` tensors [rows, cols], 1 to ESPL_FUSION_MAX   f32 or value   read
  * s       [rows, count]                                    f32: of scores, with what a dropout makes of them
  * y       [rows, cols]                                     f32
+ * p       [rows, count]                                    f32: out of mix, its shares; NULL: not asked for
  * Cost:   count dispatches for each, one for the softmax; backward twice as many for each.
  * Fails:  ARGUMENT if shapes or dtypes disagree.
  * Source: Pfeiffer et al. 2021 (AdapterFusion, arXiv 2005.00247), section 3.2, where keys and values are maps of u: the map of keys
@@ -17,6 +18,6 @@
 enum { ESPL_FUSION_MAX = ESPL_INPUTS_MAX - 3 };
 
 espl_tensor *espl_graph_fusion_scores(espl_graph *graph, espl_tensor *q, espl_tensor *const *u, uint32_t count);
-espl_tensor *espl_graph_fusion_mix(espl_graph *graph, espl_tensor *s, espl_tensor *const *u, uint32_t count);
+espl_tensor *espl_graph_fusion_mix(espl_graph *graph, espl_tensor *s, espl_tensor *const *u, uint32_t count, espl_tensor **out_p);
 
 #endif

@@ -19,7 +19,7 @@ typedef struct probe {
     espl_tensor_entry *entries; /* owned; the first four are ids or embeddings, labels, logits, loss */
     espl_store_source *sources; /* owned */
     float **copies;             /* owned: parameters or gradients as they were when read */
-    float *scores;              /* owned: of all gates, one for each row */
+    float *scores;              /* owned: of all gates and fusions */
     char **score_names;         /* owned */
 } probe;
 
@@ -126,14 +126,19 @@ static espl_status read_scores(probe *p, size_t first) {
     espl_context *ctx = p->model->ctx;
     const uint32_t rows = p->params->rows * p->pass.replicas;
     const size_t count = p->pass.scores.count;
-    ESPL_TRY(espl_new(ctx, count * rows * sizeof *p->scores, &p->scores));
+    size_t values_of_all = 0, at = 0;
+    for (size_t i = 0; i < count; i++)
+        values_of_all += (size_t)p->pass.scores.items[i].values->rows * p->pass.scores.items[i].values->cols;
+    ESPL_TRY(espl_new(ctx, values_of_all * sizeof *p->scores, &p->scores));
     ESPL_TRY(espl_new(ctx, count * sizeof *p->score_names, &p->score_names));
     for (size_t i = 0; i < count; i++) {
-        float *values = p->scores + i * rows;
-        ESPL_TRY(espl_tensor_read(p->pass.graph, p->pass.scores.items[i].values, values));
+        const espl_tensor *t = p->pass.scores.items[i].values;
+        float *values = p->scores + at;
+        at += (size_t)t->rows * t->cols;
+        ESPL_TRY(espl_tensor_read(p->pass.graph, t, values));
         ESPL_TRY(espl_format(ctx, &p->score_names[i], "score.%s", p->pass.scores.items[i].name));
-        p->entries[first + i] = (espl_tensor_entry){.name = p->score_names[i], .dtype = ESPL_DTYPE_F32, .rank = 1, .shape = {rows},
-                                                    .data = values};
+        p->entries[first + i] = (espl_tensor_entry){.name = p->score_names[i], .dtype = ESPL_DTYPE_F32, .rank = t->cols == 1 ? 1 : 3,
+                                                    .shape = {rows, t->rows / rows, t->cols}, .data = values};
     }
     return ESPL_OK;
 }

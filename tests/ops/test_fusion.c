@@ -21,7 +21,7 @@ static void reference_scores(const double *const *leaves, const void *args, doub
 }
 
 static espl_tensor *build_mix(espl_graph *graph, espl_tensor *const *leaves, const void *args) {
-    return espl_graph_fusion_mix(graph, leaves[0], leaves + 1, ((const shape *)args)->count);
+    return espl_graph_fusion_mix(graph, leaves[0], leaves + 1, ((const shape *)args)->count, NULL);
 }
 
 static void reference_mix(const double *const *leaves, const void *args, double *out) {
@@ -67,7 +67,7 @@ static void refused(void **state) {
         op_ok(espl_graph_layer(graph, "layer", ESPL_PHASE_MICRO, false));
         espl_tensor *first = espl_graph_value(graph, "first", 7, 12, ESPL_DTYPE_F32);
         espl_tensor *u[] = {espl_graph_value(graph, "a", 7, 8, ESPL_DTYPE_F32), espl_graph_value(graph, "b", 7, 8, ESPL_DTYPE_F32)};
-        assert_null(mix ? espl_graph_fusion_mix(graph, first, u, 2) : espl_graph_fusion_scores(graph, first, u, 2));
+        assert_null(mix ? espl_graph_fusion_mix(graph, first, u, 2, NULL) : espl_graph_fusion_scores(graph, first, u, 2));
         op_refused(espl_graph_status(graph), ESPL_ARGUMENT, "(first) is 7 x 12 F32 beside 2 tensors, the first of 7 x 8");
         espl_graph_destroy(&graph);
     }

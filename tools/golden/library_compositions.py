@@ -4,6 +4,7 @@ import json
 import shutil
 
 from library import ADAMW, STEPS, forward, inputs, load
+from adapters.methods.modeling import BertFusion
 from adapters.composition import Average, BatchSplit, Fuse, MultiTask, Parallel, Split, Stack
 import adapters
 import torch
@@ -45,12 +46,29 @@ COMPOSITIONS = [
 ]
 
 
+fuse = BertFusion.forward
+
+
+def fuse_and_keep(self, query, key, value, residual, output_attentions=False):
+    context, shares = fuse(self, query, key, value, residual, output_attentions=True)
+    self.shares = torch.tensor(shares)
+    return (context, shares) if output_attentions else context
+
+
+BertFusion.forward = fuse_and_keep
+
+
+def fusion_scores(model):
+    """How much of each adapter every token took in the forward pass before."""
+    return {f"score.{n}": m.shares for n, m in model.named_modules() if isinstance(m, BertFusion)}
+
+
 def write_composition(root, name, base, seed, configs, setup, tasks):
     folder = root / name
     shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(seed)
     model = load(root / base)
-    for adapter in setup.flatten():
+    for adapter in sorted(setup.flatten()):
         model.add_adapter(adapter, config=configs[adapter])
     for child in setup:
         if isinstance(child, Fuse):
@@ -90,7 +108,7 @@ def write_composition(root, name, base, seed, configs, setup, tasks):
         loss.backward()
         if step == 0:
             out["logits"], out["loss"] = logits.detach().clone(), loss.detach().view(1).clone()
-            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()}, **scores)
+            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()}, **scores, **fusion_scores(model))
         optimiser.step()
     out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
     meta = dict(torch=torch.__version__, transformers=transformers.__version__, adapters=adapters.__version__, seed=seed,

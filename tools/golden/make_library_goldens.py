@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from library import ADAMW, STEPS, forward, inputs, load
-from library_compositions import COMPOSITIONS, write_composition
+from library_compositions import COMPOSITIONS, fusion_scores, write_composition
 from oracle import exact
 import adapters
 import torch
@@ -201,6 +201,7 @@ def write_fusion(root, name, base, seed, config, members):
         if step == 0:
             out["logits"], out["loss"] = logits.detach().clone(), loss.detach().view(1).clone()
             out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()})
+            out.update(fusion_scores(model))
         optimiser.step()
     out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
     meta = dict(torch=torch.__version__, transformers=transformers.__version__, adapters=adapters.__version__, seed=seed,
