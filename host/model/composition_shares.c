@@ -146,9 +146,13 @@ espl_status espl_shares_write(const espl_shares *shares, const espl_step_info *i
     return ESPL_OK;
 }
 
+enum { IDENTITY_MAX = 1024 }; /* 4 MiB, written before each submission */
+
 espl_tensor *espl_build_identity(espl_builder *b, uint32_t n) {
     espl_shares *shares;
-    espl_status status = make_shares(b, ESPL_COMPOSITION_LIST, 0, n, &shares);
+    espl_status status = n <= IDENTITY_MAX ? ESPL_OK : espl_fail(b->model->ctx, ESPL_LIMIT, "%u labels: rows have heads of their own for at "
+                                                                 "most %d", n, IDENTITY_MAX);
+    if (status == ESPL_OK) status = make_shares(b, ESPL_COMPOSITION_LIST, 0, n, &shares);
     return status == ESPL_OK ? add_leaf(b, shares, "identity", n, n, ESPL_DTYPE_F32) : espl_graph_fail(b->graph, status);
 }
 

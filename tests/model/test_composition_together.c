@@ -165,7 +165,7 @@ static void resumes(void **state) {
 static void sessions(void **state) {
     (void)state;
     static const test_pair two = {"llama_lora", "pfeiffer:rf=4", "lora:r=2"};
-    static const char *const expressions[] = {"multitask(a,b)", "split(a:4,b)", "average(a,b)", "batchsplit(b:1)"};
+    static const char *const expressions[] = {"multitask(a,b)", "p+multitask(a,b)", "split(a:4,b)", "average(a,b)", "batchsplit(b:1)"};
     for (size_t i = 0; i < ESPL_COUNT(expressions); i++) {
         espl_model *model = test_pair_load(&two);
         espl_session *session;
@@ -176,9 +176,11 @@ static void sessions(void **state) {
         espl_dataset *dataset;
         test_ok(espl_dataset_from_rows(test_context(), &(espl_rows){.rows = 1, .tokens = TEST_TOKENS, .ids = test_ids, .tasks = tasks}, 0, 0,
                                        &dataset));
+        espl_adapter *rows;
+        test_ok(espl_adapter_add(model, "p", "prompt:tokens=3", 3, &rows));
         test_ok(espl_model_activate(model, expressions[i]));
         test_ok(espl_predict(model, dataset, 1, 0, expected));
-        if (i == 0) test_ok(espl_model_task(model, "b", &task));
+        if (i < 2) test_ok(espl_model_task(model, "b", &task));
         test_ok(espl_session_create(model, &(espl_session_params){.context = 32, .task = task}, &session));
         test_ok(espl_session_append(session, test_ids, 3));
         test_ok(espl_session_append(session, test_ids + 3, TEST_TOKENS - 3));
