@@ -1,6 +1,6 @@
 /* A checkpoint is one safetensors file, so that it is there whole or not at all: the trained tensors, AdamW's moments
- * (param.<name>, exp_avg.<name>, exp_avg_sq.<name>; of adapters beside the first param1.<name>, ...), what the method carries from step to step (carried.<number>), the
- * statistics, and a description that resume is held against. */
+ * (param.<name>, exp_avg.<name>, exp_avg_sq.<name>; of adapters beside the first param1.<name>, ...), what the method carries from
+ * step to step (carried.<number>), the statistics, and a description that resume is held against. */
 #include "host/train/trainer.h"
 #include "host/model/adapter.h"
 #include "host/base/os.h"

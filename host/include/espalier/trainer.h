@@ -157,9 +157,9 @@ espl_status espl_predict(espl_model *model, const espl_dataset *dataset, uint32_
 /* The door for checking: one batch through the model with adapter (or NULL); writes a safetensors file with ids (or embeddings),
  * labels, logits [rows, tokens, vocabulary], loss [1] (before any step), grad.<name> of every trainable tensor under its PEFT (or
  * file) name, and with steps > 0 param<steps>.<name> after that many AdamW steps on this batch (no clipping, weight_decay as
- * given). score.<gate> [rows] of every gate of an adapter, score.<fusion> [rows, tokens, adapters] of every AdapterFusion. With ids labels may be NULL for LANGUAGE: each token's successor. Plain
- * labels as Hugging Face means them: labels[i] is the token at i, the shift is done inside, negative does not count; other heads
- * take one label for each row or token. trainable model or adapter needed for gradients; else logits, scores and loss only.
+ * given). score.<gate> [rows] of every gate of an adapter, score.<fusion> [rows, tokens, adapters] of every AdapterFusion. With ids
+ * labels may be NULL for LANGUAGE: each token's successor. Plain labels as Hugging Face means them: labels[i] is the token at i, the
+ * shift is done inside, negative does not count; other heads take one label for each row or token. trainable model or adapter needed for gradients; else logits, scores and loss only.
  * Fails: ARGUMENT naming a token, label or length that the model has not, IO. */
 typedef struct espl_probe_params {
     const int32_t *ids, *labels; /* [rows, tokens]; labels of CLASSIFICATION [rows] */
