@@ -31,8 +31,21 @@ static const char *changed_tensor(const espl_adapter *adapter) {
     return NULL;
 }
 
-static espl_status check_shared(const espl_adapter *adapter) {
-    static const uint32_t whole = 1u << ESPL_SITE_BEGIN | 1u << ESPL_SITE_WEIGHT | 1u << ESPL_SITE_BIAS | 1u << ESPL_SITE_KEYS;
+/* by_sequence: no block around it divides a sequence or repeats it. */
+static espl_status check_sites(const espl_adapter *part, bool by_sequence) {
+    static const uint32_t whole = 1u << ESPL_SITE_BEGIN | 1u << ESPL_SITE_WEIGHT | 1u << ESPL_SITE_BIAS;
+    const uint32_t sites = part->method->properties.sites;
+    const bool keys = sites & 1u << ESPL_SITE_KEYS;
+    if (keys && by_sequence) return ESPL_OK;
+    if (keys)
+        return espl_fail(part->model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": the %u rows that %s puts before the text can be in batchsplit "
+                         "and multitask, in no other block that shares rows", part->name, part->before, part->method->name);
+    if (!(sites & whole)) return ESPL_OK;
+    return espl_fail(part->model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s is for all rows of a batch and cannot be in a block that "
+                     "shares them", part->name, part->method->name);
+}
+
+static espl_status check_shared(const espl_adapter *adapter, bool by_sequence) {
     espl_context *ctx = adapter->model->ctx;
     const char *tensor = changed_tensor(adapter);
     if (tensor)
@@ -43,11 +56,8 @@ static espl_status check_shared(const espl_adapter *adapter) {
     if (words && (espl_adapter_head(adapter) != ESPL_NO_MATRIX || (bias != ESPL_NO_MATRIX && adapter->replacement[bias] != ESPL_NO_MATRIX)))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "adapter \"%s\" has its own map into the vocabulary, of which a batch has one: it cannot be "
                          "in a block that shares rows", adapter->name);
-    for (const espl_adapter *part = adapter->members ? adapter->members : adapter; part; part = adapter->members ? part->next : NULL) {
-        if (part->method->properties.sites & whole || part->before)
-            return espl_fail(ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s is for all rows of a batch and cannot be in a block that shares "
-                             "them", adapter->name, part->method->name);
-    }
+    for (const espl_adapter *part = adapter->members ? adapter->members : adapter; part; part = adapter->members ? part->next : NULL)
+        ESPL_TRY(check_sites(part, by_sequence));
     return ESPL_OK;
 }
 
@@ -60,10 +70,31 @@ static espl_status check_tokens(const espl_composition *node, bool split) {
                      "divides", node->adapter->name, node->adapter->method->name);
 }
 
-static espl_status check_sharing(const espl_composition *node, bool shared) {
-    if (node->adapter && shared) ESPL_TRY(check_shared(node->adapter));
-    for (const espl_composition *child = node->children; child; child = child->next)
-        ESPL_TRY(check_sharing(child, shared || espl_composition_shares(node->kind)));
+/* blocks: 1u << kind of those around it that share rows. */
+static espl_status check_sharing(const espl_composition *node, uint32_t blocks) {
+    static const uint32_t by_sequence = 1u << ESPL_COMPOSITION_BATCHSPLIT | 1u << ESPL_COMPOSITION_MULTITASK;
+    if (node->adapter && blocks) ESPL_TRY(check_shared(node->adapter, !(blocks & ~by_sequence)));
+    if (espl_composition_shares(node->kind)) blocks |= 1u << node->kind;
+    for (const espl_composition *child = node->children; child; child = child->next) ESPL_TRY(check_sharing(child, blocks));
+    return ESPL_OK;
+}
+
+/* Every sequence has as many rows before it, of one adapter: *out_adapter, the last that has some, or NULL. */
+static espl_status check_before(const espl_composition *node, const espl_adapter **out_adapter) {
+    const bool shares = espl_composition_shares(node->kind);
+    *out_adapter = node->adapter && node->adapter->before ? node->adapter : NULL;
+    for (const espl_composition *child = node->children; child; child = child->next) {
+        const espl_adapter *other = *out_adapter, *own;
+        ESPL_TRY(check_before(child, &own));
+        if (own) *out_adapter = own;
+        if (!shares && own && other)
+            return espl_fail(own->model->ctx, ESPL_UNSUPPORTED, "%s: \"%s\" is a second adapter with rows before the text",
+                             own->method->name, own->name);
+        const uint32_t rows = own ? own->before : 0, others = other ? other->before : 0;
+        if (!shares || child == node->children || rows == others) continue;
+        return espl_fail((own ? own : other)->model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\" puts %u rows before the text and what is beside "
+                         "it in its block %u: all have as many", (own ? own : other)->name, own ? rows : others, own ? others : rows);
+    }
     return ESPL_OK;
 }
 
@@ -87,9 +118,11 @@ static espl_status check_tasks(const espl_composition *node) {
 }
 
 espl_status espl_composition_check(espl_context *ctx, const char *expression, const espl_composition *root) {
+    const espl_adapter *with_rows;
     ESPL_TRY(check_together(root));
     ESPL_TRY(check_tokens(root, false));
-    ESPL_TRY(check_sharing(root, false));
+    ESPL_TRY(check_sharing(root, 0));
+    ESPL_TRY(check_before(root, &with_rows));
     ESPL_TRY(check_parallel(ctx, expression, root));
     return espl_composition_has(root, ESPL_COMPOSITION_MULTITASK) ? check_tasks(root) : ESPL_OK;
 }

@@ -11,6 +11,7 @@
 #include "adapters/prompt.h"
 #include "adapters/spec.h"
 #include "adapters/targets.h"
+#include "host/model/composition.h"
 #include "host/ops/op_concat.h"
 #include "host/ops/op_activation.h"
 #include "host/ops/op_matmul.h"
@@ -193,22 +194,78 @@ static espl_status initialise(espl_adapter *adapter, uint64_t seed) {
     return init && strcmp(init, "SAMPLE_VOCAB") == 0 ? espl_prompt_from_vocabulary(adapter, rows, seed) : ESPL_OK;
 }
 
+struct espl_rows_before {
+    const espl_adapter *adapter;
+    espl_tensor *table;
+    espl_rows_before *next;
+};
+
+/* NULL: they are a matrix of the adapter as it is, or are not made yet. */
+static espl_tensor *made_table(const espl_builder *b, const espl_adapter *adapter) {
+    const espl_rows_before *made = b->rows_before;
+    while (made && made->adapter != adapter) made = made->next;
+    return made ? made->table : NULL;
+}
+
+static espl_tensor *table_of(espl_builder *b, const espl_adapter *adapter) {
+    const prompt_state *state = adapter->state;
+    espl_tensor *made = made_table(b, adapter);
+    return made ? made : espl_build_leaf(b, &adapter->store, state->table);
+}
+
 /* All keys and values at once, where they are not a matrix of the adapter as it is. */
 static void make_table(espl_builder *b, const espl_adapter *adapter) {
     const prompt_state *state = adapter->state;
-    if (!state->generator.maps && state->dropout == 0) return;
-    espl_tensor *table = state->generator.maps ? espl_generator_build(b, adapter, &state->generator)
-                                             : espl_build_leaf(b, &adapter->store, state->table);
-    b->rows_before = espl_build_dropout(b, table, state->dropout);
+    espl_rows_before *made;
+    if ((!state->generator.maps && state->dropout == 0) || made_table(b, adapter)) return;
+    espl_tensor *table = state->generator.maps ? espl_generator_build(b, adapter, &state->generator) : table_of(b, adapter);
+    const espl_status status = espl_graph_memory(b->graph, sizeof *made, &made);
+    if (status != ESPL_OK) {
+        espl_graph_fail(b->graph, status);
+        return;
+    }
+    *made = (espl_rows_before){adapter, espl_build_dropout(b, table, state->dropout), b->rows_before};
+    b->rows_before = made;
+}
+
+static bool is_rowless(const bool *rowless, uint32_t block) {
+    return rowless && rowless[block];
+}
+
+/* An adapter of other sequences began: the model's own operators know one place for the text's positions and in each block as many
+ * rows before all. */
+static espl_status check_as_begun(const espl_builder *b, const espl_adapter *adapter) {
+    const prompt_state *state = adapter->state;
+    const bool shifts = b->positions == b->key_positions;
+    if (shifts != state->shifts)
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "adapter \"%s\": the text's positions begin at %u, those of other sequences of "
+                         "the batch at %u", adapter->name, state->shifts ? adapter->before : 0, shifts ? adapter->before : 0);
+    for (uint32_t block = 0; block < adapter->model->config.layers; block++) {
+        const bool own = !is_rowless(state->rowless, block), others = !is_rowless(b->rowless, block);
+        if (own != others)
+            return espl_fail(context(adapter), ESPL_UNSUPPORTED, "adapter \"%s\" has %u rows before the text in block %u, other sequences of "
+                             "the batch have %u", adapter->name, own ? adapter->before : 0, block, others ? adapter->before : 0);
+    }
+    return ESPL_OK;
+}
+
+/* One of those whose sequences are together in a batch that another adapter began. */
+static espl_tensor *begin_beside(espl_builder *b, const espl_adapter *adapter) {
+    const espl_status status = check_as_begun(b, adapter);
+    if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
+    make_table(b, adapter);
+    return NULL;
 }
 
 /* Before anything else is built: what the model's own operators must know. */
 static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
     const prompt_state *state = adapter->state;
     const uint32_t context_max = adapter->model->config.context_max;
-    if (b->before)
-        return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is a second adapter with rows "
-                                                   "before the text", adapter->method->name, adapter->name));
+    const bool some_rows = (adapter->owner ? adapter->owner : adapter)->some_rows;
+    if (b->caches && some_rows)
+        return espl_graph_fail(b->graph, espl_fail(context(adapter), ESPL_UNSUPPORTED, "adapter \"%s\": a session has the same %u rows before "
+                                                   "every text, they cannot be in a block that shares rows", adapter->name, adapter->before));
+    if (b->before) return begin_beside(b, adapter);
     b->before = adapter->before;
     b->rowless = state->rowless;
     if (!state->keys) b->prompt = adapter->before;
@@ -236,26 +293,20 @@ static espl_tensor *begin(espl_builder *b, const espl_adapter *adapter) {
     return NULL;
 }
 
-static bool is_rowless(const prompt_state *state, uint32_t block) {
-    return state->rowless && state->rowless[block];
-}
-
 /* The part-th of so many of the keys and values of a block, or of a run. */
 static espl_tensor *keys_of_block(espl_builder *b, const espl_adapter *adapter, uint32_t block, uint32_t part, uint32_t parts) {
     const prompt_state *state = adapter->state;
     const uint32_t columns = 2 * espl_prompt_columns(adapter) / parts;
     uint32_t place = 0;
-    for (uint32_t i = 0; i < block; i++) place += !is_rowless(state, i);
-    espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
-    return espl_graph_slice(b->graph, &(espl_slice){.x = table, .from = (place * parts + part) * columns, .cols = columns});
+    for (uint32_t i = 0; i < block; i++) place += !is_rowless(state->rowless, i);
+    return espl_graph_slice(b->graph, &(espl_slice){.x = table_of(b, adapter), .from = (place * parts + part) * columns, .cols = columns});
 }
 
 /* Rows for each sequence, weighed by its gates: a product with the identity over and over, times the gates. */
 static espl_tensor *gated(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint) {
     const prompt_state *state = adapter->state;
-    const uint32_t which = b->lengths ? 2 : 1, parts = state->gate_count, columns = 2 * espl_prompt_columns(adapter);
-    espl_tensor *copies = espl_build_step_made(b, adapter, which), *y = NULL;
-    if (!copies) copies = espl_build_step(b, adapter, "copies", b->batch * adapter->before, adapter->before, ESPL_DTYPE_F32);
+    const uint32_t parts = state->gate_count, columns = 2 * espl_prompt_columns(adapter);
+    espl_tensor *copies = espl_build_identities(b, adapter->before, b->batch), *y = NULL;
     for (uint32_t i = 0; i < parts; i++) {
         espl_tensor *g = espl_gate_apply(b, adapter, &state->gates[joint->block], i, joint->x);
         y = espl_graph_matmul(b->graph, &(espl_matmul){.a = espl_graph_scale(b->graph, &(espl_scale){.x = copies, .s = g}),
@@ -294,14 +345,14 @@ static void weigh_rows(espl_builder *b, const espl_adapter *adapter, const espl_
 espl_tensor *espl_prompt_join(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const prompt_state *state = adapter->state;
     if (joint->site == ESPL_SITE_BEGIN) return begin(b, adapter);
-    if (joint->site == ESPL_SITE_KEYS && is_rowless(state, joint->block)) return y;
+    if (joint->site == ESPL_SITE_KEYS && is_rowless(state->rowless, joint->block)) return y;
     if (b->caches && !b->prelude) {
         if (state->gates) weigh_rows(b, adapter, joint);
         return y;
     }
     if (state->keys && state->gates) return gated(b, adapter, joint);
     if (state->keys) return keys_of_block(b, adapter, state->runs ? joint->layer : joint->block, 0, 1);
-    espl_tensor *table = b->rows_before ? b->rows_before : espl_build_leaf(b, &adapter->store, state->table);
+    espl_tensor *table = table_of(b, adapter);
     if (b->prelude) return espl_graph_slice(b->graph, &(espl_slice){.x = table});
     return espl_graph_concat(b->graph, &(espl_concat){.a = table, .x = y, .batch = b->batch});
 }
@@ -317,7 +368,7 @@ espl_status espl_prompt_prelude(espl_builder *b, const espl_adapter *adapter) {
     espl_graph_value_dtype(b->graph, adapter->model->value_dtype);
     make_table(b, adapter);
     for (uint32_t block = 0; block < adapter->model->config.layers; block++) {
-        if (is_rowless(state, block)) continue;
+        if (is_rowless(state->rowless, block)) continue;
         store_rows(b, adapter, keys_of_block(b, adapter, block, 0, 1), state->gates ? own_rows(b, adapter, block) : b->caches[block]);
     }
     return espl_graph_status(b->graph);
@@ -334,11 +385,6 @@ espl_status espl_prompt_step(const espl_adapter *adapter, const espl_step_info *
     int32_t *numbers = values[at++];
     const uint32_t count = state->keys ? info->batch : info->batch * (info->tokens + adapter->before);
     for (uint32_t i = 0; i < count; i++) numbers[i] = state->keys ? (int32_t)adapter->before : 0;
-    const size_t stride = (size_t)espl_round_up(adapter->before, 4);
-    float *copies = state->gates ? values[at] : NULL;
-    for (size_t i = 0; copies && i < (size_t)info->batch * adapter->before; i++) {
-        for (size_t j = 0; j < adapter->before; j++) copies[i * stride + j] = i % adapter->before == j;
-    }
     return ESPL_OK;
 }
 

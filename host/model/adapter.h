@@ -28,6 +28,8 @@ typedef enum espl_site {
 
 /* Those where join may change y in place; elsewhere y stays as it is. */
 enum { ESPL_SITES_IN_PLACE = 1u << ESPL_SITE_EMBED | 1u << ESPL_SITE_LINEAR | 1u << ESPL_SITE_HEAD_IN };
+/* Those where y is NULL: join makes what was not there, or nothing. */
+enum { ESPL_SITES_FROM_NOTHING = 1u << ESPL_SITE_BEGIN | 1u << ESPL_SITE_KEYS };
 
 /* One place in a graph that is being built. */
 typedef struct espl_joint {

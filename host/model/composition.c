@@ -1,5 +1,6 @@
 #include "host/model/composition.h"
 #include "host/ops/op_add.h"
+#include "host/ops/op_matmul.h"
 #include "host/ops/op_scale.h"
 
 /* ---- Life ---- */
@@ -115,6 +116,13 @@ static espl_tensor *add_share(espl_builder *b, const espl_composition *block, ui
     return shares ? espl_graph_scale(b->graph, &(espl_scale){.x = y, .s = shares, .into = sum}) : NULL;
 }
 
+/* The same of rows before keys and values: those that a child has for all sequences alike are copied to each. */
+static espl_tensor *add_before(espl_builder *b, const espl_composition *block, uint32_t child, espl_tensor *y, espl_tensor *sum) {
+    if (!y || y->rows != b->before) return add_share(b, block, child, y, sum);
+    espl_tensor *copies = add_share(b, block, child, espl_build_identities(b, b->before, b->batch), NULL);
+    return espl_graph_matmul(b->graph, &(espl_matmul){.a = copies, .b = y, .orientation = MATMUL_NN, .into = sum});
+}
+
 espl_tensor *espl_build_share(espl_builder *b, const espl_joint *joint, espl_tensor *u) {
     if (!joint->shared) return u;
     return add_share(b, joint->shared, joint->child, u, NULL);
@@ -174,7 +182,7 @@ static espl_tensor *share_rows(espl_builder *b, const espl_composition *node, co
     branch *branches;
     uint32_t n = 0;
     bool changed = false, adding = true;
-    if (!y) return NULL;
+    if (!y && !(ESPL_SITES_FROM_NOTHING & 1u << joint->site)) return NULL;
     for (const espl_composition *child = node->children; child; child = child->next) adding = adding && only_adds(child, joint->site);
     if (adding) return add_shares(b, node, joint, y);
     espl_status status = espl_graph_memory(b->graph, node->count * sizeof *branches, &branches);
@@ -189,7 +197,7 @@ static espl_tensor *share_rows(espl_builder *b, const espl_composition *node, co
                                                    "embedding cannot be in it"));
     close_all(b, joint, branches, node->count);
     espl_tensor *sum = NULL;
-    for (n = 0; n < node->count; n++) sum = add_share(b, node, n, branches[n].y, sum);
+    for (n = 0; n < node->count; n++) sum = (joint->site == ESPL_SITE_KEYS ? add_before : add_share)(b, node, n, branches[n].y, sum);
     return sum;
 }
 

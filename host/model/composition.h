@@ -1,7 +1,8 @@
 /* Which adapters take part in a graph, and how its rows are shared among them: a tree over adapters with the blocks of the Adapters
  * library (Poth et al. 2023, arXiv 2311.11077, section 3.2). adapters/composition.c reads it from its expression, composition.c
- * and composition_shares.c build it: at each joint every child of a block makes its own of what comes in, for all rows, and each row takes the sum of these
- * times the shares that it has in the children. Shares lie in the step buffer, so that they follow a batch without recording. */
+ * and composition_shares.c build it: at each joint every child of a block makes its own of what comes in, for all rows, and each
+ * row takes the sum of these times the shares that it has in the children. Shares lie in the step buffer, so that they follow a batch
+ * without recording. */
 #ifndef ESPL_COMPOSITION_H
 #define ESPL_COMPOSITION_H
 
@@ -66,12 +67,14 @@ espl_tensor *espl_build_outputs(espl_builder *builder, const espl_composition *c
 /* The shares that rows have in a child of a block: [1, 1], [batch, 1] or [batch * tokens, 1]. Fails: ARGUMENT, UNSUPPORTED for rows that
  * cannot be shared so. */
 espl_tensor *espl_build_shares(espl_builder *builder, const espl_composition *block, uint32_t child);
-/* [n, n] with ones from corner to corner: makes logits of what are logits already. */
-espl_tensor *espl_build_identity(espl_builder *builder, uint32_t n);
+/* [times * n, n], over and over n rows with ones from corner to corner: makes logits of what are logits already, and of n rows that all
+ * sequences have alike each one's own. */
+espl_tensor *espl_build_identities(espl_builder *builder, uint32_t n, uint32_t times);
 
 /* How rows are shared, for the step buffer; owned by the graph. */
 typedef struct espl_shares espl_shares;
-/* values: one [rows, 1] for each child, or the one of espl_build_identity, or lengths of replicas [1, batch]. Fails: ARGUMENT naming the row whose task there is not. */
+/* values: one [rows, 1] for each child, or the one of espl_build_identities, or lengths of replicas [1, batch]. Fails: ARGUMENT naming
+ * the row whose task there is not. */
 espl_status espl_shares_write(const espl_shares *shares, const espl_step_info *info, void *const *values);
 
 #endif

@@ -6,9 +6,9 @@
 
 struct espl_shares {
     espl_context *ctx;
-    espl_composition_kind kind; /* LIST: an identity; ADAPTER: lengths of replicas */
+    espl_composition_kind kind; /* LIST: identities; ADAPTER: lengths of replicas */
     uint32_t count, groups;
-    uint32_t period; /* groups of the caller's batch: those of a replica */
+    uint32_t period; /* groups of the caller's batch: those of a replica; rows of one identity */
     struct {
         double share;
         bool given;
@@ -131,9 +131,9 @@ static double share_in(const espl_shares *shares, const espl_step_info *info, ui
 espl_status espl_shares_write(const espl_shares *shares, const espl_step_info *info, void *const *values) {
     if (shares->kind == ESPL_COMPOSITION_MULTITASK) ESPL_TRY(check_tasks(shares, info));
     if (shares->kind == ESPL_COMPOSITION_LIST) {
-        const uint32_t n = shares->groups, stride = (uint32_t)espl_round_up(n, 4);
-        for (uint32_t i = 0; i < n; i++) {
-            for (uint32_t j = 0; j < n; j++) ((float *)values[0])[(size_t)i * stride + j] = i == j;
+        const uint32_t n = shares->period, stride = (uint32_t)espl_round_up(n, 4);
+        for (uint32_t i = 0; i < shares->groups; i++) {
+            for (uint32_t j = 0; j < n; j++) ((float *)values[0])[(size_t)i * stride + j] = i % n == j;
         }
         return ESPL_OK;
     }
@@ -146,14 +146,16 @@ espl_status espl_shares_write(const espl_shares *shares, const espl_step_info *i
     return ESPL_OK;
 }
 
-enum { IDENTITY_MAX = 1024 }; /* 4 MiB, written before each submission */
-
-espl_tensor *espl_build_identity(espl_builder *b, uint32_t n) {
+espl_tensor *espl_build_identities(espl_builder *b, uint32_t n, uint32_t times) {
     espl_shares *shares;
-    espl_status status = n <= IDENTITY_MAX ? ESPL_OK : espl_fail(b->model->ctx, ESPL_LIMIT, "%u labels: rows have heads of their own for at "
-                                                                 "most %d", n, IDENTITY_MAX);
-    if (status == ESPL_OK) status = make_shares(b, ESPL_COMPOSITION_LIST, 0, n, &shares);
-    return status == ESPL_OK ? add_leaf(b, shares, "identity", n, n, ESPL_DTYPE_F32) : espl_graph_fail(b->graph, status);
+    for (uint32_t i = 0; i < b->inputs->count; i++) {
+        const espl_shares *made = b->inputs->item[i].shares;
+        if (made && made->kind == ESPL_COMPOSITION_LIST && made->period == n && made->groups == n * times) return b->inputs->item[i].tensor;
+    }
+    espl_status status = make_shares(b, ESPL_COMPOSITION_LIST, 0, n * times, &shares);
+    if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
+    shares->period = n;
+    return add_leaf(b, shares, "identities", n * times, n, ESPL_DTYPE_F32);
 }
 
 /* ---- Replicas ---- */

@@ -269,6 +269,8 @@ espl_tensor *espl_build_own_output(espl_builder *b, espl_tensor *x) {
     return espl_graph_matmul(b->graph, &(espl_matmul){.a = one.input, .b = one.weight, .bias = one.bias, .orientation = MATMUL_NT});
 }
 
+enum { IDENTITY_MAX = 1024 }; /* 4 MiB, written before each submission */
+
 espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
     const espl_model *model = b->model;
     if (!model->composition || !espl_composition_has_heads(model->composition)) return build_one(b, x);
@@ -277,7 +279,12 @@ espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
     if (espl_head_of_words(model))
         return (espl_output){.input = own.input, .weight = espl_build_head(b), .bias = espl_build_base(b, model->task.out_bias)};
     if (model->task.kind == ESPL_HEAD_REGRESSION) return own;
-    return (espl_output){.input = own.input, .weight = espl_build_identity(b, model->task.labels)};
+    if (model->task.labels > IDENTITY_MAX) {
+        espl_graph_fail(b->graph, espl_fail(model->ctx, ESPL_LIMIT, "%u labels: rows have heads of their own for at most %d",
+                                            model->task.labels, IDENTITY_MAX));
+        return (espl_output){0};
+    }
+    return (espl_output){.input = own.input, .weight = espl_build_identities(b, model->task.labels, 1)};
 }
 
 /* ---- Telling ---- */

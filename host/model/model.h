@@ -12,6 +12,7 @@
 
 typedef struct espl_composition espl_composition;   /* composition.h */
 typedef struct espl_share_leaves espl_share_leaves;
+typedef struct espl_rows_before espl_rows_before; /* adapters/prompt.c */
 
 /* Columns of a product's output that one linear map of a family gives. */
 typedef struct espl_columns {
@@ -168,7 +169,7 @@ typedef struct espl_builder {
     const bool *rowless;
     bool prompt_first; /* heads that read a sequence's first row read the prompt's */
     bool prelude;
-    espl_tensor *rows_before; /* the prompt, or keys and values of all blocks, where an adapter computes them */
+    espl_rows_before *rows_before; /* owned by the graph: of each adapter that computes its prompt, or keys and values of all blocks */
     espl_tensor *key_positions, *key_lengths, *row_ids;
     bool of_distances; /* what is built now is of relative's rows, which are of no sequence */
     espl_share_leaves *share_leaves; /* owned by the graph: how compositions share rows, as far as built */

@@ -27,6 +27,42 @@ static const test_pair pairs[] = {
     {"albert_masked_full", "pfeiffer:rf=4", "lora:r=2"},
 };
 
+/* All have as many rows before the text, so there is no other beside them. */
+static const test_pair prefixes[] = {
+    {"llama_lora", "prefix:tokens=3", "prefix:tokens=3,projection,encoder=7"},
+    {"gpt2_lora", "ptuning2:tokens=2", "prefix:tokens=2"},
+    {"llama_lora", "library_prefix:length=3,flat", "library_prefix:length=3,gated"},
+    {"bert_value_full", "prefix:tokens=3", "prefix:tokens=3"},
+    {"llama_lora", "library_prefix:length=2,flat|pfeiffer:rf=4", "library_prefix:length=2,flat"},
+};
+
+static void rows_with_prefixes(void **state) {
+    (void)state;
+    for (size_t i = 0; i < ESPL_COUNT(prefixes); i++) {
+        static const int32_t tasks[PAIR_ROWS] = {1, 0, 1, 0, 0};
+        size_t row;
+        espl_session *session;
+        espl_model *model = test_pair_load(&prefixes[i]);
+        float *alone[] = {test_pair_predict(model, "a", NULL, &row), test_pair_predict(model, "b", NULL, &row)};
+        float *split = test_pair_predict(model, "batchsplit(a:2,b:3)", NULL, &row), *by_task = test_pair_predict(model, "multitask(a,b)", tasks, &row);
+        double worst = 0, least = 1e9;
+        for (int r = 0; r < PAIR_ROWS; r++) {
+            const size_t count = test_pair_compared(model, row, r), at = (size_t)r * row;
+            worst = fmax(worst, test_pair_off(split + at, alone[r >= 2] + at, count));
+            worst = fmax(worst, test_pair_off(by_task + at, alone[tasks[r]] + at, count));
+            least = fmin(least, test_pair_off(split + at, alone[r < 2] + at, count));
+        }
+        printf("  %s, %s beside %s: off by %.1e, from the other at least %.1e\n", prefixes[i].model, prefixes[i].a, prefixes[i].b, worst, least);
+        if (!(worst < test_pair_bound) || !(least > 1e-3))
+            fail_msg("%s, %s beside %s: off by %.1e, from the other %.1e", prefixes[i].model, prefixes[i].a, prefixes[i].b, worst, least);
+        if (model->task.kind == ESPL_HEAD_LANGUAGE)
+            test_refused(espl_session_create(model, NULL, &session), ESPL_UNSUPPORTED, "a session has the same");
+        for (int n = 0; n < 2; n++) free(alone[n]);
+        free(split), free(by_task);
+        espl_model_destroy(&model);
+    }
+}
+
 static void rows_apart(const test_pair *p) {
     static const int32_t tasks[PAIR_ROWS] = {1, 0, 2, 0, 1};
     static const char *const single[] = {"a", "b", ""};
@@ -177,13 +213,17 @@ static void refused(void **state) {
         {"average(a:1,b:-1)", ESPL_ARGUMENT, "weights whose sum is 0"},
         {"multitask(a,links)", ESPL_ARGUMENT, "multitask cannot be together with adapter \"links\""},
         {"batchsplit(a:1,biases:1)", ESPL_UNSUPPORTED, "adapter \"biases\" (ln) has its own in place of the base's model.layers.0."},
-        {"batchsplit(a:1,prefix:1)", ESPL_UNSUPPORTED, "prefix is for all rows of a batch"},
+        {"batchsplit(a:1,prefix:1)", ESPL_UNSUPPORTED, "adapter \"prefix\" puts 3 rows before the text and what is beside it in its block 0"},
+        {"batchsplit(longer:1,prefix:1)", ESPL_UNSUPPORTED, "adapter \"prefix\" puts 3 rows before the text and what is beside it in its block 4"},
+        {"average(prefix,prefix)", ESPL_UNSUPPORTED, "the 3 rows that prefix puts before the text can be in batchsplit and multitask"},
+        {"prefix+multitask(prefix,prefix)", ESPL_UNSUPPORTED, "\"prefix\" is a second adapter with rows before the text"},
+        {"multitask(prompt,prompt)", ESPL_UNSUPPORTED, "prompt is for all rows of a batch"},
         {"batchsplit(a:1,words:1)", ESPL_UNSUPPORTED, "adapter \"words\" has its own map into the vocabulary"},
         {"stack(parallel(a,b),parallel(a,b))", ESPL_ARGUMENT, "a batch is copied once, and it has 2 blocks parallel"},
         {"parallel(multitask(a,b),a)", ESPL_ARGUMENT, "parallel takes no multitask"},
         {"split(a:1,tiny)", ESPL_UNSUPPORTED, "tiny_attention depends on all tokens of a sequence, which split divides"},
     };
-    static const char *const more[][2] = {{"links", "adalink:links=x+y"}, {"biases", "ln"}, {"prefix", "prefix:tokens=3"},
+    static const char *const more[][2] = {{"links", "adalink:links=x+y"}, {"biases", "ln"}, {"prefix", "prefix:tokens=3"}, {"longer", "prefix:tokens=4"}, {"prompt", "prompt:tokens=3"},
                                           {"words", "lora:r=2,save=lm_head"}, {"tiny", "tiny_attention"}};
     espl_adapter *adapter;
     espl_model *model = test_pair_load(&two);
@@ -266,7 +306,7 @@ static void refused_tasks(void **state) {
     espl_model_destroy(&model);
 }
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rows_of_a_batch),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rows_of_a_batch), cmocka_unit_test(rows_with_prefixes),
                                        cmocka_unit_test(blocks_of_one),
                                        cmocka_unit_test(goes), cmocka_unit_test(last_head),
                                        cmocka_unit_test(refused),

@@ -41,6 +41,9 @@ COMPOSITIONS = [
      Parallel("a", "trained"), None),
     ("composition_parallel_llama", "llama_lora", 2482, HOULSBY, Parallel(Stack("a", "b"), "trained"), None),
     ("composition_parallel_lora", "bert_classes_lora", 2483, dict(LORA, trained=adapters.LoRAConfig(r=2, alpha=3)), Parallel("trained", "a"), None),
+    ("composition_prefix", "gpt2_lora", 2484, dict(a=adapters.PrefixTuningConfig(prefix_length=3, bottleneck_size=7),
+                                                       trained=adapters.PrefixTuningConfig(prefix_length=3, bottleneck_size=5)),
+     BatchSplit("a", "trained", batch_sizes=[1, 1]), None),
     ("composition_fuse", "bert_classes_lora", 2480, dict(PFEIFFER, b=adapters.SeqBnConfig(reduction_factor=3)),
      Stack(Fuse("a", "b"), "trained"), None),
 ]
@@ -75,19 +78,22 @@ def write_composition(root, name, base, seed, configs, setup, tasks):
             model.add_adapter_fusion(child)
     with torch.no_grad():
         for n, p in model.named_parameters():
-            if any(part in n for part in (".adapters.", ".loras.", ".adapter_fusion_layer.")):
+            if any(part in n for part in (".adapters.", ".loras.", ".adapter_fusion_layer.", ".prefix_tunings.")):
                 scale = 0.05 if ".query." in n or ".key." in n else 0.2
                 p.copy_((scale * torch.randn_like(p)).float().double())  # as files have it
     for p in model.parameters():
         p.data = p.data.float()
-    model.save_adapter_setup(str(folder), setup, use_safetensors=True)
+    # A prefix shares tensors, which safetensors refuses.
+    safe = not any(isinstance(config, adapters.PrefixTuningConfig) for config in configs.values())
+    model.save_adapter_setup(str(folder), setup, use_safetensors=safe)
     for head in folder.glob("*/*head*"):  # that of the base, which is not trained
         head.unlink()
     model.double()
     model.set_active_adapters(setup)
-    named = {n: p for n, p in model.named_parameters() if ".trained." in n}
-    for n, p in model.named_parameters():
-        p.requires_grad = n in named
+    # The library's files have prefixes once more for each layer.
+    named = {n: p for n, p in model.named_parameters(remove_duplicate=False) if ".trained." in n and ".pool." not in n}
+    for p in model.parameters():
+        p.requires_grad = any(p is one for one in named.values())
     out = inputs(model.config, type(model).__name__, dict(config=None, change={}, head=None))
     if tasks:
         out["tasks"] = torch.tensor(tasks)

@@ -223,7 +223,8 @@ espl_status espl_model_save_head(const espl_model *model, const char *folder, co
  * block is computed for all rows: a block of n costs n adapters. With batchsplit and split batches keep their order.
  * Fails: ARGUMENT naming what is not there or does not go together: two adapters for the same rows and the tensor of the base in whose
  * place each has values of its own (heads, norms, biases, FLOP's products), or one that is merged; UNSUPPORTED for an adapter in a
- * block for rows that is about the whole batch (rows before the text, biases, norms, weights); then nothing changes.
+ * block for rows that is about the whole batch (prompts, biases, norms, weights; rows of a prefix are in batchsplit and multitask alone,
+ * with as many beside them, not in sessions); then nothing changes.
  * What a named AdapterFusion fuses takes part through it alone, whether it is named or not. */
 espl_status espl_model_activate(espl_model *model, const char *expression);
 
