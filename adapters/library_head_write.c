@@ -78,15 +78,36 @@ static const char *activation_name(uint32_t kind) {
     return NULL;
 }
 
-/* NULL: no memory. */
-static json_t *labelled_config(const espl_model *model, const espl_head_form *form, json_t *labels) {
+/* The library names choices by their numbers; NULL: no memory. */
+static json_t *choice_labels(uint32_t choices) {
+    json_t *labels = json_object();
+    for (uint32_t i = 0; labels && i < choices; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "LABEL_%u", i);
+        if (json_object_set_new(labels, name, json_integer(i))) {
+            json_decref(labels);
+            return NULL;
+        }
+    }
+    return labels;
+}
+
+/* What only some types have. */
+static json_t *more_config(const espl_model *model, const espl_head_form *form) {
     const espl_task_head *head = &model->task;
-    json_t *config = json_pack("{s:s, s:i, s:i, s:s?, s:O, s:n}", "head_type", espl_head_type(model), "num_labels", (int)head->labels,
-                               "layers", form->two ? 2 : 1, "activation_function", form->two ? activation_name(head->activation) : NULL,
-                               "label2id", labels, "dropout_prob");
-    json_t *more = head->kind == ESPL_HEAD_TAGGING ? json_object()
-                   : json_pack("{s:b, s:b}", "bias", head->out_bias != ESPL_NO_MATRIX, "use_pooler",
-                               espl_head_is_flexible(model) ? head->pooler != NULL : !form->two && head->names->dense);
+    const bool pooler = espl_head_is_flexible(model) ? head->pooler != NULL : !form->two && head->names->dense;
+    if (espl_head_per_token(model)) return json_pack("{s:i}", "num_labels", (int)head->labels);
+    if (head->choices)
+        return json_pack("{s:i, s:b, s:o}", "num_choices", (int)head->choices, "use_pooler", pooler, "label2id", choice_labels(head->choices));
+    return json_pack("{s:i, s:b, s:b}", "num_labels", (int)head->labels, "bias", head->out_bias != ESPL_NO_MATRIX, "use_pooler", pooler);
+}
+
+/* NULL: no memory. labels NULL: of choices. */
+static json_t *labelled_config(const espl_model *model, const espl_head_form *form, json_t *labels) {
+    json_t *config = json_pack("{s:s, s:i, s:s?, s:O?, s:n}", "head_type", espl_head_type(model), "layers", form->two ? 2 : 1,
+                               "activation_function", form->two ? activation_name(model->task.activation) : NULL, "label2id", labels,
+                               "dropout_prob");
+    json_t *more = more_config(model, form);
     const bool failed = !config || !more || json_object_update(config, more);
     json_decref(more);
     if (failed) json_decref(config);
@@ -119,7 +140,7 @@ espl_status espl_library_head_describe(const espl_model *model, const espl_head_
     labels = json_object_get(described, "label2id");
     ESPL_GOTO(form->name ? espl_format(ctx, &model_class, "%sAdapterModel", model->config.family->class_name)
                          : espl_head_class(model, &model_class));
-    if (form->name) config = labels ? labelled_config(model, form, labels) : words_config(model);
+    if (form->name) config = model->task.labels ? labelled_config(model, form, labels) : words_config(model);
     if (config)
         *out_file = json_pack("{s:O, s:i, s:s, s:s, s:s, s:s?, s:s}", "config", config, "hidden_size", (int)model->config.hidden,
                               "model_class", model_class, "model_name", model->folder, "model_type", model->config.family->model_type,

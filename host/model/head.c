@@ -102,9 +102,9 @@ static espl_status choose_flexible(espl_model *model, const espl_head_names *fam
 
 /* ---- Choice ---- */
 
-static const espl_head_names *names_of(const espl_model *model) {
-    const espl_head_names *heads = model->config.family->heads;
-    switch (model->task.kind) {
+const espl_head_names *espl_head_names_of(const espl_family *family, espl_head_kind kind) {
+    const espl_head_names *heads = family->heads;
+    switch (kind) {
     case ESPL_HEAD_MASKED: return &heads[ESPL_HEAD_NAMES_MASKED];
     case ESPL_HEAD_TAGGING: return &heads[ESPL_HEAD_NAMES_TOKENS];
     case ESPL_HEAD_SPANS: return &heads[ESPL_HEAD_NAMES_SPANS];
@@ -142,7 +142,7 @@ espl_status espl_head_choose(espl_model *model) {
                              .norm = {ESPL_NO_MATRIX, ESPL_NO_MATRIX}};
     if (head->kind == ESPL_HEAD_DEFAULT) ESPL_TRY(espl_head_kind_of_file(model, &head->kind));
     ESPL_TRY(check_kind(model, head->kind));
-    head->names = names_of(model);
+    head->names = espl_head_names_of(model->config.family, head->kind);
     if (head->names) ESPL_TRY(check_names(model, head->names));
     if (head->kind == ESPL_HEAD_CHOICES) head->choices = model->params.head.choices ? model->params.head.choices : 2;
     head->activation = model->config.activation;

@@ -35,6 +35,8 @@ struct espl_model;
 /* Finds out the kind and the labels from what the caller asks and config.json says. Needs model->config.
  * Fails: ARGUMENT, UNSUPPORTED for a kind that the family has not; FORMAT. */
 espl_status espl_head_choose(struct espl_model *model);
+/* The family's row for a kind; NULL: none is needed. */
+const espl_head_names *espl_head_names_of(const espl_family *family, espl_head_kind kind);
 /* The kind that "architectures" names. Fails: FORMAT, UNSUPPORTED. */
 espl_status espl_head_kind_of_file(const struct espl_model *model, espl_head_kind *out_kind);
 /* As many labels as outputs; 0: as the caller or config.json says. Their names likewise. */

@@ -187,8 +187,7 @@ static void head_of(const char *name, const char *model, espl_head_params *param
     snprintf(path, sizeof path, "%s/%s/adapter", ESPL_GOLDEN, name);
     test_ok(espl_library_head_config(test_context(), path, &file));
     if (!file) return;
-    params->kind = espl_library_head_kind(file);
-    test_ok(espl_library_head_labels(test_context(), file, &params->labels));
+    test_ok(espl_library_head_params(test_context(), file, params));
     test_ok(espl_head_read(test_context(), model, path, params));
     espl_json_destroy(&file);
 }
