@@ -62,9 +62,9 @@ CASES = [
     case("library_head_pooler", "albert_classes_lora", 2434, adapters.LoRAConfig,
          head=(adapters.AlbertAdapterModel, dict(head_type="classification", layers=2, use_pooler=True, num_labels=3)), **LORA),
     case("library_head_spans", "bert_spans_lora", 2435, adapters.LoRAConfig,
-         head=(adapters.BertAdapterModel, dict(head_type="question_answering", layers=2, activation_function="relu")), **LORA),
+         head=(adapters.BertAdapterModel, dict(head_type="question_answering", layers=2, activation_function="gelu")), **LORA),
     case("library_head_choices", "bert_choices_lora", 2436, adapters.LoRAConfig,
-         head=(adapters.BertAdapterModel, dict(head_type="multiple_choice", num_choices=3, layers=2, activation_function="relu")), **LORA),
+         head=(adapters.BertAdapterModel, dict(head_type="multiple_choice", num_choices=3, layers=2, activation_function="gelu")), **LORA),
 ]
 
 

@@ -192,8 +192,9 @@ espl_status espl_adapter_average(espl_model *model, const char *name, const char
                                  size_t count, const espl_average_params *params, espl_adapter **out_adapter);
 
 /* Heads in the Adapters library's folders (head_config.json; model_head.safetensors, read also pytorch_model_head.bin), for
- * classes and numbers of rows, classes of tokens, masked tokens and the next token. Static ones are of a class of transformers;
- * flexible ones are layers of their own, and a model that is loaded with espl_head_params.flexible has these.
+ * classes and numbers of rows, classes of tokens, answers' places, multiple choice, masked tokens and the next token. Static ones are
+ * of a class of transformers; flexible ones are layers of their own, and a model that is loaded with espl_head_params.flexible has
+ * these.
  * espl_head_read sets that for the head in head_folder where the family's own head has other layers (the library's default of two
  * layers is own in RoBERTa and XLM-RoBERTa alone; on BERT it takes the pooler's place), and leaves params as they are where it has
  * not, where the folder's head is for other work than params', and without a head there. It reads config files alone.
