@@ -93,32 +93,52 @@ void espl_adapter_destroy(espl_adapter *adapter) {
     espl_free(ctx, &adapter);
 }
 
+/* PEFT's type of task for a head, and the modules that it saves then: by the ends of their names. For choices it has no type of its
+ * own. */
+static const struct task_type {
+    espl_head_kind kind;
+    const char *type, *modules[2];
+} task_types[] = {{ESPL_HEAD_CLASSIFICATION, "SEQ_CLS", {"classifier", "score"}}, {ESPL_HEAD_REGRESSION, "SEQ_CLS", {"classifier", "score"}},
+                  {ESPL_HEAD_TAGGING, "TOKEN_CLS", {"classifier", "score"}},      {ESPL_HEAD_SPANS, "QUESTION_ANS", {"qa_outputs"}},
+                  {ESPL_HEAD_CHOICES, "SEQ_CLS", {"classifier", "score"}}};
+
+static const struct task_type *task_type_of(espl_head_kind kind) {
+    for (size_t i = 0; i < ESPL_COUNT(task_types); i++) {
+        if (task_types[i].kind == kind) return &task_types[i];
+    }
+    return NULL;
+}
+
+const char *espl_adapter_task_type(espl_head_kind kind) {
+    const struct task_type *own = task_type_of(kind);
+    return own ? own->type : NULL;
+}
+
 /* A head with labels is trained and saved with the adapter, as PEFT does it for these types of task. */
 static espl_status add_task(espl_adapter *adapter) {
-    static const char *const heads[] = {"classifier", "score"};
     espl_context *ctx = adapter->model->ctx;
     const espl_task_head *head = &adapter->model->task;
     if (head->kind == ESPL_HEAD_LANGUAGE || adapter->library) return ESPL_OK;
-    const char *type = head->kind == ESPL_HEAD_TAGGING ? "TOKEN_CLS" : "SEQ_CLS";
+    const struct task_type *own = task_type_of(head->kind);
     const json_t *given = json_object_get(adapter->config, "task_type");
     if (!given)
-        ESPL_TRY(espl_json_set(ctx, adapter->config, "task_type", head->labels ? json_string(type) : json_null()));
-    else if (json_is_string(given) && strcmp(json_string_value(given), type) != 0 && head->labels)
+        ESPL_TRY(espl_json_set(ctx, adapter->config, "task_type", own ? json_string(own->type) : json_null()));
+    else if (json_is_string(given) && own && strcmp(json_string_value(given), own->type) != 0)
         return espl_fail(ctx, ESPL_ARGUMENT, "the adapter's task_type is %s, the model's head is for %s",
-                         json_string_value(given), type);
-    if (!head->labels || (given && !json_is_string(given))) return ESPL_OK;
+                         json_string_value(given), own->type);
+    if (!own || (given && !json_is_string(given))) return ESPL_OK;
     json_t *modules = json_object_get(adapter->config, "modules_to_save");
     if (!json_is_array(modules)) {
         ESPL_TRY(espl_json_set(ctx, adapter->config, "modules_to_save", json_array()));
         modules = json_object_get(adapter->config, "modules_to_save");
     }
-    for (size_t i = 0; i < ESPL_COUNT(heads); i++) {
+    for (size_t i = 0; i < ESPL_COUNT(own->modules) && own->modules[i]; i++) {
         bool there = false;
         for (size_t j = 0; j < json_array_size(modules); j++) {
             const char *name = json_string_value(json_array_get(modules, j));
-            there |= name && strcmp(name, heads[i]) == 0;
+            there |= name && strcmp(name, own->modules[i]) == 0;
         }
-        if (!there) ESPL_TRY(espl_json_push(ctx, modules, json_string(heads[i])));
+        if (!there) ESPL_TRY(espl_json_push(ctx, modules, json_string(own->modules[i])));
     }
     return ESPL_OK;
 }

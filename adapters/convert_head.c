@@ -9,11 +9,6 @@ static const char *wrapped_by(const espl_loose_adapter *adapter) {
     return type && strcmp(type, "PREFIX_TUNING") == 0 ? "base_model." : "base_model.model.";
 }
 
-/* An outline of the base with so many labels behind it. */
-static espl_status outline(espl_context *ctx, const espl_convert_base *base, espl_head_kind kind, uint32_t labels, espl_model **out_model) {
-    return espl_model_outline(ctx, base->folder, &(espl_head_params){.kind = kind, .labels = labels}, out_model);
-}
-
 /* ---- From the library ---- */
 
 /* PEFT saves "classifier" and "score" whole whatever is asked for, and would wrap parts of them twice. */
@@ -50,7 +45,7 @@ static espl_status take(const espl_model *model, const espl_library_head *head, 
     json_t *modules = json_array();
     espl_status status;
     ESPL_GOTO(espl_json_set(model->ctx, out->config, "task_type",
-                            json_string(model->task.kind == ESPL_HEAD_TAGGING ? "TOKEN_CLS" : "SEQ_CLS")));
+                            json_string(espl_adapter_task_type(model->task.kind))));
     for (size_t i = 0; i < head->parts.count; i++) ESPL_GOTO(take_part(model, head, &head->parts.part[i], modules, out));
     status = espl_json_set(model->ctx, out->config, "modules_to_save", json_incref(modules));
 fail:
@@ -61,8 +56,8 @@ fail:
 espl_status espl_convert_head_read(espl_context *ctx, const char *folder, const espl_convert_base *base, espl_loose_adapter *out) {
     espl_library_head head = {0};
     espl_model *model = NULL;
+    espl_head_params params;
     json_t *file;
-    uint32_t labels;
     ESPL_TRY(espl_library_head_config(ctx, folder, &file));
     const espl_head_kind kind = espl_library_head_kind(file);
     espl_status status = ESPL_OK;
@@ -71,8 +66,8 @@ espl_status espl_convert_head_read(espl_context *ctx, const char *folder, const 
     if (kind == ESPL_HEAD_LANGUAGE || kind == ESPL_HEAD_MASKED)
         ESPL_GOTO(espl_fail(ctx, ESPL_UNSUPPORTED, "the head for words beside the adapter has no form in PEFT; without its "
                             "head_config.json the adapter is converted alone"));
-    ESPL_GOTO(espl_library_head_labels(ctx, file, &labels));
-    ESPL_GOTO(outline(ctx, base, kind, labels, &model));
+    ESPL_GOTO(espl_library_head_params(ctx, file, &params));
+    ESPL_GOTO(espl_model_outline(ctx, base->folder, &params, &model));
     ESPL_GOTO(espl_library_head_open(model, folder, &head));
     status = take(model, &head, out);
 fail:
@@ -126,6 +121,26 @@ static espl_status check_part(espl_context *ctx, const espl_loose_adapter *adapt
                      own->rank > 1 ? own->shape[1] : 1, entry->shape[0], entry->rank > 1 ? entry->shape[1] : 1);
 }
 
+/* By PEFT's type of task; NONE for others. */
+static espl_head_kind kind_of(const char *type) {
+    static const espl_head_kind kinds[] = {ESPL_HEAD_CLASSIFICATION, ESPL_HEAD_TAGGING, ESPL_HEAD_SPANS};
+    for (size_t i = 0; i < ESPL_COUNT(kinds); i++) {
+        if (strcmp(type, espl_adapter_task_type(kinds[i])) == 0) return kinds[i];
+    }
+    return ESPL_HEAD_NONE;
+}
+
+/* To PEFT a head for choices is one for classes; only the base tells. */
+static espl_status refuse_choices(espl_context *ctx, const espl_convert_base *base) {
+    espl_model *model;
+    ESPL_TRY(espl_model_outline(ctx, base->folder, NULL, &model));
+    const bool choices = model->task.kind == ESPL_HEAD_CHOICES;
+    espl_model_destroy(&model);
+    if (!choices) return ESPL_OK;
+    return espl_fail(ctx, ESPL_UNSUPPORTED, "the Adapters library's head for multiple choice says how many rows are one question, PEFT's "
+                     "folder does not");
+}
+
 espl_status espl_convert_head_open(espl_context *ctx, const espl_loose_adapter *adapter, const espl_convert_base *base,
                                    const espl_config *config, const char *name, espl_convert_head *out) {
     const espl_tensor_entry *last;
@@ -134,14 +149,15 @@ espl_status espl_convert_head_open(espl_context *ctx, const espl_loose_adapter *
     *out = (espl_convert_head){.model = NULL};
     ESPL_TRY(espl_json_array(ctx, adapter->config, "modules_to_save", &modules));
     ESPL_TRY(espl_json_string(ctx, adapter->config, "task_type", "", &type));
-    const bool tokens = strcmp(type, "TOKEN_CLS") == 0;
-    const char *module = config->family->heads[tokens ? ESPL_HEAD_NAMES_TOKENS : ESPL_HEAD_NAMES_SEQUENCE].out;
+    const espl_head_kind kind = kind_of(type);
+    const char *module = espl_head_names_of(config->family, kind == ESPL_HEAD_NONE ? ESPL_HEAD_CLASSIFICATION : kind)->out;
     ESPL_TRY(find_weight(ctx, adapter, module, &last));
     if (!last && json_array_size(modules) == 0) return ESPL_OK;
-    if (!last || (!tokens && strcmp(type, "SEQ_CLS") != 0))
+    if (!last || kind == ESPL_HEAD_NONE)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "the Adapters library has no place for \"modules_to_save\" but for a head with labels: "
                          "task_type is \"%s\", and there is %s %s.weight", type, last ? "a" : "no", module ? module : "classifier");
-    ESPL_TRY(outline(ctx, base, tokens ? ESPL_HEAD_TAGGING : ESPL_HEAD_CLASSIFICATION, last->shape[0], &out->model));
+    if (kind == ESPL_HEAD_CLASSIFICATION) ESPL_TRY(refuse_choices(ctx, base));
+    ESPL_TRY(espl_model_outline(ctx, base->folder, &(espl_head_params){.kind = kind, .labels = last->shape[0]}, &out->model));
     ESPL_TRY(choose_form(adapter, name, out));
     ESPL_TRY(espl_head_parts_of(out->model, &out->form, &out->parts));
     for (size_t i = 0; i < out->parts.count; i++) ESPL_TRY(check_part(ctx, adapter, out->parts.part[i].entry));

@@ -8,7 +8,8 @@ static const struct {
     espl_head_kind kind;
     const char *type;
 } types[] = {{ESPL_HEAD_CLASSIFICATION, "classification"}, {ESPL_HEAD_REGRESSION, "classification"},
-             {ESPL_HEAD_TAGGING, "tagging"}, {ESPL_HEAD_MASKED, "masked_lm"}, {ESPL_HEAD_LANGUAGE, "causal_lm"}};
+             {ESPL_HEAD_TAGGING, "tagging"}, {ESPL_HEAD_SPANS, "question_answering"}, {ESPL_HEAD_CHOICES, "multiple_choice"},
+             {ESPL_HEAD_MASKED, "masked_lm"}, {ESPL_HEAD_LANGUAGE, "causal_lm"}};
 
 const char *espl_head_type(const espl_model *model) {
     for (size_t i = 0; i < ESPL_COUNT(types); i++) {
@@ -22,8 +23,8 @@ espl_status espl_head_check_type(const espl_model *model, const char *type) {
     bool known = false;
     for (size_t i = 0; i < ESPL_COUNT(types); i++) known |= strcmp(types[i].type, type) == 0;
     if (!known)
-        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "head_type \"%s\" is not one of: classification, tagging, masked_lm, causal_lm",
-                         type);
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "head_type \"%s\" is not one of: classification, tagging, question_answering, "
+                         "multiple_choice, masked_lm, causal_lm", type);
     if (own && strcmp(own, type) == 0) return ESPL_OK;
     return espl_fail(model->ctx, ESPL_UNSUPPORTED, "the head is of the head_type \"%s\", the model's is %s", type, own ? own : "none");
 }

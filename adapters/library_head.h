@@ -52,9 +52,10 @@ espl_status espl_library_head_take(const espl_library_head *head, espl_model *mo
 void espl_library_head_close(espl_context *ctx, espl_library_head *head);
 /* The folder's head_config.json; NULL: it has no head. To be freed. */
 espl_status espl_library_head_config(espl_context *ctx, const char *folder, json_t **out_file);
-/* MASKED, LANGUAGE, TAGGING, else CLASSIFICATION, which stands for all that opening then refuses. */
+/* CLASSIFICATION stands for all that opening then refuses, too. */
 espl_head_kind espl_library_head_kind(const json_t *file);
-espl_status espl_library_head_labels(espl_context *ctx, const json_t *file, uint32_t *out_labels);
+/* The kind, and how many labels or choices, where the file says: with which a model is loaded that is to have the head. */
+espl_status espl_library_head_params(espl_context *ctx, const json_t *file, espl_head_params *out_params);
 /* Whether the folder has a head of the model's sort: for labels, or for words. */
 espl_status espl_library_head_is(const espl_model *model, const char *folder, bool *out_is);
 

@@ -7,7 +7,7 @@
 /* What a flexible head's configuration says, with the library's defaults. */
 static espl_status read_layers(espl_context *ctx, const json_t *config, espl_head_kind kind, espl_flexible_head *out) {
     const bool words = kind == ESPL_HEAD_MASKED || kind == ESPL_HEAD_LANGUAGE, masked = kind == ESPL_HEAD_MASKED;
-    const uint32_t layers = kind == ESPL_HEAD_TAGGING || kind == ESPL_HEAD_LANGUAGE ? 1 : 2;
+    const uint32_t layers = kind == ESPL_HEAD_TAGGING || kind == ESPL_HEAD_SPANS || kind == ESPL_HEAD_LANGUAGE ? 1 : 2;
     bool shift;
     *out = (espl_flexible_head){0};
     ESPL_TRY(espl_json_u32(ctx, config, "layers", layers, &out->layers));
@@ -81,28 +81,33 @@ static const json_t *labels_of(const json_t *file) {
     return json_is_object(config) ? config : file;
 }
 
-espl_status espl_library_head_labels(espl_context *ctx, const json_t *file, uint32_t *out_labels) {
+espl_status espl_library_head_params(espl_context *ctx, const json_t *file, espl_head_params *out_params) {
     const json_t *from = labels_of(file);
     json_t *names;
+    *out_params = (espl_head_params){.kind = espl_library_head_kind(file)};
+    if (out_params->kind == ESPL_HEAD_CHOICES) return espl_json_u32(ctx, from, "num_choices", 0, &out_params->choices);
     ESPL_TRY(espl_json_object(ctx, from, "label2id", &names));
-    return espl_json_u32(ctx, from, "num_labels", names ? (uint32_t)json_object_size(names) : 2, out_labels);
+    return espl_json_u32(ctx, from, "num_labels", names ? (uint32_t)json_object_size(names) : 2, &out_params->labels);
 }
 
 static espl_status check_labels(const espl_model *model, const json_t *file) {
     espl_context *ctx = model->ctx;
     const json_t *from = labels_of(file);
-    uint32_t labels;
+    espl_head_params own;
     json_t *names, *value;
     const char *name;
     if (!model->task.labels) return ESPL_OK;
+    ESPL_TRY(espl_library_head_params(ctx, file, &own));
+    if (own.choices && own.choices != model->task.choices)
+        return espl_fail(ctx, ESPL_FORMAT, "the head's questions have %u choices, the model's %u", own.choices, model->task.choices);
+    if (!own.labels) return ESPL_OK;
     ESPL_TRY(espl_json_object(ctx, from, "label2id", &names));
-    ESPL_TRY(espl_library_head_labels(ctx, file, &labels));
-    if (labels != model->task.labels)
-        return espl_fail(ctx, ESPL_FORMAT, "the head has %u labels, the model's has %u", labels, model->task.labels);
+    if (own.labels != model->task.labels)
+        return espl_fail(ctx, ESPL_FORMAT, "the head has %u labels, the model's has %u", own.labels, model->task.labels);
     json_object_foreach(names, name, value) {
         int64_t id;
-        if (!espl_json_as_i64(value, &id) || id < 0 || id >= labels)
-            return espl_fail(ctx, ESPL_FORMAT, "label2id: \"%s\" is not one of %u labels", name, labels);
+        if (!espl_json_as_i64(value, &id) || id < 0 || id >= own.labels)
+            return espl_fail(ctx, ESPL_FORMAT, "label2id: \"%s\" is not one of %u labels", name, own.labels);
     }
     return ESPL_OK;
 }
@@ -240,7 +245,7 @@ static espl_status take_part(const espl_head_part *part, const espl_tensors *set
 }
 
 espl_status espl_library_head_take(const espl_library_head *head, espl_model *model, espl_adapter *adapter) {
-    if (model->task.labels) ESPL_TRY(take_labels(model, labels_of(head->file)));
+    if (model->task.labels && !model->task.choices) ESPL_TRY(take_labels(model, labels_of(head->file)));
     for (size_t i = 0; i < head->parts.count; i++) {
         const espl_head_part *part = &head->parts.part[i];
         if (part->tied || !part->entry) continue;
@@ -277,6 +282,7 @@ static espl_status choose_head(espl_context *ctx, const char *model_folder, cons
     const bool rows = kind == ESPL_HEAD_CLASSIFICATION && model->task.kind == ESPL_HEAD_REGRESSION;
     espl_status status = ESPL_OK;
     if (model->task.kind != kind && !rows) goto fail; /* for other work than the model's: not its head */
+    if (kind == ESPL_HEAD_CHOICES && !params->choices) ESPL_GOTO(espl_json_u32(ctx, config, "num_choices", 0, &params->choices));
     ESPL_GOTO(read_layers(ctx, config, model->task.kind, &flexible));
     if (has_layers(model, &flexible)) goto fail;
     ESPL_GOTO(find_activation(ctx, &flexible));
@@ -322,7 +328,9 @@ espl_head_kind espl_library_head_kind(const json_t *file) {
         espl_head_kind kind;
     } rows[] = {{"masked_lm", ESPL_HEAD_MASKED},     {"ForMaskedLM", ESPL_HEAD_MASKED},   {"ForPreTraining", ESPL_HEAD_MASKED},
                 {"causal_lm", ESPL_HEAD_LANGUAGE},   {"ForCausalLM", ESPL_HEAD_LANGUAGE}, {"LMHeadModel", ESPL_HEAD_LANGUAGE},
-                {"seq2seq_lm", ESPL_HEAD_LANGUAGE},  {"tagging", ESPL_HEAD_TAGGING},      {"ForTokenClassification", ESPL_HEAD_TAGGING}};
+                {"seq2seq_lm", ESPL_HEAD_LANGUAGE},  {"tagging", ESPL_HEAD_TAGGING},      {"ForTokenClassification", ESPL_HEAD_TAGGING},
+                {"question_answering", ESPL_HEAD_SPANS}, {"ForQuestionAnswering", ESPL_HEAD_SPANS},
+                {"multiple_choice", ESPL_HEAD_CHOICES},  {"ForMultipleChoice", ESPL_HEAD_CHOICES}};
     const json_t *config = json_object_get(file, "config");
     const json_t *named = json_is_object(config) ? json_object_get(config, "head_type") : json_object_get(file, "model_class");
     const char *name = json_string_value(named);

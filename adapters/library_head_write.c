@@ -78,15 +78,35 @@ static const char *activation_name(uint32_t kind) {
     return NULL;
 }
 
+/* By their numbers, from which the library has how many choices a static head is made flexible with; NULL: no memory. */
+static json_t *choice_labels(uint32_t choices) {
+    json_t *labels = json_object();
+    for (uint32_t i = 0; labels && i < choices; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "LABEL_%u", i);
+        if (json_object_set_new(labels, name, json_integer(i))) {
+            json_decref(labels);
+            return NULL;
+        }
+    }
+    return labels;
+}
+
+/* What only some types have. */
+static json_t *more_config(const espl_model *model, const espl_head_form *form) {
+    const espl_task_head *head = &model->task;
+    const bool pooler = espl_head_is_flexible(model) ? head->pooler != NULL : !form->two && head->names->dense;
+    if (espl_head_per_token(model)) return json_pack("{s:i}", "num_labels", (int)head->labels);
+    if (head->choices) return json_pack("{s:i, s:b}", "num_choices", (int)head->choices, "use_pooler", pooler);
+    return json_pack("{s:i, s:b, s:b}", "num_labels", (int)head->labels, "bias", head->out_bias != ESPL_NO_MATRIX, "use_pooler", pooler);
+}
+
 /* NULL: no memory. */
 static json_t *labelled_config(const espl_model *model, const espl_head_form *form, json_t *labels) {
-    const espl_task_head *head = &model->task;
-    json_t *config = json_pack("{s:s, s:i, s:i, s:s?, s:O, s:n}", "head_type", espl_head_type(model), "num_labels", (int)head->labels,
-                               "layers", form->two ? 2 : 1, "activation_function", form->two ? activation_name(head->activation) : NULL,
-                               "label2id", labels, "dropout_prob");
-    json_t *more = head->kind == ESPL_HEAD_TAGGING ? json_object()
-                   : json_pack("{s:b, s:b}", "bias", head->out_bias != ESPL_NO_MATRIX, "use_pooler",
-                               espl_head_is_flexible(model) ? head->pooler != NULL : !form->two && head->names->dense);
+    json_t *config = json_pack("{s:s, s:i, s:s?, s:O, s:n}", "head_type", espl_head_type(model), "layers", form->two ? 2 : 1,
+                               "activation_function", form->two ? activation_name(model->task.activation) : NULL, "label2id", labels,
+                               "dropout_prob");
+    json_t *more = more_config(model, form);
     const bool failed = !config || !more || json_object_update(config, more);
     json_decref(more);
     if (failed) json_decref(config);
@@ -111,11 +131,13 @@ static json_t *words_config(const espl_model *model) {
 /* What the library would write; labels are in config, or for a static head in the file itself. */
 espl_status espl_library_head_describe(const espl_model *model, const espl_head_form *form, json_t **out_file) {
     espl_context *ctx = model->ctx;
+    const uint32_t choices = model->task.choices;
     char *model_class = NULL;
     json_t *described = json_object(), *config = json_null(), *labels;
     espl_status status = ESPL_OK;
     *out_file = NULL;
     ESPL_GOTO(espl_head_describe(model, described));
+    if (choices) ESPL_GOTO(espl_json_set(ctx, described, "label2id", choice_labels(choices)));
     labels = json_object_get(described, "label2id");
     ESPL_GOTO(form->name ? espl_format(ctx, &model_class, "%sAdapterModel", model->config.family->class_name)
                          : espl_head_class(model, &model_class));
@@ -126,7 +148,7 @@ espl_status espl_library_head_describe(const espl_model *model, const espl_head_
                               "name", form->name, "version", espl_library_version);
     if (!*out_file) ESPL_GOTO(espl_fail(ctx, ESPL_HOST_MEMORY, "the configuration of a head needs memory"));
     if (!form->name && labels) ESPL_GOTO(espl_json_set(ctx, *out_file, "label2id", json_incref(labels)));
-    if (!form->name && labels) ESPL_GOTO(espl_json_set(ctx, *out_file, "num_labels", json_integer(model->task.labels)));
+    if (!form->name && labels) ESPL_GOTO(espl_json_set(ctx, *out_file, "num_labels", json_integer(choices ? choices : model->task.labels)));
 fail:
     espl_free(ctx, &model_class);
     json_decref(config);

@@ -232,6 +232,8 @@ espl_status espl_adapter_replace_head(espl_adapter *adapter, const char *file_na
 uint32_t espl_adapter_head(const espl_adapter *adapter);
 /* It has a matrix in place of one of the head's. */
 bool espl_adapter_has_head(const espl_adapter *adapter);
+/* PEFT's task_type for a head with labels; NULL: another head. */
+const char *espl_adapter_task_type(espl_head_kind kind);
 
 /* ---- For join and update ---- */
 

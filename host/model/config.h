@@ -33,14 +33,22 @@ typedef struct espl_head_names {
     const char *out;        /* -> labels; of MASKED only if untied, else the embedding */
     const char *out_bias;   /* NULL: none */
     bool last;              /* of a row: its last token, else its first */
-    bool dropout_first;     /* also before dense */
+    bool no_dropout, dropout_first; /* first: also before dense */
     const char *key_dropout_first; /* of one before dense that has a key of its own, without which there is none; NULL: none */
     /* Keys of its dropout: the first that config.json has counts. NULL: the family's key_head_dropout, no other. */
     const char *key_dropout, *key_dropout_else;
     float dropout; /* where it has none of them; 0: that of hidden states */
+    const char *key_which, *key_dense; /* of what config.json may have otherwise but is not offered: not "first"; no dense */
 } espl_head_names;
 
-enum { ESPL_HEAD_NAMES_SEQUENCE, ESPL_HEAD_NAMES_TOKENS, ESPL_HEAD_NAMES_MASKED, ESPL_HEAD_NAMES_COUNT };
+enum {
+    ESPL_HEAD_NAMES_SEQUENCE,
+    ESPL_HEAD_NAMES_TOKENS,
+    ESPL_HEAD_NAMES_MASKED,
+    ESPL_HEAD_NAMES_SPANS,
+    ESPL_HEAD_NAMES_CHOICES,
+    ESPL_HEAD_NAMES_COUNT
+};
 
 /* A family of models. */
 typedef struct espl_family {

@@ -16,11 +16,14 @@
                [ESPL_LINEAR_DOWN] = {{"mlp.down_proj", mlp_bias}}},                                                  \
     .norm = ESPL_NORM_RMS, .rotary = true, .gated = true
 
+/* Questions are answered by one map, without dropout. Llama's and Qwen's models with it have another prefix, "transformer.". */
+#define SPANS {.out = "qa_outputs", .out_bias = "qa_outputs.bias", .no_dropout = true}
+
 /* Decoders end a row with a map from its last token, and tag every token, with dropout before that map alone. */
 #define DECODER_HEADS(tags)                                                                                          \
-    .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = {.out = "score", .last = true},                                           \
-              [ESPL_HEAD_NAMES_TOKENS] = {.out = tags, .out_bias = tags ".bias", .key_dropout = "classifier_dropout",       \
-                                          .key_dropout_else = "hidden_dropout", .dropout = 0.1f}}
+    [ESPL_HEAD_NAMES_SEQUENCE] = {.out = "score", .last = true},                                                     \
+    [ESPL_HEAD_NAMES_TOKENS] = {.out = tags, .out_bias = tags ".bias", .key_dropout = "classifier_dropout",          \
+                                .key_dropout_else = "hidden_dropout", .dropout = 0.1f}
 
 /* ---- Encoders: post-norm blocks with biases everywhere, names as BERT's or their own ---- */
 
@@ -46,23 +49,31 @@
 #define CLASSIFIER_OF_TWO(...)                                                                                       \
     {.dense = "classifier.dense", .out = "classifier.out_proj", .out_bias = "classifier.out_proj.bias",             \
      .dropout_first = true, __VA_ARGS__}
+#define DEBERTA_CLASSIFIER                                                                                           \
+    CLASSIFIER(.dense = "pooler.dense", .activation = "gelu", .key_activation = "pooler_hidden_act",                 \
+               .key_dropout = "cls_dropout", .key_dropout_first = "pooler_dropout")
 #define ROBERTA_HEADS                                                                                                \
     .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER_OF_TWO(.activation = "tanh"),                                  \
               [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),                                                              \
+              [ESPL_HEAD_NAMES_SPANS] = SPANS,                                                                   \
+              [ESPL_HEAD_NAMES_CHOICES] = CLASSIFIER(.dense = "roberta.pooler.dense", .activation = "tanh",      \
+                                                     .key_dropout = "hidden_dropout_prob"),                      \
               [ESPL_HEAD_NAMES_MASKED] = {.dense = "lm_head.dense", .activation = "gelu", .norm = "lm_head.layer_norm", \
                                           .out = "lm_head.decoder", .out_bias = "lm_head.bias"}}
 
 const espl_family espl_families[] = {
     /* Llama, TinyLlama, SmolLM, SmolLM2, Yi and others that keep its type. */
-    {.model_type = "llama", .class_name = "Llama", DECODER_HEADS("score"), LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_ATTENTION, ESPL_BIAS_ATTENTION, ESPL_BIAS_MLP)},
-    {.model_type = "mistral", .class_name = "Mistral", .window = ESPL_WINDOW_ALWAYS, DECODER_HEADS("score"), LLAMA_KEYS,
+    {.model_type = "llama", .class_name = "Llama", .heads = {DECODER_HEADS("score")}, LLAMA_KEYS, LLAMA_NAMES(ESPL_BIAS_ATTENTION, ESPL_BIAS_ATTENTION, ESPL_BIAS_MLP)},
+    {.model_type = "mistral", .class_name = "Mistral", .window = ESPL_WINDOW_ALWAYS, LLAMA_KEYS,
+     .heads = {DECODER_HEADS("score"), [ESPL_HEAD_NAMES_SPANS] = SPANS},
      LLAMA_NAMES(ESPL_BIAS_NEVER, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
-    {.model_type = "qwen2", .class_name = "Qwen2", .window = ESPL_WINDOW_BY_LAYER, DECODER_HEADS("score"), LLAMA_KEYS,
+    {.model_type = "qwen2", .class_name = "Qwen2", .window = ESPL_WINDOW_BY_LAYER, .heads = {DECODER_HEADS("score")}, LLAMA_KEYS,
      LLAMA_NAMES(ESPL_BIAS_ALWAYS, ESPL_BIAS_NEVER, ESPL_BIAS_NEVER)},
-    {.model_type = "qwen3", .class_name = "Qwen3", .window = ESPL_WINDOW_BY_LAYER, DECODER_HEADS("score"), LLAMA_KEYS,
+    {.model_type = "qwen3", .class_name = "Qwen3", .window = ESPL_WINDOW_BY_LAYER, .heads = {DECODER_HEADS("score")}, LLAMA_KEYS,
      .q_norm = "self_attn.q_norm", .k_norm = "self_attn.k_norm",
      LLAMA_NAMES(ESPL_BIAS_ATTENTION, ESPL_BIAS_ATTENTION, ESPL_BIAS_NEVER)},
-    {.model_type = "gpt2", .class_name = "GPT2", .class_language = "LMHeadModel", DECODER_HEADS("classifier"),
+    {.model_type = "gpt2", .class_name = "GPT2", .class_language = "LMHeadModel",
+     .heads = {DECODER_HEADS("classifier"), [ESPL_HEAD_NAMES_SPANS] = SPANS},
      .key_hidden = "n_embd", .key_layers = "n_layer", .key_heads = "n_head", .key_intermediate = "n_inner",
      .key_context = "n_positions", .key_norm_eps = "layer_norm_epsilon", .key_activation = "activation_function",
      .key_dropout = "resid_pdrop", .key_attention_dropout = "attn_pdrop", .key_embedding_dropout = "embd_pdrop", .dropout = 0.1f,
@@ -77,6 +88,8 @@ const espl_family espl_families[] = {
      BERT_BLOCKS,
      .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "bert.pooler.dense", .activation = "tanh"),
                [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
+               [ESPL_HEAD_NAMES_SPANS] = SPANS,
+               [ESPL_HEAD_NAMES_CHOICES] = CLASSIFIER(.dense = "bert.pooler.dense", .activation = "tanh"),
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "cls.predictions.transform.dense",
                                            .norm = "cls.predictions.transform.LayerNorm",
                                            .out = "cls.predictions.decoder", .out_bias = "cls.predictions.bias"}}},
@@ -100,12 +113,21 @@ const espl_family espl_families[] = {
      .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "pre_classifier", .activation = "relu",
                                                        .key_dropout = "seq_classif_dropout", .dropout = 0.2f),
                [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
+               [ESPL_HEAD_NAMES_SPANS] = {.out = "qa_outputs", .out_bias = "qa_outputs.bias", .key_dropout = "qa_dropout",
+                                          .dropout = 0.1f},
+               [ESPL_HEAD_NAMES_CHOICES] = CLASSIFIER(.dense = "pre_classifier", .activation = "relu",
+                                                      .key_dropout = "seq_classif_dropout", .dropout = 0.2f),
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "vocab_transform", .norm = "vocab_layer_norm",
                                            .out = "vocab_projector", .out_bias = "vocab_projector.bias"}}},
     {.model_type = "electra", .class_name = "Electra", ENCODER(1e-12f, "gelu"), BERT_KEYS, .key_embedding = "embedding_size",
      .prefix = "electra.", BERT_EMBEDDINGS, BERT_BLOCKS, .embed_projection = "embeddings_project",
      .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER_OF_TWO(.activation = "gelu"),
                [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.last = false),
+               [ESPL_HEAD_NAMES_SPANS] = SPANS,
+               [ESPL_HEAD_NAMES_CHOICES] = CLASSIFIER(.dense = "sequence_summary.summary", .activation = "gelu",
+                                                      .key_activation = "summary_activation", .dropout = 0.1f,
+                                                      .key_dropout = "summary_last_dropout", .key_which = "summary_type",
+                                                      .key_dense = "summary_use_proj"),
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "generator_predictions.dense", .activation = "gelu",
                                            .norm = "generator_predictions.LayerNorm", .out = "generator_lm_head",
                                            .out_bias = "generator_lm_head.bias"}}},
@@ -125,6 +147,8 @@ const espl_family espl_families[] = {
                 [ESPL_LINEAR_DOWN] = {{"ffn_output", ESPL_BIAS_ALWAYS}}},
      .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "albert.pooler", .activation = "tanh", .dropout = 0.1f),
                [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.dropout = 0.1f),
+               [ESPL_HEAD_NAMES_SPANS] = SPANS,
+               [ESPL_HEAD_NAMES_CHOICES] = CLASSIFIER(.dense = "albert.pooler", .activation = "tanh", .dropout = 0.1f),
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "predictions.dense", .norm = "predictions.LayerNorm",
                                            .out = "predictions.decoder", .out_bias = "predictions.bias"}}},
     /* DeBERTa-v2 and v3. */
@@ -138,10 +162,10 @@ const espl_family espl_families[] = {
                 [ESPL_LINEAR_O] = {{"attention.output.dense", ESPL_BIAS_ALWAYS}},
                 [ESPL_LINEAR_UP] = {{"intermediate.dense", ESPL_BIAS_ALWAYS}},
                 [ESPL_LINEAR_DOWN] = {{"output.dense", ESPL_BIAS_ALWAYS}}},
-     .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = CLASSIFIER(.dense = "pooler.dense", .activation = "gelu",
-                                                       .key_activation = "pooler_hidden_act", .key_dropout = "cls_dropout",
-                                                       .key_dropout_first = "pooler_dropout"),
+     .heads = {[ESPL_HEAD_NAMES_SEQUENCE] = DEBERTA_CLASSIFIER,
                [ESPL_HEAD_NAMES_TOKENS] = CLASSIFIER(.key_dropout = "hidden_dropout_prob"),
+               [ESPL_HEAD_NAMES_SPANS] = SPANS,
+               [ESPL_HEAD_NAMES_CHOICES] = DEBERTA_CLASSIFIER,
                [ESPL_HEAD_NAMES_MASKED] = {.dense = "cls.predictions.transform.dense",
                                            .norm = "cls.predictions.transform.LayerNorm",
                                            .out = "cls.predictions.decoder", .out_bias = "cls.predictions.bias"}}},

@@ -4,85 +4,29 @@
 #include "host/ops/op_layernorm.h"
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_pick.h"
-#include <stdio.h>
 #include <string.h>
 
 /* ---- Which ---- */
 
-/* Architectures are the family's name and one of these. */
-static const struct {
-    const char *name;
-    espl_head_kind kind;
-} classes[] = {{"ForCausalLM", ESPL_HEAD_LANGUAGE},
-               {"LMHeadModel", ESPL_HEAD_LANGUAGE},
-               {"ForMaskedLM", ESPL_HEAD_MASKED},
-               {"ForPreTraining", ESPL_HEAD_MASKED},
-               {"ForSequenceClassification", ESPL_HEAD_CLASSIFICATION},
-               {"ForSequenceClassification", ESPL_HEAD_REGRESSION},
-               {"ForTokenClassification", ESPL_HEAD_TAGGING},
-               {"Model", ESPL_HEAD_NONE}};
-
-static espl_status architecture_kind(const espl_model *model, espl_head_kind *out_kind) {
-    const espl_family *family = model->config.family;
-    json_t *list;
-    *out_kind = family->bidirectional ? ESPL_HEAD_NONE : ESPL_HEAD_LANGUAGE;
-    ESPL_TRY(espl_json_array(model->ctx, model->json, "architectures", &list));
-    const char *name = json_string_value(json_array_get(list, 0));
-    const size_t bytes = strlen(family->class_name);
-    if (!name || strncmp(name, family->class_name, bytes) != 0) return ESPL_OK;
-    for (size_t i = 0; i < ESPL_COUNT(classes); i++) {
-        if (strcmp(name + bytes, classes[i].name) != 0) continue;
-        /* ELECTRA's pre-trained models are discriminators: they predict no tokens. */
-        const bool discriminator = strcmp(classes[i].name, "ForPreTraining") == 0 && family->key_embedding &&
-                                   !family->shared_blocks;
-        const bool bare = classes[i].kind == ESPL_HEAD_NONE && !family->bidirectional;
-        if (!discriminator && !bare) *out_kind = classes[i].kind;
-        break;
-    }
-    if (*out_kind != ESPL_HEAD_CLASSIFICATION) return ESPL_OK;
-    const char *problem;
-    uint32_t labels;
-    ESPL_TRY(espl_json_string(model->ctx, model->json, "problem_type", "", &problem));
-    ESPL_TRY(espl_json_u32(model->ctx, model->json, "num_labels", 2, &labels));
-    const json_t *names = json_object_get(model->json, "id2label");
-    if (names && json_is_object(names)) labels = (uint32_t)json_object_size(names);
-    if (strcmp(problem, "multi_label_classification") == 0)
-        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "problem_type \"%s\" is not supported", problem);
-    if (strcmp(problem, "regression") == 0 || (!*problem && labels == 1)) *out_kind = ESPL_HEAD_REGRESSION;
-    return ESPL_OK;
+/* Numbers of a head whose number is given; 0: by labels. */
+static uint32_t fixed_outputs(espl_head_kind kind) {
+    return kind == ESPL_HEAD_SPANS ? 2 : kind == ESPL_HEAD_CHOICES ? 1 : 0;
 }
 
 static espl_status check_kind(const espl_model *model, espl_head_kind kind) {
     const bool encoder = model->config.family->bidirectional;
-    if (kind > ESPL_HEAD_TAGGING)
+    const uint32_t outputs = fixed_outputs(kind), asked = model->params.head.labels, choices = model->params.head.choices;
+    if (kind > ESPL_HEAD_CHOICES)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "head %d is not known", (int)kind);
+    if (outputs && asked && asked != outputs)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "a head for %s has %u outputs, not %u", kind == ESPL_HEAD_SPANS ? "spans" : "choices",
+                         outputs, asked);
+    if (choices && (kind != ESPL_HEAD_CHOICES || choices < 2 || choices > 1u << 16))
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "%u choices are not possible%s", choices,
+                         kind == ESPL_HEAD_CHOICES ? ": from 2 to 65536 are" : " for a head of another kind");
     if ((kind == ESPL_HEAD_LANGUAGE && encoder) || (kind == ESPL_HEAD_MASKED && !encoder))
         return espl_fail(model->ctx, ESPL_UNSUPPORTED, "a %s model has no head for %s", model->config.family->model_type,
                          encoder ? "the next token" : "masked tokens");
-    return ESPL_OK;
-}
-
-static espl_status name_labels(espl_model *model) {
-    espl_task_head *head = &model->task;
-    const espl_head_params *params = &model->params.head;
-    json_t *names;
-    ESPL_TRY(espl_json_object(model->ctx, model->json, "id2label", &names));
-    const uint32_t in_config = names ? (uint32_t)json_object_size(names) : 0;
-    head->labels = params->labels;
-    if (!head->labels) head->labels = in_config;
-    if (!head->labels)
-        ESPL_TRY(espl_json_u32(model->ctx, model->json, "num_labels", head->kind == ESPL_HEAD_REGRESSION ? 1 : 2, &head->labels));
-    if (head->labels == 0 || head->labels > 1u << 20)
-        return espl_fail(model->ctx, ESPL_ARGUMENT, "%u labels are not possible", head->labels);
-    ESPL_TRY(espl_new(model->ctx, head->labels * sizeof *head->label_names, &head->label_names));
-    for (uint32_t i = 0; i < head->labels; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "%u", i);
-        const char *name = params->label_names ? params->label_names[i]
-                           : in_config == head->labels ? json_string_value(json_object_get(names, key)) : NULL;
-        ESPL_TRY(name ? espl_copy_string(model->ctx, name, strlen(name), &head->label_names[i])
-                      : espl_format(model->ctx, &head->label_names[i], "LABEL_%u", i));
-    }
     return ESPL_OK;
 }
 
@@ -97,6 +41,7 @@ static espl_status read_dropouts(espl_model *model) {
     espl_task_head *head = &model->task;
     const espl_head_names *names = head->names;
     const bool flexible = espl_head_is_flexible(model);
+    if (names->no_dropout) return ESPL_OK;
     const char *key = names->key_dropout ? names->key_dropout : model->config.family->key_head_dropout;
     float by_default = flexible ? 0 : names->dropout > 0 ? names->dropout : model->config.dropout;
     if (!key) return ESPL_OK;
@@ -157,15 +102,31 @@ static espl_status choose_flexible(espl_model *model, const espl_head_names *fam
 
 /* ---- Choice ---- */
 
-static const espl_head_names *names_of(const espl_model *model) {
-    const espl_head_names *heads = model->config.family->heads;
-    switch (model->task.kind) {
+const espl_head_names *espl_head_names_of(const espl_family *family, espl_head_kind kind) {
+    const espl_head_names *heads = family->heads;
+    switch (kind) {
     case ESPL_HEAD_MASKED: return &heads[ESPL_HEAD_NAMES_MASKED];
     case ESPL_HEAD_TAGGING: return &heads[ESPL_HEAD_NAMES_TOKENS];
+    case ESPL_HEAD_SPANS: return &heads[ESPL_HEAD_NAMES_SPANS];
+    case ESPL_HEAD_CHOICES: return &heads[ESPL_HEAD_NAMES_CHOICES];
     case ESPL_HEAD_CLASSIFICATION:
     case ESPL_HEAD_REGRESSION: return &heads[ESPL_HEAD_NAMES_SEQUENCE];
     default: return NULL;
     }
+}
+
+/* A family of which this kind of head may be made in other ways. */
+static espl_status check_names(const espl_model *model, const espl_head_names *names) {
+    const char *which = "first";
+    bool dense = true;
+    if (!names->out)
+        return espl_fail(model->ctx, ESPL_UNSUPPORTED, "a %s model has no head for %s", model->config.family->model_type,
+                         model->task.kind == ESPL_HEAD_SPANS ? "spans" : "choices");
+    if (names->key_which) ESPL_TRY(espl_json_string(model->ctx, model->json, names->key_which, which, &which));
+    if (names->key_dense) ESPL_TRY(espl_json_bool(model->ctx, model->json, names->key_dense, dense, &dense));
+    if (dense && strcmp(which, "first") == 0) return ESPL_OK;
+    return espl_fail(model->ctx, ESPL_UNSUPPORTED, "%s: \"%s\", %s: %s is not supported", names->key_which, which, names->key_dense,
+                     dense ? "true" : "false");
 }
 
 espl_status espl_head_choose(espl_model *model) {
@@ -179,9 +140,11 @@ espl_status espl_head_choose(espl_model *model) {
                              .pooler_dense = ESPL_NO_MATRIX,
                              .pooler_bias = ESPL_NO_MATRIX,
                              .norm = {ESPL_NO_MATRIX, ESPL_NO_MATRIX}};
-    if (head->kind == ESPL_HEAD_DEFAULT) ESPL_TRY(architecture_kind(model, &head->kind));
+    if (head->kind == ESPL_HEAD_DEFAULT) ESPL_TRY(espl_head_kind_of_file(model, &head->kind));
     ESPL_TRY(check_kind(model, head->kind));
-    head->names = names_of(model);
+    head->names = espl_head_names_of(model->config.family, head->kind);
+    if (head->names) ESPL_TRY(check_names(model, head->names));
+    if (head->kind == ESPL_HEAD_CHOICES) head->choices = model->params.head.choices ? model->params.head.choices : 2;
     head->activation = model->config.activation;
     head->norm_eps = model->config.norm_eps;
     if (model->params.head.flexible.layers && head->kind != ESPL_HEAD_NONE) ESPL_TRY(choose_flexible(model, head->names));
@@ -193,13 +156,7 @@ espl_status espl_head_choose(espl_model *model) {
     }
     if (espl_head_of_words(model)) return ESPL_OK;
     ESPL_TRY(read_dropouts(model));
-    return name_labels(model);
-}
-
-void espl_head_finish(espl_model *model) {
-    for (uint32_t i = 0; model->task.label_names && i < model->task.labels; i++)
-        espl_free(model->ctx, &model->task.label_names[i]);
-    espl_free(model->ctx, &model->task.label_names);
+    return espl_head_name_labels(model, fixed_outputs(head->kind));
 }
 
 /* ---- Its matrices ---- */
@@ -278,7 +235,7 @@ espl_output espl_build_output(espl_builder *b, espl_tensor *x) {
     b->head_of = NULL;
     if (espl_head_of_words(model))
         return (espl_output){.input = own.input, .weight = espl_build_head(b), .bias = espl_build_base(b, model->task.out_bias)};
-    if (model->task.kind == ESPL_HEAD_REGRESSION) return own;
+    if (espl_head_loss_of_outputs(model)) return own;
     if (model->task.labels > IDENTITY_MAX) {
         espl_graph_fail(b->graph, espl_fail(model->ctx, ESPL_LIMIT, "%u labels: rows have heads of their own for at most %d",
                                             model->task.labels, IDENTITY_MAX));
@@ -307,57 +264,28 @@ bool espl_adapter_has_head(const espl_adapter *adapter) {
 }
 
 bool espl_head_needs_lengths(const espl_model *model) {
-    return model->config.family->bidirectional || !espl_head_per_token(model);
+    return model->config.family->bidirectional || !espl_head_per_token(model) || model->task.kind == ESPL_HEAD_SPANS;
 }
 
 bool espl_head_per_token(const espl_model *model) {
-    return model->task.kind != ESPL_HEAD_CLASSIFICATION && model->task.kind != ESPL_HEAD_REGRESSION;
+    const espl_head_kind kind = model->task.kind;
+    return kind != ESPL_HEAD_CLASSIFICATION && kind != ESPL_HEAD_REGRESSION && kind != ESPL_HEAD_CHOICES;
+}
+
+uint32_t espl_head_row_labels(const espl_model *model, uint32_t tokens) {
+    return model->task.kind == ESPL_HEAD_SPANS ? 2 : espl_head_per_token(model) ? tokens : 1;
+}
+
+uint32_t espl_head_choices(const espl_model *model) {
+    return model->task.choices ? model->task.choices : 1;
+}
+
+bool espl_head_loss_of_outputs(const espl_model *model) {
+    const espl_head_kind kind = model->task.kind;
+    return kind == ESPL_HEAD_REGRESSION || kind == ESPL_HEAD_SPANS || kind == ESPL_HEAD_CHOICES;
 }
 
 uint32_t espl_head_outputs(const espl_model *model) {
     return model->task.labels ? model->task.labels
            : model->task.kind == ESPL_HEAD_NONE ? model->config.hidden : model->config.vocabulary;
-}
-
-const char *espl_model_label(const espl_model *model, uint32_t label) {
-    return label < model->task.labels ? model->task.label_names[label] : NULL;
-}
-
-static espl_status describe_labels(const espl_model *model, json_t *config) {
-    const espl_task_head *head = &model->task;
-    json_t *names = json_object(), *ids = json_object();
-    espl_status status = espl_json_set(model->ctx, config, "id2label", names);
-    if (status == ESPL_OK) status = espl_json_set(model->ctx, config, "label2id", ids);
-    else json_decref(ids);
-    for (uint32_t i = 0; status == ESPL_OK && i < head->labels; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "%u", i);
-        status = espl_json_set(model->ctx, names, key, json_string(head->label_names[i]));
-        if (status == ESPL_OK) status = espl_json_set(model->ctx, ids, head->label_names[i], json_integer(i));
-    }
-    /* Said also for classes: config.json may have had the other, and one label alone means a number. */
-    if (status == ESPL_OK && !espl_head_per_token(model))
-        status = espl_json_set(model->ctx, config, "problem_type", json_string(head->kind == ESPL_HEAD_REGRESSION
-                                                                                  ? "regression" : "single_label_classification"));
-    return status;
-}
-
-espl_status espl_head_class(const espl_model *model, char **out_name) {
-    const char *family = model->config.family->class_name;
-    const char *own = json_string_value(json_array_get(json_object_get(model->json, "architectures"), 0));
-    const char *end = own && strncmp(own, family, strlen(family)) == 0 ? own + strlen(family) : "";
-    const char *first = model->task.kind == ESPL_HEAD_LANGUAGE ? model->config.family->class_language : NULL;
-    for (size_t i = 0; i < ESPL_COUNT(classes); i++) {
-        if (classes[i].kind != model->task.kind || strcmp(classes[i].name, "ForPreTraining") == 0) continue;
-        if (!first || strcmp(classes[i].name, end) == 0) first = classes[i].name;
-    }
-    return espl_format(model->ctx, out_name, "%s%s", family, first);
-}
-
-espl_status espl_head_describe(const espl_model *model, json_t *config) {
-    char *name;
-    ESPL_TRY(espl_head_class(model, &name));
-    espl_status status = espl_json_set(model->ctx, config, "architectures", json_pack("[s]", name));
-    espl_free(model->ctx, &name);
-    return status == ESPL_OK && model->task.labels ? describe_labels(model, config) : status;
 }

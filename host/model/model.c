@@ -238,5 +238,6 @@ espl_model_info espl_model_describe(const espl_model *model) {
                              .head = model->task.kind,
                              .outputs = espl_head_outputs(model),
                              .per_token = espl_head_per_token(model),
+                             .choices = espl_head_choices(model),
                              .replicas = espl_composition_replicas(model->composition)};
 }

@@ -19,6 +19,7 @@ espl_op(matmul SHADERS
     matmul_coopmat:B_BF16@bf16?GL_KHR_cooperative_matrix,GL_EXT_bfloat16)
 espl_op(cross_entropy SHADERS cross_entropy)
 espl_op(mse SHADERS mse)
+espl_op(group_cross_entropy SHADERS group_cross_entropy)
 espl_op(pick SHADERS pick pick_bwd)
 espl_op(attention SHADERS attention attention_bwd_q attention_bwd_kv
     attention_coopmat:B_F16@f16?GL_KHR_cooperative_matrix

@@ -66,7 +66,8 @@ espl_batch espl_row_buffer_at(const espl_row_buffer *buffer, uint32_t first) {
 espl_status espl_batch_check(const espl_model *model, const espl_dataset *dataset, bool labels) {
     const espl_dataset_shape shape = espl_dataset_shape_of(dataset);
     const espl_config *c = &model->config;
-    const uint32_t row_labels = espl_head_per_token(model) ? espl_dataset_context(dataset) : 1;
+    const uint32_t row_labels = espl_head_row_labels(model, espl_dataset_context(dataset)), choices = espl_head_choices(model);
+    const bool spans = model->task.kind == ESPL_HEAD_SPANS;
     const uint32_t values = model->task.kind == ESPL_HEAD_REGRESSION ? model->task.labels : 0;
     if (shape.vocabulary > c->vocabulary)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "the data has token %u, the model's vocabulary has %u",
@@ -81,7 +82,14 @@ espl_status espl_batch_check(const espl_model *model, const espl_dataset *datase
     if (shape.labels != row_labels || shape.values != values)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "a row of the data has %u labels and %u values, the model's head takes "
                          "%u and %u", shape.labels, shape.values, row_labels, values);
-    if (!values && shape.label_end > espl_head_outputs(model))
+    if (shape.spans != spans)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "labels of the data %s, the model's head %s", shape.spans ? "are answers' ends" :
+                         "are no answers' ends", spans ? "takes these" : "takes none");
+    if (shape.choices != choices)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "%u rows of the data have a label together, the model's head takes %u", shape.choices,
+                         choices);
+    /* Where the loss is over rows, labels are among them: the data has seen to it. */
+    if (!espl_head_loss_of_outputs(model) && shape.label_end > espl_head_outputs(model))
         return espl_fail(model->ctx, ESPL_ARGUMENT, "the data has label %u, the model's head has %u", shape.label_end - 1,
                          espl_head_outputs(model));
     return ESPL_OK;

@@ -21,19 +21,39 @@ void espl_epoch_order(uint64_t seed, uint64_t epoch, uint32_t count, uint32_t *o
     }
 }
 
+void espl_dataset_order(const espl_dataset *dataset, espl_part part, uint64_t seed, uint64_t epoch, uint32_t *out_order) {
+    const uint32_t choices = dataset->choices, questions = espl_dataset_rows(dataset, part) / choices;
+    espl_epoch_order(seed, epoch, questions, out_order);
+    /* From the last on, in place: a question's rows lie at or behind its number. */
+    for (uint32_t q = questions; q-- > 0;) {
+        const uint32_t from = out_order[q] * choices;
+        for (uint32_t i = 0; i < choices; i++) out_order[q * choices + i] = from + i;
+    }
+}
+
 static int by_value(const void *a, const void *b) {
     const uint64_t *left = a, *right = b;
     return *left < *right ? -1 : *left > *right;
 }
 
-void espl_dataset_sort(const espl_dataset *dataset, espl_part part, uint32_t *in_out_order, uint32_t count, uint64_t *keys) {
-    uint64_t *before = keys + count;
+static uint32_t longest_of(const espl_dataset *dataset, espl_part part, const uint32_t *rows, uint32_t count) {
+    uint32_t longest = 0;
     for (uint32_t i = 0; i < count; i++) {
-        before[i] = in_out_order[i];
-        keys[i] = (uint64_t)(dataset->context - espl_dataset_row(dataset, part, in_out_order[i]).length) << 32 | i;
+        const uint32_t length = espl_dataset_row(dataset, part, rows[i]).length;
+        longest = length > longest ? length : longest;
     }
-    qsort(keys, count, sizeof *keys, by_value);
-    for (uint32_t i = 0; i < count; i++) in_out_order[i] = (uint32_t)before[keys[i] & UINT32_MAX];
+    return longest;
+}
+
+void espl_dataset_sort(const espl_dataset *dataset, espl_part part, uint32_t *in_out_order, uint32_t count, uint64_t *keys) {
+    const uint32_t choices = dataset->choices, questions = count / choices;
+    uint64_t *before = keys + count;
+    for (uint32_t i = 0; i < count; i++) before[i] = in_out_order[i];
+    for (uint32_t q = 0; q < questions; q++)
+        keys[q] = (uint64_t)(dataset->context - longest_of(dataset, part, in_out_order + q * choices, choices)) << 32 | q;
+    qsort(keys, questions, sizeof *keys, by_value);
+    for (uint32_t i = 0; i < count; i++)
+        in_out_order[i] = (uint32_t)before[(keys[i / choices] & UINT32_MAX) * choices + i % choices];
 }
 
 static void swap_rows(uint32_t *a, uint32_t *b, uint32_t count) {
@@ -86,6 +106,8 @@ espl_dataset_shape espl_dataset_shape_of(const espl_dataset *dataset) {
     return (espl_dataset_shape){.labels = dataset->label_count,
                                 .values = dataset->value_count,
                                 .width = dataset->width,
+                                .choices = dataset->choices,
+                                .spans = dataset->spans,
                                 .vocabulary = dataset->vocabulary,
                                 .types = dataset->type_end,
                                 .label_end = dataset->label_end};
@@ -143,6 +165,7 @@ static uint64_t mix_row(const espl_dataset *dataset, uint64_t hash, const espl_r
 static void survey(espl_dataset *dataset) {
     uint64_t hash = mix(dataset->context, dataset->rows);
     int32_t id = -1, type = 0, largest = -1;
+    if (dataset->choices > 1) hash = mix(hash, dataset->choices);
     for (uint32_t r = 0; r < dataset->rows; r++) {
         espl_row row = row_at(dataset, dataset->parts[r]);
         uint64_t labels = 0;
@@ -164,23 +187,24 @@ static void survey(espl_dataset *dataset) {
     dataset->hash = mix(hash, dataset->train_rows);
 }
 
-/* Which rows are for validation: the last ones, or drawn by seed; each part in the order of the file. */
-static espl_status split(espl_dataset *dataset, double share, bool last, uint64_t seed) {
-    uint32_t rows = dataset->rows, validation = 0;
-    if (share > 0 && rows > 1) {
-        double wanted = floor(share * rows + 0.5);
-        validation = wanted < 1 ? 1 : wanted > rows - 1 ? rows - 1 : (uint32_t)wanted;
+/* Which rows are for validation: the last ones, or drawn by seed, whole questions; each part in the order of the file. */
+espl_status espl_data_split(espl_dataset *dataset, double share, bool last, uint64_t seed) {
+    const uint32_t rows = dataset->rows, questions = rows / dataset->choices;
+    uint32_t validation = 0;
+    if (share > 0 && questions > 1) {
+        double wanted = floor(share * questions + 0.5);
+        validation = wanted < 1 ? 1 : wanted > questions - 1 ? questions - 1 : (uint32_t)wanted;
     }
-    dataset->train_rows = rows - validation;
+    dataset->train_rows = (questions - validation) * dataset->choices;
     ESPL_TRY(espl_new(dataset->ctx, rows * sizeof *dataset->parts, &dataset->parts));
     uint8_t *drawn;
-    ESPL_TRY(espl_new(dataset->ctx, rows, &drawn));
-    if (!last) espl_epoch_order(seed, SPLIT_STREAM, rows, dataset->parts);
+    ESPL_TRY(espl_new(dataset->ctx, questions, &drawn));
+    if (!last) espl_epoch_order(seed, SPLIT_STREAM, questions, dataset->parts);
     for (uint32_t i = 0; i < validation; i++)
-        drawn[last ? rows - 1 - i : dataset->parts[i]] = 1;
+        drawn[last ? questions - 1 - i : dataset->parts[i]] = 1;
     uint32_t train_at = 0, validation_at = dataset->train_rows;
     for (uint32_t r = 0; r < rows; r++)
-        dataset->parts[drawn[r] ? validation_at++ : train_at++] = r;
+        dataset->parts[drawn[r / dataset->choices] ? validation_at++ : train_at++] = r;
     espl_free(dataset->ctx, &drawn);
     survey(dataset);
     return ESPL_OK;
@@ -250,11 +274,12 @@ espl_status espl_dataset_load_chat(espl_context *ctx, const espl_tokenizer *toke
     ESPL_GOTO(espl_new(ctx, sizeof *dataset, &dataset));
     dataset->ctx = ctx;
     dataset->context = dataset->label_count = filled.context;
+    dataset->choices = 1;
     reader.dataset = dataset;
     ESPL_GOTO(begin_reader(&reader, chat_template));
     ESPL_GOTO(espl_os_map(ctx, path, &map));
     ESPL_GOTO(read_file(&reader, &map, &is_text));
-    ESPL_GOTO(split(dataset, filled.validation_share, is_text, filled.seed));
+    ESPL_GOTO(espl_data_split(dataset, filled.validation_share, is_text, filled.seed));
     *out_dataset = dataset;
 fail:
     if (map.data) espl_os_unmap(&map);
@@ -271,96 +296,6 @@ espl_status espl_dataset_load(espl_context *context, const espl_tokenizer *token
     espl_status status = espl_dataset_load_chat(context, tokenizer, chat_template, path, params, out_dataset);
     espl_free(context, &chat_template);
     return status;
-}
-
-espl_status espl_embeddings_check(espl_context *ctx, const int32_t *ids, const float *embeddings, uint32_t rows, uint32_t tokens,
-                                  uint32_t width) {
-    const uint64_t row = (uint64_t)tokens * width;
-    if (!ids == !embeddings)
-        return espl_fail(ctx, ESPL_ARGUMENT, "rows are given as ids or as embeddings, and here as %s", ids ? "both" : "neither");
-    if (!embeddings) return ESPL_OK;
-    if (row == 0 || row > UINT32_MAX)
-        return espl_fail(ctx, ESPL_ARGUMENT, "rows of %u embeddings of %u numbers are not possible", tokens, width);
-    for (uint64_t i = 0; i < rows * row; i++) {
-        if (!isfinite(embeddings[i]))
-            return espl_fail(ctx, ESPL_ARGUMENT, "the embedding in row %llu at %llu is not finite", (unsigned long long)(i / row),
-                             (unsigned long long)(i % row / width));
-    }
-    return ESPL_OK;
-}
-
-static espl_status check_rows(espl_context *ctx, const espl_rows *rows) {
-    const uint32_t tokens = rows->tokens;
-    if (rows->rows == 0 || tokens == 0)
-        return espl_fail(ctx, ESPL_ARGUMENT, "a dataset of %u rows of %u tokens is empty", rows->rows, tokens);
-    if (rows->row_labels != 1 && rows->row_labels != 0 && rows->row_labels != tokens)
-        return espl_fail(ctx, ESPL_ARGUMENT, "%u labels for rows of %u tokens are neither 1 nor one per token",
-                         rows->row_labels, tokens);
-    ESPL_TRY(espl_embeddings_check(ctx, rows->ids, rows->embeddings, rows->rows, tokens, rows->width));
-    for (uint32_t r = 0; r < rows->rows; r++) {
-        const int32_t length = rows->lengths ? rows->lengths[r] : (int32_t)tokens;
-        if (length < 1 || (uint32_t)length > tokens)
-            return espl_fail(ctx, ESPL_ARGUMENT, "row %u has a length of %d, 1 to %u are possible", r, length, tokens);
-        if (rows->tasks && rows->tasks[r] < 0)
-            return espl_fail(ctx, ESPL_ARGUMENT, "row %u is of task %d, which is negative", r, rows->tasks[r]);
-        for (uint32_t i = 0; i < tokens; i++) {
-            const size_t at = (size_t)r * tokens + i;
-            if (rows->ids && rows->ids[at] < 0)
-                return espl_fail(ctx, ESPL_ARGUMENT, "id %d in row %u at %u is negative", rows->ids[at], r, i);
-            if (rows->types && rows->types[at] < 0)
-                return espl_fail(ctx, ESPL_ARGUMENT, "type %d in row %u at %u is negative", rows->types[at], r, i);
-        }
-    }
-    return ESPL_OK;
-}
-
-/* from NULL: stays NULL, or with `zero` becomes zeros. */
-static espl_status copy_rows(espl_context *ctx, const void *from, bool zero, uint32_t rows, uint32_t columns,
-                             void *out_pointer) {
-    size_t count, bytes;
-    if (!from && !zero) return ESPL_OK;
-    if (!espl_mul(rows, columns, &count) || !espl_mul(count, 4, &bytes))
-        return espl_fail(ctx, ESPL_LIMIT, "%u rows of %u values are too many", rows, columns);
-    void *copy;
-    ESPL_TRY(espl_new(ctx, bytes, &copy));
-    if (from) memcpy(copy, from, bytes);
-    memcpy(out_pointer, &copy, sizeof copy);
-    return ESPL_OK;
-}
-
-espl_status espl_dataset_from_rows(espl_context *context, const espl_rows *rows, double validation_share, uint64_t seed,
-                                   espl_dataset **out_dataset) {
-    *out_dataset = NULL;
-    ESPL_TRY(check_rows(context, rows));
-    const uint32_t n = rows->rows, tokens = rows->tokens;
-    espl_dataset *dataset = NULL;
-    espl_status status;
-    ESPL_GOTO(espl_new(context, sizeof *dataset, &dataset));
-    *dataset = (espl_dataset){.ctx = context,
-                              .rows = n,
-                              .context = tokens,
-                              .label_count = rows->row_labels ? rows->row_labels : 1,
-                              .value_count = rows->values ? rows->row_values : 0,
-                              .width = rows->embeddings ? rows->width : 0};
-    ESPL_GOTO(copy_rows(context, rows->ids, false, n, tokens, &dataset->ids));
-    ESPL_GOTO(copy_rows(context, rows->embeddings, false, n, tokens * dataset->width, &dataset->embeddings));
-    ESPL_GOTO(copy_rows(context, rows->types, false, n, tokens, &dataset->types));
-    ESPL_GOTO(copy_rows(context, rows->lengths, false, n, 1, &dataset->lengths));
-    ESPL_GOTO(copy_rows(context, rows->tasks, false, n, 1, &dataset->tasks));
-    /* A row with values counts although it has no class. */
-    ESPL_GOTO(copy_rows(context, rows->row_labels ? rows->labels : NULL, true, n, dataset->label_count, &dataset->labels));
-    ESPL_GOTO(copy_rows(context, rows->values, false, n, dataset->value_count, &dataset->values));
-    ESPL_GOTO(split(dataset, validation_share, false, seed));
-    *out_dataset = dataset;
-fail:
-    if (status) espl_dataset_destroy(&dataset);
-    return status;
-}
-
-espl_status espl_dataset_from_ids(espl_context *context, const int32_t *ids, const int32_t *labels, uint32_t rows,
-                                  uint32_t row_tokens, espl_dataset **out_dataset) {
-    const espl_rows all = {.rows = rows, .tokens = row_tokens, .ids = ids, .labels = labels, .row_labels = row_tokens};
-    return espl_dataset_from_rows(context, &all, -1, 0, out_dataset);
 }
 
 void espl_dataset_destroy(espl_dataset **dataset) {

@@ -34,8 +34,10 @@ uint32_t espl_dataset_context(const espl_dataset *dataset);
 uint32_t espl_dataset_rows(const espl_dataset *dataset, espl_part part);
 /* What rows hold, for a model to be held against. */
 typedef struct espl_dataset_shape {
-    uint32_t labels, values; /* of a row; labels: context, or 1 */
+    uint32_t labels, values; /* of a row; labels: context, 1, or with spans 2 */
     uint32_t width;          /* of embeddings; 0: rows have ids */
+    uint32_t choices;        /* rows that are one question: they stay beside each other, and the first has the label */
+    bool spans;              /* labels are places in the row */
     uint32_t vocabulary, types, label_end; /* greater than every id, type, label */
 } espl_dataset_shape;
 espl_dataset_shape espl_dataset_shape_of(const espl_dataset *dataset);
@@ -60,9 +62,17 @@ espl_row espl_dataset_row(const espl_dataset *dataset, espl_part part, uint32_t 
 /* The order of an epoch: a permutation of 0 .. count-1 in the caller's memory. It depends on seed, epoch and count
  * alone, so a resumed run makes it again. */
 void espl_epoch_order(uint64_t seed, uint64_t epoch, uint32_t count, uint32_t *out_order);
+/* The same of the rows of a part, whose questions move as a whole. */
+void espl_dataset_order(const espl_dataset *dataset, espl_part part, uint64_t seed, uint64_t epoch, uint32_t *out_order);
 
-/* Puts these rows of a part into falling length; rows of one length stay as they follow each other. keys: scratch for two
- * times as many. */
+/* Whether an answer counts, for which both of its ends are in the row: *out_counts. Both may be outside (negative, or not below
+ * tokens). Fails: ARGUMENT naming the row if one of them is, or if one is in the padding behind length. */
+espl_status espl_span_check(espl_context *ctx, uint32_t row, const int32_t span[2], uint32_t length, uint32_t tokens, bool *out_counts);
+/* ARGUMENT unless the rows are whole questions and each label is below choices. labels, NULL: none: one for each question. */
+espl_status espl_choices_check(espl_context *ctx, uint32_t rows, uint32_t choices, const int32_t *labels);
+
+/* Puts these rows of a part into falling length; rows of one length stay as they follow each other, and questions, of whose rows the
+ * longest counts, together. keys: scratch for two times as many. */
 void espl_dataset_sort(const espl_dataset *dataset, espl_part part, uint32_t *in_out_order, uint32_t count, uint64_t *keys);
 
 /* How rows of an epoch are put beside rows of like length. */

@@ -15,6 +15,8 @@ struct espl_dataset {
     int32_t *tasks;    /* owned or NULL; [rows] */
     float *values;     /* owned or NULL; [rows, value_count] */
     uint32_t label_count, value_count, width; /* of a row; of embeddings */
+    uint32_t choices;  /* as espl_dataset_shape has it */
+    bool spans;        /* likewise */
     int32_t *tail;     /* owned; ids and labels of the last row of plain text if that is padded */
     uint32_t tail_length;
     uint32_t *parts;   /* owned; [rows], the rows of the training part, then those of the validation part */
@@ -40,6 +42,8 @@ typedef struct espl_data_reader {
     espl_bytes prompt; /* scratch */
 } espl_data_reader;
 
+/* Divides the rows into the two parts, the last ones or some by seed for validation, and surveys them. */
+espl_status espl_data_split(espl_dataset *dataset, double share, bool last, uint64_t seed);
 /* The whole text into reader->dataset. piece_bytes: how much is tokenized at once, about. */
 espl_status espl_data_read_text(espl_data_reader *reader, const char *text, size_t bytes, size_t piece_bytes);
 /* One JSON object per line, or an array of objects. */

@@ -4,6 +4,7 @@
 #include "host/ops/op_cross_entropy.h"
 #include "host/ops/op_fill.h"
 #include "host/ops/op_grad_norm.h"
+#include "host/ops/op_group_cross_entropy.h"
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_mse.h"
 #include "host/ops/op_sum.h"
@@ -163,16 +164,29 @@ static espl_status add_optimisers(espl_builder *builder, const espl_pass_params 
 static void add_inputs(espl_pass *pass, const espl_model *model, const espl_pass_params *params) {
     espl_graph *graph = pass->graph;
     const uint32_t tokens = params->batch * params->tokens, copies = pass->replicas;
-    const bool per_token = pass->per_token, regression = model->task.kind == ESPL_HEAD_REGRESSION;
+    const uint32_t labels = params->batch / espl_head_choices(model) * espl_head_row_labels(model, params->tokens);
     pass->ids = espl_graph_step_leaf(graph, "ids", 1, tokens, ESPL_DTYPE_I32);
     if (params->embeddings)
         pass->embeddings = espl_graph_step_leaf(graph, "embeddings", tokens, model->config.embedding, ESPL_DTYPE_F32);
-    pass->labels = espl_graph_step_leaf(graph, "labels", 1, copies * (per_token ? tokens : params->batch), ESPL_DTYPE_I32);
+    pass->labels = espl_graph_step_leaf(graph, "labels", 1, copies * labels, ESPL_DTYPE_I32);
     if (model->config.types) pass->types = espl_graph_step_leaf(graph, "types", 1, tokens, ESPL_DTYPE_I32);
     if (espl_head_needs_lengths(model))
         pass->lengths = espl_graph_step_leaf(graph, "lengths", 1, params->batch, ESPL_DTYPE_I32);
-    if (regression)
+    if (model->task.kind == ESPL_HEAD_REGRESSION)
         pass->values = espl_graph_step_leaf(graph, "values", 1, copies * params->batch * model->task.labels, ESPL_DTYPE_F32);
+}
+
+/* NULL: the head has none. */
+static espl_tensor *add_loss(const espl_pass *pass, const espl_model *model, const espl_output *output) {
+    espl_graph *graph = pass->graph;
+    if (pass->values)
+        return espl_graph_mse(graph, &(espl_mse){.x = pass->logits, .targets = pass->values, .labels = pass->labels});
+    if (espl_head_loss_of_outputs(model) && pass->logits)
+        return espl_graph_group_cross_entropy(graph, &(espl_group_cross_entropy){.x = pass->logits, .labels = pass->labels,
+                                                                                 .groups = pass->labels->cols / pass->logits->cols});
+    if (!output->weight) return NULL;
+    return espl_graph_cross_entropy(graph, &(espl_cross_entropy){.h = output->input, .w = output->weight, .bias = output->bias,
+                                                                 .labels = pass->labels});
 }
 
 static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_params *params) {
@@ -202,20 +216,14 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
                             .trained_count = params->optimiser_count};
     for (uint32_t i = 0; i < params->optimiser_count; i++) builder.trained[i] = (espl_trained){o[i].store, o[i].gradients};
     const espl_output output = espl_build_output(&builder, espl_build_hidden(&builder));
-    const bool regression = model->task.kind == ESPL_HEAD_REGRESSION;
-    if (params->keep_logits || regression || !output.weight) {
+    if (params->keep_logits || espl_head_loss_of_outputs(model) || !output.weight) {
         pass->logits = output.input;
         if (output.weight)
             pass->logits = espl_graph_matmul(graph, &(espl_matmul){.a = output.input, .b = output.weight,
                                                                    .bias = output.bias, .orientation = MATMUL_NT});
         if (pass->logits && params->keep_logits) pass->logits->keep = true;
     }
-    espl_tensor *losses = NULL;
-    if (regression)
-        losses = espl_graph_mse(graph, &(espl_mse){.x = pass->logits, .targets = pass->values, .labels = pass->labels});
-    else if (output.weight)
-        losses = espl_graph_cross_entropy(graph, &(espl_cross_entropy){.h = output.input, .w = output.weight,
-                                                                       .bias = output.bias, .labels = pass->labels});
+    espl_tensor *losses = add_loss(pass, model, &output);
     ESPL_TRY(espl_graph_status(graph));
     if (losses) pass->losses = espl_graph_to_host(graph, losses);
     if (!losses && o)
@@ -237,10 +245,17 @@ static espl_status build(espl_pass *pass, espl_model *model, const espl_pass_par
 }
 
 espl_status espl_pass_init(espl_pass *pass, espl_model *model, const espl_pass_params *params) {
-    *pass = (espl_pass){.per_token = espl_head_per_token(model), .replicas = espl_composition_replicas(model->composition)};
+    const uint32_t choices = espl_head_choices(model);
+    *pass = (espl_pass){.per_token = espl_head_per_token(model),
+                        .replicas = espl_composition_replicas(model->composition),
+                        .row_labels = espl_head_row_labels(model, 0),
+                        .choices = choices};
     if (params->batch == 0 || params->tokens == 0 || (uint64_t)params->batch * params->tokens > 1u << 24)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "a batch of %u rows of %u tokens is not possible", params->batch,
                          params->tokens);
+    if (params->batch % choices)
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "a batch of %u rows is not of whole questions, which have %u choices", params->batch,
+                         choices);
     if (params->tokens > model->config.context_max)
         return espl_fail(model->ctx, ESPL_LIMIT, "%u tokens are beyond the model's context of %u", params->tokens,
                          model->config.context_max);
@@ -295,8 +310,8 @@ espl_status espl_pass_write(espl_pass *pass, const espl_batch *batch) {
     else write_input(pass, pass->ids, batch->ids, tokens, stride, 1, 0);
     write_input(pass, pass->types, batch->types, tokens, stride, 1, 0);
     write_input(pass, pass->lengths, batch->lengths, 1, 1, 1, (int32_t)tokens);
-    write_input(pass, pass->labels, batch->labels, pass->per_token ? tokens : 1, pass->per_token ? stride : 1,
-                pass->replicas, -1);
+    write_input(pass, pass->labels, batch->labels, pass->row_labels ? pass->row_labels : tokens,
+                pass->choices * (pass->row_labels ? pass->row_labels : stride), pass->replicas, -1);
     write_input(pass, pass->values, batch->values, 1, 1, pass->replicas, 0);
     pass->info.ids = pass->embeddings ? NULL : espl_graph_step_pointer(pass->graph, pass->ids);
     pass->info.lengths = batch->lengths;

@@ -33,7 +33,9 @@ typedef struct espl_pass {
     espl_graph *graph;      /* owned */
     espl_tensor *ids, *types, *lengths, *labels, *values; /* STEP; NULL where the model or its head takes none */
     espl_tensor *embeddings; /* STEP, where params want them: ids are the numbers of its rows */
-    bool per_token;         /* labels and outputs: one for each token, not for each row */
+    bool per_token;         /* outputs: one for each token, not for each row */
+    uint32_t row_labels;    /* labels of a row; 0: one for each token */
+    uint32_t choices;       /* rows that have labels together: those of the first of them count */
     uint32_t replicas;      /* losses and outputs are of so many copies of the batch, one after the other */
     espl_tensor *losses;    /* one for each label, for the host; NULL: the head has no loss */
     espl_tensor *stats;     /* [1, ESPL_STATS_WORDS], for the host after END; NULL without gradients */

@@ -72,9 +72,14 @@ static espl_status run_rows(run *r) {
     return ESPL_OK;
 }
 
+/* Answers are looked for among a row's padding, too, so their loss is that of rows of the data's length. */
+static bool goes_by_length(const espl_model *model, bool loss) {
+    return !espl_composition_goes_by_place(model->composition) && !(loss && model->task.kind == ESPL_HEAD_SPANS);
+}
+
 espl_status espl_trainer_evaluate(espl_trainer *t, double *out_loss) {
     const espl_part part = espl_dataset_rows(t->dataset, ESPL_PART_VALIDATION) ? ESPL_PART_VALIDATION : ESPL_PART_TRAIN;
-    const bool by_length = !espl_composition_goes_by_place(t->model->composition);
+    const bool by_length = goes_by_length(t->model, true);
     *out_loss = NAN;
     ESPL_TRY(espl_trainer_need_whole_step(t, "evaluated"));
     if (t->evaluation.count == 0) {
@@ -93,8 +98,8 @@ static espl_status run_model(espl_model *model, const espl_dataset *dataset, uin
     espl_passes passes = {0};
     espl_row_buffer buffer = {0};
     espl_status status = ESPL_OK;
-    if (batch == 0) batch = 1;
-    r->by_length = !espl_composition_goes_by_place(model->composition);
+    if (batch == 0) batch = espl_head_choices(model);
+    r->by_length = goes_by_length(model, r->values == NULL);
     if (part < ESPL_PART_ALL || part > ESPL_PART_VALIDATION)
         return espl_fail(ctx, ESPL_ARGUMENT, "part %d of a dataset is not 0, 1 or 2", part);
     const espl_pass_params params = {.batch = batch, .keep_logits = r->values != NULL};

@@ -12,8 +12,8 @@ typedef struct probe {
     const espl_probe_params *params;
     espl_optimiser optimiser;
     espl_pass pass;
-    int32_t *labels; /* owned: as the pass takes them */
-    uint32_t label_count;
+    int32_t *labels; /* owned: as the pass takes them, some for each row */
+    uint32_t row_labels;
     uint64_t counted;
     float *logits; /* owned */
     espl_tensor_entry *entries; /* owned; the first four are ids or embeddings, labels, logits, loss */
@@ -25,6 +25,31 @@ typedef struct probe {
 
 enum { PROBE_FIXED = 4 };
 
+/* Places in rows, of which those that do not count have none. */
+static espl_status read_spans(probe *p) {
+    const espl_probe_params *q = p->params;
+    for (uint32_t r = 0; r < q->rows; r++) {
+        const uint32_t length = q->lengths ? (uint32_t)q->lengths[r] : q->tokens;
+        bool counts;
+        ESPL_TRY(espl_span_check(p->model->ctx, r, q->labels + 2 * r, length, q->tokens, &counts));
+        for (uint32_t i = 2 * r; i < 2 * r + 2; i++) p->labels[i] = counts ? q->labels[i] : ESPL_NO_LABEL;
+        p->counted += counts ? 2 : 0;
+    }
+    return ESPL_OK;
+}
+
+/* A question's label goes to its first row. */
+static espl_status read_choices(probe *p) {
+    const espl_probe_params *q = p->params;
+    const uint32_t choices = espl_head_choices(p->model);
+    ESPL_TRY(espl_choices_check(p->model->ctx, q->rows, choices, q->labels));
+    for (uint32_t r = 0; r < q->rows; r++) {
+        p->labels[r] = r % choices ? ESPL_NO_LABEL : q->labels[r / choices];
+        p->counted += p->labels[r] >= 0;
+    }
+    return ESPL_OK;
+}
+
 /* Of a language model labels[i] of the caller is the token at i; the pass wants the one after it. */
 static espl_status read_labels(probe *p) {
     const espl_probe_params *q = p->params;
@@ -32,11 +57,13 @@ static espl_status read_labels(probe *p) {
     const bool shift = model->task.kind == ESPL_HEAD_LANGUAGE, none = model->task.kind == ESPL_HEAD_NONE;
     const bool regression = model->task.kind == ESPL_HEAD_REGRESSION;
     const int32_t *from = shift && !q->labels ? q->ids : q->labels;
-    p->label_count = espl_head_per_token(model) ? q->rows * q->tokens : q->rows;
+    p->row_labels = espl_head_row_labels(model, q->tokens);
     if ((!from && !none && !regression) || (!q->values && regression))
         return espl_fail(model->ctx, ESPL_ARGUMENT, "%s are needed for the loss of this head", regression ? "values" : "labels");
-    ESPL_TRY(espl_new(model->ctx, p->label_count * sizeof *p->labels, &p->labels));
-    for (uint32_t i = 0; i < p->label_count; i++) {
+    ESPL_TRY(espl_new(model->ctx, (size_t)q->rows * p->row_labels * sizeof *p->labels, &p->labels));
+    if (model->task.kind == ESPL_HEAD_SPANS) return read_spans(p);
+    if (model->task.kind == ESPL_HEAD_CHOICES) return read_choices(p);
+    for (uint32_t i = 0; i < q->rows * p->row_labels; i++) {
         const bool last = shift && i % q->tokens == q->tokens - 1;
         const int32_t label = !from ? (none ? -100 : 0) : last ? -100 : from[i + shift];
         if (!regression && label >= 0 && (uint32_t)label >= espl_head_outputs(model))
@@ -148,13 +175,13 @@ static espl_status run(probe *p, const char *path) {
     espl_context *ctx = p->model->ctx;
     const size_t n = p->store ? p->store->entry_count : 0;
     const bool per_token = espl_head_per_token(p->model);
-    const uint32_t outputs = espl_head_outputs(p->model);
+    const uint32_t outputs = espl_head_outputs(p->model), places = q->rows * (per_token ? q->tokens : 1);
     if (p->store) ESPL_TRY(espl_optimiser_init(&p->optimiser, p->store));
     const espl_pass_params pass = {.batch = q->rows, .tokens = q->tokens, .optimisers = &p->optimiser, .optimiser_count = p->store != NULL,
                                    .recompute = q->recompute, .keep_logits = true, .keep_scores = true, .decay_all = true,
                                    .embeddings = q->embeddings != NULL};
     ESPL_TRY(espl_pass_init(&p->pass, p->model, &pass));
-    ESPL_TRY(espl_new(ctx, (size_t)p->label_count * p->pass.replicas * outputs * sizeof *p->logits, &p->logits));
+    ESPL_TRY(espl_new(ctx, (size_t)places * p->pass.replicas * outputs * sizeof *p->logits, &p->logits));
     const size_t scores = p->pass.scores.count;
     ESPL_TRY(espl_new(ctx, (PROBE_FIXED + 2 * n + scores) * sizeof *p->entries, &p->entries));
     ESPL_TRY(espl_new(ctx, 2 * n * sizeof *p->sources, &p->sources));
@@ -173,7 +200,8 @@ static espl_status run(probe *p, const char *path) {
                                      .data = q->ids}
                : (espl_tensor_entry){.name = "embeddings", .dtype = ESPL_DTYPE_F32, .rank = 3,
                                      .shape = {q->rows, q->tokens, p->model->config.embedding}, .data = q->embeddings},
-        {.name = "labels", .dtype = ESPL_DTYPE_I32, .rank = per_token ? 2 : 1, .shape = {q->rows, q->tokens},
+        {.name = "labels", .dtype = ESPL_DTYPE_I32, .rank = p->row_labels > 1 || per_token ? 2 : 1,
+         .shape = {q->rows / p->pass.choices, p->row_labels},
          .data = q->labels ? q->labels : p->model->task.kind == ESPL_HEAD_LANGUAGE ? q->ids : p->labels},
         {.name = "logits", .dtype = ESPL_DTYPE_F32, .rank = per_token ? 3 : 2,
          .shape = {q->rows * p->pass.replicas, per_token ? q->tokens : outputs, outputs}, .data = p->logits},

@@ -10,8 +10,8 @@ espl_store *espl_trainer_store(espl_trainer *trainer, uint32_t index) {
     return trainer->adapter_count ? &trainer->adapters[index]->store : &trainer->model->store;
 }
 
-static void fill_defaults(espl_trainer_params *p) {
-    if (p->batch == 0) p->batch = 1;
+static void fill_defaults(espl_trainer_params *p, const espl_model *model) {
+    if (p->batch == 0) p->batch = espl_head_choices(model);
     if (p->accumulate == 0) p->accumulate = 1;
     if (p->learning_rate == 0) p->learning_rate = 2e-4;
     if (p->beta1 == 0) p->beta1 = 0.9;
@@ -160,7 +160,7 @@ espl_status espl_trainer_create(espl_model *model, espl_adapter *adapter, const 
     t->model = model;
     t->dataset = dataset;
     if (params) t->params = *params;
-    fill_defaults(&t->params);
+    fill_defaults(&t->params, model);
     espl_status status = take_adapters(t, adapter);
     if (status == ESPL_OK) status = create(t);
     if (status != ESPL_OK) {
@@ -191,7 +191,7 @@ enum { STEPS_OF_A_GROUP = 50 }; /* as transformers' group_by_length has it */
 /* A new epoch has a new order. */
 static void make_order(espl_trainer *t, uint64_t epoch) {
     const espl_trainer_params *p = &t->params;
-    espl_epoch_order(p->seed, epoch, t->rows, t->order);
+    espl_dataset_order(t->dataset, ESPL_PART_TRAIN, p->seed, epoch, t->order);
     t->order_epoch = epoch;
     if (!p->group_by_length) return;
     const espl_grouping by = {.seed = p->seed, .epoch = epoch, .batch = p->batch, .group = STEPS_OF_A_GROUP * p->accumulate};

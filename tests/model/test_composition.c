@@ -258,6 +258,9 @@ static void refused_later(void **state) {
         {{"llama_lora", "invertible:inv_rf=2", "lora:r=2"}, "parallel(a,b)", ESPL_UNSUPPORTED, "parallel begins in the blocks"},
         {{"llama_lora", "prefix:tokens=3", "lora:r=2"}, "a+parallel(b,__base__)", ESPL_UNSUPPORTED, "rows of another adapter before the text"},
         {{"llama_lora", "prompt:tokens=3", "lora:r=2"}, "a+split(b:4,__base__)", ESPL_UNSUPPORTED, "tokens behind a prompt"},
+        {{"llama_lora", "prefix:tokens=3", "library_prefix:length=3"}, "multitask(a,b)", ESPL_UNSUPPORTED, "the text's positions begin at 0, those"},
+        {{"llama_lora", "library_prefix:length=2,leave_out=0", "library_prefix:length=2"}, "multitask(a,b)", ESPL_UNSUPPORTED,
+         "\"b\" has 2 rows before the text in block 0, other sequences of the batch have 0"},
         {{"gpt2_lora", "library_lora:r=2", "library_lora:r=2"}, "stack(a,b)", ESPL_UNSUPPORTED, "queries, keys and values are one map"},
     };
     for (size_t i = 0; i < ESPL_COUNT(cases); i++) {

@@ -306,9 +306,10 @@ static void refuses(void **state) {
     test_ok(espl_adapter_add(model, "gated", "pfeiffer:rf=8,gated", 1, &adapter));
     test_ok(espl_model_activate(model, "prompt_llama+gated"));
     test_refused(espl_session_refresh(session), ESPL_UNSUPPORTED, "pfeiffer: generation with gates behind a prompt");
-    test_ok(espl_model_activate(model, "prompt_llama+prefix_llama"));
-    test_refused(espl_session_refresh(session), ESPL_UNSUPPORTED, "is a second adapter with rows before the text");
-    test_refused(espl_session_append(session, ids, 1), ESPL_UNSUPPORTED, "is a second adapter with rows before the text");
+    test_refused(espl_model_activate(model, "prompt_llama+prefix_llama"), ESPL_UNSUPPORTED, "is a second adapter with rows before the text");
+    test_ok(espl_model_activate(model, "batchsplit(prefix_llama:1)"));
+    test_refused(espl_session_refresh(session), ESPL_UNSUPPORTED, "a session has the same 4 rows before every text");
+    test_refused(espl_session_append(session, ids, 1), ESPL_UNSUPPORTED, "a session has the same 4 rows before every text");
     test_ok(espl_model_activate(model, ""));
     test_ok(espl_session_refresh(session));
     test_ok(espl_session_append(session, ids, 12));

@@ -141,6 +141,9 @@ void ref_phm(const double *rule, const double *left, const double *right, size_t
 /* loss[r] = mean over c of (x[r,c] - targets[r,c])^2; 0 for a negative label. */
 void ref_mse(const double *x, const double *targets, const double *labels, size_t rows, size_t cols, double *loss);
 
+/* As host/ops/op_group_cross_entropy.h; rows: of a group. */
+void ref_group_cross_entropy(const double *x, const double *labels, size_t groups, size_t rows, size_t cols, double *loss);
+
 /* y[b] = x[b * sequence], or x[b * sequence + lengths[b] - 1] if last; lengths may be NULL. */
 void ref_pick(const double *x, const double *lengths, size_t batch, size_t sequence, size_t cols, bool last, double *y);
 

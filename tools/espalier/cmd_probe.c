@@ -63,15 +63,17 @@ static int read_matrix(program *program, const char *flag, const char *text, boo
 
 enum { IDS, LABELS, TYPES, LENGTHS, TASKS, VALUES, MATRICES };
 
-/* labels and values: as many for each row as the head takes. */
+/* labels and values: as many for each row, or question, as the head takes. */
 static int check_shapes(const espl_model *model, const matrix *m) {
     const espl_model_info info = espl_model_describe(model);
-    const uint32_t columns[MATRICES] = {m[IDS].tokens, info.per_token ? m[IDS].tokens : 1, m[IDS].tokens, 1, 1, info.outputs};
+    const uint32_t labels = info.head == ESPL_HEAD_SPANS ? 2 : info.per_token ? m[IDS].tokens : 1;
+    const uint32_t columns[MATRICES] = {m[IDS].tokens, labels, m[IDS].tokens, 1, 1, info.outputs};
     const char *const flags[MATRICES] = {"ids", "labels", "types", "lengths", "tasks", "values"};
     for (int i = 0; i < MATRICES; i++) {
-        if (m[i].rows && (m[i].rows != m[IDS].rows || m[i].tokens != columns[i]))
+        const uint32_t rows = i == LABELS ? m[IDS].rows / info.choices : m[IDS].rows;
+        if (m[i].rows && (m[i].rows != rows || m[i].tokens != columns[i]))
             return fail_usage("probe", "--%s has %u rows of %u, %u rows of %u were expected", flags[i], m[i].rows,
-                              m[i].tokens, m[IDS].rows, columns[i]);
+                              m[i].tokens, rows, columns[i]);
     }
     return 0;
 }

@@ -74,10 +74,11 @@ static const option_row rows[] = {
     {FOR_TRAIN | FOR_BENCH | FOR_PROBE, 0, "Model", "init", "random", CHOICE, AT(init), 0, 0, "random",
      "start from random weights; the folder then needs config.json (and the tokenizer) only"},
 
-    {FOR_PROBE, 0, "Model", "task", "NAME", CHOICE, AT(task), 0, 0, "language|masked|classes|value|tags|none",
-     "the head: next tokens, masked tokens, a class or a number for each row, a class for each token, or none "
-     "(what config.json names)"},
+    {FOR_PROBE, 0, "Model", "task", "NAME", CHOICE, AT(task), 0, 0, "language|masked|classes|value|tags|spans|choices|none",
+     "the head: next tokens, masked tokens, a class or a number for each row, a class for each token, the answer's place in each row, "
+     "the right one of several rows, or none (what config.json names)"},
     {FOR_PROBE, 0, "Model", "label-count", "N", U32, AT(label_count), COUNTING, "classes of the head (as config.json says, or 2)"},
+    {FOR_PROBE, 0, "Model", "choices", "N", U32, AT(choices), COUNTING, "of choices: rows that follow each other and are one question (2)"},
 
     {ON_TASK, ON_TASK, "Data", "data", "FILE", TEXT, AT(data), ANY_TEXT,
      "plain text, or JSON lines with text, prompt and completion, messages, or instruction, input, output; with --task that "
@@ -133,7 +134,8 @@ static const option_row rows[] = {
     {FOR_PROBE, FOR_PROBE, "Batch", "ids", "ROWS", TEXT, AT(ids), ANY_TEXT,
      "token numbers: commas between tokens, semicolons between rows of equal length (1,80,147;1,3,3)"},
     {FOR_PROBE, 0, "Batch", "labels", "ROWS", TEXT, AT(labels), ANY_TEXT,
-     "the same shape, one number a row where a row has one class; negative does not count (default: the ids)"},
+     "the same shape, one number a row where a row has one class, the first and last token of each row's answer, the right row "
+     "(from 0) of each question; negative does not count (default: the ids)"},
     {FOR_PROBE, 0, "Batch", "types", "ROWS", TEXT, AT(types), ANY_TEXT, "token types, shaped as the ids (0)"},
     {FOR_PROBE, 0, "Batch", "tasks", "LIST", TEXT, AT(tasks), ANY_TEXT,
      "for each row the number of its task, for an adapter with a part for each, or multitask: 1;0;1 (0)"},

@@ -37,7 +37,7 @@ typedef struct options {
     option_list adapters, stops, operands;
     uint64_t seed;
     uint32_t steps, batch, accumulate, context, warmup, gpu_budget, eval_every, save_every, max_tokens, top_k, repetitions;
-    uint32_t label_count, rank, drop, patience;
+    uint32_t label_count, choices, rank, drop, patience;
     double epochs, learning_rate, weight_decay, max_norm, validation_share, budget, piece_ms;
     double temperature, top_p, min_p, repetition_penalty, density;
     bool table1, table2, bio2;

@@ -53,7 +53,8 @@ static espl_head_kind head_kind(const char *name) {
         const char *name;
         espl_head_kind kind;
     } rows[] = {{"language", ESPL_HEAD_LANGUAGE}, {"masked", ESPL_HEAD_MASKED}, {"classes", ESPL_HEAD_CLASSIFICATION},
-                {"value", ESPL_HEAD_REGRESSION},  {"tags", ESPL_HEAD_TAGGING},  {"none", ESPL_HEAD_NONE}};
+                {"value", ESPL_HEAD_REGRESSION},  {"tags", ESPL_HEAD_TAGGING},  {"spans", ESPL_HEAD_SPANS},
+                {"choices", ESPL_HEAD_CHOICES},   {"none", ESPL_HEAD_NONE}};
     for (size_t i = 0; name && i < ESPL_COUNT(rows); i++)
         if (!strcmp(rows[i].name, name)) return rows[i].kind;
     return ESPL_HEAD_DEFAULT;
@@ -65,7 +66,7 @@ espl_model_params model_params(const options *opts) {
         .dtype = opts->dtype,
         .random = opts->init != NULL,
         .seed = opts->seed,
-        .head = {.kind = head_kind(opts->task), .labels = opts->label_count},
+        .head = {.kind = head_kind(opts->task), .labels = opts->label_count, .choices = opts->choices},
     };
 }
 

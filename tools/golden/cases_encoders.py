@@ -1,6 +1,8 @@
 """Cases of encoders and of heads for tasks; the same rows as in cases.py, and:
 
 labels    number of classes (or of values); absent for language models
+spans     for each row the first and last token of its answer; rows whose answer is outside do not count
+choices   rows that are one question
 types     the second half of each row is token type 1
 lengths   tokens of each row that are not padding; the model gets an attention mask
 """
@@ -23,6 +25,7 @@ def encoder(kind, task, model_type, **change):
 
 
 SEQUENCE, TOKENS, MASKED = "ForSequenceClassification", "ForTokenClassification", "ForMaskedLM"
+SPANS, CHOICES = "ForQuestionAnswering", "ForMultipleChoice"
 
 
 def sizes(hidden, heads, inner):
@@ -121,4 +124,21 @@ CASES = [
     dict(name="deberta_convolution", batch=(3, 9), lengths=(9, 1, 6), labels=3,
          config=deberta(SEQUENCE, 36, 3, 41, norm_rel_ebd="layer_norm", position_buckets=4, conv_kernel_size=3, conv_act="gelu",
                         **names(3)), lora=None),
+    # Padding is in the softmax. Trained models have none here: PyTorch gives the embedding of padding no gradient. PEFT's model for
+    # answers does not pass token types on.
+    dict(name="bert_spans_lora", seed=2820, batch=(4, 9), lengths=(9, 5, 7, 9), spans=[[2, 4], [0, 3], [6, 6], [9, 9]],
+         config=bert(SPANS, 40, 5, 37), lora=dict(task_type="QUESTION_ANS", r=3, lora_alpha=6, target_modules=["query", "value"])),
+    dict(name="distilbert_spans_full", seed=2821, batch=(3, 7), lengths=(7, 7, 7), spans=[[0, 6], [7, 8], [3, 5]],
+         config=distilbert(SPANS, 36, 3, 45, qa_dropout=0.1), lora=None),
+    dict(name="mistral_spans_lora", seed=2822, batch=(2, 8), lengths=(8, 5), spans=[[4, 7], [1, 2]],
+         config={**llama(**decoder_sizes(32, 4, 2, 45), pad_token_id=0), "architectures": ["MistralForQuestionAnswering"],
+                 "model_type": "mistral", "sliding_window": None},
+         lora=dict(task_type="QUESTION_ANS", r=3, lora_alpha=6, target_modules=["q_proj", "v_proj"])),
+    dict(name="gpt2_spans_full", seed=2823, batch=(2, 6), lengths=(6, 6), spans=[[2, 2], [0, 4]],
+         config={**GPT2, "architectures": ["GPT2ForQuestionAnswering"], "n_embd": 24, "n_head": 3, "pad_token_id": 0}, lora=None),
+    dict(name="bert_choices_lora", seed=2824, batch=(6, 8), lengths=(8, 3, 5, 6, 8, 7), types=True, choices=3, config=bert(CHOICES, 40, 4, 33),
+         lora=dict(task_type="SEQ_CLS", r=3, lora_alpha=6, target_modules=["query", "value"])),
+    dict(name="roberta_choices_full", seed=2825, batch=(4, 7), lengths=(7, 4, 6, 5), choices=2, config=roberta(CHOICES, 24, 3, 29), lora=None),
+    dict(name="electra_choices_full", seed=2826, batch=(4, 6), lengths=(6, 2, 5, 6), types=True, choices=2,
+         config=encoder("Electra", CHOICES, "electra", embedding_size=18, **sizes(24, 2, 31)), lora=None),
 ]

@@ -51,13 +51,21 @@ def inputs(config, task, case):
         types = (torch.arange(9)[None, :] >= (lengths[:, None] + 1) // 2).long()
         labels = torch.randint(0, config.num_labels, (3,))
         return dict(ids=ids, lengths=lengths, labels=labels, **(dict(types=types) if config.type_vocab_size else {}))
-    ids = torch.randint(3, config.vocab_size, (2, 7))
     options = case["head"][1] if isinstance(case["head"], tuple) else {}
+    if options.get("head_type") == "question_answering":
+        return dict(ids=torch.randint(3, config.vocab_size, (3, 7)), labels=torch.tensor([[0, 3], [5, 6], [7, 9]]))
+    if options.get("head_type") == "multiple_choice":
+        return dict(ids=torch.randint(3, config.vocab_size, (6, 7)), labels=torch.tensor([2, 0]))
+    ids = torch.randint(3, config.vocab_size, (2, 7))
     if "num_labels" in options:
         return dict(ids=ids, labels=torch.randint(0, options["num_labels"], (2,)))
     labels = ids.clone()
     labels[0, :2] = -100
     return dict(ids=ids, labels=labels)
+
+
+def logits_of(result):
+    return torch.stack([result.start_logits, result.end_logits], -1) if "start_logits" in result else result.logits
 
 
 def forward(model, out):
@@ -69,10 +77,13 @@ def forward(model, out):
     if "tasks" in out:
         more["task_ids"] = out["tasks"]
     with exact():
-        logits = model(input_ids=out["ids"], **more).logits
-    labels = out["labels"]
+        result = model(input_ids=out["ids"], **more)
+    spans, labels = "start_logits" in result, out["labels"]
+    logits = logits_of(result)
 
     def loss(logits):
+        if spans:
+            return torch.nn.functional.cross_entropy(logits, labels.clamp(max=logits.shape[1]), ignore_index=logits.shape[1])
         if logits.dim() == 3 and encoder:  # masked tokens
             return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
         if logits.dim() == 3:

@@ -109,6 +109,10 @@ def encoder_batch(case, config):
     elif task.endswith("ForTokenClassification"):
         labels = torch.randint(0, case["labels"], (rows, length))
         out["labels"] = torch.where(real & (torch.rand(rows, length) < 0.8), labels, -100)
+    elif task.endswith("ForQuestionAnswering"):
+        out["labels"] = torch.tensor(case["spans"])
+    elif task.endswith("ForMultipleChoice"):
+        out["labels"] = torch.randint(0, case["choices"], (rows // case["choices"],))
     elif config.problem_type == "regression":
         out["values"] = torch.randn(rows, case["labels"], dtype=torch.float64).float()  # as the device gets them
     else:

@@ -12,7 +12,7 @@ import json
 import shutil
 from pathlib import Path
 
-from library import ADAMW, STEPS, forward, inputs, load
+from library import ADAMW, STEPS, forward, inputs, load, logits_of
 from library_compositions import COMPOSITIONS, fusion_scores, write_composition
 from oracle import exact
 import adapters
@@ -61,6 +61,10 @@ CASES = [
          head=(adapters.LlamaAdapterModel, dict(head_type="classification", layers=2, num_labels=3)), **LORA),
     case("library_head_pooler", "albert_classes_lora", 2434, adapters.LoRAConfig,
          head=(adapters.AlbertAdapterModel, dict(head_type="classification", layers=2, use_pooler=True, num_labels=3)), **LORA),
+    case("library_head_spans", "bert_spans_lora", 2435, adapters.LoRAConfig,
+         head=(adapters.BertAdapterModel, dict(head_type="question_answering", layers=2, activation_function="gelu")), **LORA),
+    case("library_head_choices", "bert_choices_lora", 2436, adapters.LoRAConfig,
+         head=(adapters.BertAdapterModel, dict(head_type="multiple_choice", num_choices=3, layers=2, activation_function="gelu")), **LORA),
 ]
 
 
@@ -233,6 +237,12 @@ HEADS = [
     ("gpt2_causal_two", "gpt2_lora", adapters.GPT2AdapterModel, dict(CAUSAL, layer_norm=True, bias=True)),
     ("llama_causal_two", "llama_lora", adapters.LlamaAdapterModel, dict(CAUSAL, layer_norm=True, bias=True)),
     ("llama_causal_plain", "llama_lora", adapters.LlamaAdapterModel, dict(CAUSAL)),
+    ("bert_spans", "bert_spans_lora", adapters.BertAdapterModel, dict(head_type="question_answering")),
+    ("bert_spans_static", "bert_spans_lora", transformers.BertForQuestionAnswering, None),
+    ("gpt2_spans_two", "gpt2_spans_full", adapters.GPT2AdapterModel, dict(head_type="question_answering", layers=2)),
+    ("bert_choices", "bert_choices_lora", adapters.BertAdapterModel, dict(head_type="multiple_choice", num_choices=3, layers=1, use_pooler=True)),
+    ("bert_choices_static", "bert_choices_lora", transformers.BertForMultipleChoice, None),
+    ("bert_choices_one", "bert_choices_lora", adapters.BertAdapterModel, dict(head_type="multiple_choice", num_choices=3, layers=1)),
 ]
 
 
@@ -249,20 +259,21 @@ def write_head(root, name, base, kind, head):
         model.config.id2label, model.config.label2id = labels, {v: k for k, v in labels.items()}
     else:
         options = dict(dict(head_type="classification"), **head)
-        if not options["head_type"].endswith("_lm"):
+        if not options["head_type"].endswith(("_lm", "choice")):
             options.update(id2label=labels, num_labels=len(labels))
         model.add_prediction_head_from_config("h", options)
     model.config.name_or_path = base
     with torch.no_grad():
         for n, p in model.named_parameters():
-            if n.split(".")[0] in ("heads", "classifier", "cls"):
+            if n.split(".")[0] in ("heads", "classifier", "cls", "qa_outputs"):
                 p.data = 0.5 * torch.randn(p.shape)
     model.float()  # as files have it
     model.save_head(str(folder), "h")
     model.double().eval()
-    ids = torch.randint(3, model.config.vocab_size, (2, 6))
+    choices = base == "bert_choices_lora"
+    ids = torch.randint(3, model.config.vocab_size, (6 if choices else 2, 6))
     with exact():
-        logits = model(input_ids=ids).logits
+        logits = logits_of(model(input_ids=ids.view(2, 3, 6) if choices else ids))
     save_file(dict(ids=ids, logits=logits.detach().contiguous()), folder / "golden.safetensors")
     print(f"heads/{name:22} {tuple(logits.shape)} logits")
 

@@ -39,6 +39,8 @@ def auto_class(config):
     name = config.architectures[0]
     for ending, auto in (("ForSequenceClassification", transformers.AutoModelForSequenceClassification),
                          ("ForTokenClassification", transformers.AutoModelForTokenClassification),
+                         ("ForQuestionAnswering", transformers.AutoModelForQuestionAnswering),
+                         ("ForMultipleChoice", transformers.AutoModelForMultipleChoice),
                          ("ForMaskedLM", transformers.AutoModelForMaskedLM),
                          ("ForCausalLM", transformers.AutoModelForCausalLM),
                          ("LMHeadModel", transformers.AutoModelForCausalLM)):
@@ -73,6 +75,12 @@ def forward(model, ids, labels=None, **more):
     if model.config.is_encoder_decoder is False and model.config.model_type in DECODERS:
         more["use_cache"] = False
     with exact():
+        if model.config.architectures[0].endswith("ForQuestionAnswering"):
+            result = model(input_ids=ids, start_positions=labels[:, 0], end_positions=labels[:, 1], **more)
+            result["logits"] = torch.stack([result.start_logits, result.end_logits], -1)
+            return result
+        if model.config.architectures[0].endswith("ForMultipleChoice"):
+            ids, more = ids.unflatten(0, (len(labels), -1)), {n: t.unflatten(0, (len(labels), -1)) for n, t in more.items()}
         return model(input_ids=ids, labels=labels, **more)
 
 

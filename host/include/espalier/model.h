@@ -26,7 +26,10 @@ typedef enum espl_head_kind {
     ESPL_HEAD_MASKED,         /* tokens in their own place; encoders only */
     ESPL_HEAD_CLASSIFICATION, /* one of `labels` classes for each row: of the first token, in decoders of the last */
     ESPL_HEAD_REGRESSION,     /* `labels` numbers for each row; mean squared error */
-    ESPL_HEAD_TAGGING         /* one of `labels` classes for each token */
+    ESPL_HEAD_TAGGING,        /* one of `labels` classes for each token */
+    ESPL_HEAD_SPANS,          /* question answering: for each token two numbers, for the start and the end of the answer; cross entropy
+                                 of each over the tokens of the row, the mean of both */
+    ESPL_HEAD_CHOICES         /* multiple choice: a number for each row, cross entropy over `choices` rows that follow each other */
 } espl_head_kind;
 
 /* A flexible head of the Adapters library, in place of the family's own: espl_head_read has it from a folder. */
@@ -42,8 +45,9 @@ typedef struct espl_flexible_head {
  * espl_model_params.seed; a warning names them. */
 typedef struct espl_head_params {
     espl_head_kind kind;
-    uint32_t labels;                /* 0: as many as config.json has (id2label, num_labels), else 2, or 1 number */
+    uint32_t labels;                /* 0: as many as config.json has (id2label, num_labels), else 2, or 1 number; SPANS 2, CHOICES 1 */
     const char *const *label_names; /* labels of them; copied. NULL: those of config.json, else "LABEL_0", ... */
+    uint32_t choices;               /* CHOICES: rows that are one question; 0: 2. No folder of a model says it */
     bool pairs;                     /* rows have two texts: for methods that go by the tokens around them */
     espl_flexible_head flexible;
 } espl_head_params;
@@ -93,6 +97,7 @@ typedef struct espl_model_info {
     /* What one row, or with per_token one token, gives: labels, numbers, the vocabulary, or the hidden size. */
     uint32_t outputs;
     bool per_token;
+    uint32_t choices;  /* rows that are one question; 1 but for CHOICES */
     uint32_t replicas; /* with the adapters that are active: so often does each row give that, once for each child of parallel */
 } espl_model_info;
 espl_model_info espl_model_describe(const espl_model *model);
@@ -190,8 +195,9 @@ espl_status espl_adapter_average(espl_model *model, const char *name, const char
                                  size_t count, const espl_average_params *params, espl_adapter **out_adapter);
 
 /* Heads in the Adapters library's folders (head_config.json; model_head.safetensors, read also pytorch_model_head.bin), for
- * classes and numbers of rows, classes of tokens, masked tokens and the next token. Static ones are of a class of transformers;
- * flexible ones are layers of their own, and a model that is loaded with espl_head_params.flexible has these.
+ * classes and numbers of rows, classes of tokens, answers' places, multiple choice, masked tokens and the next token. Static ones are
+ * of a class of transformers; flexible ones are layers of their own, and a model that is loaded with espl_head_params.flexible has
+ * these.
  * espl_head_read sets that for the head in head_folder where the family's own head has other layers (the library's default of two
  * layers is own in RoBERTa and XLM-RoBERTa alone; on BERT it takes the pooler's place), and leaves params as they are where it has
  * not, where the folder's head is for other work than params', and without a head there. It reads config files alone.

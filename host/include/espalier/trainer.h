@@ -41,7 +41,13 @@ typedef struct espl_rows {
     const int32_t *lengths; /* [rows], 1 to tokens: how many are not padding; NULL: all */
     const int32_t *labels;  /* [rows, row_labels]; negative does not count */
     uint32_t row_labels;    /* 1: a class for each row. tokens: for each token the id to be predicted after it (LANGUAGE), in
-                               its place (MASKED), or its class (TAGGING). 0: no labels, for values or prediction */
+                               its place (MASKED), or its class (TAGGING). 0: no labels, for values or prediction. 2: with spans */
+    /* For SPANS: labels are the places, from 0, of the first and the last token of the row's answer. A row does not count if both
+     * are outside of its `tokens` (negative or beyond); one alone, or one in the padding, is refused. */
+    bool spans;
+    /* For CHOICES: so many rows that follow each other are one question, of which one is right: labels is [rows / choices], from 0.
+     * Questions move as a whole into the parts and in an epoch's order; batches are multiples. 0, 1: each row by itself */
+    uint32_t choices;
     const float *values;    /* [rows, row_values], for REGRESSION; NULL: none */
     uint32_t row_values;
     const int32_t *tasks;   /* [rows], for adapters with a part for each task (espl_model_task); NULL: 0 */
@@ -63,7 +69,7 @@ void espl_dataset_destroy(espl_dataset **dataset);
 /* Counts of rows and of label tokens in the training and in the validation part. */
 typedef struct espl_dataset_info {
     uint32_t train_rows, validation_rows, context;
-    uint64_t train_labels, validation_labels;
+    uint64_t train_labels, validation_labels; /* an answer has 2, a question of several choices 1 */
 } espl_dataset_info;
 espl_dataset_info espl_dataset_describe(const espl_dataset *dataset);
 
@@ -72,7 +78,7 @@ typedef enum espl_schedule { ESPL_SCHEDULE_LINEAR, ESPL_SCHEDULE_CONSTANT, ESPL_
 typedef struct espl_trainer_params {
     uint32_t steps;          /* optimiser steps; 0: by epochs */
     double epochs;           /* 0: 1 */
-    uint32_t batch;          /* rows in a micro-batch; 0: 1 */
+    uint32_t batch;          /* rows in a micro-batch, whole questions of CHOICES; 0: 1, or one question */
     uint32_t accumulate;     /* micro-batches in a step; 0: 1 */
     double learning_rate;    /* 0: 2e-4 */
     espl_schedule schedule;  /* falls to 0 at the last step but for CONSTANT */
@@ -84,7 +90,8 @@ typedef struct espl_trainer_params {
     bool no_shuffle;
     /* Rows of like length share a batch, and a batch goes through a recording that is hardly longer than its longest row: up
      * to 8 are made, in the memory of one. For data in which rows have lengths, that is all but plain text. Batches follow each
-     * other in random order; which rows share one is less random. With no_shuffle the order stays as it is. */
+     * other in random order; which rows share one is less random. With no_shuffle the order stays as it is. Where answers are looked
+     * for (SPANS) padding takes part in the softmax as in transformers, so there the length of the recording is in the loss. */
     bool group_by_length;
     /* For espl_trainer_advance: milliseconds of work that go to the device at a time; operators that take longer are cut, shorter
      * ones joined, by measured times. 0: not in pieces, and espl_trainer_advance is refused. Shorter pieces fill a budget
@@ -144,11 +151,11 @@ espl_status espl_trainer_evaluate(espl_trainer *trainer, double *out_loss);
 espl_status espl_trainer_save(espl_trainer *trainer, const char *folder);
 espl_status espl_trainer_resume(espl_trainer *trainer, const char *folder);
 
-/* Mean loss per label token of rows of a dataset with the active adapters, without a trainer. part: 0 all rows, 1 training,
- * 2 validation. Records for each call. Fails: ARGUMENT for data that is not of the model's head or vocabulary, LIMIT, DEVICE_MEMORY. */
+/* Mean loss per label token of rows of a dataset with the active adapters, without a trainer. batch: as the trainer's. part: 0 all
+ * rows, 1 training, 2 validation. Records for each call. Fails: ARGUMENT for data that is not of the model's head or vocabulary, LIMIT, DEVICE_MEMORY. */
 espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, double *out_loss,
                           uint64_t *out_labels);
-/* What the model's head gives for those rows, in their order: logits, numbers (REGRESSION), hidden states (NONE);
+/* What the model's head gives for those rows, in their order: logits (of CHOICES one for each row), numbers (REGRESSION), hidden states (NONE);
  * [rows, outputs], or [rows, context, outputs] where every token has an output (espl_model_describe). The part is
  * as in espl_evaluate. out_values is the caller's, rows (* context) * outputs floats, with parallel that for each of its children, one
  * after the other. Labels are not looked at. Fails: as espl_evaluate. */
@@ -159,10 +166,10 @@ espl_status espl_predict(espl_model *model, const espl_dataset *dataset, uint32_
  * file) name, and with steps > 0 param<steps>.<name> after that many AdamW steps on this batch (no clipping, weight_decay as
  * given). score.<gate> [rows] of every gate of an adapter, score.<fusion> [rows, tokens, adapters] of every AdapterFusion. With ids
  * labels may be NULL for LANGUAGE: each token's successor. Plain labels as Hugging Face means them: labels[i] is the token at i, the
- * shift is done inside, negative does not count; other heads take one label for each row or token. trainable model or adapter needed for gradients; else logits, scores and loss only.
- * Fails: ARGUMENT naming a token, label or length that the model has not, IO. */
+ * shift is done inside, negative does not count; other heads take labels as espl_rows has them. trainable model or adapter needed
+ * for gradients; else logits, scores and loss only. Fails: ARGUMENT naming a token, label or length that the model has not, IO. */
 typedef struct espl_probe_params {
-    const int32_t *ids, *labels; /* [rows, tokens]; labels of CLASSIFICATION [rows] */
+    const int32_t *ids, *labels; /* [rows, tokens]; labels of CLASSIFICATION [rows], SPANS [rows, 2], CHOICES [rows / choices] */
     const float *embeddings;     /* in place of ids, as in espl_rows: [rows, tokens, the model's embedding_size] */
     uint32_t rows, tokens;
     const int32_t *types, *lengths; /* as in espl_rows */
