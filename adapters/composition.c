@@ -129,11 +129,12 @@ static espl_status read_name(reader *r, const char *name, size_t bytes, espl_com
 }
 
 static espl_status check_nesting(reader *r, const espl_composition *parent, const espl_composition *node, uint32_t depth) {
-    if (parent->kind == ESPL_COMPOSITION_LIST) return node->kind == ESPL_COMPOSITION_BASE ? refuse(r, "the base stands in no block") : ESPL_OK;
+    const bool base = node->kind == ESPL_COMPOSITION_BASE, leaf = base || node->kind == ESPL_COMPOSITION_ADAPTER;
+    if (parent->kind == ESPL_COMPOSITION_LIST) return base ? refuse(r, "the base stands in no block") : ESPL_OK;
     if (!(blocks[parent->kind].children & 1u << node->kind))
         return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": %s takes no %s", r->whole, blocks[parent->kind].name,
-                         node->kind == ESPL_COMPOSITION_BASE ? ESPL_COMPOSITION_BASE_NAME : blocks[node->kind].name);
-    if (depth > DEPTH_MAX && node->kind != ESPL_COMPOSITION_ADAPTER && node->kind != ESPL_COMPOSITION_STACK && node->kind != ESPL_COMPOSITION_BASE)
+                         base ? ESPL_COMPOSITION_BASE_NAME : blocks[node->kind].name);
+    if (depth > DEPTH_MAX && !leaf && node->kind != ESPL_COMPOSITION_STACK)
         return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\" is too deep: %s is in %u blocks", r->whole,
                          blocks[node->kind].name, depth);
     return ESPL_OK;

@@ -65,9 +65,11 @@ static espl_status check_shared(const espl_adapter *adapter, bool by_sequence) {
 static espl_status check_tokens(const espl_composition *node, bool split) {
     split |= node->kind == ESPL_COMPOSITION_SPLIT;
     for (const espl_composition *child = node->children; child; child = child->next) ESPL_TRY(check_tokens(child, split));
-    if (!split || !node->adapter || node->adapter->method->properties.inter != ESPL_INTER_DYNAMIC || node->adapter->method->has) return ESPL_OK;
+    if (!split || !node->adapter) return ESPL_OK;
+    const espl_method *method = node->adapter->method;
+    if (method->properties.inter != ESPL_INTER_DYNAMIC || method->has) return ESPL_OK;
     return espl_fail(node->adapter->model->ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s depends on all tokens of a sequence, which split "
-                     "divides", node->adapter->name, node->adapter->method->name);
+                     "divides", node->adapter->name, method->name);
 }
 
 /* blocks: 1u << kind of those around it that share rows. */
@@ -102,7 +104,8 @@ static espl_status check_parallel(espl_context *ctx, const char *expression, con
     uint32_t blocks_of_it = 0;
     for (const espl_composition *child = root->children; child; child = child->next) {
         blocks_of_it += child->kind == ESPL_COMPOSITION_PARALLEL;
-        for (const espl_composition *inner = child->children; inner; inner = inner->next) blocks_of_it += inner->kind == ESPL_COMPOSITION_PARALLEL;
+        for (const espl_composition *inner = child->children; inner; inner = inner->next)
+            blocks_of_it += inner->kind == ESPL_COMPOSITION_PARALLEL;
     }
     if (blocks_of_it < 2) return ESPL_OK;
     return espl_fail(ctx, ESPL_ARGUMENT, "composition \"%s\": a batch is copied once, and it has %u blocks parallel", expression,

@@ -99,8 +99,10 @@ espl_tensor *espl_build_gradient(espl_builder *b, const espl_adapter *adapter, u
 }
 
 espl_status espl_scores_keep(espl_context *ctx, espl_scores *scores, char *name, espl_tensor *values) {
-    espl_status status = scores && values ? espl_grow(ctx, &scores->items, &scores->capacity, scores->count + 1, sizeof *scores->items) : ESPL_OK;
-    if (status != ESPL_OK || !scores || !values) {
+    espl_status status = ESPL_OK;
+    const bool asked = scores && values;
+    if (asked) status = espl_grow(ctx, &scores->items, &scores->capacity, scores->count + 1, sizeof *scores->items);
+    if (!asked || status != ESPL_OK) {
         espl_free(ctx, &name);
         return status;
     }

@@ -57,7 +57,8 @@ static bool is_stackable(const espl_adapter *part) {
 }
 
 /* changing: of those that change a product, else of those that take its place. stacked: not of those that joined as a stack. */
-static espl_tensor *join_part(espl_builder *b, const espl_adapter *part, const espl_joint *joint, bool changing, bool stacked, espl_tensor *y) {
+static espl_tensor *join_part(espl_builder *b, const espl_adapter *part, const espl_joint *joint, bool changing, bool stacked,
+                              espl_tensor *y) {
     const espl_method *method = part->method;
     if (!(method->properties.sites & 1u << joint->site) || (method->replaces == NULL) != changing) return y;
     return stacked && is_stackable(part) ? y : method->join(b, part, joint, y);
@@ -130,9 +131,9 @@ espl_tensor *espl_build_share(espl_builder *b, const espl_joint *joint, espl_ten
 
 /* Whether all that joins there only adds to y, so that rows can be shared in what it adds. */
 static bool only_adds(const espl_composition *node, espl_site site) {
-    const espl_adapter *adapter = node->adapter;
+    const espl_adapter *adapter = node->adapter, *first = adapter && adapter->members ? adapter->members : adapter;
     if (espl_composition_shares(node->kind) || site != ESPL_SITE_LINEAR) return false;
-    for (const espl_adapter *part = adapter && adapter->members ? adapter->members : adapter; part; part = part != adapter ? part->next : NULL) {
+    for (const espl_adapter *part = first; part; part = part != adapter ? part->next : NULL) {
         if (part->method->properties.sites & 1u << site && !part->method->adds) return false;
     }
     for (const espl_composition *child = node->children; child; child = child->next) {

@@ -76,7 +76,8 @@ static void rows_apart(const test_pair *p) {
         const size_t count = test_pair_compared(model, row, r), at = (size_t)r * row;
         const int of_split = r < 2 ? 0 : r < 3 ? 2 : 1;
         for (int i = 0; i < 3; i++) {
-            const double in_split = test_pair_off(split + at, alone[i] + at, count), in_tasks = test_pair_off(by_task + at, alone[i] + at, count);
+            const double in_split = test_pair_off(split + at, alone[i] + at, count);
+            const double in_tasks = test_pair_off(by_task + at, alone[i] + at, count);
             if (i == of_split) worst = fmax(worst, in_split);
             else least = fmin(least, in_split);
             if (i == tasks[r]) worst = fmax(worst, in_tasks);
@@ -84,7 +85,8 @@ static void rows_apart(const test_pair *p) {
         }
     }
     printf("  %s, %s beside %s: off by %.1e, from the others at least %.1e\n", p->model, p->a, p->b, worst, least);
-    if (!(worst < test_pair_bound) || !(least > 1e-3)) fail_msg("%s, %s beside %s: off by %.1e, from the others %.1e", p->model, p->a, p->b, worst, least);
+    if (!(worst < test_pair_bound) || !(least > 1e-3))
+        fail_msg("%s, %s beside %s: off by %.1e, from the others %.1e", p->model, p->a, p->b, worst, least);
     for (int i = 0; i < 3; i++) free(alone[i]);
     free(split), free(by_task);
     espl_model_destroy(&model);
@@ -149,7 +151,10 @@ static void goes(void **state) {
     assert_true(!a->active && b->active);
     test_ok(espl_adapter_unmerge(a));
     test_ok(espl_predict(model, dataset, PAIR_ROWS, 0, got));
-    for (int r = 0; r < PAIR_ROWS; r++) assert_true(test_pair_off(got + (size_t)r * row, with_b + (size_t)r * row, test_pair_compared(model, row, r)) < test_pair_bound);
+    for (int r = 0; r < PAIR_ROWS; r++) {
+        const size_t at = (size_t)r * row, count = test_pair_compared(model, row, r);
+        assert_true(test_pair_off(got + at, with_b + at, count) < test_pair_bound);
+    }
     test_ok(espl_model_activate(model, "batchsplit(a:2,b:3)"));
     espl_adapter_delete(&b);
     assert_true(!a->active);
@@ -292,12 +297,13 @@ static void refused_tasks(void **state) {
     assert_int_equal(task, 1);
     test_refused(espl_model_task(model, "c", &task), ESPL_ARGUMENT, "task \"c\" is none of the adapter's: \"a\", \"b\"");
     test_ok(espl_model_activate(model, "batchsplit(a:1,b:0)"));
-    test_refused(espl_trainer_create(model, model->adapters, row, &(espl_trainer_params){.steps = 1}, &trainer), ESPL_ARGUMENT, "no_shuffle is needed");
-    test_refused(espl_trainer_create(model, model->adapters, row, &(espl_trainer_params){.steps = 1, .no_shuffle = true, .group_by_length = true},
-                                     &trainer), ESPL_ARGUMENT, "group_by_length moves rows");
+    const espl_trainer_params shuffled = {.steps = 1}, grouped = {.steps = 1, .no_shuffle = true, .group_by_length = true};
+    test_refused(espl_trainer_create(model, model->adapters, row, &shuffled, &trainer), ESPL_ARGUMENT, "no_shuffle is needed");
+    test_refused(espl_trainer_create(model, model->adapters, row, &grouped, &trainer), ESPL_ARGUMENT, "group_by_length moves rows");
     test_ok(espl_adapter_add(model, "c", "adalora", 1, &adapter));
     test_ok(espl_model_activate(model, "a+c"));
-    const espl_trainer_params both = {.steps = 1, .also = &adapter, .also_count = 1}, twice = {.steps = 1, .also = &model->adapters, .also_count = 1};
+    const espl_trainer_params both = {.steps = 1, .also = &adapter, .also_count = 1};
+    const espl_trainer_params twice = {.steps = 1, .also = &model->adapters, .also_count = 1};
     test_refused(espl_trainer_create(model, model->adapters, row, &both, &trainer), ESPL_UNSUPPORTED, "adalora has steps of its own kind");
     test_refused(espl_trainer_create(model, model->adapters, row, &twice, &trainer), ESPL_ARGUMENT, "adapter \"a\" is to be trained twice");
     test_ok(espl_trainer_create(model, model->adapters, row, &(espl_trainer_params){.steps = 1}, &trainer));

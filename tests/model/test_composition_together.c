@@ -15,14 +15,17 @@ static void parallel(void **state) {
     for (size_t i = 0; i < ESPL_COUNT(some); i++) {
         size_t row;
         espl_model *model = test_pair_load(&some[i]);
-        float *a = test_pair_predict(model, "a", NULL, &row), *b = test_pair_predict(model, "b", NULL, &row), *base = test_pair_predict(model, "", NULL, &row);
+        float *a = test_pair_predict(model, "a", NULL, &row), *b = test_pair_predict(model, "b", NULL, &row);
+        float *base = test_pair_predict(model, "", NULL, &row);
         const float *const alone[] = {a, base, b};
         float *all = test_pair_predict(model, "parallel(a,__base__,b)", NULL, &row);
         assert_int_equal(espl_model_describe(model).replicas, 3);
         double worst = 0;
         for (int n = 0; n < 3; n++) {
-            for (int r = 0; r < PAIR_ROWS; r++)
-                worst = fmax(worst, test_pair_off(all + (size_t)(n * PAIR_ROWS + r) * row, alone[n] + (size_t)r * row, test_pair_compared(model, row, r)));
+            for (int r = 0; r < PAIR_ROWS; r++) {
+                const float *own = all + (size_t)(n * PAIR_ROWS + r) * row;
+                worst = fmax(worst, test_pair_off(own, alone[n] + (size_t)r * row, test_pair_compared(model, row, r)));
+            }
         }
         if (!(worst < test_pair_bound)) fail_msg("%s beside %s in parallel: off by %.1e", some[i].a, some[i].b, worst);
         free(a), free(b), free(base), free(all);
@@ -220,7 +223,8 @@ static void folders(void **state) {
         float *after = malloc(values * sizeof *after);
         espl_dataset *dataset = test_pair_rows(NULL);
         test_ok(espl_predict(other, dataset, PAIR_ROWS, 0, after));
-        if (!(test_pair_off(before, after, values) < test_pair_bound)) fail_msg("%s: off by %.1e", expressions[i], test_pair_off(before, after, values));
+        const double error = test_pair_off(before, after, values);
+        if (!(error < test_pair_bound)) fail_msg("%s: off by %.1e", expressions[i], error);
         espl_dataset_destroy(&dataset);
         free(before), free(after);
         espl_model_destroy(&other);
