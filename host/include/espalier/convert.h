@@ -27,8 +27,8 @@ typedef struct espl_convert_params {
  * outputs alone. Its prompts stand behind positions and norm: other methods are refused by name. Prefixes of models with rotary
  * positions: the text's begin behind PEFT's prefixes, at 0 beside the library's, so keys are turned by that; logits agree to
  * rounding, bits do not come back. A prefix with gates, and one on a model whose positions are learned rows, or that has a sliding
- * window, is refused. Heads with labels go along: PEFT's saved modules (task_type SEQ_CLS, TOKEN_CLS, QUESTION_ANS) and the library's head
- * folder, static, or flexible where BERT's pooler is saved too; PEFT keeps no names of labels. A flexible head for words is
+ * window, is refused. Heads with labels go along: PEFT's saved modules (task_type SEQ_CLS, TOKEN_CLS, QUESTION_ANS) and the library's
+ * head folder, static, or flexible where BERT's pooler is saved too; PEFT keeps no names of labels. A flexible head for words is
  * refused, a static one for next words is the base's own. What out had before of another adapter's head goes. */
 espl_status espl_adapter_convert(espl_context *context, const espl_convert_params *params);
 

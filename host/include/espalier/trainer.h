@@ -152,10 +152,12 @@ espl_status espl_trainer_save(espl_trainer *trainer, const char *folder);
 espl_status espl_trainer_resume(espl_trainer *trainer, const char *folder);
 
 /* Mean loss per label token of rows of a dataset with the active adapters, without a trainer. batch: as the trainer's. part: 0 all
- * rows, 1 training, 2 validation. Records for each call. Fails: ARGUMENT for data that is not of the model's head or vocabulary, LIMIT, DEVICE_MEMORY. */
+ * rows, 1 training, 2 validation. Records for each call. Fails: ARGUMENT for data that is not of the model's head or vocabulary, LIMIT,
+ * DEVICE_MEMORY. */
 espl_status espl_evaluate(espl_model *model, const espl_dataset *dataset, uint32_t batch, int part, double *out_loss,
                           uint64_t *out_labels);
-/* What the model's head gives for those rows, in their order: logits (of CHOICES one for each row), numbers (REGRESSION), hidden states (NONE);
+/* What the model's head gives for those rows, in their order: logits (of CHOICES one for each row), numbers (REGRESSION), hidden
+ * states (NONE);
  * [rows, outputs], or [rows, context, outputs] where every token has an output (espl_model_describe). The part is
  * as in espl_evaluate. out_values is the caller's, rows (* context) * outputs floats, with parallel that for each of its children, one
  * after the other. Labels are not looked at. Fails: as espl_evaluate. */
