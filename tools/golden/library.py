@@ -1,4 +1,5 @@
 """Models as the Adapters library has them, in float64; shared by the scripts of this folder that need that library."""
+import json
 from pathlib import Path
 
 from oracle import exact
@@ -6,6 +7,7 @@ import adapters
 import adapters.models.llama.modeling_llama as llama
 import torch
 import transformers
+from safetensors.torch import save_file
 
 ADAMW = dict(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 STEPS = 2
@@ -90,3 +92,25 @@ def forward(model, out):
             return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
         return torch.nn.functional.cross_entropy(logits, labels)
     return logits, sum(loss(copy) for copy in logits.split(len(labels)))  # copies: of the batch, under Parallel
+
+
+def write_golden(folder, name, seed, model, named, out, penalty=lambda: None, more=dict):
+    """Logits, loss, gradients of named, what more() gives, and named after two AdamW steps, into out and with it into a file.
+    penalty: what is added to the loss for its gradients."""
+    optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
+    for step in range(STEPS):
+        optimiser.zero_grad()
+        logits, loss = forward(model, out)
+        added = penalty()
+        (loss if added is None else loss + added).backward()
+        if step == 0:
+            out["logits"], out["loss"] = logits.detach().clone(), loss.detach().view(1).clone()
+            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()}, **more())
+        optimiser.step()
+    out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
+    meta = dict(torch=torch.__version__, transformers=transformers.__version__, adapters=adapters.__version__, seed=seed,
+                adamw=ADAMW, steps=STEPS)
+    save_file({n: t.contiguous() for n, t in out.items()}, folder / "golden.safetensors",
+              metadata={"golden": json.dumps(meta, sort_keys=True)})
+    count = sum(p.numel() for p in named.values())
+    print(f"{name:28} loss {out['loss'].item():.6f}  {len(named):3} trainable tensors, {count} values")

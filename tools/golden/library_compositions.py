@@ -1,15 +1,12 @@
 """Compositions as the Adapters library computes them: a folder that its save_adapter_setup wrote, with logits, loss, gradients and two
 AdamW steps of the adapter "trained" in it; the others stand still."""
-import json
 import shutil
 
-from library import ADAMW, STEPS, forward, inputs, load
+from library import inputs, load, write_golden
 from adapters.methods.modeling import BertFusion
 from adapters.composition import Average, BatchSplit, Fuse, MultiTask, Parallel, Split, Stack
 import adapters
 import torch
-import transformers
-from safetensors.torch import save_file
 
 HOULSBY = dict(a=adapters.DoubleSeqBnConfig(reduction_factor=5), trained=adapters.DoubleSeqBnConfig(reduction_factor=9, scaling=2.0),
                b=adapters.DoubleSeqBnConfig(reduction_factor=3, non_linearity="tanh"))
@@ -107,18 +104,4 @@ def write_composition(root, name, base, seed, configs, setup, tasks):
     for n, m in model.named_modules():
         if n.endswith(".gate"):
             m.register_forward_hook(keep(n))
-    optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
-    for step in range(STEPS):
-        optimiser.zero_grad()
-        logits, loss = forward(model, out)
-        loss.backward()
-        if step == 0:
-            out["logits"], out["loss"] = logits.detach().clone(), loss.detach().view(1).clone()
-            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()}, **scores, **fusion_scores(model))
-        optimiser.step()
-    out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
-    meta = dict(torch=torch.__version__, transformers=transformers.__version__, adapters=adapters.__version__, seed=seed,
-                adamw=ADAMW, steps=STEPS)
-    save_file({n: t.contiguous() for n, t in out.items()}, folder / "golden.safetensors",
-              metadata={"golden": json.dumps(meta, sort_keys=True)})
-    print(f"{name:28} loss {out['loss'].item():.6f}  {len(named):3} trainable tensors")
+    write_golden(folder, name, seed, model, named, out, more=lambda: {**scores, **fusion_scores(model)})

@@ -8,11 +8,10 @@ script of its own; which cases are made goes by the version that is there. Bases
 make_goldens.py, names as in the library's files.
 """
 import argparse
-import json
 import shutil
 from pathlib import Path
 
-from library import ADAMW, STEPS, forward, inputs, load, logits_of
+from library import inputs, load, logits_of, write_golden
 from library_compositions import COMPOSITIONS, fusion_scores, write_composition
 from oracle import exact
 import adapters
@@ -136,22 +135,7 @@ def write(root, case):
     for n, m in model.named_modules():
         if n.endswith((".a.gate", ".prefix_gates.a")):
             m.register_forward_hook(keep(n))
-    optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
-    for step in range(STEPS):
-        optimiser.zero_grad()
-        logits, loss = forward(model, out)
-        loss.backward()
-        if step == 0:
-            out["logits"], out["loss"] = logits.detach().clone(), loss.detach().view(1).clone()
-            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()}, **scores)
-        optimiser.step()
-    out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
-    meta = dict(torch=torch.__version__, transformers=transformers.__version__, adapters=adapters.__version__,
-                seed=case["seed"], adamw=ADAMW, steps=STEPS)
-    save_file({n: t.contiguous() for n, t in out.items()}, folder / "golden.safetensors",
-              metadata={"golden": json.dumps(meta, sort_keys=True)})
-    count = sum(p.numel() for p in named.values())
-    print(f"{case['name']:28} loss {out['loss'].item():.6f}  {len(named):3} trainable tensors, {count} values")
+    write_golden(folder, case["name"], case["seed"], model, named, out, more=lambda: scores)
 
 
 # AdapterFusion: (name, base, seed, configuration, adapters by name); members/ has the adapters that are fused.
@@ -196,24 +180,7 @@ def write_fusion(root, name, base, seed, config, members):
     named = trained()
     out = inputs(model.config, type(model).__name__, dict(config=None, change={}, head=None))
     model.set_active_adapters(adapters.composition.Fuse(*members))
-    optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
-    for step in range(STEPS):
-        optimiser.zero_grad()
-        logits, loss = forward(model, out)
-        penalty = model.get_fusion_regularization_loss()
-        (loss if penalty is None else loss + penalty).backward()
-        if step == 0:
-            out["logits"], out["loss"] = logits.detach().clone(), loss.detach().view(1).clone()
-            out.update({f"grad.{n}": p.grad.clone() for n, p in named.items()})
-            out.update(fusion_scores(model))
-        optimiser.step()
-    out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
-    meta = dict(torch=torch.__version__, transformers=transformers.__version__, adapters=adapters.__version__, seed=seed,
-                adamw=ADAMW, steps=STEPS)
-    save_file({n: t.contiguous() for n, t in out.items()}, folder / "golden.safetensors",
-              metadata={"golden": json.dumps(meta, sort_keys=True)})
-    count = sum(p.numel() for p in named.values())
-    print(f"{name:28} loss {out['loss'].item():.6f}  {len(named):3} trainable tensors, {count} values")
+    write_golden(folder, name, seed, model, named, out, model.get_fusion_regularization_loss, lambda: fusion_scores(model))
 
 
 # Heads: (name, base, class, head); None: the static head of the class, else how a flexible one is added.
