@@ -52,10 +52,8 @@ static espl_status check_name(espl_model *model, const char *name) {
     /* These are of compositions; '/' would leave a folder. */
     if (!*name || strpbrk(name, "+(),:/") || strcmp(name, ESPL_COMPOSITION_BASE_NAME) == 0)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "\"%s\" cannot be the name of an adapter", name);
-    for (espl_adapter *other = model->adapters; other; other = other->next) {
-        if (strcmp(other->name, name) == 0)
-            return espl_fail(model->ctx, ESPL_ARGUMENT, "there is an adapter \"%s\" already", name);
-    }
+    if (espl_adapter_find(model, name, strlen(name)))
+        return espl_fail(model->ctx, ESPL_ARGUMENT, "there is an adapter \"%s\" already", name);
     return ESPL_OK;
 }
 

@@ -5,12 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-static espl_adapter *find(espl_model *model, const char *name) {
-    espl_adapter *adapter = model->adapters;
-    while (adapter && strcmp(adapter->name, name) != 0) adapter = adapter->next;
-    return adapter;
-}
-
 /* What says how an adapter was trained and not what it is. */
 static bool is_training_key(const char *key) {
     static const char *const keys[] = {"base_model_name_or_path", "inference_mode", "init_lora_weights", "init_weights",
@@ -140,7 +134,7 @@ espl_status espl_adapter_average(espl_model *model, const char *name, const char
     ESPL_TRY(espl_new(model->ctx, count * sizeof *in.adapters, &in.adapters));
     for (size_t i = 0; i < count; i++) {
         if (!isfinite(weights[i])) ESPL_GOTO(espl_fail(model->ctx, ESPL_ARGUMENT, "the weight of \"%s\" is not finite", names[i]));
-        in.adapters[i] = find(model, names[i]);
+        in.adapters[i] = espl_adapter_find(model, names[i], strlen(names[i]));
         if (!in.adapters[i]) ESPL_GOTO(espl_fail(model->ctx, ESPL_ARGUMENT, "there is no adapter \"%s\"", names[i]));
     }
     status = average(model, name, &in, out_adapter);

@@ -11,20 +11,19 @@ enum { DEPTH_MAX = 1 }; /* blocks around a block: around a stack there may be on
 
 /* Blocks, and what each may hold, by the Adapters library's rules (composition.py, ALLOWED_NESTINGS). */
 static const struct {
-    const char *name;
     uint32_t children;
     bool numbers; /* its children have numbers */
 } blocks[ESPL_COMPOSITION_KIND_COUNT] = {
-    [ESPL_COMPOSITION_STACK] = {"stack", KIND(ADAPTER) | KIND(FUSE) | KIND(SPLIT) | KIND(BATCHSPLIT) | KIND(MULTITASK) | KIND(PARALLEL) |
+    [ESPL_COMPOSITION_STACK] = {KIND(ADAPTER) | KIND(FUSE) | KIND(SPLIT) | KIND(BATCHSPLIT) | KIND(MULTITASK) | KIND(PARALLEL) |
                                              KIND(AVERAGE) | KIND(COMPAT_AVERAGE), false},
-    [ESPL_COMPOSITION_FUSE] = {"fuse", KIND(ADAPTER), false},
-    [ESPL_COMPOSITION_SPLIT] = {"split", NAMES | KIND(SPLIT) | KIND(STACK) | KIND(BATCHSPLIT) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE), true},
-    [ESPL_COMPOSITION_BATCHSPLIT] = {"batchsplit", NAMES | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT) | KIND(AVERAGE) |
+    [ESPL_COMPOSITION_FUSE] = {KIND(ADAPTER), false},
+    [ESPL_COMPOSITION_SPLIT] = {NAMES | KIND(SPLIT) | KIND(STACK) | KIND(BATCHSPLIT) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE), true},
+    [ESPL_COMPOSITION_BATCHSPLIT] = {NAMES | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT) | KIND(AVERAGE) |
                                                        KIND(COMPAT_AVERAGE), true},
-    [ESPL_COMPOSITION_MULTITASK] = {"multitask", NAMES | KIND(STACK) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE) | KIND(FUSE), false},
-    [ESPL_COMPOSITION_PARALLEL] = {"parallel", NAMES | KIND(STACK) | KIND(BATCHSPLIT) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE), false},
-    [ESPL_COMPOSITION_AVERAGE] = {"average", KIND(ADAPTER) | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT), true},
-    [ESPL_COMPOSITION_COMPAT_AVERAGE] = {"compat_average", KIND(ADAPTER) | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT), true},
+    [ESPL_COMPOSITION_MULTITASK] = {NAMES | KIND(STACK) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE) | KIND(FUSE), false},
+    [ESPL_COMPOSITION_PARALLEL] = {NAMES | KIND(STACK) | KIND(BATCHSPLIT) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE), false},
+    [ESPL_COMPOSITION_AVERAGE] = {KIND(ADAPTER) | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT), true},
+    [ESPL_COMPOSITION_COMPAT_AVERAGE] = {KIND(ADAPTER) | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT), true},
 };
 
 /* ---- Reading ---- */
@@ -52,7 +51,7 @@ static bool is_word(const char *text, size_t bytes, const char *word) {
 
 static espl_composition_kind block_of(const char *name, size_t bytes) {
     for (int kind = ESPL_COMPOSITION_STACK; kind < ESPL_COMPOSITION_KIND_COUNT; kind++) {
-        if (is_word(name, bytes, blocks[kind].name)) return (espl_composition_kind)kind;
+        if (is_word(name, bytes, espl_composition_words[kind])) return (espl_composition_kind)kind;
     }
     return ESPL_COMPOSITION_KIND_COUNT;
 }
@@ -132,11 +131,11 @@ static espl_status check_nesting(reader *r, const espl_composition *parent, cons
     const bool base = node->kind == ESPL_COMPOSITION_BASE, leaf = base || node->kind == ESPL_COMPOSITION_ADAPTER;
     if (parent->kind == ESPL_COMPOSITION_LIST) return base ? refuse(r, "the base stands in no block") : ESPL_OK;
     if (!(blocks[parent->kind].children & 1u << node->kind))
-        return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": %s takes no %s", r->whole, blocks[parent->kind].name,
-                         base ? ESPL_COMPOSITION_BASE_NAME : blocks[node->kind].name);
+        return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": %s takes no %s", r->whole, espl_composition_words[parent->kind],
+                         base ? ESPL_COMPOSITION_BASE_NAME : espl_composition_words[node->kind]);
     if (depth > DEPTH_MAX && !leaf && node->kind != ESPL_COMPOSITION_STACK)
         return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\" is too deep: %s is in %u blocks", r->whole,
-                         blocks[node->kind].name, depth);
+                         espl_composition_words[node->kind], depth);
     return ESPL_OK;
 }
 
@@ -183,7 +182,7 @@ static espl_status check_counts(reader *r, const espl_composition *node) {
         const bool last_of_split = node->kind == ESPL_COMPOSITION_SPLIT && !child->next;
         if (!child->given && !last_of_split)
             return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": in %s each part says how many, as in a:2%s", r->whole,
-                             blocks[node->kind].name, node->kind == ESPL_COMPOSITION_SPLIT ? "; the last may take what is left" : "");
+                             espl_composition_words[node->kind], node->kind == ESPL_COMPOSITION_SPLIT ? "; the last may take what is left" : "");
         if (child->share < 0 || child->share != floor(child->share) || child->share > UINT32_MAX)
             return espl_fail(r->model->ctx, ESPL_ARGUMENT, "composition \"%s\": %g is not a number of %s", r->whole, child->share,
                              node->kind == ESPL_COMPOSITION_SPLIT ? "tokens" : "sequences");

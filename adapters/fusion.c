@@ -10,6 +10,7 @@
 #include "adapters/bottleneck.h"
 #include "adapters/folder.h"
 #include "adapters/initial.h"
+#include "adapters/make.h"
 #include "adapters/spec.h"
 #include "host/ops/op_add.h"
 #include "host/ops/op_fusion.h"
@@ -47,10 +48,7 @@ static const espl_spec_row spec_keys[] = {
 
 static espl_adapter *member(const espl_adapter *adapter, uint32_t n) {
     const char *name = json_string_value(json_array_get(json_object_get(adapter->config, "adapter_names"), n));
-    for (espl_adapter *other = adapter->model->adapters; other; other = other->next) {
-        if (name && strcmp(other->name, name) == 0) return other;
-    }
-    return NULL;
+    return name ? espl_adapter_find(adapter->model, name, strlen(name)) : NULL;
 }
 
 static espl_status check_members(const espl_adapter *adapter, uint32_t count) {

@@ -8,18 +8,17 @@
 
 static const char setup_file[] = "adapter_setup.json";
 
-/* The library's blocks: type, our word, and where their numbers are. "single" is a name; a fusion is found by its parts. */
+/* The library's blocks: type, and where their numbers are. "single" is a name; a fusion is found by its parts. */
 static const struct {
     const char *type, *numbers;
     espl_composition_kind kind;
-    const char *word;
-} blocks[] = {{"Stack", NULL, ESPL_COMPOSITION_STACK, "stack"},
-              {"Fuse", NULL, ESPL_COMPOSITION_FUSE, "fuse"},
-              {"Split", "splits", ESPL_COMPOSITION_SPLIT, "split"},
-              {"BatchSplit", "batch_sizes", ESPL_COMPOSITION_BATCHSPLIT, "batchsplit"},
-              {"MultiTask", NULL, ESPL_COMPOSITION_MULTITASK, "multitask"},
-              {"Parallel", NULL, ESPL_COMPOSITION_PARALLEL, "parallel"},
-              {"Average", "weights", ESPL_COMPOSITION_COMPAT_AVERAGE, "compat_average"}};
+} blocks[] = {{"Stack", NULL, ESPL_COMPOSITION_STACK},
+              {"Fuse", NULL, ESPL_COMPOSITION_FUSE},
+              {"Split", "splits", ESPL_COMPOSITION_SPLIT},
+              {"BatchSplit", "batch_sizes", ESPL_COMPOSITION_BATCHSPLIT},
+              {"MultiTask", NULL, ESPL_COMPOSITION_MULTITASK},
+              {"Parallel", NULL, ESPL_COMPOSITION_PARALLEL},
+              {"Average", "weights", ESPL_COMPOSITION_COMPAT_AVERAGE}};
 
 /* ---- Writing ---- */
 
@@ -207,7 +206,7 @@ static espl_status read_block(loader *l, const json_t *block) {
     if (!type || i == ESPL_COUNT(blocks))
         return espl_fail(ctx, ESPL_UNSUPPORTED, "\"%s\" is no block that is known: single, Stack, Fuse, Split, BatchSplit, MultiTask, "
                          "Parallel, Average", type ? type : "");
-    ESPL_TRY(espl_bytes_print(ctx, &l->expression, "%s(", blocks[i].word));
+    ESPL_TRY(espl_bytes_print(ctx, &l->expression, "%s(", espl_composition_words[blocks[i].kind]));
     ESPL_TRY(read_children(l, block, type, blocks[i].numbers));
     if (blocks[i].kind == ESPL_COMPOSITION_FUSE) ESPL_TRY(load_fusion(l, block));
     return espl_bytes_print(ctx, &l->expression, ")");

@@ -3,6 +3,11 @@
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_scale.h"
 
+const char *const espl_composition_words[ESPL_COMPOSITION_KIND_COUNT] = {
+    [ESPL_COMPOSITION_STACK] = "stack",           [ESPL_COMPOSITION_FUSE] = "fuse",           [ESPL_COMPOSITION_SPLIT] = "split",
+    [ESPL_COMPOSITION_BATCHSPLIT] = "batchsplit", [ESPL_COMPOSITION_MULTITASK] = "multitask", [ESPL_COMPOSITION_PARALLEL] = "parallel",
+    [ESPL_COMPOSITION_AVERAGE] = "average",       [ESPL_COMPOSITION_COMPAT_AVERAGE] = "compat_average"};
+
 /* ---- Life ---- */
 
 void espl_composition_destroy(espl_context *ctx, espl_composition **in_out_composition) {

@@ -40,6 +40,9 @@ static inline bool espl_composition_shares(espl_composition_kind kind) {
     return kind >= ESPL_COMPOSITION_SPLIT;
 }
 
+/* Of blocks, in expressions. */
+extern const char *const espl_composition_words[ESPL_COMPOSITION_KIND_COUNT];
+
 /* Takes and clears; NULL is accepted. */
 void espl_composition_destroy(espl_context *ctx, espl_composition **composition);
 /* An adapter that is about to go takes no part any more, nor do the blocks that had it. */
@@ -75,6 +78,6 @@ espl_tensor *espl_build_identities(espl_builder *builder, uint32_t n, uint32_t t
 typedef struct espl_shares espl_shares;
 /* values: one [rows, 1] for each child, or the one of espl_build_identities, or lengths of replicas [1, batch]. Fails: ARGUMENT naming
  * the row whose task there is not. */
-espl_status espl_shares_write(const espl_shares *shares, const espl_step_info *info, void *const *values);
+espl_status espl_shares_write(espl_shares *shares, const espl_step_info *info, void *const *values);
 
 #endif

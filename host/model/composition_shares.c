@@ -8,6 +8,7 @@ struct espl_shares {
     espl_context *ctx;
     espl_composition_kind kind; /* LIST: identities; ADAPTER: lengths of replicas */
     uint32_t count, groups;
+    bool constant, written; /* the same in each submission: once is enough */
     uint32_t period; /* groups of the caller's batch: those of a replica; rows of one identity */
     struct {
         double share;
@@ -22,7 +23,7 @@ struct espl_share_leaves {
     espl_tensor *leaf[];
 };
 
-static espl_tensor *add_leaf(espl_builder *b, const espl_shares *shares, const char *name, uint32_t rows, uint32_t cols, espl_dtype dtype) {
+static espl_tensor *add_leaf(espl_builder *b, espl_shares *shares, const char *name, uint32_t rows, uint32_t cols, espl_dtype dtype) {
     espl_step_inputs *inputs = b->inputs;
     if (inputs->count == ESPL_STEP_INPUTS_MAX)
         return espl_graph_fail(b->graph, espl_fail(b->model->ctx, ESPL_LIMIT, "the composition wants more than %d tensors of the step "
@@ -40,7 +41,8 @@ static uint32_t replicas_of(const espl_builder *b) {
 
 static espl_status make_shares(espl_builder *b, espl_composition_kind kind, uint32_t count, uint32_t groups, espl_shares **out_shares) {
     ESPL_TRY(espl_graph_memory(b->graph, sizeof **out_shares + count * sizeof(*out_shares)->child[0], out_shares));
-    **out_shares = (espl_shares){.ctx = b->model->ctx, .kind = kind, .count = count, .groups = groups, .period = groups / replicas_of(b)};
+    **out_shares = (espl_shares){.ctx = b->model->ctx, .kind = kind, .count = count, .groups = groups, .period = groups / replicas_of(b),
+                                  .constant = kind == ESPL_COMPOSITION_LIST || kind >= ESPL_COMPOSITION_AVERAGE};
     return ESPL_OK;
 }
 
@@ -64,20 +66,16 @@ static espl_status check_rows(const espl_builder *b, const espl_composition *nod
 }
 
 static espl_share_leaves *leaves_of(espl_builder *b, const espl_composition *node) {
-    static const char *const names[] = {[ESPL_COMPOSITION_SPLIT] = "split", [ESPL_COMPOSITION_BATCHSPLIT] = "batchsplit",
-                                        [ESPL_COMPOSITION_MULTITASK] = "multitask", [ESPL_COMPOSITION_PARALLEL] = "parallel",
-                                        [ESPL_COMPOSITION_AVERAGE] = "average",
-                                        [ESPL_COMPOSITION_COMPAT_AVERAGE] = "compat_average"};
     const bool split = node->kind == ESPL_COMPOSITION_SPLIT, average = node->kind >= ESPL_COMPOSITION_AVERAGE;
     espl_share_leaves *made = b->share_leaves;
     espl_shares *shares;
     if (b->of_distances && !average)
         return espl_graph_fail(b->graph, espl_fail(b->model->ctx, ESPL_UNSUPPORTED, "%s: the maps of queries and keys are also those of "
                                                    "relative attention's distances, which all rows have together: adapters there cannot "
-                                                   "share rows", names[node->kind]));
+                                                   "share rows", espl_composition_words[node->kind]));
     while (made && made->node != node) made = made->next;
     if (made) return made;
-    espl_status status = check_rows(b, node, names[node->kind], split ? b->tokens : b->batch / replicas_of(b));
+    espl_status status = check_rows(b, node, espl_composition_words[node->kind], split ? b->tokens : b->batch / replicas_of(b));
     if (status == ESPL_OK) status = make_shares(b, node->kind, node->count, average ? 1 : split ? b->batch * b->tokens : b->batch, &shares);
     if (status == ESPL_OK) status = espl_graph_memory(b->graph, sizeof *made + node->count * sizeof *made->leaf, &made);
     if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
@@ -88,7 +86,7 @@ static espl_share_leaves *leaves_of(espl_builder *b, const espl_composition *nod
     for (const espl_composition *child = node->children; child; child = child->next, n++) {
         shares->child[n].share = child->share;
         shares->child[n].given = child->given;
-        made->leaf[n] = add_leaf(b, shares, names[node->kind], shares->groups, 1, ESPL_DTYPE_F32);
+        made->leaf[n] = add_leaf(b, shares, espl_composition_words[node->kind], shares->groups, 1, ESPL_DTYPE_F32);
         if (!made->leaf[n]) return NULL;
     }
     return made;
@@ -128,7 +126,9 @@ static double share_in(const espl_shares *shares, const espl_step_info *info, ui
     }
 }
 
-espl_status espl_shares_write(const espl_shares *shares, const espl_step_info *info, void *const *values) {
+espl_status espl_shares_write(espl_shares *shares, const espl_step_info *info, void *const *values) {
+    if (shares->written) return ESPL_OK;
+    shares->written = shares->constant;
     if (shares->kind == ESPL_COMPOSITION_MULTITASK) ESPL_TRY(check_tasks(shares, info));
     if (shares->kind == ESPL_COMPOSITION_LIST) {
         const uint32_t n = shares->period, stride = (uint32_t)espl_round_up(n, 4);

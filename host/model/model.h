@@ -92,7 +92,7 @@ enum { ESPL_STEP_INPUTS_MAX = 256 };
 typedef struct espl_step_inputs {
     struct {
         const struct espl_adapter *adapter; /* NULL: shares */
-        const struct espl_shares *shares;
+        struct espl_shares *shares;
         espl_tensor *tensor;
     } item[ESPL_STEP_INPUTS_MAX];
     uint32_t count;

@@ -21,17 +21,6 @@ static espl_model *load(espl_adapter *members[2]) {
     return model;
 }
 
-static float *values_of(espl_adapter *adapter, size_t *out_count) {
-    espl_store *store = &adapter->store;
-    float *values = malloc((size_t)espl_store_values(store) * sizeof *values), *at = values;
-    for (size_t i = 0; i < store->entry_count; i++) {
-        test_ok(espl_store_read(store, &store->entries[i], at));
-        at += espl_entry_values(store, &store->entries[i]);
-    }
-    *out_count = (size_t)(at - values);
-    return values;
-}
-
 static void train(espl_model *model, espl_adapter *adapter, uint32_t steps) {
     espl_dataset *dataset = test_row();
     espl_trainer *trainer;
@@ -51,14 +40,14 @@ static void life(void **state) {
     size_t count;
     test_logits(model, base);
     fusion = add(model, "f", "fusion:of=a+b");
-    float *before[] = {values_of(members[0], &count), values_of(members[1], &count)};
+    float *before[] = {test_adapter_values(members[0], &count), test_adapter_values(members[1], &count)};
     test_ok(espl_model_activate(model, "a+b+f"));
     assert_true(!members[0]->active && !members[1]->active && fusion->active);
     train(model, fusion, 3);
     test_logits(model, logits);
     assert_true(test_off(logits, base) > 1e-3);
     for (int i = 0; i < 2; i++) {
-        float *after = values_of(members[i], &count);
+        float *after = test_adapter_values(members[i], &count);
         assert_memory_equal(before[i], after, count * sizeof *after);
         free(before[i]), free(after);
     }
