@@ -85,6 +85,7 @@ void espl_adapter_destroy(espl_adapter *adapter) {
     espl_free(ctx, &adapter->originals);
     espl_json_destroy(&adapter->config);
     espl_json_destroy(&adapter->form);
+    espl_tokenizer_destroy(&adapter->tokenizer);
     espl_free(ctx, &adapter->replacement);
     espl_free(ctx, &adapter->file_name);
     espl_free(ctx, &adapter->name);
@@ -147,6 +148,11 @@ espl_status espl_adapter_initialise(espl_adapter *adapter, uint64_t seed) {
     return adapter->method->initialise(adapter, json_is_integer(own) ? (uint64_t)json_integer_value(own) : seed);
 }
 
+/* Embeddings are no adapter's: heads stand beside others. */
+static bool has_library_head(const espl_adapter *adapter) {
+    return adapter->library && !adapter->tokens;
+}
+
 /* head: one that was read, or NULL: as the adapter `like` has one, or by default (espl_adapter_declare_head). */
 static espl_status finish_making(espl_adapter *adapter, uint64_t seed, const espl_library_head *head, const espl_adapter *like) {
     ESPL_TRY(add_task(adapter));
@@ -155,7 +161,7 @@ static espl_status finish_making(espl_adapter *adapter, uint64_t seed, const esp
         return espl_fail(adapter->model->ctx, ESPL_ARGUMENT, "%s: no module of this %s model is a target of the adapter",
                          adapter->method->name, adapter->model->config.family->model_type);
     ESPL_TRY(espl_target_check(adapter));
-    if (adapter->library) ESPL_TRY(espl_adapter_declare_head(adapter, head, like));
+    if (has_library_head(adapter)) ESPL_TRY(espl_adapter_declare_head(adapter, head, like));
     if (!adapter->model->device) return ESPL_OK; /* an outline */
     ESPL_TRY(espl_store_place(&adapter->store, true));
     ESPL_TRY(espl_adapter_initialise(adapter, seed));
@@ -203,15 +209,18 @@ static espl_status read_config(espl_adapter *adapter, const char *folder, espl_l
     json_t *config;
     bool is = false;
     const espl_method *own = espl_folder_own_method(folder);
-    ESPL_TRY(espl_format(ctx, &path, "%s/%s", folder, own ? own->files->config : espl_folder_peft.config));
-    espl_status status = espl_json_load(ctx, path, &config);
+    ESPL_TRY(espl_format(ctx, &path, "%s/%s", folder, espl_folder_config(own)));
+    const bool none = own && !own->files->config;
+    if (none) config = json_object();
+    espl_status status = !none ? espl_json_load(ctx, path, &config) : config ? ESPL_OK
+                         : espl_fail(ctx, ESPL_HOST_MEMORY, "a configuration needs memory");
     if (status == ESPL_OK) {
-        status = own ? own->from_file(ctx, config) : espl_library_renew_activation(ctx, config);
+        status = own ? own->from_file(ctx, folder, config) : espl_library_renew_activation(ctx, config);
         if (status == ESPL_OK) status = espl_folder_read_config(adapter, config);
         else json_decref(config);
         if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", path);
     }
-    if (status == ESPL_OK && adapter->library) status = espl_library_head_is(adapter->model, folder, &is);
+    if (status == ESPL_OK && adapter->library && !own) status = espl_library_head_is(adapter->model, folder, &is);
     if (status == ESPL_OK && is) status = espl_library_head_open(adapter->model, folder, out_head);
     if (status == ESPL_OK) {
         status = finish_making(adapter, 0, out_head, NULL);

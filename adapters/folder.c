@@ -44,10 +44,14 @@ static bool is_there(const char *folder, const char *name) {
     return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path && espl_os_is_file(path);
 }
 
+const char *espl_folder_config(const espl_method *own) {
+    return !own ? espl_folder_peft.config : own->files->config ? own->files->config : own->files->pickled;
+}
+
 const espl_method *espl_folder_own_method(const char *folder) {
     if (is_there(folder, espl_folder_peft.config)) return NULL;
     for (size_t i = 0; i < espl_method_count; i++) {
-        if (espl_methods[i]->files && is_there(folder, espl_methods[i]->files->config)) return espl_methods[i];
+        if (espl_methods[i]->files && is_there(folder, espl_folder_config(espl_methods[i]))) return espl_methods[i];
     }
     return NULL;
 }

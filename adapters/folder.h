@@ -8,13 +8,15 @@
 
 #include "host/model/adapter.h"
 
-/* Names of its files; of weights without ".safetensors", and without ".bin" where PyTorch wrote them. */
+/* Names of its files (config NULL: there is none, a file of PyTorch's stands for it); of weights without ".safetensors", and without ".bin" where PyTorch wrote them. */
 typedef struct espl_folder_names {
     const char *config, *weights, *pickled;
 } espl_folder_names;
 extern const espl_folder_names espl_folder_peft, espl_folder_library;
 /* The method whose own files a folder has, and not an adapter's; NULL: none. */
 const espl_method *espl_folder_own_method(const char *folder);
+/* The file by which a folder of that method, or NULL of any other adapter, is known. */
+const char *espl_folder_config(const espl_method *own);
 
 /* For an adapter made from a spec: what its configuration starts with. */
 espl_status espl_folder_begin(espl_adapter *adapter);

@@ -298,7 +298,8 @@ static espl_status update(espl_builder *builder, const espl_adapter *adapter, es
 
 static const espl_folder_names files = {"adapter_fusion_config.json", "model_adapter_fusion", "pytorch_model_adapter_fusion"};
 
-static espl_status from_file(espl_context *ctx, json_t *file) {
+static espl_status from_file(espl_context *ctx, const char *folder, json_t *file) {
+    (void)folder;
     json_t *config, *names = json_object_get(file, "adapter_names");
     ESPL_TRY(espl_json_object(ctx, file, "config", &config));
     if (!json_is_array(names)) return espl_fail(ctx, ESPL_FORMAT, "\"adapter_names\" is not a list of names");

@@ -149,6 +149,7 @@ static espl_adapter *next_part(const espl_adapter *adapter, const espl_adapter *
 
 /* Parts that add to the weights can be merged one after the other; what rescales, rescales what was added before it. */
 static bool can_merge(espl_adapter *adapter) {
+    if (adapter->own_vocabulary) return false;
     const bool alone = !adapter->members;
     for (espl_adapter *part = first_part(adapter); part; part = next_part(adapter, part)) {
         const espl_integration how = part->method->properties.integration;

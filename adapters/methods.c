@@ -25,6 +25,7 @@
     X(unipelt) \
     X(union) \
     X(fusion) \
+    X(embeddings) \
     X(library_dora) \
     X(library_vera) \
     X(library_lora) \

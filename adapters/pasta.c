@@ -43,7 +43,7 @@ static const espl_spec_row spec_keys[] = {
 /* Those that the tokenizer puts around sentences. */
 static espl_status default_ids(espl_adapter *adapter) {
     static const char *const pairs[][2] = {{"[CLS]", "[SEP]"}, {"<s>", "</s>"}};
-    const espl_tokenizer *tokenizer = adapter->model->tokenizer;
+    const espl_tokenizer *tokenizer = espl_model_tokenizer(adapter->model);
     json_t *ids = json_array();
     ESPL_TRY(espl_json_set(context(adapter), adapter->config, "special_token_ids", ids));
     for (size_t i = 0; tokenizer && i < ESPL_COUNT(pairs) && json_array_size(ids) == 0; i++) {
@@ -60,15 +60,16 @@ static espl_status default_ids(espl_adapter *adapter) {
 
 static espl_status read_ids(espl_adapter *adapter, pasta_state *state) {
     json_t *ids;
+    const uint32_t vocabulary = espl_model_vocabulary(adapter->model);
     const json_t *given = json_object_get(adapter->config, "special_token_ids");
     if (!given || json_is_null(given)) ESPL_TRY(default_ids(adapter));
     ESPL_TRY(espl_json_array(context(adapter), adapter->config, "special_token_ids", &ids));
     for (size_t i = 0; i < json_array_size(ids); i++) {
         int64_t id;
-        if (!espl_json_as_i64(json_array_get(ids, i), &id) || id < 0 || id >= adapter->model->config.vocabulary ||
+        if (!espl_json_as_i64(json_array_get(ids, i), &id) || id < 0 || id >= vocabulary ||
             state->id_count == SPECIAL_IDS_MAX)
             return espl_fail(context(adapter), ESPL_FORMAT, "pasta: \"special_token_ids\" must be at most %d numbers below %u",
-                             SPECIAL_IDS_MAX, adapter->model->config.vocabulary);
+                             SPECIAL_IDS_MAX, vocabulary);
         state->ids[state->id_count++] = (int32_t)id;
     }
     if (!state->id_count) return espl_fail(context(adapter), ESPL_FORMAT, "pasta: \"special_token_ids\" names no token");
@@ -77,7 +78,7 @@ static espl_status read_ids(espl_adapter *adapter, pasta_state *state) {
 
 /* [CLS] and [SEP], or of a task of pairs what the tokenizer puts around two texts: three of BERT's, four of RoBERTa's. */
 static espl_status default_special(espl_adapter *adapter) {
-    espl_tokenizer *tokenizer = adapter->model->tokenizer;
+    espl_tokenizer *tokenizer = espl_model_tokenizer(adapter->model);
     uint32_t around = 0;
     if (adapter->model->task.pairs && tokenizer) {
         const espl_texts texts = {.text = "", .pair = "", .add_special = true};

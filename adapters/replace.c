@@ -42,6 +42,7 @@ static espl_status copy_matrix(espl_adapter *adapter, uint32_t from, uint32_t to
 
 espl_status espl_adapter_copy_base(espl_adapter *adapter) {
     const espl_model *model = adapter->model;
+    if (adapter->tokens) return ESPL_OK; /* rows of its own */
     for (uint32_t base = 0; base < adapter->replacement_count; base++) {
         const bool tied = base == model->head && model->config.tied;
         ESPL_TRY(copy_matrix(adapter, tied ? model->embed : base, adapter->replacement[base]));
@@ -74,9 +75,16 @@ static espl_status refuse(const espl_adapter *a, const espl_adapter *b, const ch
                      "in place of %s%s", a->name, b->name, part, name);
 }
 
+/* Into the vocabulary. */
+static bool has_map(const espl_adapter *adapter) {
+    return espl_head_of_words(adapter->model) && espl_adapter_head(adapter) != ESPL_NO_MATRIX;
+}
+
 espl_status espl_adapter_check_beside(const espl_adapter *a, const espl_adapter *b, bool heads) {
     const espl_model *model = a->model;
     const espl_entry *fused = NULL; /* both replace its matrix, one of them for other parts of it */
+    const bool others_map = (a->own_vocabulary && has_map(b)) || (b->own_vocabulary && has_map(a));
+    if (others_map) return refuse(a, b, "the tokens of ", espl_model_output_entry(model)->name);
     if (heads && model->config.tied && espl_adapter_head(a) != ESPL_NO_MATRIX && espl_adapter_head(b) != ESPL_NO_MATRIX)
         return refuse(a, b, "the output projection, which is tied to ", espl_model_output_entry(model)->name);
     for (size_t i = 0; i < model->store.entry_count; i++) {

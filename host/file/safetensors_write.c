@@ -4,6 +4,7 @@
 #include "host/file/json.h"
 #include "host/file/map.h"
 #include "host/file/safetensors.h"
+#include "host/file/tensors_private.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,25 +117,26 @@ fail:
     return status;
 }
 
-static espl_status write_data(espl_context *ctx, espl_replace *replace, const espl_tensor_entry *entry,
-                              unsigned char *chunk) {
+espl_status espl_tensor_entry_write(espl_context *ctx, espl_replace *replace, const espl_tensor_entry *entry) {
     size_t bytes;
+    unsigned char *chunk;
     ESPL_TRY(tensor_bytes(ctx, entry, &bytes));
     if (entry->data) return espl_os_replace_write(ctx, replace, entry->data, bytes);
-    for (size_t at = 0; at < bytes;) {
-        size_t part = bytes - at < CHUNK_BYTES ? bytes - at : CHUNK_BYTES;
-        ESPL_TRY(entry->read(entry->user, entry, at, chunk, part));
-        ESPL_TRY(espl_os_replace_write(ctx, replace, chunk, part));
-        at += part;
+    ESPL_TRY(espl_new(ctx, CHUNK_BYTES, &chunk));
+    espl_status status = ESPL_OK;
+    for (size_t at = 0, part; at < bytes && status == ESPL_OK; at += part) {
+        part = bytes - at < CHUNK_BYTES ? bytes - at : CHUNK_BYTES;
+        status = entry->read(entry->user, entry, at, chunk, part);
+        if (status == ESPL_OK) status = espl_os_replace_write(ctx, replace, chunk, part);
     }
-    return ESPL_OK;
+    espl_free(ctx, &chunk);
+    return status;
 }
 
 espl_status espl_tensors_replace(espl_context *ctx, const char *path, const espl_tensor_entry *entries, size_t count,
                                  const espl_tensors_metadata_pair *metadata, size_t metadata_count, espl_replace *out_replace) {
     espl_bytes header = {0};
     const espl_tensor_entry **sorted = NULL;
-    unsigned char *chunk = NULL;
     espl_status status;
     ESPL_GOTO(check_names(ctx, entries, count, metadata, metadata_count));
     ESPL_GOTO(espl_new(ctx, count * sizeof *sorted, &sorted));
@@ -145,12 +147,10 @@ espl_status espl_tensors_replace(espl_context *ctx, const char *path, const espl
     }
     if (count) qsort(sorted, count, sizeof *sorted, compare_entries);
     ESPL_GOTO(print_header(ctx, sorted, count, metadata, metadata_count, &header));
-    ESPL_GOTO(espl_new(ctx, CHUNK_BYTES, &chunk));
     ESPL_GOTO(espl_os_replace_begin(ctx, path, out_replace));
     ESPL_GOTO(espl_os_replace_write(ctx, out_replace, header.data, header.count));
-    for (size_t i = 0; i < count; i++) ESPL_GOTO(write_data(ctx, out_replace, sorted[i], chunk));
+    for (size_t i = 0; i < count; i++) ESPL_GOTO(espl_tensor_entry_write(ctx, out_replace, sorted[i]));
 fail:
-    espl_free(ctx, &chunk);
     espl_free(ctx, &sorted);
     espl_bytes_finish(ctx, &header);
     return status;

@@ -11,6 +11,9 @@
 
 #define ESPL_TENSOR_RANK_MAX 8
 
+/* The name of a tensor that PyTorch saved alone, without one. */
+#define ESPL_TENSOR_ALONE "weight"
+
 typedef struct espl_tensors espl_tensors;
 
 /* One tensor of an open set; everything in it is borrowed from the set. */

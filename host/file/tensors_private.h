@@ -49,4 +49,7 @@ espl_status espl_tensor_name(espl_tensors *set, const tensor_file *file, const c
 espl_status espl_tensor_shape(espl_tensors *set, const tensor_file *file, const uint64_t *shape, size_t rank,
                               tensor_record *record, size_t *out_count);
 
+/* The values of one tensor, a part at a time where they are read. */
+espl_status espl_tensor_entry_write(espl_context *ctx, espl_replace *replace, const espl_tensor_entry *entry);
+
 #endif

@@ -150,9 +150,24 @@ static espl_status read_tensor(reader *r, const espl_pickle_value *tensor, tenso
 
 /* ---- the whole ---- */
 
-/* root is a dict of names and tensors; whatever else it holds is left out. */
+static espl_status add_tensor(reader *r, const char *name, size_t bytes, const espl_pickle_value *value) {
+    tensor_record record = {0};
+    bool was_there;
+    ESPL_TRY(espl_map_add(r->set->ctx, &r->names, name, bytes, 0, &was_there));
+    if (was_there) return espl_fail(r->set->ctx, ESPL_FORMAT, "%s: the name of a tensor is there twice", r->file->path);
+    ESPL_TRY(espl_tensor_name(r->set, r->file, name, bytes, &record));
+    espl_status status = read_tensor(r, value, &record);
+    if (status == ESPL_OK) status = espl_tensors_add(r->set, &record);
+    if (status == ESPL_OK) return ESPL_OK;
+    espl_free(r->set->ctx, &record.owned_name);
+    espl_free(r->set->ctx, &record.owned_data);
+    return status;
+}
+
+/* root is a dict of names and tensors, and whatever else it holds is left out; or a tensor alone. */
 static espl_status read_root(reader *r, uint32_t root) {
     const espl_pickle_value *dict = &r->pickle.values[root];
+    if (dict->kind == ESPL_PICKLE_TENSOR) return add_tensor(r, ESPL_TENSOR_ALONE, strlen(ESPL_TENSOR_ALONE), dict);
     if (dict->kind != ESPL_PICKLE_DICT)
         return espl_fail(r->set->ctx, ESPL_UNSUPPORTED, "%s: holds no dict of tensors by name", r->file->path);
     const size_t first = r->set->count;
@@ -162,18 +177,7 @@ static espl_status read_root(reader *r, uint32_t root) {
         const espl_pickle_value *value = &r->pickle.values[r->pickle.items[next].value];
         at = r->pickle.items[next].next;
         if (key->kind != ESPL_PICKLE_STRING || value->kind != ESPL_PICKLE_TENSOR) continue;
-        tensor_record record = {0};
-        bool was_there;
-        ESPL_TRY(espl_map_add(r->set->ctx, &r->names, key->text, key->bytes, 0, &was_there));
-        if (was_there) return espl_fail(r->set->ctx, ESPL_FORMAT, "%s: the name of a tensor is there twice", r->file->path);
-        ESPL_TRY(espl_tensor_name(r->set, r->file, key->text, key->bytes, &record));
-        espl_status status = read_tensor(r, value, &record);
-        if (status == ESPL_OK) status = espl_tensors_add(r->set, &record);
-        if (status != ESPL_OK) {
-            espl_free(r->set->ctx, &record.owned_name);
-            espl_free(r->set->ctx, &record.owned_data);
-            return status;
-        }
+        ESPL_TRY(add_tensor(r, key->text, key->bytes, value));
     }
     if (r->set->count > first || dict->count == 0) return ESPL_OK;
     return espl_fail(r->set->ctx, ESPL_UNSUPPORTED, "%s: the dict it holds has no tensors by name", r->file->path);

@@ -178,7 +178,7 @@ typedef struct espl_method {
     /* Of a method whose folders have files of their own (adapters/folder.h): their names, and its configuration file to the library's
      * form and back, in place. NULL: those of its kind. */
     const struct espl_folder_names *files;
-    espl_status (*from_file)(espl_context *ctx, json_t *file);
+    espl_status (*from_file)(espl_context *ctx, const char *folder, json_t *file);
     espl_status (*to_file)(espl_context *ctx, json_t *file);
     /* The lowest block in which it takes part; as many as the model has: none. NULL: 0. */
     uint32_t (*first_block)(const espl_adapter *adapter);
@@ -209,6 +209,11 @@ struct espl_adapter {
     void *state;    /* owned, by method->finish */
     const json_t *tasks; /* of config, set by declare: names of the tasks that it has a part for each of; NULL: one for all */
     uint32_t before; /* rows that it puts before each sequence, set by declare; 0: none */
+    /* Rows of a token embedding that stands in place of the base's, set by declare; 0: none. own_vocabulary: they are other tokens
+     * than the base's, whose tokenizer it owns, or NULL where none came with them. */
+    uint32_t tokens;
+    bool own_vocabulary;
+    espl_tokenizer *tokenizer;
     bool active;
     bool some_rows; /* active within a block of the composition that shares rows */
     /* Base matrix -> matrix of this store that stands in its place (biases, modules_to_save), or ESPL_NO_MATRIX. That of
@@ -257,6 +262,8 @@ espl_tensor *espl_build_gradient(espl_builder *builder, const espl_adapter *adap
 
 /* ---- Used by model and training ---- */
 
+/* The active adapter whose token embedding stands in place of the base's; NULL: none. */
+const espl_adapter *espl_model_embeddings(const espl_model *model);
 /* Whether an active adapter has a part for each of several tasks. */
 bool espl_model_has_tasks(const espl_model *model);
 /* Calls update of the adapters that are trained. */

@@ -50,7 +50,7 @@ static espl_tensor *build_replacement(espl_builder *b, uint32_t matrix) {
     const bool by_turns = composition && espl_head_has_matrix(b->model, matrix) && espl_composition_has_heads(composition);
     for (espl_adapter *adapter = b->model->adapters; adapter; adapter = adapter->next) {
         const uint32_t own = adapter->replacement[matrix];
-        const bool takes_part = by_turns ? b->head_of == adapter : adapter->active;
+        const bool takes_part = by_turns && !adapter->tokens ? b->head_of == adapter : adapter->active;
         if (takes_part && own != ESPL_NO_MATRIX) return espl_build_leaf(b, &adapter->store, own);
     }
     return NULL;

@@ -257,6 +257,7 @@ bool espl_head_has_matrix(const espl_model *model, uint32_t matrix) {
 }
 
 bool espl_adapter_has_head(const espl_adapter *adapter) {
+    if (adapter->tokens) return false;
     for (uint32_t i = 0; i < adapter->replacement_count; i++) {
         if (adapter->replacement[i] != ESPL_NO_MATRIX && espl_head_has_matrix(adapter->model, i)) return true;
     }
@@ -287,5 +288,5 @@ bool espl_head_loss_of_outputs(const espl_model *model) {
 
 uint32_t espl_head_outputs(const espl_model *model) {
     return model->task.labels ? model->task.labels
-           : model->task.kind == ESPL_HEAD_NONE ? model->config.hidden : model->config.vocabulary;
+           : model->task.kind == ESPL_HEAD_NONE ? model->config.hidden : espl_model_vocabulary(model);
 }

@@ -1,6 +1,6 @@
 /* From a Hugging Face folder to weights on the device. */
 #include "host/model/adapter.h"
-#include "host/base/os.h"
+#include "host/file/tokenizer_files.h"
 #include "host/model/composition.h"
 #include "host/model/family.h"
 #include "host/model/load.h"
@@ -45,16 +45,7 @@ static espl_status choose_dtype(espl_model *model, const espl_tensors *set) {
 }
 
 static espl_status load_tokenizer(espl_model *model) {
-    static const char *const files[] = {"tokenizer.json", "tokenizer.model", "spiece.model", "spm.model",
-                                        "sentencepiece.bpe.model", "vocab.json", "vocab.txt"};
-    for (size_t i = 0; i < ESPL_COUNT(files); i++) {
-        char *path;
-        ESPL_TRY(espl_format(model->ctx, &path, "%s/%s", model->folder, files[i]));
-        const bool there = espl_os_is_file(path);
-        espl_free(model->ctx, &path);
-        if (there) return espl_tokenizer_load(model->ctx, model->folder, &model->tokenizer);
-    }
-    return ESPL_OK;
+    return espl_tokenizer_is_in(model->folder) ? espl_tokenizer_load(model->ctx, model->folder, &model->tokenizer) : ESPL_OK;
 }
 
 static espl_status read_config(espl_model *model) {
@@ -149,29 +140,6 @@ void espl_model_destroy(espl_model **in_out_model) {
 }
 /* ---- Saving and telling ---- */
 
-static const char *const companions[] = {"tokenizer.json",     "tokenizer_config.json", "special_tokens_map.json",
-                                         "generation_config.json", "tokenizer.model",   "vocab.json",
-                                         "merges.txt",         "added_tokens.json",     "chat_template.jinja",
-                                         "vocab.txt",          "spiece.model",          "spm.model",
-                                         "sentencepiece.bpe.model"};
-
-/* Begins to replace folder/name by the model's own file of that name, if there is one. */
-static espl_status begin_copy(espl_model *model, const char *name, const char *folder, espl_replace *out_replace) {
-    char *from = NULL, *to = NULL;
-    espl_mapping mapping = {0};
-    espl_status status = espl_format(model->ctx, &from, "%s/%s", model->folder, name);
-    if (status == ESPL_OK) status = espl_format(model->ctx, &to, "%s/%s", folder, name);
-    if (status == ESPL_OK && espl_os_is_file(from)) {
-        status = espl_os_map(model->ctx, from, &mapping);
-        if (status == ESPL_OK) status = espl_os_replace_begin(model->ctx, to, out_replace);
-        if (status == ESPL_OK) status = espl_os_replace_write(model->ctx, out_replace, mapping.data, mapping.bytes);
-        espl_os_unmap(&mapping);
-    }
-    espl_free(model->ctx, &from);
-    espl_free(model->ctx, &to);
-    return status;
-}
-
 static espl_status begin_config(espl_model *model, const char *folder, espl_replace *out_replace) {
     json_t *config = json_copy(model->json);
     espl_status status = espl_json_set(model->ctx, config, "torch_dtype", json_string("float32"));
@@ -187,7 +155,7 @@ static espl_status begin_config(espl_model *model, const char *folder, espl_repl
 
 espl_status espl_model_save(espl_model *model, const char *folder) {
     /* All are on the disk before any takes its place: where they do not fit, the folder stays as it was. */
-    enum { WEIGHTS = ESPL_COUNT(companions), CONFIG, FILES };
+    enum { GENERATION = ESPL_TOKENIZER_FILES, WEIGHTS, CONFIG, FILES };
     espl_replace files[FILES] = {0};
     char *weights = NULL;
     espl_status status = ESPL_OK;
@@ -195,8 +163,8 @@ espl_status espl_model_save(espl_model *model, const char *folder) {
         return espl_fail(model->ctx, ESPL_UNSUPPORTED, "a flexible head of the Adapters library has no place in a model's folder; "
                          "espl_model_save_head writes it");
     ESPL_GOTO(espl_os_make_folder(model->ctx, folder));
-    for (size_t i = 0; i < ESPL_COUNT(companions); i++)
-        ESPL_GOTO(begin_copy(model, companions[i], folder, &files[i]));
+    ESPL_GOTO(espl_tokenizer_copy(model->ctx, model->folder, folder, files));
+    ESPL_GOTO(espl_file_copy(model->ctx, "generation_config.json", model->folder, folder, &files[GENERATION]));
     ESPL_GOTO(begin_config(model, folder, &files[CONFIG]));
     ESPL_GOTO(espl_format(model->ctx, &weights, "%s/model.safetensors", folder));
     ESPL_GOTO(espl_store_replace(&model->store, weights, &files[WEIGHTS]));
@@ -207,8 +175,20 @@ fail:
     return status;
 }
 
+const espl_adapter *espl_model_embeddings(const espl_model *model) {
+    const espl_adapter *adapter = model->adapters;
+    while (adapter && !(adapter->active && adapter->tokens)) adapter = adapter->next;
+    return adapter;
+}
+
+uint32_t espl_model_vocabulary(const espl_model *model) {
+    const espl_adapter *own = espl_model_embeddings(model);
+    return own ? own->tokens : model->config.vocabulary;
+}
+
 espl_tokenizer *espl_model_tokenizer(const espl_model *model) {
-    return model->tokenizer;
+    const espl_adapter *own = espl_model_embeddings(model);
+    return own && own->own_vocabulary ? own->tokenizer : model->tokenizer;
 }
 
 espl_device *espl_model_device(const espl_model *model) {
@@ -229,7 +209,7 @@ espl_model_info espl_model_describe(const espl_model *model) {
                              .kv_heads = c->kv_heads,
                              .head_size = c->head_size,
                              .intermediate_size = c->intermediate,
-                             .vocabulary = c->vocabulary,
+                             .vocabulary = espl_model_vocabulary(model),
                              .context_max = c->context_max,
                              .parameters = espl_store_values(&model->store),
                              .bytes = espl_store_bytes(&model->store),

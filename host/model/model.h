@@ -79,6 +79,9 @@ espl_status espl_model_module(const espl_model *model, uint32_t block, uint32_t 
 /* "model.layers.3" */
 espl_status espl_model_block_path(const espl_model *model, uint32_t block, char **out_path);
 
+/* Tokens that there are, with the adapters that are active. */
+uint32_t espl_model_vocabulary(const espl_model *model);
+
 /* Gives the head values of its own, at first the embedding's, and ties it again. No use on a model that is (not) tied. Where
  * untying fails the model is tied as before. */
 espl_status espl_model_untie(espl_model *model);

@@ -41,7 +41,7 @@ static espl_status write_rest(writer *w) {
 }
 
 static bool is_end(const espl_session *session, int32_t id) {
-    const espl_tokenizer *tokenizer = session->model->tokenizer;
+    const espl_tokenizer *tokenizer = espl_model_tokenizer(session->model);
     return (uint32_t)id == espl_tokenizer_eos(tokenizer) || id == session->model->config.eos;
 }
 
@@ -50,7 +50,7 @@ static espl_status prompt(espl_session *session, const char *text, espl_generate
     size_t count;
     /* An empty prompt without a begin token still needs one token to start from. */
     const uint32_t start = session->model->config.bos >= 0 ? (uint32_t)session->model->config.bos : 0;
-    ESPL_TRY(espl_tokenizer_encode(session->model->tokenizer, text, strlen(text), true, &ids, &count));
+    ESPL_TRY(espl_tokenizer_encode(espl_model_tokenizer(session->model), text, strlen(text), true, &ids, &count));
     if (count == 0) ids = &start, count = 1;
     espl_session_reset(session);
     if (count > espl_session_room(session))
@@ -93,14 +93,14 @@ static espl_status tokens(writer *w, espl_generate_result *result) {
 espl_status espl_generate(espl_session *session, const espl_generate_params *params, espl_generate_result *out_result) {
     *out_result = (espl_generate_result){.reason = ""};
     espl_model *model = session->model;
-    if (!model->tokenizer)
+    if (!espl_model_tokenizer(model))
         return espl_fail(session->ctx, ESPL_ARGUMENT, "%s has no tokenizer: text cannot be generated", model->folder);
     ESPL_TRY(espl_session_need_closed(session));
     writer w = {.session = session, .params = params};
     espl_status status = ESPL_OK;
-    ESPL_GOTO(espl_sampler_init(session->ctx, &params->sampling, model->config.vocabulary, &w.sampler));
+    ESPL_GOTO(espl_sampler_init(session->ctx, &params->sampling, espl_model_vocabulary(model), &w.sampler));
     ESPL_GOTO(espl_stop_init(session->ctx, params->stop, params->stop_count, &w.stop));
-    ESPL_GOTO(espl_detokenizer_create(model->tokenizer, false, &w.detokenizer));
+    ESPL_GOTO(espl_detokenizer_create(espl_model_tokenizer(model), false, &w.detokenizer));
     ESPL_GOTO(prompt(session, params->prompt ? params->prompt : "", out_result));
     /* What follows is text behind the prompt, not the beginning of one: a first space stays. */
     const int32_t *last = &session->history[session->position - 1];

@@ -62,7 +62,11 @@ static espl_status build(espl_session *session, uint32_t tokens, espl_run *r) {
 /* A run without its commands. */
 static espl_status place(espl_session *session, uint32_t which, uint32_t count) {
     espl_run *r = &session->runs[which];
+    const uint32_t vocabulary = espl_model_vocabulary(session->model);
     if (r->graph && r->tokens >= count) return ESPL_OK;
+    if (vocabulary != session->vocabulary)
+        return espl_fail(session->ctx, ESPL_ARGUMENT, "the adapters that are active now have %u tokens, the session was made for %u: refresh it",
+                         vocabulary, session->vocabulary);
     char name[32];
     espl_graph_destroy(&r->graph);
     *r = (espl_run){.tokens = which < ESPL_RUN_WHOLE ? lengths[which] : (uint32_t)espl_round_up(count, LENGTH_MAX)};
@@ -90,6 +94,7 @@ static uint32_t next_piece(const espl_session *session, uint32_t left) {
 /* Memory for single tokens: whatever comes, they are needed, and it shows what active adapters cannot do. Commands wait for the
  * first use, unless the prompt is announced. */
 static espl_status begin(espl_session *session) {
+    session->vocabulary = espl_model_vocabulary(session->model);
     ESPL_TRY(place(session, 0, 1));
     ESPL_TRY(espl_session_place_prelude(session));
     if (session->announced == 0) return ESPL_OK;
@@ -229,9 +234,9 @@ espl_status espl_session_check(espl_session *session, const int32_t *ids, uint32
         return espl_fail(session->ctx, ESPL_LIMIT, "%u tokens after %u do not fit a context of %u", count,
                          session->before + session->position, session->context);
     for (uint32_t i = 0; i < count; i++) {
-        if (ids[i] < 0 || (uint32_t)ids[i] >= session->model->config.vocabulary)
+        if (ids[i] < 0 || (uint32_t)ids[i] >= session->vocabulary)
             return espl_fail(session->ctx, ESPL_ARGUMENT, "token %d is not in the vocabulary of %u", ids[i],
-                             session->model->config.vocabulary);
+                             session->vocabulary);
     }
     return ESPL_OK;
 }
@@ -266,6 +271,6 @@ espl_status espl_session_logits(espl_session *session, const float **out_logits,
     if (session->position == 0)
         return espl_fail(session->ctx, ESPL_ARGUMENT, "there are no logits before the first token");
     *out_logits = session->logits;
-    *out_count = session->model->config.vocabulary;
+    *out_count = session->vocabulary;
     return ESPL_OK;
 }

@@ -24,7 +24,7 @@ struct espl_session {
     espl_arena arena;
     espl_span *caches; /* owned, one per layer */
     espl_own_caches own_caches; /* owned; of the adapters that are active */
-    uint32_t context, capacity, kv_columns;
+    uint32_t context, capacity, kv_columns, vocabulary;
     uint32_t before;   /* rows that an adapter puts before the text: the first of the caches */
     uint32_t prompt;   /* those of them that go through the blocks: the first of own caches, too */
     bool whole;        /* tokens that come together go through in one run */

@@ -66,12 +66,13 @@ espl_batch espl_row_buffer_at(const espl_row_buffer *buffer, uint32_t first) {
 espl_status espl_batch_check(const espl_model *model, const espl_dataset *dataset, bool labels) {
     const espl_dataset_shape shape = espl_dataset_shape_of(dataset);
     const espl_config *c = &model->config;
+    const uint32_t vocabulary = espl_model_vocabulary(model);
     const uint32_t row_labels = espl_head_row_labels(model, espl_dataset_context(dataset)), choices = espl_head_choices(model);
     const bool spans = model->task.kind == ESPL_HEAD_SPANS;
     const uint32_t values = model->task.kind == ESPL_HEAD_REGRESSION ? model->task.labels : 0;
-    if (shape.vocabulary > c->vocabulary)
+    if (shape.vocabulary > vocabulary)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "the data has token %u, the model's vocabulary has %u",
-                         shape.vocabulary - 1, c->vocabulary);
+                         shape.vocabulary - 1, vocabulary);
     if (shape.width && shape.width != c->embedding)
         return espl_fail(model->ctx, ESPL_ARGUMENT, "embeddings of the data have %u numbers, the model's have %u", shape.width,
                          c->embedding);

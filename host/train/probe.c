@@ -77,11 +77,11 @@ static espl_status read_labels(probe *p) {
 static espl_status check_batch(const probe *p) {
     const espl_probe_params *q = p->params;
     const espl_config *c = &p->model->config;
+    const uint32_t vocabulary = espl_model_vocabulary(p->model);
     ESPL_TRY(espl_embeddings_check(p->model->ctx, q->ids, q->embeddings, q->rows, q->tokens, c->embedding));
     for (uint32_t i = 0; i < q->rows * q->tokens; i++) {
-        if (q->ids && (q->ids[i] < 0 || (uint32_t)q->ids[i] >= c->vocabulary))
-            return espl_fail(p->model->ctx, ESPL_ARGUMENT, "token %d is not in the vocabulary of %u", q->ids[i],
-                             c->vocabulary);
+        if (q->ids && (q->ids[i] < 0 || (uint32_t)q->ids[i] >= vocabulary))
+            return espl_fail(p->model->ctx, ESPL_ARGUMENT, "token %d is not in the vocabulary of %u", q->ids[i], vocabulary);
         if (q->types && (q->types[i] < 0 || (uint32_t)q->types[i] >= (c->types ? c->types : 1)))
             return espl_fail(p->model->ctx, ESPL_ARGUMENT, "token type %d is not below %u", q->types[i], c->types);
     }

@@ -88,6 +88,7 @@ agrees GPT-2
 
 # Heads beside adapters: BERT's over its pooler, ELECTRA's of two layers, tags.
 printf '%s\n' '[PAD]' '[UNK]' '[CLS]' '[SEP]' '[MASK]' the a cat dog bird sleeps runs sings red blue big '##s' . > "$work/vocab"
+mkdir "$work/others" && sed 's/bird/cow/; s/big/small/' "$work/vocab" > "$work/others/vocab.txt" && echo sheep >> "$work/others/vocab.txt"
 { printf 'text\tlabel\n'; printf 'the %s cat\tyes\na %s dog\tno\n' red red blue blue big big; } > "$work/train.tsv"
 printf 'the O\ncats B-ANIMAL\nruns O\n\na O\ndog B-ANIMAL\nsleeps O\n\n' > "$work/tags.conll"
 rows="2,5,13,7,3;2,6,8,10,3"
@@ -113,6 +114,8 @@ for method in pfeiffer:rf=4 compacter:rf=2 library_lora:r=2 library_prefix:lengt
     learned "bert-$(printf %s "$method" | tr -c 'a-z0-9+\n' _)" "$rows" "$method"
 done
 converted bert-from-lora "$rows" lora:r=2,alpha=3
+learned bert-embeddings "$rows" "embeddings:tokenizer=$work/others"
+learned bert-embeddings-copy "$rows" embeddings
 agrees BERT
 agrees "BERT, flexible" --flexible
 encoder electra classification Electra "$work/train.tsv" '0;1'

@@ -4,6 +4,7 @@
 #include "host/file/gguf.h"
 #include "host/file/json.h"
 #include "host/file/pickle.h"
+#include "host/file/torch_write.h"
 #include "tests/unit/unit.h"
 #include <math.h>
 
@@ -43,6 +44,34 @@ static void golden_checkpoints(void **state) {
         espl_tensors_destroy(&got);
     }
     espl_tensors_destroy(&expected);
+    unit_finish(&heap, ctx);
+}
+
+/* A tensor alone, as it is written, has the name that stands for none. */
+static void alone(void **state) {
+    (void)state;
+    unit_heap heap;
+    espl_context *ctx = unit_context(&heap);
+    espl_tensors *got;
+    espl_tensor_view view;
+    espl_replace replace = {0};
+    float values[300];
+    for (size_t i = 0; i < ESPL_COUNT(values); i++) values[i] = (float)i / 7 - 20;
+    const espl_tensor_entry entry = {.name = "any", .dtype = ESPL_DTYPE_F32, .rank = 2, .shape = {100, 3}, .data = values};
+    unit_ok(ctx, espl_torch_replace(ctx, "test_tensors.pt", &entry, &replace));
+    unit_ok(ctx, espl_os_replace_commit(ctx, &replace));
+    espl_os_replace_finish(ctx, &replace);
+    unit_ok(ctx, espl_tensors_open(ctx, "test_tensors.pt", &got));
+    assert_int_equal(espl_tensors_count(got), 1);
+    unit_ok(ctx, espl_tensors_find(got, ESPL_TENSOR_ALONE, &view));
+    assert_int_equal(view.dtype, ESPL_DTYPE_F32);
+    assert_int_equal(view.rank, 2);
+    assert_int_equal(view.shape[0], 100);
+    assert_int_equal(view.shape[1], 3);
+    assert_int_equal(view.bytes, sizeof values);
+    assert_memory_equal(view.data, values, sizeof values);
+    espl_tensors_destroy(&got);
+    espl_os_remove_file("test_tensors.pt");
     unit_finish(&heap, ctx);
 }
 
@@ -481,7 +510,7 @@ static void allocation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_checkpoints), cmocka_unit_test(real_checkpoint), cmocka_unit_test(hostile_pickles),
+        cmocka_unit_test(golden_checkpoints), cmocka_unit_test(alone), cmocka_unit_test(real_checkpoint), cmocka_unit_test(hostile_pickles),
         cmocka_unit_test(good_pickles),       cmocka_unit_test(damaged_archives), cmocka_unit_test(gguf_round_trip),
         cmocka_unit_test(gguf_damaged),       cmocka_unit_test(gguf_real),       cmocka_unit_test(npy),
         cmocka_unit_test(npy_real),       cmocka_unit_test(allocation),

@@ -60,9 +60,15 @@ def check(model_folder, folder, probe, flexible):
     plain = load(model_folder)
     ids, ours = read_probe(probe, config.vocab_size)
     model = load(model_folder, kind)
-    add_first(model, folder)
-    name = model.load_adapter(str(folder), with_head=(folder / "head_config.json").is_file(), use_safetensors=True)
-    model.set_active_adapters(name)
+    if (folder / "embedding.pt").is_file():
+        name = "embeddings"
+        tokenizer = model.load_embeddings(str(folder), name)
+        if len(tokenizer) != model.get_input_embeddings().num_embeddings:
+            fail(f"{folder}: the library finds {len(tokenizer)} tokens, of {model.get_input_embeddings().num_embeddings} rows")
+    else:
+        add_first(model, folder)
+        name = model.load_adapter(str(folder), with_head=(folder / "head_config.json").is_file(), use_safetensors=True)
+        model.set_active_adapters(name)
     model.double().eval()
     same_tensors(model, folder, "adapter.safetensors", flexible)
     same_tensors(model, folder, "model_head.safetensors", flexible)

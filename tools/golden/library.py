@@ -94,9 +94,9 @@ def forward(model, out):
     return logits, sum(loss(copy) for copy in logits.split(len(labels)))  # copies: of the batch, under Parallel
 
 
-def write_golden(folder, name, seed, model, named, out, penalty=lambda: None, more=dict):
+def write_golden(folder, name, seed, model, named, out, penalty=lambda: None, more=dict, **said):
     """Logits, loss, gradients of named, what more() gives, and named after two AdamW steps, into out and with it into a file.
-    penalty: what is added to the loss for its gradients."""
+    penalty: what is added to the loss for its gradients. said: what else the file says about itself."""
     optimiser = torch.optim.AdamW(list(named.values()), **ADAMW)
     for step in range(STEPS):
         optimiser.zero_grad()
@@ -109,7 +109,7 @@ def write_golden(folder, name, seed, model, named, out, penalty=lambda: None, mo
         optimiser.step()
     out.update({f"param2.{n}": p.detach().clone() for n, p in named.items()})
     meta = dict(torch=torch.__version__, transformers=transformers.__version__, adapters=adapters.__version__, seed=seed,
-                adamw=ADAMW, steps=STEPS)
+                adamw=ADAMW, steps=STEPS, **said)
     save_file({n: t.contiguous() for n, t in out.items()}, folder / "golden.safetensors",
               metadata={"golden": json.dumps(meta, sort_keys=True)})
     count = sum(p.numel() for p in named.values())

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from library import inputs, load, logits_of, write_golden
+from library_embeddings import EMBEDDINGS, write_embeddings
 from library_compositions import COMPOSITIONS, fusion_scores, write_composition
 from oracle import exact
 import adapters
@@ -299,6 +300,9 @@ def main():
     for composition in COMPOSITIONS:
         if not arguments.only or composition[0] in arguments.only:
             write_composition(arguments.out, *composition)
+    for embeddings in EMBEDDINGS:
+        if not arguments.only or embeddings[0] in arguments.only:
+            write_embeddings(arguments.out, *embeddings)
     for head in HEADS:
         if not arguments.only or head[0] in arguments.only:
             write_head(arguments.out, *head)

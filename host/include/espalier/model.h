@@ -81,13 +81,14 @@ void espl_model_destroy(espl_model **model);
  * Fails: IO, UNSUPPORTED for a flexible head, which such a folder has no place for. */
 espl_status espl_model_save(espl_model *model, const char *folder);
 
-/* Borrowed; NULL if the folder has none. */
+/* Borrowed; NULL if the folder has none. While embeddings of other tokens are active (espl_adapter_add, "embeddings") it is theirs. */
 espl_tokenizer *espl_model_tokenizer(const espl_model *model);
 espl_device *espl_model_device(const espl_model *model);
 const char *espl_model_folder(const espl_model *model);
 
 typedef struct espl_model_info {
     const char *model_type;
+    /* vocabulary: of the embeddings that are active. */
     uint32_t hidden_size, layers, heads, kv_heads, head_size, intermediate_size, vocabulary, context_max;
     uint32_t embedding_size; /* of a token's row; ELECTRA and ALBERT map it to the hidden size */
     uint64_t parameters, bytes;
@@ -111,11 +112,15 @@ typedef struct espl_adapter espl_adapter;
 /* A new adapter with the defaults of its method. spec: "lora:r=8,alpha=16,targets=q_proj+v_proj,dropout=0.1,rslora,
  * init=default|gaussian|random,bias=none|all|lora_only,save=lm_head", or a PEFT adapter_config.json text (starts with '{').
  * name is unique among the model's adapters. Not active yet.
+ * "embeddings:tokenizer=FOLDER,reference=NAME" is a token embedding in place of the base's, for the tokens of that tokenizer (without: the
+ * base's), which begin as the reference's of the same spelling (NAME of other embeddings, "default" for the base's, which it is if
+ * not said, or "none"), else from N(0, 0.02^2). While it is active ids, scores of tokens and espl_model_tokenizer are of its tokens; maps
+ * into the vocabulary that are tied to the base's embedding are tied to it.
  * Fails: ARGUMENT (rank 0, unknown method, no module of the model matches), UNSUPPORTED. */
 espl_status espl_adapter_add(espl_model *model, const char *name, const char *spec, uint64_t seed,
                              espl_adapter **out_adapter);
 /* A folder of PEFT (adapter_config.json, adapter_model.safetensors or .bin) or of the Adapters library (adapter_config.json,
- * adapter.safetensors or pytorch_adapter.bin, and the head beside it).
+ * adapter.safetensors or pytorch_adapter.bin, and the head beside it; or of its save_embeddings, embedding.pt and perhaps tokenizer/).
  * Fails: FORMAT naming the tensor that does not fit this model, or is missing. */
 espl_status espl_adapter_load(espl_model *model, const char *name, const char *folder, espl_adapter **out_adapter);
 /* The same folder; all files are on the disk before any takes its place, so that where they do not fit it stays as it was.
