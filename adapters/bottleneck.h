@@ -75,6 +75,9 @@ espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *ada
 const bottleneck *espl_bottleneck_at(const espl_adapter *adapter, const espl_joint *joint);
 espl_tensor *espl_bottleneck_before(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y,
                                     espl_tensor **out_residual);
+/* What it makes of these two: the branch, dropped out, gated and added, with its own norm. */
+espl_tensor *espl_bottleneck_after(espl_builder *builder, const espl_adapter *adapter, uint32_t block, const bottleneck *b, espl_tensor *h,
+                                   espl_tensor *residual);
 espl_tensor *espl_bottleneck_up(espl_builder *builder, const espl_adapter *adapter, const bottleneck *b, espl_tensor *h);
 bool espl_is_bottleneck(const espl_adapter *adapter);
 /* The module that has a block's adapters, below the block. */

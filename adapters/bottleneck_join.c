@@ -64,7 +64,13 @@ espl_tensor *espl_bottleneck_join(espl_builder *builder, const espl_adapter *ada
     espl_tensor *residual;
     if (!b) return y;
     espl_tensor *h = espl_bottleneck_before(builder, adapter, joint, y, &residual);
-    espl_tensor *u = branch(builder, adapter, joint->block, b, h);
+    return espl_bottleneck_after(builder, adapter, joint->block, b, h, residual);
+}
+
+espl_tensor *espl_bottleneck_after(espl_builder *builder, const espl_adapter *adapter, uint32_t block, const bottleneck *b, espl_tensor *h,
+                                   espl_tensor *residual) {
+    const bottleneck_state *state = adapter->state;
+    espl_tensor *u = branch(builder, adapter, block, b, h);
     if (state->residual_inside) u = espl_graph_add(builder->graph, &(espl_add_args){u, residual});
     if (state->norm_after) u = own_norm(builder, adapter, b->after, u);
     return state->residual_inside ? u : espl_graph_add(builder->graph, &(espl_add_args){u, residual});

@@ -1,5 +1,6 @@
 /* Expressions that say which adapters take part: reading, checking, activating. What they mean is in host/model/composition.h. */
 #include "adapters/composition.h"
+#include "adapters/fusion.h"
 #include "adapters/make.h"
 #include <math.h>
 #include <string.h>
@@ -16,7 +17,7 @@ static const struct {
 } blocks[ESPL_COMPOSITION_KIND_COUNT] = {
     [ESPL_COMPOSITION_STACK] = {KIND(ADAPTER) | KIND(FUSE) | KIND(SPLIT) | KIND(BATCHSPLIT) | KIND(MULTITASK) | KIND(PARALLEL) |
                                              KIND(AVERAGE) | KIND(COMPAT_AVERAGE), false},
-    [ESPL_COMPOSITION_FUSE] = {KIND(ADAPTER), false},
+    [ESPL_COMPOSITION_FUSE] = {KIND(ADAPTER) | KIND(STACK), false},
     [ESPL_COMPOSITION_SPLIT] = {NAMES | KIND(SPLIT) | KIND(STACK) | KIND(BATCHSPLIT) | KIND(AVERAGE) | KIND(COMPAT_AVERAGE), true},
     [ESPL_COMPOSITION_BATCHSPLIT] = {NAMES | KIND(STACK) | KIND(SPLIT) | KIND(BATCHSPLIT) | KIND(AVERAGE) |
                                                        KIND(COMPAT_AVERAGE), true},
@@ -86,6 +87,13 @@ static espl_status read_children(reader *r, espl_composition *node, uint32_t dep
     return ESPL_OK;
 }
 
+/* Of a stack that is fused, the adapter whose output is; NULL: there is none. */
+static const espl_adapter *last_of(const espl_composition *node) {
+    const espl_composition *last = node->kind == ESPL_COMPOSITION_STACK ? node->children : node;
+    while (node->kind == ESPL_COMPOSITION_STACK && last->next) last = last->next;
+    return last->adapter;
+}
+
 /* The AdapterFusion over just these, in this order. */
 static espl_status find_fusion(reader *r, const espl_composition *node, espl_adapter **out_adapter) {
     for (espl_adapter *one = r->model->adapters; one; one = one->next) {
@@ -93,7 +101,7 @@ static espl_status find_fusion(reader *r, const espl_composition *node, espl_ada
         bool same = names && json_array_size(names) == node->count;
         size_t n = 0;
         for (const espl_composition *child = node->children; same && child; child = child->next)
-            same = strcmp(json_string_value(json_array_get(names, n++)), child->adapter->name) == 0;
+            same = last_of(child) && strcmp(json_string_value(json_array_get(names, n++)), last_of(child)->name) == 0;
         if (!same) continue;
         *out_adapter = one;
         return ESPL_OK;
@@ -101,9 +109,23 @@ static espl_status find_fusion(reader *r, const espl_composition *node, espl_ada
     return refuse(r, "there is no fusion of just these adapters in this order before the end of the block");
 }
 
-/* fuse(a,b) stands for the adapter that fuses them. */
+/* What stands before the one that is fused: adapters, as blocks would be too deep. */
+static espl_status check_fused_stack(const espl_adapter *fusion, const espl_composition *stack) {
+    for (const espl_composition *child = stack->children; child->next; child = child->next)
+        ESPL_TRY(espl_fusion_check_before(fusion, child->adapter));
+    return ESPL_OK;
+}
+
+/* fuse(a,b) stands for the adapter that fuses them, and of fuse(stack(a,b),c), which fuses b and c, what is before them stays. */
 static espl_status become_fusion(reader *r, espl_composition *node) {
+    bool stacks = false;
     ESPL_TRY(find_fusion(r, node, &node->adapter));
+    for (const espl_composition *child = node->children; child; child = child->next) {
+        if (child->kind != ESPL_COMPOSITION_STACK) continue;
+        stacks = true;
+        ESPL_TRY(check_fused_stack(node->adapter, child));
+    }
+    if (stacks) node->fused = node->children, node->children = NULL;
     while (node->children) {
         espl_composition *child = node->children;
         node->children = child->next;

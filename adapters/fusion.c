@@ -9,9 +9,11 @@
  * there are three products however many adapters there are. With dropout of the scores keys are made one by one. */
 #include "adapters/bottleneck.h"
 #include "adapters/folder.h"
+#include "adapters/fusion.h"
 #include "adapters/initial.h"
 #include "adapters/make.h"
 #include "adapters/spec.h"
+#include "host/model/composition.h"
 #include "host/ops/op_add.h"
 #include "host/ops/op_fusion.h"
 #include "host/ops/op_matmul.h"
@@ -51,6 +53,10 @@ static espl_adapter *member(const espl_adapter *adapter, uint32_t n) {
     return name ? espl_adapter_find(adapter->model, name, strlen(name)) : NULL;
 }
 
+static bool can_be_fused(const espl_adapter *adapter) {
+    return espl_is_bottleneck(adapter) && !((const bottleneck_state *)adapter->state)->parallel;
+}
+
 static espl_status check_members(const espl_adapter *adapter, uint32_t count) {
     espl_context *ctx = context(adapter);
     const json_t *names = json_object_get(adapter->config, "adapter_names");
@@ -62,7 +68,7 @@ static espl_status check_members(const espl_adapter *adapter, uint32_t count) {
         const espl_adapter *one = member(adapter, n);
         if (!name) return espl_fail(ctx, ESPL_FORMAT, "fusion: \"adapter_names\" must hold names");
         if (!one) return espl_fail(ctx, ESPL_ARGUMENT, "fusion: the model has no adapter \"%s\": those that are fused are loaded first", name);
-        if (!espl_is_bottleneck(one) || ((const bottleneck_state *)one->state)->parallel)
+        if (!can_be_fused(one))
             return espl_fail(ctx, ESPL_UNSUPPORTED, "fusion: \"%s\" is of method %s; bottleneck adapters that are not parallel can be fused",
                              name, one->method->name);
     }
@@ -209,6 +215,22 @@ static bool has(const espl_adapter *adapter, const espl_adapter *one) {
     return false;
 }
 
+espl_status espl_fusion_check_before(const espl_adapter *fusion, const espl_adapter *before) {
+    const fusion_state *state = fusion->state;
+    if (!can_be_fused(before))
+        return espl_fail(context(fusion), ESPL_UNSUPPORTED, "fusion \"%s\": \"%s\" of method %s stands before one of its adapters; "
+                         "bottleneck adapters that are not parallel can", fusion->name, before->name, before->method->name);
+    for (uint32_t block = 0; block < fusion->model->config.layers; block++) {
+        for (int location = 0; location < BOTTLENECK_PLACES; location++) {
+            const bottleneck_state *own = before->state;
+            if (own->blocks[block][location].width && !state->maps[block][location].there)
+                return espl_fail(context(fusion), ESPL_UNSUPPORTED, "fusion \"%s\": \"%s\", which stands before one of its adapters, has a "
+                                 "module in block %u where these have none to be fused", fusion->name, before->name, block);
+        }
+    }
+    return ESPL_OK;
+}
+
 static espl_tensor *map(espl_builder *builder, const espl_adapter *adapter, uint32_t weight, uint32_t bias, espl_tensor *x) {
     if (weight == ESPL_NO_MATRIX) return x;
     return espl_graph_matmul(builder->graph, &(espl_matmul){.a = x, .b = espl_build_leaf(builder, &adapter->store, weight),
@@ -243,12 +265,31 @@ static espl_status keep(espl_builder *builder, const espl_adapter *adapter, cons
     return espl_scores_keep(context(adapter), builder->scores, module, shares);
 }
 
+/* What the last of a stack that is fused reads: what the one before gives. The first reads what all that are fused read, h, and not
+ * its norm once more, as the Adapters library has it. */
+static espl_tensor *through_stack(espl_builder *builder, const espl_composition *stack, const espl_joint *joint, espl_tensor *h,
+                                  espl_tensor *residual) {
+    bool closed = false;
+    espl_joint own = *joint;
+    espl_tensor *y = NULL;
+    own.out_closed = &closed;
+    for (const espl_composition *child = stack->children; child; child = child->next) {
+        const bottleneck *b = espl_bottleneck_at(child->adapter, joint);
+        if (!child->next) return y ? espl_bottleneck_before(builder, child->adapter, &own, y, &residual) : h;
+        if (!b) continue;
+        y = y ? espl_bottleneck_join(builder, child->adapter, &own, y)
+              : espl_bottleneck_after(builder, child->adapter, joint->block, b, h, residual);
+    }
+    return h;
+}
+
 static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y) {
     const fusion_state *state = adapter->state;
     const fusion_maps *maps = &state->maps[joint->block][joint->site == ESPL_SITE_MLP_OUT];
     espl_graph *graph = builder->graph;
     const espl_adapter *last = NULL;
     espl_tensor *u[ESPL_FUSION_MAX], *residual, *shares;
+    const espl_composition *fused = joint->fused;
     if (!maps->there) return y;
     espl_status status = check_members(adapter, state->count);
     for (uint32_t n = 0; n < state->count && status == ESPL_OK; n++) {
@@ -260,7 +301,9 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
     espl_tensor *h = espl_bottleneck_before(builder, last, joint, y, &residual);
     for (uint32_t n = 0; n < state->count; n++) {
         const espl_adapter *one = member(adapter, n);
-        u[n] = espl_bottleneck_up(builder, one, espl_bottleneck_at(one, joint), h);
+        espl_tensor *read = fused && fused->kind == ESPL_COMPOSITION_STACK ? through_stack(builder, fused, joint, h, residual) : h;
+        u[n] = espl_bottleneck_up(builder, one, espl_bottleneck_at(one, joint), read);
+        if (fused) fused = fused->next;
     }
     espl_tensor *q = map(builder, adapter, maps->query, maps->query_bias, h);
     y = espl_graph_fusion_mix(graph, scores(builder, adapter, maps, q, u), u, state->count, &shares);

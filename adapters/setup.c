@@ -30,19 +30,27 @@ static espl_status refuse(espl_context *ctx, const char *what) {
     return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: a setup of the Adapters library has no place for that", what);
 }
 
-static espl_status describe_fusion(const espl_adapter *fusion, json_t **out_block) {
+static espl_status describe(espl_context *ctx, const espl_composition *node, json_t **out_block);
+
+static espl_status describe_fusion(const espl_composition *node, json_t **out_block) {
+    const espl_adapter *fusion = node->adapter;
     espl_context *ctx = fusion->model->ctx;
     json_t *children;
     size_t i;
     json_t *name;
     *out_block = json_pack("{s:s, s:[]}", "type", "Fuse", "children");
     ESPL_TRY(espl_json_array(ctx, *out_block, "children", &children));
-    json_array_foreach(json_object_get(fusion->config, "adapter_names"), i, name)
+    for (const espl_composition *child = node->fused; child; child = child->next) {
+        json_t *one = NULL;
+        const espl_status status = describe(ctx, child, &one);
+        if (status != ESPL_OK) json_decref(one);
+        ESPL_TRY(status);
+        ESPL_TRY(espl_json_push(ctx, children, one));
+    }
+    json_array_foreach(node->fused ? NULL : json_object_get(fusion->config, "adapter_names"), i, name)
         ESPL_TRY(espl_json_push(ctx, children, describe_single(json_string_value(name))));
     return ESPL_OK;
 }
-
-static espl_status describe(espl_context *ctx, const espl_composition *node, json_t **out_block);
 
 static espl_status describe_children(espl_context *ctx, const espl_composition *node, const char *numbers, json_t *block) {
     json_t *children, *shares = json_array();
@@ -69,7 +77,7 @@ fail:
 static espl_status describe(espl_context *ctx, const espl_composition *node, json_t **out_block) {
     if (node->kind == ESPL_COMPOSITION_BASE) return refuse(ctx, ESPL_COMPOSITION_BASE_NAME);
     if (node->kind == ESPL_COMPOSITION_AVERAGE) return refuse(ctx, "average, which is compat_average times the number of adapters");
-    if (node->adapter && node->adapter->method->has) return describe_fusion(node->adapter, out_block);
+    if (node->adapter && node->adapter->method->has) return describe_fusion(node, out_block);
     if (node->adapter) {
         *out_block = describe_single(node->adapter->name);
         return ESPL_OK;
@@ -105,7 +113,7 @@ static espl_status save_adapter(espl_adapter *adapter, const char *folder) {
 }
 
 static bool is_in_setup(const espl_model *model, const espl_adapter *adapter) {
-    bool is = adapter->active;
+    bool is = espl_composition_names(model->composition, adapter);
     for (const espl_adapter *other = model->adapters; other && !is; other = other->next)
         is = other->active && other->method->has && other->method->has(other, adapter);
     return is;
@@ -169,6 +177,12 @@ static espl_status read_children(loader *l, const json_t *block, const char *typ
     return ESPL_OK;
 }
 
+/* Of a block in Fuse what is fused: its last adapter. NULL: there is none. */
+static const char *last_name(const json_t *block) {
+    const json_t *children = json_object_get(block, "children"), *last = json_array_get(children, json_array_size(children) - 1);
+    return json_is_object(last) ? last_name(last) : json_string_value(last);
+}
+
 /* Beside its parts, under their names. */
 static espl_status load_fusion(loader *l, const json_t *block) {
     espl_context *ctx = l->model->ctx;
@@ -177,8 +191,8 @@ static espl_status load_fusion(loader *l, const json_t *block) {
     json_t *child;
     espl_status status = ESPL_OK;
     json_array_foreach(json_object_get(block, "children"), i, child) {
-        const char *part = json_string_value(json_array_get(json_object_get(child, "children"), 0));
-        if (!part) ESPL_GOTO(espl_fail(ctx, ESPL_UNSUPPORTED, "\"Fuse\" of other blocks is not supported, of adapters it is"));
+        const char *part = last_name(child);
+        if (!part) ESPL_GOTO(espl_fail(ctx, ESPL_FORMAT, "\"Fuse\" has a child without an adapter"));
         ESPL_GOTO(espl_bytes_print(ctx, &folder, "%s%s", i ? "," : "", part));
         ESPL_GOTO(espl_bytes_print(ctx, &name, "%s%s", i ? "-" : "", part));
     }

@@ -44,6 +44,7 @@ typedef struct espl_joint {
     /* LINEAR, of methods that add: the block of a composition, and which of its children's share of rows is added; NULL: all rows. */
     const espl_composition *shared;
     uint32_t child;
+    const espl_composition *fused; /* of the node that joins (composition.h) */
     espl_tensor *normed; /* ..._OUT: the sub-layer's input, which is x or its norm */
     bool *out_closed;    /* ..._OUT: set to say that what join returns has residual and norm already */
 } espl_joint;

@@ -10,21 +10,27 @@ const char *const espl_composition_words[ESPL_COMPOSITION_KIND_COUNT] = {
 
 /* ---- Life ---- */
 
+static void destroy_list(espl_context *ctx, espl_composition **in_out_first) {
+    while (*in_out_first) {
+        espl_composition *one = *in_out_first;
+        *in_out_first = one->next;
+        espl_composition_destroy(ctx, &one);
+    }
+}
+
 void espl_composition_destroy(espl_context *ctx, espl_composition **in_out_composition) {
     espl_composition *node = *in_out_composition;
     if (!node) return;
-    while (node->children) {
-        espl_composition *child = node->children;
-        node->children = child->next;
-        espl_composition_destroy(ctx, &child);
-    }
+    destroy_list(ctx, &node->children);
+    destroy_list(ctx, &node->fused);
     espl_json_destroy(&node->tasks);
     espl_free(ctx, in_out_composition);
 }
 
-static bool has_adapter(const espl_composition *node, const espl_adapter *adapter) {
+bool espl_composition_names(const espl_composition *node, const espl_adapter *adapter) {
     bool found = node->adapter == adapter;
-    for (const espl_composition *child = node->children; child; child = child->next) found = found || has_adapter(child, adapter);
+    for (const espl_composition *child = node->children; child; child = child->next) found = found || espl_composition_names(child, adapter);
+    for (const espl_composition *child = node->fused; child; child = child->next) found = found || espl_composition_names(child, adapter);
     return found;
 }
 
@@ -33,7 +39,7 @@ void espl_composition_forget(espl_model *model, const espl_adapter *adapter) {
     if (!root) return;
     for (espl_composition **at = &root->children; *at;) {
         espl_composition *child = *at;
-        if (!has_adapter(child, adapter)) {
+        if (!espl_composition_names(child, adapter)) {
             at = &child->next;
             continue;
         }
@@ -41,7 +47,7 @@ void espl_composition_forget(espl_model *model, const espl_adapter *adapter) {
         root->count--;
         espl_composition_destroy(model->ctx, &child);
     }
-    for (espl_adapter *one = model->adapters; one; one = one->next) one->active = one->active && has_adapter(root, one);
+    for (espl_adapter *one = model->adapters; one; one = one->next) one->active = one->active && espl_composition_names(root, one);
 }
 
 bool espl_composition_has(const espl_composition *node, espl_composition_kind kind) {
@@ -70,8 +76,11 @@ static espl_tensor *join_part(espl_builder *b, const espl_adapter *part, const e
 }
 
 /* The parts of a union stand for it. */
-static espl_tensor *join_adapter(espl_builder *b, const espl_adapter *adapter, const espl_joint *joint, bool changing, bool stacked,
+static espl_tensor *join_adapter(espl_builder *b, const espl_composition *node, const espl_joint *around, bool changing, bool stacked,
                                  espl_tensor *y) {
+    const espl_adapter *adapter = node->adapter;
+    espl_joint own = *around, *joint = &own;
+    own.fused = node->fused;
     if (!adapter->members) return join_part(b, adapter, joint, changing, stacked, y);
     for (const espl_adapter *part = adapter->members; part; part = part->next) y = join_part(b, part, joint, changing, stacked, y);
     return y;
@@ -109,7 +118,7 @@ static espl_tensor *join_in_turn(espl_builder *b, const espl_composition *node, 
     y = join_stack(b, node, joint, y, &stacked);
     for (int changing = 0; changing < 2; changing++) {
         for (const espl_composition *child = node->children; child; child = child->next) {
-            if (child->adapter) y = join_adapter(b, child->adapter, joint, changing, stacked, y);
+            if (child->adapter) y = join_adapter(b, child, joint, changing, stacked, y);
             else if (changing) y = espl_build_composition(b, child, joint, y);
         }
     }
@@ -211,7 +220,7 @@ espl_tensor *espl_build_composition(espl_builder *b, const espl_composition *nod
     if (node->kind == ESPL_COMPOSITION_BASE) return y;
     if (espl_composition_shares(node->kind)) return share_rows(b, node, joint, y);
     if (!node->adapter) return join_in_turn(b, node, joint, y);
-    for (int changing = 0; changing < 2; changing++) y = join_adapter(b, node->adapter, joint, changing, false, y);
+    for (int changing = 0; changing < 2; changing++) y = join_adapter(b, node, joint, changing, false, y);
     return y;
 }
 

@@ -34,6 +34,9 @@ struct espl_composition {
     json_t *tasks;         /* MULTITASK: its children's names; owned */
     uint32_t count;
     espl_composition *children, *next; /* owned lists */
+    /* Owned list, ADAPTER that is an AdapterFusion: what fuse(stack(a,b),c) has in place of those that are fused, the last ones of
+     * stacks. NULL: just these. */
+    espl_composition *fused;
 };
 
 static inline bool espl_composition_shares(espl_composition_kind kind) {
@@ -48,6 +51,8 @@ void espl_composition_destroy(espl_context *ctx, espl_composition **composition)
 /* An adapter that is about to go takes no part any more, nor do the blocks that had it. */
 void espl_composition_forget(espl_model *model, const espl_adapter *adapter);
 
+/* The adapter is in it. */
+bool espl_composition_names(const espl_composition *composition, const espl_adapter *adapter);
 /* A node of the kind is in it. NULL: false. */
 bool espl_composition_has(const espl_composition *composition, espl_composition_kind kind);
 /* A row's place in its batch, or a token's in its sequence, says which adapters it has: then order and length of batches are the

@@ -203,7 +203,8 @@ static void folders(void **state) {
     (void)state;
     static const test_pair two = {"llama_lora", "pfeiffer:rf=4", "houlsby:rf=6"};
     static const char *const expressions[] = {"a", "stack(a,b)", "batchsplit(stack(a,b):3,b:2)", "split(a:4,b:5)", "parallel(a,b)",
-                                              "compat_average(a:3,b:1)", "stack(multitask(a,b),b)", "stack(fuse(a,b),a)"};
+                                              "compat_average(a:3,b:1)", "stack(multitask(a,b),b)", "stack(fuse(a,b),a)",
+                                              "fuse(a,stack(a,b))", "multitask(fuse(stack(a,a),stack(a,b)),b)"};
     static const struct {
         const char *expression, *part;
     } not[] = {{"a+b", "adapters joined by \"+\""}, {"average(a,b)", "average, which is"}, {"split(a:4,b)", "takes what is left"},

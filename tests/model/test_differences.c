@@ -78,6 +78,8 @@ static const struct {
     {"gpt2_lora", "houlsby:rf=4", "compat_average(a,b)"},
     {"llama_lora", "dora:r=3", "parallel(a,b)"},
     {"gpt2_lora", "houlsby:rf=4,activation=gelu,leave_out=0", "parallel(stack(a,b),b)"},
+    {"llama_lora", "houlsby:rf=4,activation=gelu", "fuse(stack(a,c),c)"},
+    {"llama_lora", "houlsby:rf=4,activation=gelu", "fuse(stack(c,a),c)"},
 };
 
 /* Names without layers' numbers. */
@@ -198,6 +200,11 @@ static void activate(espl_model *model, const char *expression) {
     shake(&other->store, NULL);
     test_ok(espl_adapter_add(model, "lora", "library_lora:r=3,init=bert,attention=q", 5, &other));
     shake(&other->store, NULL);
+    for (int n = 0; n < 3 && strstr(expression, "fuse"); n++) {
+        static const char *const fused[][2] = {{"c", "houlsby:rf=3"}, {"f", "fusion:of=c+c"}, {"g", "fusion:of=a+c"}};
+        test_ok(espl_adapter_add(model, fused[n][0], fused[n][1], 5, &other));
+        shake(&other->store, NULL);
+    }
     test_ok(espl_model_activate(model, expression));
 }
 

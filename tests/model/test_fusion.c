@@ -2,7 +2,7 @@
  * parameters. */
 #include "host/base/os.h"
 #include "host/file/json.h"
-#include "host/model/adapter.h"
+#include "host/model/composition.h"
 #include "tests/model/model_test.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +97,43 @@ static void generates(void **state) {
     espl_model_destroy(&model);
 }
 
+/* fuse(stack(b,a),b): what stands before one that is fused goes with it, is not active itself, and changes what comes out. */
+static void stacks(void **state) {
+    (void)state;
+    float fused[TEST_VOCABULARY], behind[TEST_VOCABULARY], again[TEST_VOCABULARY];
+    espl_adapter *members[2], *before;
+    espl_model *model = load(members);
+    add(model, "f", "fusion:of=a+b");
+    before = add(model, "c", "pfeiffer:rf=3,leave_out=1");
+    add(model, "houlsby", "houlsby:rf=4"), add(model, "parallel", "parallel:rf=4"), add(model, "lora", "lora");
+    test_ok(espl_model_activate(model, "fuse(a,b)"));
+    test_logits(model, fused);
+    test_ok(espl_model_activate(model, "stack(fuse(a,stack(c,b)))"));
+    assert_true(!before->active && !members[0]->active);
+    test_logits(model, behind);
+    assert_false(test_same(behind, fused));
+    test_ok(espl_model_activate(model, "fuse(stack(a),stack(b))"));
+    test_logits(model, again);
+    assert_true(test_same(fused, again));
+    static const struct {
+        const char *expression;
+        espl_status status;
+        const char *part;
+    } not[] = {{"fuse(stack(b,a),a)", ESPL_ARGUMENT, "there is no fusion of just these adapters"},
+               {"fuse(a,stack(b,average(a,b)))", ESPL_ARGUMENT, "is too deep: average is in 2 blocks"},
+               {"fuse(a,stack(stack(a,b),b))", ESPL_ARGUMENT, "stack takes no stack"},
+               {"fuse(a,average(a,b))", ESPL_ARGUMENT, "fuse takes no average"},
+               {"fuse(a,stack(lora,b))", ESPL_UNSUPPORTED, "\"lora\" of method lora stands before one of its adapters"},
+               {"fuse(a,stack(parallel,b))", ESPL_UNSUPPORTED, "\"parallel\" of method parallel stands before"},
+               {"fuse(a,stack(f,b))", ESPL_UNSUPPORTED, "\"f\" of method fusion stands before"},
+               {"fuse(a,stack(houlsby,b))", ESPL_UNSUPPORTED, "has a module in block 0 where these have none to be fused"}};
+    for (size_t i = 0; i < ESPL_COUNT(not); i++) test_refused(espl_model_activate(model, not[i].expression), not[i].status, not[i].part);
+    test_ok(espl_model_activate(model, "fuse(a,stack(c,b))"));
+    espl_adapter_delete(&before);
+    assert_int_equal(model->composition->count, 0);
+    espl_model_destroy(&model);
+}
+
 static void refused(void **state) {
     (void)state;
     static const struct {
@@ -156,7 +193,7 @@ static void counts(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(life), cmocka_unit_test(generates), cmocka_unit_test(refused),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(life), cmocka_unit_test(generates), cmocka_unit_test(stacks), cmocka_unit_test(refused),
                                        cmocka_unit_test(counts)};
     return test_main("fusion", tests, ESPL_COUNT(tests));
 }

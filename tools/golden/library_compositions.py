@@ -43,6 +43,9 @@ COMPOSITIONS = [
      BatchSplit("a", "trained", batch_sizes=[1, 1]), None),
     ("composition_fuse", "bert_classes_lora", 2480, dict(PFEIFFER, b=adapters.SeqBnConfig(reduction_factor=3)),
      Stack(Fuse("a", "b"), "trained"), None),
+    ("composition_fuse_stack", "bert_classes_lora", 2485, dict(HOULSBY, c=adapters.DoubleSeqBnConfig(reduction_factor=7, scaling=0.5),
+                                                             d=adapters.DoubleSeqBnConfig(reduction_factor=4, leave_out=[1])),
+     Stack(Fuse(Stack("trained", "d", "a"), "b", Stack("c", "trained")), "d"), None),
 ]
 
 
@@ -72,7 +75,7 @@ def write_composition(root, name, base, seed, configs, setup, tasks):
         model.add_adapter(adapter, config=configs[adapter])
     for child in setup:
         if isinstance(child, Fuse):
-            model.add_adapter_fusion(child)
+            model.add_adapter_fusion(child.name)  # of a stack its last one is fused
     with torch.no_grad():
         for n, p in model.named_parameters():
             if any(part in n for part in (".adapters.", ".loras.", ".adapter_fusion_layer.", ".prefix_tunings.")):

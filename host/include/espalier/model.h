@@ -220,7 +220,7 @@ espl_status espl_model_save_head(const espl_model *model, const char *folder, co
  *   ""               the base alone
  *   a+b              one after the other; LoRAs and others that add to a product add up
  *   stack(a,b)       the same, within another block
- *   fuse(a,b)        the AdapterFusion of just these (fusion:of=a+b)
+ *   fuse(a,b)        the AdapterFusion of just these (fusion:of=a+b); of fuse(stack(a,b),c) that of b and c, where b reads what a gives
  *   average(a:3,b:1) what they make of each value, times weights that are brought to the sum 1; without numbers all alike
  *   compat_average   what the Adapters library gives there: that divided by the number of adapters
  * and, for rows of one batch with different adapters, each computed as with its own alone:
