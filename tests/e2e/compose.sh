@@ -43,6 +43,19 @@ must "train behind another" train "${text[@]}" --data "$work/dog.txt" --steps 5 
 check "the other one is as it was" cmp "$work/before/adapter.safetensors" "$work/cat/adapter.safetensors"
 check "what was trained is alone in its folder" grep -q '"mh_adapter": false' "$work/behind/adapter_config.json"
 
+# Several are trained together: embeddings of other tokens beside an adapter (Poth et al. 2023), each in a folder of its own.
+mkdir "$work/words"
+printf '%s\n' '[PAD]' '[UNK]' '[CLS]' '[SEP]' '[MASK]' once upon a time there was cat . no dog ever so blue as this one is > "$work/words/vocab.txt"
+must "train with other words" train "${text[@]}" --data "$work/cat.txt" --steps 20 --lr 3e-2 --method houlsby:rf=2 \
+    --also "words=embeddings:tokenizer=$work/words" --out "$work/both"
+check "their tokenizer is with them" cmp "$work/words/vocab.txt" "$work/both/words/tokenizer/vocab.txt"
+must "write in these" generate --model "$base" --adapter "$work/both" --adapter "words=$work/both/words" --prompt "once" --max-tokens 8 --ignore-end
+check "words of these alone" test -z "$(tr -s ' ' '\n' < "$work/out" | grep -vxF -f "$work/words/vocab.txt")"
+must "go on" train "${text[@]}" --data "$work/cat.txt" --steps 2 --adapter "$work/both" --also "words=$work/both/words" --out "$work/further"
+check "both have moved on" test "$(cksum < "$work/both/words/embedding.pt")" != "$(cksum < "$work/further/words/embedding.pt")"
+refuses 2 "no name" "is not NAME=DIR or NAME=SPEC" train "${text[@]}" --data "$work/cat.txt" --also embeddings --out "$work/x"
+refuses 2 "also with full" "--also is about adapters" train "${text[@]}" --data "$work/cat.txt" --method full --also "w=embeddings" --out "$work/x"
+
 # The Adapters library's folder of a composition.
 must "a folder of a composition" probe --model "$model" --adapter "$golden/composition_nested" --ids "1,80;1,9" --out "$work/setup" --json
 refuses 2 "says how itself" "says itself how its adapters take part" probe --model "$model" --adapter "$golden/composition_nested" --compose "a" \

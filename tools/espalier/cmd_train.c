@@ -68,14 +68,25 @@ static espl_status make_trainer(training *run) {
         .recompute = opts->recompute,
         .group_by_length = opts->group_by_length,
         .seed = opts->seed,
+        .also = run->program->also,
+        .also_count = (uint32_t)opts->also.count,
     };
     ESPL_TRY(espl_trainer_create(run->program->model, run->program->trained, run->rows_trained, &params, &run->trainer));
     return opts->resume ? espl_trainer_resume(run->trainer, run->checkpoint) : ESPL_OK;
 }
 
+static espl_status save_also(const program *program, espl_adapter *adapter, const char *folder) {
+    char *own;
+    ESPL_TRY(espl_format(program->context, &own, "%s/%s", folder, espl_adapter_name(adapter)));
+    const espl_status status = espl_adapter_save(adapter, own);
+    espl_free(program->context, &own);
+    return status;
+}
+
 static espl_status save_result(const training *run, const char *folder) {
-    ESPL_TRY(run->program->trained ? espl_adapter_save(run->program->trained, folder)
-                                   : espl_model_save(run->program->model, folder));
+    const program *program = run->program;
+    ESPL_TRY(program->trained ? espl_adapter_save(program->trained, folder) : espl_model_save(program->model, folder));
+    for (size_t i = 0; i < program->options->also.count; i++) ESPL_TRY(save_also(program, program->also[i], folder));
     return run->train ? save_task(run, folder) : ESPL_OK;
 }
 
@@ -194,10 +205,10 @@ static int open_all(training *run) {
         if (status) return fail_status(program, status);
     }
     int result = open_model(program, &params);
-    if (result) return result;
-    if (!espl_model_tokenizer(program->model))
+    if (!result) result = open_method(program, "lora");
+    if (!result && !espl_model_tokenizer(program->model)) /* embeddings may have brought one */
         return fail("%s: there is no tokenizer, so text cannot be read", program->options->model);
-    return open_method(program, "lora");
+    return result;
 }
 
 static int set_up(training *run) {

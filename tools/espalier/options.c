@@ -37,6 +37,8 @@ static const option_row rows[] = {
     {FOR_TRAIN, 0, "Model", "adapter", "DIR", LIST, AT(adapters), ANY_TEXT,
      "train this saved adapter further instead of a new one; with NAME=DIR and --method fusion:of=NAME+..., those that are fused, and "
      "with --compose those that stand beside what is trained"},
+    {FOR_TRAIN, 0, "Model", "also", "NAME=DIR|SPEC", LIST, AT(also), ANY_TEXT,
+     "trained together with that one, and saved in NAME of its folder: a saved adapter, or as --method a new one (up to 4)"},
     {FOR_EVAL | FOR_GENERATE | FOR_BENCH | FOR_PROBE, 0, "Model", "adapter", "[NAME=]DIR", LIST, AT(adapters), ANY_TEXT,
      "adapter folder of PEFT or the Adapters library; given several times, their changes add up. Or one folder of a composition "
      "(adapter_setup.json)"},

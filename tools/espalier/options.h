@@ -34,7 +34,7 @@ typedef struct options {
     const char *model, *data, *out, *prompt, *method, *init, *metrics, *ids, *labels, *types, *lengths, *tasks, *values, *task, *adapter_task, *compose;
     const char *valid, *columns, *methods, *rates, *epochs_list, *table, *weights, *strategy, *majority_sign;
     const char *device, *mode, *dtype, *limits, *cache, *schedule, *to, *format;
-    option_list adapters, stops, operands;
+    option_list adapters, also, stops, operands;
     uint64_t seed;
     uint32_t steps, batch, accumulate, context, warmup, gpu_budget, eval_every, save_every, max_tokens, top_k, repetitions;
     uint32_t label_count, choices, rank, drop, patience;

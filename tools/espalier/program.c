@@ -183,8 +183,29 @@ static bool is_fusion(const options *opts) {
     return opts->method && strncmp(opts->method, "fusion", strlen("fusion")) == 0;
 }
 
+static int open_also(program *program) {
+    const option_list *also = &program->options->also;
+    program->also = program->adapters + program->adapter_count;
+    for (size_t i = 0; i < also->count; i++) {
+        const char *text = also->items[i];
+        const size_t length = name_length(text);
+        char name[128];
+        if (!length || length >= sizeof name)
+            return fail_usage(program->words[0], "--also %s is not NAME=DIR or NAME=SPEC with a name below %zu", text, sizeof name);
+        snprintf(name, sizeof name, "%.*s", (int)length, text);
+        const char *what = text + length + 1;
+        espl_adapter **made = &program->adapters[program->adapter_count];
+        const espl_status status = espl_os_is_folder(what) ? espl_adapter_load(program->model, name, what, made)
+                                                           : espl_adapter_add(program->model, name, what, program->options->seed + 1 + i, made);
+        if (status) return fail_status(program, status);
+        program->adapter_count++;
+    }
+    return 0;
+}
+
 int open_method(program *program, const char *fallback) {
     const options *opts = program->options;
+    if (is_full_training(opts) && opts->also.count) return fail_usage(program->words[0], "--also is about adapters, and --method full has none");
     if (opts->method && opts->adapters.count && !is_fusion(opts) && !opts->compose)
         return fail_usage(program->words[0],
                           "--method makes a new adapter and --adapter takes a saved one; give one of them, but for fusion and --compose");
@@ -201,11 +222,14 @@ int open_method(program *program, const char *fallback) {
         program->trained = last;
         if (!opts->method) {
             result = reduce_all(program);
+            if (!result) result = open_also(program);
             return result ? result : activate_all(program);
         }
     }
     const char *method = opts->method ? opts->method : fallback;
     if (!method) return 0;
+    int result = open_also(program);
+    if (result) return result;
     espl_adapter **made = &program->adapters[program->adapter_count];
     espl_status status = espl_adapter_add(program->model, "adapter", method, opts->seed, made);
     if (status) return fail_status(program, status);

@@ -20,9 +20,10 @@ typedef struct program {
     espl_context *context;
     espl_device *device;
     espl_model *model;
-    espl_adapter *adapters[OPTION_LIST_MAX + 1]; /* the first adapter_count are open */
+    espl_adapter *adapters[2 * OPTION_LIST_MAX + 1]; /* the first adapter_count are open */
     size_t adapter_count;
     espl_adapter *trained; /* borrowed from adapters; NULL when there is none, or the model itself is trained */
+    espl_adapter *const *also; /* borrowed from adapters: those of --also, as many as were given */
 } program;
 
 typedef struct command {
@@ -69,7 +70,7 @@ int open_adapters(program *program);
 /* The same, none of them active. */
 int load_adapters(program *program);
 /* What --method says: "full" (program->trained stays NULL), or a new adapter, active. With --adapter and no --method
- * the one adapter loaded is trained further. fallback: the method where neither was given; NULL: nothing is trained. */
+ * the one adapter loaded is trained further. --also adds others. fallback: the method where neither was given; NULL: nothing is trained. */
 int open_method(program *program, const char *fallback);
 bool is_full_training(const options *options);
 /* Everything above, in reverse order; the context stays. */

@@ -4,7 +4,9 @@
 #include <string.h>
 
 uint64_t trained_parameters(const program *program) {
-    return program->trained ? espl_adapter_parameters(program->trained)
+    uint64_t also = 0;
+    for (size_t i = 0; i < program->options->also.count; i++) also += espl_adapter_parameters(program->also[i]);
+    return program->trained ? espl_adapter_parameters(program->trained) + also
                             : espl_model_describe(program->model).parameters;
 }
 
