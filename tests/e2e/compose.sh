@@ -53,11 +53,15 @@ must "write in these" generate --model "$base" --adapter "$work/both" --adapter 
 check "words of these alone" test -z "$(tr -s ' ' '\n' < "$work/out" | grep -vxF -f "$work/words/vocab.txt")"
 must "go on" train "${text[@]}" --data "$work/cat.txt" --steps 2 --adapter "$work/both" --also "words=$work/both/words" --out "$work/further"
 check "both have moved on" test "$(cksum < "$work/both/words/embedding.pt")" != "$(cksum < "$work/further/words/embedding.pt")"
+must "what embeddings are" inspect "$work/both/words"
+check "their tokens" grep -q "^tokenizer tokens  *22$" "$work/out"
 refuses 2 "no name" "is not NAME=DIR or NAME=SPEC" train "${text[@]}" --data "$work/cat.txt" --also embeddings --out "$work/x"
 refuses 2 "also with full" "--also is about adapters" train "${text[@]}" --data "$work/cat.txt" --method full --also "w=embeddings" --out "$work/x"
 
 # The Adapters library's folder of a composition.
 must "a folder of a composition" probe --model "$model" --adapter "$golden/composition_nested" --ids "1,80;1,9" --out "$work/setup" --json
+must "what it is" inspect "$golden/composition_nested"
+check "its blocks" grep -q '^adapter_setup .*"BatchSplit"' "$work/out"
 refuses 2 "says how itself" "says itself how its adapters take part" probe --model "$model" --adapter "$golden/composition_nested" --compose "a" \
     --ids "1,80;1,9" --out "$work/setup"
 refuses 1 "an expression that ends early" "is missing at its character 8" probe "${two[@]}" --compose "stack(a" --ids "$ids" --out "$work/x"

@@ -29,6 +29,8 @@ static const char *const shown_keys[] = {
     "base_model_name_or_path",
     "name",
     "model_name",
+    "adapter_names",
+    "adapter_setup",
     "config",
     "r",
     "lora_alpha",
@@ -105,39 +107,72 @@ static void describe_tokenizer(espl_context *ctx, const char *folder, json_t *ro
     espl_tokenizer_destroy(&tokenizer);
 }
 
-/* The first "folder/name" that there is; *out NULL: none. */
-static espl_status find_file(espl_context *ctx, const char *folder, const char *const *names, size_t count, char **out) {
-    *out = NULL;
-    for (size_t i = 0; i < count; i++) {
-        ESPL_TRY(espl_format(ctx, out, "%s/%s", folder, names[i]));
-        if (espl_os_is_file(*out)) return ESPL_OK;
-        espl_free(ctx, out);
-    }
+/* What a folder can be, by the first file that is there. */
+static const struct kind {
+    const char *name, *file;
+    bool config;           /* the file says what it is; else it is tensors */
+    const char *tokenizer; /* behind the folder, where one may be; NULL: nowhere */
+    bool bare;             /* tensors may be missing */
+    const char *tensors[4];
+} kinds[] = {
+    {"adapter", "adapter_config.json", true, NULL, false,
+     {"adapter_model.safetensors", "adapter_model.bin", "adapter.safetensors", "pytorch_adapter.bin"}},
+    {"AdapterFusion", "adapter_fusion_config.json", true, NULL, false,
+     {"model_adapter_fusion.safetensors", "pytorch_model_adapter_fusion.bin"}},
+    {"composition", "adapter_setup.json", true, NULL, true, {NULL}},
+    {"embeddings", "embedding.pt", false, "/tokenizer", false, {"embedding.pt"}},
+    /* A folder with a configuration alone is what --init random takes. */
+    {"model", "config.json", true, "", true,
+     {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}}};
+
+/* *out: "folder/name"; NULL where it is not there. */
+static espl_status find_file(espl_context *ctx, const char *folder, const char *name, char **out) {
+    ESPL_TRY(espl_format(ctx, out, "%s/%s", folder, name));
+    if (!espl_os_is_file(*out)) espl_free(ctx, out);
     return ESPL_OK;
 }
 
-static espl_status describe_folder(espl_context *ctx, const char *folder, json_t *root) {
-    static const char *const configs[] = {"adapter_config.json", "config.json"};
-    /* PEFT's and the Adapters library's. */
-    static const char *const adapters[] = {"adapter_model.safetensors", "adapter_model.bin", "adapter.safetensors", "pytorch_adapter.bin"};
-    static const char *const models[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-                                         "pytorch_model.bin.index.json"};
-    char *config = NULL, *tensors = NULL;
-    espl_status status;
-    ESPL_GOTO(find_file(ctx, folder, configs, ESPL_COUNT(configs), &config));
-    if (!config) return espl_fail(ctx, ESPL_FORMAT, "%s: has neither config.json nor adapter_config.json", folder);
-    const bool adapter = strstr(config + strlen(folder), configs[0]) != NULL;
-    json_object_set_new(root, "kind", json_string(adapter ? "adapter" : "model"));
-    ESPL_GOTO(describe_config(ctx, config, root));
-    if (!adapter) describe_tokenizer(ctx, folder, root);
-    ESPL_GOTO(find_file(ctx, folder, adapter ? adapters : models, 4, &tensors));
-    /* A folder with a configuration alone is what --init random takes. */
-    if (tensors) status = describe_tensors(ctx, tensors, root);
-    else if (adapter) status = espl_fail(ctx, ESPL_FORMAT, "%s: has no adapter_model.safetensors or .bin, nor the Adapters library's "
-                                         "adapter.safetensors or pytorch_adapter.bin", folder);
+static espl_status find_kind(espl_context *ctx, const char *folder, const struct kind **out_kind, char **out_path) {
+    espl_bytes known = {0};
+    espl_status status = ESPL_OK;
+    *out_path = NULL;
+    for (size_t i = 0; i < ESPL_COUNT(kinds); i++) {
+        *out_kind = &kinds[i];
+        ESPL_GOTO(find_file(ctx, folder, kinds[i].file, out_path));
+        if (*out_path) goto fail;
+        ESPL_GOTO(espl_bytes_print(ctx, &known, "%s%s", i ? ", " : "", kinds[i].file));
+    }
+    status = espl_fail(ctx, ESPL_FORMAT, "%s: has none of %s", folder, known.data);
 fail:
-    espl_free(ctx, &config);
-    espl_free(ctx, &tensors);
+    espl_bytes_finish(ctx, &known);
+    return status;
+}
+
+static espl_status describe_tensors_of(espl_context *ctx, const char *folder, const struct kind *kind, json_t *root) {
+    char *path = NULL;
+    for (size_t i = 0; i < ESPL_COUNT(kind->tensors) && kind->tensors[i] && !path; i++)
+        ESPL_TRY(find_file(ctx, folder, kind->tensors[i], &path));
+    if (!path)
+        return kind->bare ? ESPL_OK : espl_fail(ctx, ESPL_FORMAT, "%s: has %s and none of the files with its tensors, as %s", folder, kind->file,
+                                                kind->tensors[0]);
+    const espl_status status = describe_tensors(ctx, path, root);
+    espl_free(ctx, &path);
+    return status;
+}
+
+static espl_status describe_folder(espl_context *ctx, const char *folder, json_t *root) {
+    const struct kind *kind;
+    char *path = NULL, *tokenizer = NULL;
+    espl_status status;
+    ESPL_GOTO(find_kind(ctx, folder, &kind, &path));
+    json_object_set_new(root, "kind", json_string(kind->name));
+    if (kind->config) ESPL_GOTO(describe_config(ctx, path, root));
+    if (kind->tokenizer) ESPL_GOTO(espl_format(ctx, &tokenizer, "%s%s", folder, kind->tokenizer));
+    if (tokenizer && (kind->config || espl_os_is_folder(tokenizer))) describe_tokenizer(ctx, tokenizer, root);
+    status = describe_tensors_of(ctx, folder, kind, root);
+fail:
+    espl_free(ctx, &tokenizer);
+    espl_free(ctx, &path);
     return status;
 }
 
