@@ -3,7 +3,7 @@
 base     the case whose model this one stands on; has no config then
 method   how the adapter is made (methods.py); `lora` is short for peft's LoRA
 ids      given where they matter, else random
-seed     by default from the row's number
+seed     of random numbers
 config   config.json, in the classic spelling that most folders on disk have; `modern` rewrites it as
          transformers 5 spells it (rope_parameters, dtype)
 lora     arguments of peft.LoraConfig, or None for full fine-tuning
@@ -47,18 +47,18 @@ def only_embed(name):
 
 
 CASES = [
-    dict(name="llama_lora", batch=(2, 7, 0), config=llama(**sizes(48, 6, 2, 52)),
+    dict(name="llama_lora", seed=1000, batch=(2, 7, 0), config=llama(**sizes(48, 6, 2, 52)),
          lora=dict(r=3, lora_alpha=5, target_modules=SEVEN)),
-    dict(name="llama_tied_rope_scaling", batch=(2, 9, 0), rename=only_embed,
+    dict(name="llama_tied_rope_scaling", seed=1001, batch=(2, 9, 0), rename=only_embed,
          config=llama(**sizes(40, 5, 1, 53), tie_word_embeddings=True, rope_theta=100.0, rms_norm_eps=1e-6,
                       max_position_embeddings=256,
                       rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0,
                                         high_freq_factor=4.0, original_max_position_embeddings=32)),
          lora=dict(r=4, lora_alpha=6, use_rslora=True, target_modules=["q_proj", "v_proj"])),
-    dict(name="llama_linear_rope", batch=(2, 11, 4),
+    dict(name="llama_linear_rope", seed=1002, batch=(2, 11, 4),
          config=llama(**sizes(32, 4, 2, 45), rope_scaling=dict(type="linear", factor=2.0)),
          lora=dict(r=5, lora_alpha=5, target_modules=["o_proj", "down_proj"], modules_to_save=["lm_head"])),
-    dict(name="mistral_regex", batch=(2, 7, 0),
+    dict(name="mistral_regex", seed=1003, batch=(2, 7, 0),
          config=dict(architectures=["MistralForCausalLM"], model_type="mistral", attention_dropout=0.0,
                      bos_token_id=1, eos_token_id=2, hidden_act="silu", initializer_range=0.02,
                      max_position_embeddings=64, num_hidden_layers=2, rms_norm_eps=1e-5, rope_theta=10000.0,
@@ -66,7 +66,7 @@ CASES = [
                      vocab_size=97, **sizes(36, 3, 1, 50, head_dim=12)),
          lora=dict(r=2, lora_alpha=8,
                    target_modules=r".*layers\.(0\.self_attn\.[qo]_proj|1\.mlp\.(gate|up)_proj)")),
-    dict(name="qwen2_bias_all", batch=(3, 6, 1),
+    dict(name="qwen2_bias_all", seed=1004, batch=(3, 6, 1),
          config=dict(architectures=["Qwen2ForCausalLM"], model_type="qwen2", attention_dropout=0.0,
                      bos_token_id=1, eos_token_id=2, hidden_act="silu", initializer_range=0.02,
                      max_position_embeddings=64, max_window_layers=2, num_hidden_layers=2, rms_norm_eps=1e-6,
@@ -74,14 +74,14 @@ CASES = [
                      torch_dtype="float32", use_cache=True, use_sliding_window=False, vocab_size=97,
                      **sizes(40, 2, 1, 47)),
          lora=dict(r=3, lora_alpha=3, bias="all", target_modules=["q_proj", "v_proj"])),
-    dict(name="qwen2_tied_bias_lora_only", batch=(2, 7, 0), rename=only_embed,
+    dict(name="qwen2_tied_bias_lora_only", seed=1005, batch=(2, 7, 0), rename=only_embed,
          config=dict(architectures=["Qwen2ForCausalLM"], model_type="qwen2", attention_dropout=0.0,
                      bos_token_id=1, eos_token_id=2, hidden_act="silu", initializer_range=0.02,
                      max_position_embeddings=64, num_hidden_layers=2, rms_norm_eps=1e-6, rope_theta=10000.0,
                      tie_word_embeddings=True, torch_dtype="float32", use_cache=True,
                      use_sliding_window=False, vocab_size=97, **sizes(40, 5, 5, 37)),
          lora=dict(r=2, lora_alpha=4, bias="lora_only", target_modules=["q_proj", "up_proj"])),
-    dict(name="qwen3_patterns", batch=(2, 8, 0), rename=only_embed, modern=True,
+    dict(name="qwen3_patterns", seed=1006, batch=(2, 8, 0), rename=only_embed, modern=True,
          config=dict(architectures=["Qwen3ForCausalLM"], model_type="qwen3", attention_bias=False,
                      attention_dropout=0.0, bos_token_id=1, eos_token_id=2, hidden_act="silu",
                      initializer_range=0.02, max_position_embeddings=64, num_hidden_layers=3,
@@ -91,17 +91,17 @@ CASES = [
          lora=dict(r=3, lora_alpha=6, target_modules=["q_proj", "k_proj", "down_proj"],
                    layers_to_transform=[0, 2], rank_pattern={"k_proj": 2, "layers.2.self_attn.q_proj": 5},
                    alpha_pattern={"k_proj": 9, "layers.0.mlp.down_proj": 1})),
-    dict(name="gpt2_lora", batch=(2, 7, 0), rename=hub_gpt2, mask_buffers=True,
+    dict(name="gpt2_lora", seed=1007, batch=(2, 7, 0), rename=hub_gpt2, mask_buffers=True,
          config={**GPT2, "n_embd": 40, "n_head": 5},
          lora=dict(r=3, lora_alpha=6, fan_in_fan_out=True, target_modules=["c_attn", "c_proj", "c_fc"])),
-    dict(name="gpt2_full", batch=(2, 7, 2), rename=only_embed, config={**GPT2, "n_embd": 24, "n_head": 3},
+    dict(name="gpt2_full", seed=1008, batch=(2, 7, 2), rename=only_embed, config={**GPT2, "n_embd": 24, "n_head": 3},
          lora=None),
-    dict(name="llama_full", batch=(2, 7, 0), rename=only_head,
+    dict(name="llama_full", seed=1009, batch=(2, 7, 0), rename=only_head,
          config=llama(**sizes(24, 3, 1, 29), tie_word_embeddings=True), lora=None),
-    dict(name="llama_sharded_bf16", batch=(2, 7, 0), store="bfloat16", shards=2, modern=True,
+    dict(name="llama_sharded_bf16", seed=1010, batch=(2, 7, 0), store="bfloat16", shards=2, modern=True,
          config=llama(**sizes(32, 4, 2, 45), torch_dtype="bfloat16"),
          lora=dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])),
-    dict(name="llama_f16", batch=(1, 13, 0), store="float16",
+    dict(name="llama_f16", seed=1011, batch=(1, 13, 0), store="float16",
          config=llama(**sizes(32, 2, 2, 45), torch_dtype="float16"),
          lora=dict(r=4, lora_alpha=8, target_modules="all-linear")),
 ]
