@@ -254,6 +254,7 @@ void espl_adapter_delete(espl_adapter **in_out_adapter) {
     if (!adapter) return;
     espl_model *model = adapter->model;
     espl_composition_forget(model, adapter);
+    (void)espl_adapter_unshare(adapter); /* others keep what they have of it; what a lost device cannot give them is gone */
     /* Those merged after it hide its originals. What a lost device cannot give back is gone. */
     while (adapter->merge_order && espl_adapter_unmerge(espl_adapter_merged_last(model)) == ESPL_OK) {}
     for (espl_adapter **at = &model->adapters; *at; at = &(*at)->next) {

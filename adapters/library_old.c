@@ -26,6 +26,7 @@ static const struct {
     {"ia3", "{\"architecture\": \"lora\", \"composition_mode\": \"scale\"}"},
     {"vera", "{\"architecture\": \"lora\", \"vera_d\": 0.1, \"vera_b\": 0.0}"},
     {"dora", "{\"architecture\": \"lora\", \"use_dora\": true}"},
+    {"mtl_lora", "{\"architecture\": \"mtl_lora\"}"},
     {"dvora", "{\"architecture\": \"lora\", \"use_dora\": true, \"vera_d\": 0.1, \"vera_b\": 0.0}"},
     {"loreft", "{\"architecture\": \"reft\", \"orthogonality\": true}"},
     {"noreft", "{\"architecture\": \"reft\", \"orthogonality\": false}"},

@@ -5,6 +5,7 @@
 #include "adapters/lora_library.h"
 #include "adapters/library.h"
 #include "adapters/spec.h"
+#include "host/ops/op_fusion.h"
 #include <string.h>
 
 static espl_context *context(const espl_adapter *adapter) {
@@ -27,6 +28,11 @@ static const espl_spec_row vera_keys[] = {
     {"vera_b", "vera_b", ESPL_SPEC_NUMBER, NULL},
     {0}};
 
+static const espl_spec_row mtl_keys[] = {
+    {"up", "n_up_projection", ESPL_SPEC_WHOLE, NULL},
+    {"sharpness", "weights_sharpness", ESPL_SPEC_NUMBER, NULL},
+    {0}};
+
 static bool gives(const json_t *config, const char *key) {
     const json_t *value = json_object_get(config, key);
     return value && !json_is_null(value);
@@ -40,12 +46,17 @@ static bool is_dora(const json_t *config) {
     return json_is_true(json_object_get(config, "use_dora"));
 }
 
+static bool is_mtl(const json_t *config) {
+    const char *architecture = json_string_value(json_object_get(config, "architecture"));
+    return architecture && strcmp(architecture, "mtl_lora") == 0;
+}
+
 bool espl_library_lora_is_plain(const json_t *config) {
     return !is_vera(config) && !is_dora(config) && !json_is_true(json_object_get(config, "use_gating"));
 }
 
 static espl_status complete(espl_adapter *adapter) {
-    const espl_spec_value rows[] = {{"architecture", json_string("lora")},
+    const espl_spec_value rows[] = {{"architecture", json_string(adapter->method->architecture)},
                 {"selfattn_lora", json_true()},
                 {"intermediate_lora", json_false()},
                 {"output_lora", json_false()},
@@ -65,15 +76,37 @@ static espl_status complete(espl_adapter *adapter) {
     return espl_spec_defaults(adapter, rows, ESPL_COUNT(rows));
 }
 
+static espl_status read_mtl(espl_adapter *adapter, library_lora *library) {
+    espl_context *ctx = context(adapter);
+    const char *matrix;
+    const espl_spec_value rows[] = {{"n_up_projection", json_integer(1)}, {"task_specific_matrix_type", json_string("singular_values")},
+                                    {"weights_sharpness", json_real(0.05)}};
+    ESPL_TRY(espl_spec_defaults(adapter, rows, ESPL_COUNT(rows)));
+    ESPL_TRY(espl_json_u32(ctx, adapter->config, "n_up_projection", 1, &library->ups));
+    ESPL_TRY(espl_json_f32(ctx, adapter->config, "weights_sharpness", 0.05f, &library->sharpness));
+    ESPL_TRY(espl_json_string(ctx, adapter->config, "task_specific_matrix_type", "singular_values", &matrix));
+    if (library->ups < 1 || library->ups > ESPL_FUSION_MAX)
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: \"n_up_projection\" %u is not from 1 to %d", adapter->method->name, library->ups,
+                         ESPL_FUSION_MAX);
+    if (!(library->sharpness > 0))
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: \"weights_sharpness\" %g is not above 0", adapter->method->name, (double)library->sharpness);
+    if (strcmp(matrix, "singular_values") != 0) /* its "linear" fails in the library itself */
+        return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: \"task_specific_matrix_type\" \"%s\" is not singular_values, the only one supported",
+                         adapter->method->name, matrix);
+    if (!library->dora && !library->vera) return ESPL_OK;
+    return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: \"%s\" is not possible with it", adapter->method->name, library->dora ? "use_dora" : "vera_d");
+}
+
 static espl_status check_variants(const espl_adapter *adapter, const library_lora *library) {
     const char *mode = json_string_value(json_object_get(adapter->config, "composition_mode"));
-    const bool variant = library->dora || library->vera, in_out = adapter->model->config.family->stored_in_out;
+    const bool variant = library->dora || library->vera || library->ups, in_out = adapter->model->config.family->stored_in_out;
     if (!mode || strcmp(mode, "add") != 0)
         return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: composition_mode \"%s\" is not add, the only one supported",
                          adapter->method->name, mode ? mode : "");
     if (variant && (library->fused || in_out))
-        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is not possible on a %s model, nor in the Adapters library",
-                         adapter->method->name, library->dora ? "use_dora" : "vera_d", adapter->model->config.family->model_type);
+        return espl_fail(context(adapter), ESPL_UNSUPPORTED, "%s: \"%s\" is not possible on a %s model%s", adapter->method->name,
+                         library->ups ? "n_up_projection" : library->dora ? "use_dora" : "vera_d",
+                         adapter->model->config.family->model_type, library->ups ? "" : ", nor in the Adapters library");
     return ESPL_OK;
 }
 
@@ -111,6 +144,7 @@ static espl_status read_config(espl_adapter *adapter, lora_state *state, library
     ESPL_TRY(espl_json_bool(ctx, adapter->config, "use_gating", false, &library->gated));
     ESPL_TRY(espl_json_bool(ctx, adapter->config, "use_dora", false, &library->dora));
     ESPL_TRY(read_vera(adapter, library));
+    if (is_mtl(adapter->config)) ESPL_TRY(read_mtl(adapter, library));
     ESPL_TRY(read_initial(adapter, library));
     if (library->rank < 1 || library->rank > 65536)
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: rank %u is not from 1 to 65536", adapter->method->name, library->rank);
@@ -160,9 +194,11 @@ static espl_status declare_vera(espl_adapter *adapter) {
     return declare(adapter);
 }
 
-#define ROW(method, recognised, declared, integrated, shared, ...) \
+static const char *const mtl_shares[] = {"lora_A", "lora_B", NULL};
+
+#define ROW(method, type, recognised, declared, integrated, shared, together, ...) \
     const espl_method espl_method_##method = {.name = #method, \
-                                              .architecture = "lora", \
+                                              .architecture = type, \
                                               .recognise = recognised, \
                                               .properties = {.intra = ESPL_INTRA_DENSE, \
                                                              .adapted = ESPL_ADAPTED_REPARAMETERISATION, \
@@ -176,9 +212,11 @@ static espl_status declare_vera(espl_adapter *adapter) {
                                               .initialise = espl_library_lora_initialise, \
                                               .join = espl_library_lora_join, \
                                               .adds = integrated != ESPL_INTEGRATION_REPLACEMENT, \
+                                              .shares = together, \
                                               .stack = espl_library_lora_stack, \
                                               .merge = espl_library_lora_merge, \
                                               .finish = espl_lora_finish}
-ROW(library_dora, is_dora, declare_dora, ESPL_INTEGRATION_REPLACEMENT, ESPL_SHARING_NONE, spec_keys, vera_keys);
-ROW(library_vera, is_vera, declare_vera, ESPL_INTEGRATION_GATED_ADDITION, ESPL_SHARING_SHARED, spec_keys, vera_keys);
-ROW(library_lora, NULL, declare, ESPL_INTEGRATION_GATED_ADDITION, ESPL_SHARING_NONE, spec_keys);
+ROW(library_dora, "lora", is_dora, declare_dora, ESPL_INTEGRATION_REPLACEMENT, ESPL_SHARING_NONE, NULL, spec_keys, vera_keys);
+ROW(library_vera, "lora", is_vera, declare_vera, ESPL_INTEGRATION_GATED_ADDITION, ESPL_SHARING_SHARED, NULL, spec_keys, vera_keys);
+ROW(library_lora, "lora", NULL, declare, ESPL_INTEGRATION_GATED_ADDITION, ESPL_SHARING_NONE, NULL, spec_keys);
+ROW(mtl_lora, "mtl_lora", NULL, declare, ESPL_INTEGRATION_GATED_ADDITION, ESPL_SHARING_NONE, mtl_shares, spec_keys, mtl_keys);

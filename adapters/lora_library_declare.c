@@ -32,6 +32,18 @@ static espl_status declare_vera(espl_adapter *adapter, const char *module, uint3
     return entry(adapter, module, "vera_B", target->b, 0, out, false);
 }
 
+/* MTL-LoRA's of a target: of the task, and the weights of its B's. */
+static espl_status declare_mtl(espl_adapter *adapter, const char *module, uint32_t out, library_target *target) {
+    const library_lora *library = own(adapter);
+    espl_store *store = &adapter->store;
+    ESPL_TRY(espl_store_matrix(store, "values", 1, library->rank, ESPL_DTYPE_F32, true, &target->values));
+    ESPL_TRY(espl_store_matrix(store, "weights", 1, library->ups, ESPL_DTYPE_F32, true, &target->weights));
+    ESPL_TRY(espl_store_matrix(store, "ones", out, 1, ESPL_DTYPE_F32, false, &target->ones));
+    store->matrices[target->ones].frozen = true;
+    ESPL_TRY(entry(adapter, module, "weights", target->weights, 0, library->ups, true));
+    return entry(adapter, module, "task_specific.values", target->values, 0, library->rank, true);
+}
+
 static espl_status declare_magnitude(espl_adapter *adapter, const char *module, uint32_t out, lora_target *target) {
     const uint32_t shape[] = {out, 1};
     ESPL_TRY(espl_store_matrix(&adapter->store, "m", 1, out, ESPL_DTYPE_F32, true, &target->magnitude));
@@ -46,7 +58,12 @@ static espl_status declare_module(espl_adapter *adapter, const char *module, uin
     const library_lora *library = own(adapter);
     if (library->vera) ESPL_TRY(declare_vera(adapter, module, rows[1], more));
     else ESPL_TRY(entry(adapter, module, "lora_A", a, target->from, rows[0], false));
-    if (!library->vera) ESPL_TRY(entry(adapter, module, "lora_B", target->b, 0, rows[1], false));
+    if (!library->vera) ESPL_TRY(entry(adapter, module, "lora_B", target->b, 0, rows[1] * espl_library_lora_ups(library), false));
+    if (library->ups) {
+        const uint32_t shape[] = {library->ups, rows[1], library->rank};
+        espl_store_shape(&adapter->store, 3, shape);
+        ESPL_TRY(declare_mtl(adapter, module, rows[1], more));
+    }
     if (library->dora) ESPL_TRY(declare_magnitude(adapter, module, rows[1], target));
     if (!library->gated) return ESPL_OK;
     char *gate;
@@ -93,7 +110,8 @@ static espl_status declare_target(espl_adapter *adapter, uint32_t block, uint32_
     lora_target *target = &group->target[part];
     const uint32_t rows[] = {target->rank, adapter->model->linear[linear].part[part].count};
     if (own(adapter)->vera) ESPL_TRY(share(adapter, rows[1], adapter->model->linear[linear].in));
-    else ESPL_TRY(espl_store_matrix(&adapter->store, "lora_B", rows[1], target->rank, ESPL_DTYPE_F32, true, &target->b));
+    else ESPL_TRY(espl_store_matrix(&adapter->store, "lora_B", rows[1] * espl_library_lora_ups(own(adapter)), target->rank, ESPL_DTYPE_F32,
+                                    true, &target->b));
     return declare_tensors(adapter, block, linear, part, group, rows, 1);
 }
 

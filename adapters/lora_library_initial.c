@@ -21,7 +21,7 @@ static espl_status initialise_factor(espl_adapter *adapter, const espl_entry *e,
     const float cols = (float)store->matrices[e->matrix].cols;
     switch (own(adapter)->initial) {
     case LIBRARY_INITIAL_BERT: return espl_initial_normal(store, e, seed, 0.02f);
-    case LIBRARY_INITIAL_VERA: return espl_initial_uniform(store, e, seed, sqrtf(6 / cols));
+    case LIBRARY_INITIAL_VERA: return own(adapter)->ups && !a ? ESPL_OK : espl_initial_uniform(store, e, seed, sqrtf(6 / cols));
     default: return a ? espl_initial_uniform(store, e, seed, 1 / sqrtf(cols)) : ESPL_OK;
     }
 }
@@ -70,6 +70,28 @@ fail:
     return status;
 }
 
+static espl_status initialise_ones(espl_adapter *adapter, uint32_t matrix) {
+    const espl_matrix *m = &adapter->store.matrices[matrix];
+    const espl_entry all = {.matrix = matrix, .count = m->rows == 1 ? m->cols : m->rows, .vector = m->rows == 1};
+    return espl_initial_constant(&adapter->store, &all, 1);
+}
+
+/* MTL-LoRA's tasks and weights, and what is always ones. */
+static espl_status initialise_mtl(espl_adapter *adapter) {
+    for (uint32_t block = 0; block < adapter->model->config.layers; block++) {
+        for (uint32_t l = 0; l < ESPL_LINEAR_COUNT; l++) {
+            for (uint32_t p = 0; p < ESPL_LINEAR_PARTS; p++) {
+                const library_target *target = &own(adapter)->targets[block][l][p];
+                if (!((const lora_state *)adapter->state)->groups[block][l].target[p].rank) continue;
+                ESPL_TRY(initialise_ones(adapter, target->values));
+                ESPL_TRY(initialise_ones(adapter, target->weights));
+                ESPL_TRY(initialise_ones(adapter, target->ones));
+            }
+        }
+    }
+    return ESPL_OK;
+}
+
 /* Gates N(0, 0.02^2), VeRA's matrices diagonal. */
 espl_status espl_library_lora_initialise(espl_adapter *adapter, uint64_t seed) {
     espl_store *store = &adapter->store;
@@ -82,5 +104,6 @@ espl_status espl_library_lora_initialise(espl_adapter *adapter, uint64_t seed) {
         else if (espl_target_ends_with(e->name, "vera_D")) ESPL_TRY(initialise_diagonal(adapter, e, library->start_d));
         else if (espl_target_ends_with(e->name, "vera_B")) ESPL_TRY(initialise_diagonal(adapter, e, library->start_b));
     }
+    if (library->ups) ESPL_TRY(initialise_mtl(adapter));
     return library->dora ? initialise_magnitudes(adapter) : ESPL_OK;
 }

@@ -1,6 +1,7 @@
 /* What the Adapters library's LoRA computes, and what is merged of it: see lora_library.h. */
 #include "adapters/lora_library.h"
 #include "host/ops/op_add.h"
+#include "host/ops/op_fusion.h"
 #include "host/ops/op_matmul.h"
 #include "host/ops/op_row_norm.h"
 #include "host/ops/op_scale.h"
@@ -44,13 +45,31 @@ typedef struct factors {
     espl_tensor *left, *right; /* L [out, r], R [r, in] */
 } factors;
 
+/* B_i weighed and times the task's values: [out, r], however many B_i there are. */
+static espl_tensor *mix(espl_builder *builder, const espl_adapter *adapter, const library_target *own, uint32_t b) {
+    const library_lora *library = espl_library_lora(adapter);
+    const espl_store *store = &adapter->store;
+    espl_graph *graph = builder->graph;
+    espl_tensor *each[ESPL_FUSION_MAX];
+    const uint32_t out = store->matrices[own->ones].rows;
+    const espl_matmul scores = {.a = espl_build_leaf(builder, store, own->ones), .b = espl_build_leaf(builder, store, own->weights),
+                                .orientation = MATMUL_NN, .scale = 1 / library->sharpness};
+    for (uint32_t i = 0; i < library->ups; i++) each[i] = espl_build_rows(builder, store, b, i * out, out);
+    espl_graph_value_dtype(graph, ESPL_DTYPE_F32); /* as exact as parameters are */
+    espl_tensor *left = each[0];
+    if (library->ups > 1) left = espl_graph_fusion_mix(graph, espl_graph_matmul(graph, &scores), each, library->ups, NULL);
+    left = espl_graph_scale(graph, &(espl_scale){.x = left, .s = espl_build_leaf(builder, store, own->values)});
+    espl_graph_value_dtype(graph, adapter->model->value_dtype);
+    return left;
+}
+
 static factors factors_of(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, const lora_group *group, uint32_t part) {
     const library_lora *library = espl_library_lora(adapter);
     const library_target *own = library ? &library->targets[joint->block][joint->linear][part] : NULL;
     const lora_target *target = &group->target[part];
     const espl_store *store = &adapter->store;
     if (!library || !library->vera)
-        return (factors){espl_build_leaf(builder, store, target->b), espl_build_rows(builder, store, group->a, target->from, target->rank)};
+        return (factors){library && library->ups ? mix(builder, adapter, own, target->b) : espl_build_leaf(builder, store, target->b), espl_build_rows(builder, store, group->a, target->from, target->rank)};
     const espl_matmul left = {.a = espl_build_leaf(builder, store, own->b), .b = espl_build_leaf(builder, store, library->b),
                               .orientation = MATMUL_NN};
     const espl_matmul right = {.a = espl_build_leaf(builder, store, own->d), .b = espl_build_leaf(builder, store, library->a),
@@ -115,7 +134,7 @@ espl_tensor *espl_library_lora_join(espl_builder *builder, const espl_adapter *a
     if (!any) return y;
     if (joint->linear == ESPL_LINEAR_QKV && library->fused) return join_fused(builder, adapter, joint, y);
     if (library->dora) return join_alone(builder, adapter, joint, group, y);
-    if (library->vera) return join_parts(builder, adapter, joint, group, y);
+    if (library->vera || library->ups) return join_parts(builder, adapter, joint, group, y);
     espl_tensor *u = espl_lora_down(builder, adapter, group, espl_build_dropout(builder, joint->x, state->dropout));
     for (uint32_t p = 0; p < ESPL_LINEAR_PARTS; p++) {
         const lora_target *target = &group->target[p];
@@ -213,6 +232,32 @@ static espl_status multiply(espl_context *ctx, const double *a, double **in_out_
     return ESPL_OK;
 }
 
+static espl_status read_vector(espl_adapter *adapter, uint32_t matrix, float *out_values) {
+    const espl_entry all = {.matrix = matrix, .count = adapter->store.matrices[matrix].cols, .vector = true};
+    return espl_store_read(&adapter->store, &all, out_values);
+}
+
+/* MTL-LoRA's L, in place of its B's. */
+static espl_status mix_read(espl_adapter *adapter, const library_target *own, uint32_t rows, double *in_out_b) {
+    const library_lora *library = espl_library_lora(adapter);
+    const size_t each = (size_t)rows * library->rank;
+    float weights[ESPL_FUSION_MAX], *values;
+    double shares[ESPL_FUSION_MAX], sum = 0, largest = -INFINITY;
+    ESPL_TRY(espl_new(adapter->model->ctx, library->rank * sizeof *values, &values));
+    espl_status status = read_vector(adapter, own->values, values);
+    if (status == ESPL_OK) status = read_vector(adapter, own->weights, weights);
+    for (uint32_t i = 0; i < library->ups && status == ESPL_OK; i++) largest = fmax(largest, weights[i]);
+    for (uint32_t i = 0; i < library->ups && status == ESPL_OK; i++)
+        sum += shares[i] = exp((weights[i] - largest) / (double)library->sharpness);
+    for (size_t j = 0; j < each && status == ESPL_OK; j++) {
+        double mixed = 0;
+        for (uint32_t i = 0; i < library->ups; i++) mixed += shares[i] / sum * in_out_b[i * each + j];
+        in_out_b[j] = mixed * values[j % library->rank];
+    }
+    espl_free(adapter->model->ctx, &values);
+    return status;
+}
+
 static espl_status read_factors(espl_adapter *adapter, const espl_place *place, const lora_group *group, uint32_t rows, uint32_t b_from,
                                 double **out_left, double **out_right) {
     espl_context *ctx = adapter->model->ctx;
@@ -223,7 +268,8 @@ static espl_status read_factors(espl_adapter *adapter, const espl_place *place, 
     espl_status status = ESPL_OK;
     if (!library->vera) {
         ESPL_TRY(read(adapter, group->a, group->target[place->part].from, rank, out_right));
-        return read(adapter, group->target[place->part].b, b_from, rows, out_left);
+        ESPL_TRY(read(adapter, group->target[place->part].b, b_from, rows * espl_library_lora_ups(library), out_left));
+        return library->ups ? mix_read(adapter, own, rows, *out_left) : ESPL_OK;
     }
     ESPL_GOTO(read(adapter, library->a, 0, rank, out_right));
     ESPL_GOTO(read(adapter, library->b, 0, rows, out_left));

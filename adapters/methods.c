@@ -29,6 +29,7 @@
     X(library_dora) \
     X(library_vera) \
     X(library_lora) \
+    X(mtl_lora) \
     X(library_prefix) \
     X(library_prompt) \
     X(loreft) \

@@ -139,6 +139,9 @@ typedef struct espl_method {
     espl_tensor *(*join)(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, espl_tensor *y);
     /* At LINEAR join adds to y what is 0 where u is, u being a product of few columns that it takes to espl_build_share. */
     bool adds;
+    /* Ends of the names of tensors that several adapters of the method can have together (espl_adapter_share), NULL behind them.
+     * NULL: there are none. */
+    const char *const *shares;
     /* In a stack of the Adapters library at LINEAR: what such adapters (parts of unions too) make one behind the other, each of
      * what the one before adds. NULL: as in a list. */
     espl_tensor *(*stack)(espl_builder *builder, const espl_adapter *const *adapters, uint32_t count, const espl_joint *joint, espl_tensor *y);

@@ -33,9 +33,10 @@ espl_tensor *espl_build_leaf(espl_builder *b, const espl_store *store, uint32_t 
     if (matrix == ESPL_NO_MATRIX) return NULL;
     espl_status status = make_leaf_table(b);
     if (status != ESPL_OK) return espl_graph_fail(b->graph, status);
+    const espl_matrix *m = &store->matrices[matrix];
+    if (m->owner) return espl_build_leaf(b, m->owner, m->owner_index);
     espl_tensor **leaf = &b->leaves[leaf_index(b, store, matrix)];
     if (*leaf) return *leaf;
-    const espl_matrix *m = &store->matrices[matrix];
     const espl_trained *trained = m->frozen ? NULL : espl_build_trained(b, store);
     *leaf = espl_graph_leaf(b->graph, trained ? ESPL_ROLE_PARAMETER : ESPL_ROLE_WEIGHT, m->label, m->rows, m->cols, m->stride,
                             m->dtype, m->span);

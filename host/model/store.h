@@ -18,6 +18,11 @@ typedef struct espl_matrix {
     float rate;    /* factor of the learning rate; 1 unless changed before place */
     uint64_t flat; /* first element of a flat store */
     espl_span span;
+    /* Not NULL: its values are those of matrix owner_index of that store, whose memory span is and where they are trained. Its own
+     * memory, which nothing uses, is `own`. */
+    const struct espl_store *owner;
+    uint32_t owner_index;
+    espl_span own;
 } espl_matrix;
 
 /* A file's tensor: rows [from, from + count) of a matrix, or for a vector its columns. */

@@ -141,7 +141,8 @@ static size_t trained_first(probe *p, size_t groups) {
     size_t count = PROBE_FIXED;
     for (size_t i = 0; i < groups * n; i++) {
         espl_tensor_entry *at = &p->entries[PROBE_FIXED + i], *to = &p->entries[count], swapped = *to;
-        if (p->store->matrices[p->store->entries[i % n].matrix].frozen) continue;
+        const espl_matrix *m = &p->store->matrices[p->store->entries[i % n].matrix];
+        if (m->frozen || m->owner) continue;
         *to = *at, *at = swapped;
         count++;
     }

@@ -58,6 +58,17 @@ check "their tokens" grep -q "^tokenizer tokens  *22$" "$work/out"
 refuses 2 "no name" "is not NAME=DIR or NAME=SPEC" train "${text[@]}" --data "$work/cat.txt" --also embeddings --out "$work/x"
 refuses 2 "also with full" "--also is about adapters" train "${text[@]}" --data "$work/cat.txt" --method full --also "w=embeddings" --out "$work/x"
 
+# Tasks that share tensors (Yang et al. 2024): each row trains its task's adapter, all of them A and B.
+printf '{"text": "Once upon a time.", "task": "adapter"}\n{"text": "No dog was ever so blue.", "task": "other"}\n' > "$work/tasks.jsonl"
+must "train tasks together" train --model "$base" --context 48 --validation-share 0 --data "$work/tasks.jsonl" --batch 2 --steps 4 --lr 3e-2 --method mtl_lora:r=3,up=2 \
+    --also other=mtl_lora:r=3,up=2 --share adapter+other --compose "multitask(adapter,other)" --out "$work/mtl"
+for part in . other; do
+    must "what $part has" inspect "$work/mtl/$part"
+    check "values of its own" grep -q "task_specific.values" "$work/out"
+done
+refuses 1 "another method" "lora has no tensors that several adapters have together" train "${text[@]}" --data "$work/cat.txt" --method lora \
+    --also other=lora --share adapter+other --out "$work/x"
+
 # The Adapters library's folder of a composition.
 must "a folder of a composition" probe --model "$model" --adapter "$golden/composition_nested" --ids "1,80;1,9" --out "$work/setup" --json
 must "what it is" inspect "$golden/composition_nested"

@@ -44,7 +44,7 @@ data=(--data "$SOURCE/tools/base/style.txt" --context 64)
 rows="0,80,147,200;0,5,9,11"
 for method in pfeiffer:rf=16 houlsby:rf=16 parallel:rf=16 scaled_parallel:rf=16 adapterplus compacter:rf=16 compacter++:rf=16 \
     pfeiffer:rf=16,gated loreft:r=2 noreft:r=2 direft:r=2 library_lora:r=3 library_lora:r=3,gated \
-    library_vera:r=4,attention=q 'library_lora:r=2|pfeiffer:rf=16' "${dora[@]}"; do
+    library_vera:r=4,attention=q mtl_lora:r=2,up=3,intermediate 'library_lora:r=2|pfeiffer:rf=16' "${dora[@]}"; do
     learned "llama-$(printf %s "$method" | tr -c 'a-z0-9+\n' _)" "$rows" "$method"
 done
 converted llama-from-lora "$rows" lora:r=3,alpha=5,targets=q_proj+v_proj

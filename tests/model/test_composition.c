@@ -17,6 +17,7 @@ static const test_pair pairs[] = {
     {"llama_lora", "adalink:r=3", "lora:r=2"},
     {"llama_lora", "library_lora:r=4,init=bert", "ia3:targets=k_proj+down_proj,feedforward=down_proj"},
     {"llama_lora", "vera:r=5", "dylora:r=4"},
+    {"llama_lora", "mtl_lora:r=3,up=3,intermediate", "mtl_lora:r=2,up=2,gated"},
     {"llama_lora", "library_lora:r=4,gated,init=bert|pfeiffer:rf=4", "lora:r=2"},
     {"gpt2_lora", "lora:r=4", "houlsby:rf=4"},
     {"gpt2_lora", "ia3", "flop:k=8"},

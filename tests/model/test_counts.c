@@ -35,6 +35,7 @@ static const counted rows[] = {
     {base, "loreft", 36888, 2 * 768 + 2}, /* and as many of 768 x 768 that are not trained */
     {base, "direft:r=4,tied,layers=0+11", 2 * (2 * 4 * 768 + 4), 2 * 768 + 2},
     {base, "library_lora:gated", 294912 + 12 * 2 * 769, 2 * 768 + 2},
+    {base, "mtl_lora:up=3", 24 * (8 * 768 + 3 * 768 * 8 + 8 + 3), 2 * 768 + 2},
     {base, "library_dora", 294912 + 24 * 768, 2 * 768 + 2},
     {base, "library_vera", 14157312, 2 * 768 + 2}, /* the library's vectors are whole matrices */
     {base, "library_dora:vera_d=0.1", 14157312 + 24 * 768, 2 * 768 + 2},

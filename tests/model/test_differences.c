@@ -54,6 +54,7 @@ static const struct {
     {"llama_lora", "library_dora:r=3,alpha=5,output"},
     {"llama_lora", "library_dora:r=2,vera_d=0.3,attention=k"},
     {"bert_masked_full", "library_vera:r=3,gated"},
+    {"bert_masked_full", "mtl_lora:r=3,up=3,sharpness=0.7,init=bert"},
     {"llama_lora", "library_prefix:length=2,gated|pfeiffer:rf=4,gated,activation=gelu|library_lora:gated"},
     {"bert_masked_full", "diff_pruning:penalty=0,structured,alpha=0.5"},
 };

@@ -286,12 +286,12 @@ static void refused_configs(void **state) {
         {"{\"architecture\": \"lora\", \"leave_out\": [0, 1]}", "selects no module", ESPL_ARGUMENT},
         {"{\"architecture\": \"lora\", \"r\": \"8\"}", "\"r\" is a string", ESPL_FORMAT},
         {"{\"architecture\": \"lora\", \"r\": 0}", "rank 0", ESPL_ARGUMENT},
-        {"{\"architecture\": \"mtl_lora\"}", "architecture \"mtl_lora\" is not one of", ESPL_UNSUPPORTED},
+        {"{\"architecture\": \"mixture\"}", "architecture \"mixture\" is not one of", ESPL_UNSUPPORTED},
         {"\"lora[r=16\"", "has \"[\" without \"]\": lora[r=16", ESPL_FORMAT},
         {"\"lora[r]\"", "has \"r\" where key=value was expected", ESPL_FORMAT},
         {"\"lora[r=sixteen]\"", "\"config\"", ESPL_FORMAT},
         {"\"lora|\"", "names \"\", which is not one of seq_bn, double_seq_bn", ESPL_UNSUPPORTED},
-        {"\"mtl_lora\"", "names \"mtl_lora\", which is not one of seq_bn", ESPL_UNSUPPORTED},
+        {"\"mixture\"", "names \"mixture\", which is not one of seq_bn", ESPL_UNSUPPORTED},
         {"7", "\"config\" is an integer, an object or a string was expected", ESPL_FORMAT},
     };
     espl_model *model = test_model("bert_classes_lora", NULL);
@@ -365,7 +365,7 @@ static void strings(void **state) {
         {"seq_bn", "pfeiffer"}, {"double_seq_bn", "houlsby"}, {"par_bn", "parallel"}, {"scaled_par_bn", "scaled_parallel"},
         {"seq_bn_inv", "pfeiffer:inv=nice"}, {"double_seq_bn_inv", "houlsby:inv=nice"}, {"pfeiffer+inv", "pfeiffer:inv=nice"},
         {"compacter[reduction_factor=6]", "compacter:rf=6"}, {"compacter++[reduction_factor=6]", "compacter++:rf=6"}, {"prefix_tuning[prefix_length=4]", "library_prefix:length=4"},
-        {"prefix_tuning_flat[prefix_length=4]", "library_prefix:length=4,flat"}, {"prompt_tuning", "library_prompt"}, {"dora", "library_dora"}, {"vera[attn_matrices=['q', 'k'],intermediate_lora=False,init_weights=\\\"bert\\\",leave_out=[1]]", "library_vera:attention=q+k,init=bert,leave_out=1"},
+        {"prefix_tuning_flat[prefix_length=4]", "library_prefix:length=4,flat"}, {"prompt_tuning", "library_prompt"}, {"dora", "library_dora"}, {"mtl_lora[n_up_projection=2]", "mtl_lora:up=2"}, {"vera[attn_matrices=['q', 'k'],intermediate_lora=False,init_weights=\\\"bert\\\",leave_out=[1]]", "library_vera:attention=q+k,init=bert,leave_out=1"},
         {"dvora", "library_dora:vera_d=0.1,vera_b=0"}, {"loreft", "loreft"}, {"noreft", "noreft"}, {"direft", "direft"},
         {"seq_bn[reduction_factor=8, non_linearity='swish', use_gating=True]", "pfeiffer:rf=8,activation=swish,gated"},
         {" loreft[ prefix_positions = 1 , suffix_positions=2 ] ", "loreft:prefix=1,suffix=2"}, {"mam", "mam"}, {"unipelt", "unipelt"},
@@ -444,7 +444,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TRIP(library_lora_bert), TRIP(library_lora_left_out), TRIP(library_lora_llama), TRIP(library_ia3_bert), TRIP(library_ia3_llama),
         TRIP(library_dora_bert), TRIP(library_dora_gated), TRIP(library_vera_bert), TRIP(library_vera_gated), TRIP(library_dvora_bert),
-        TRIP(library_lora_1_3), TRIP(library_ia3_1_3), TRIP(library_prefix_left_out),
+        TRIP(library_mtl_lora), TRIP(library_lora_1_3), TRIP(library_ia3_1_3), TRIP(library_prefix_left_out),
         cmocka_unit_test(new_ones), cmocka_unit_test(places), cmocka_unit_test(refused_layers),
         cmocka_unit_test(phm_values), cmocka_unit_test(own_seeds), cmocka_unit_test(written_keys),
         cmocka_unit_test(refused_configs), cmocka_unit_test(refused_files), cmocka_unit_test(older),

@@ -95,6 +95,8 @@ static const life lives[] = {
     {"qwen2_bias_all", "library_dora:r=2,attention=q+k+v,init=bert,alpha=20", true, true},
     {"qwen2_bias_all", "library_dora:r=3,vera_b=0.5,attention=k+v", true, true},
     {"llama_lora", "library_vera:r=3,attention=q,dropout=0.1", false, true},
+    {"llama_lora", "mtl_lora:r=3,up=3,alpha=5,output,dropout=0.1", false, true},
+    {"qwen2_bias_all", "mtl_lora:r=2,init=bert,gated", true, false},
     {"llama_lora", "houlsby:rf=4,robust=2,drop=1", true, false},
     {"gpt2_lora", "pfeiffer:rf=3,leave_out=0,init=houlsby", true, false},
     {"llama_lora", "parallel", false, false},

@@ -32,6 +32,7 @@ static const row rows[] = {
     {"llama_lora", {"adalink:r=3,position=pre_sum", "adalink:r=3,position=post_ln"}, "adalink"},
     {"llama_lora", {"library_lora:gated,intermediate"}, "library_lora"},
     {"llama_lora", {"library_dora:r=3"}, "library_dora"},
+    {"llama_lora", {"mtl_lora:r=3,up=2"}, "mtl_lora"},
     {"llama_lora", {"library_vera:r=3,attention=q"}, "library_vera"},
     {"llama_lora", {"library_prefix:length=2,gated"}, "library_prefix"},
     {"gpt2_lora", {"library_prefix:length=2,flat"}, "library_prefix"},

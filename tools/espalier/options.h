@@ -31,7 +31,7 @@ typedef struct option_list {
 
 /* Every string is borrowed from the command line. Zero, NULL or an empty list: not given. */
 typedef struct options {
-    const char *model, *data, *out, *prompt, *method, *init, *metrics, *ids, *labels, *types, *lengths, *tasks, *values, *task, *adapter_task, *compose;
+    const char *model, *data, *out, *prompt, *method, *init, *metrics, *ids, *labels, *types, *lengths, *tasks, *values, *task, *adapter_task, *compose, *share;
     const char *valid, *columns, *methods, *rates, *epochs_list, *table, *weights, *strategy, *majority_sign;
     const char *device, *mode, *dtype, *limits, *cache, *schedule, *to, *format;
     option_list adapters, also, stops, operands;

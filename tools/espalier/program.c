@@ -203,6 +203,28 @@ static int open_also(program *program) {
     return 0;
 }
 
+/* Those of --share, which by now are all there. */
+static int share_tensors(program *program) {
+    char *names[OPTION_LIST_MAX], *text = NULL;
+    size_t count = 0;
+    const char *share = program->options->share;
+    if (!share) return 0;
+    espl_status status = espl_format(program->context, &text, "%s", share);
+    for (char *at = text; !status && at && count < OPTION_LIST_MAX; count++) {
+        names[count] = at;
+        at = strchr(at, '+');
+        if (at) *at++ = 0;
+    }
+    if (!status) status = espl_adapter_share(program->model, (const char *const *)names, count, NULL);
+    espl_free(program->context, &text);
+    return status ? fail_status(program, status) : 0;
+}
+
+static int share_and_activate(program *program) {
+    const int result = share_tensors(program);
+    return result ? result : activate_all(program);
+}
+
 int open_method(program *program, const char *fallback) {
     const options *opts = program->options;
     if (is_full_training(opts) && opts->also.count) return fail_usage(program->words[0], "--also is about adapters, and --method full has none");
@@ -223,7 +245,7 @@ int open_method(program *program, const char *fallback) {
         if (!opts->method) {
             result = reduce_all(program);
             if (!result) result = open_also(program);
-            return result ? result : activate_all(program);
+            return result ? result : share_and_activate(program);
         }
     }
     const char *method = opts->method ? opts->method : fallback;
@@ -235,7 +257,7 @@ int open_method(program *program, const char *fallback) {
     if (status) return fail_status(program, status);
     program->adapter_count++;
     program->trained = *made;
-    return activate_all(program);
+    return share_and_activate(program);
 }
 
 void close_program(program *program) {

@@ -38,6 +38,8 @@ CASES = [
          intermediate_lora=True, **LORA),
     case("library_lora_fused", "gpt2_lora", 2404, adapters.LoRAConfig, attn_matrices=["q", "v"], **LORA),
     case("library_lora_fused_gated", "gpt2_lora", 2405, adapters.LoRAConfig, attn_matrices=["k", "v"], use_gating=True, **LORA),
+    case("library_mtl_lora", "bert_classes_lora", 2406, adapters.MTLLoRAConfig, n_up_projection=3, attn_matrices=["q", "v"],
+         intermediate_lora=True, init_weights="bert", **LORA),
     case("library_prompt_first", "bert_classes_lora", 2420, adapters.PromptTuningConfig, prompt_length=2),
     case("library_prompt_behind", "bert_classes_lora", 2421, adapters.PromptTuningConfig, prompt_length=2, combine="prefix_after_bos"),
     case("library_prompt_electra", "electra_classes_lora", 2422, adapters.PromptTuningConfig, prompt_length=3),
@@ -113,7 +115,8 @@ def write(root, case):
     with torch.no_grad():
         for n, p in trainable(model).items():
             scaled = case["config"] is adapters.IA3Config
-            noise = (0.1 if n.endswith(".vera_B") else 0.3) * torch.randn_like(p)  # vera_B is as wide as the model
+            # vera_B is as wide as the model; a softmax of weights / 0.05 that is all but one of them has gradients that cancel
+            noise = (0.1 if n.endswith(".vera_B") else 0.03 if n.endswith(".weights") else 0.3) * torch.randn_like(p)
             p.copy_(1 + noise if scaled else noise)
             p.copy_(p.float().double())  # as files have it
     for p in trainable(model).values():

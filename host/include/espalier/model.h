@@ -199,6 +199,18 @@ typedef struct espl_average_params {
 espl_status espl_adapter_average(espl_model *model, const char *name, const char *const *names, const double *weights,
                                  size_t count, const espl_average_params *params, espl_adapter **out_adapter);
 
+/* From now on these adapters have the tensors together that their method can share (mtl_lora: lora_A and lora_B; Yang et al. 2024,
+ * arXiv 2410.09437, as share_parameters of the Adapters library): those of the reference, one of them, NULL: the first. They are its
+ * own, are trained where it is, with what all that are active make of them, and stay as they are where it is not. Each adapter still
+ * counts and saves them, and averages and merges with them. names: count of them. Graphs made after it use it (a session that is
+ * refreshed, a trainer that is created; one that goes on from a checkpoint wants the same shared before). One that shares with the
+ * reference already does so still. Fails: ARGUMENT for configurations with other sizes, and for one that shares with others;
+ * UNSUPPORTED naming a method that shares nothing. Then nothing changes. */
+espl_status espl_adapter_share(espl_model *model, const char *const *names, size_t count, const char *reference);
+/* It has tensors of its own again, at first of the same values; those that had them of it have them of the next among themselves, as when
+ * it is deleted. */
+espl_status espl_adapter_unshare(espl_adapter *adapter);
+
 /* Heads in the Adapters library's folders (head_config.json; model_head.safetensors, read also pytorch_model_head.bin), for
  * classes and numbers of rows, classes of tokens, answers' places, multiple choice, masked tokens and the next token. Static ones are
  * of a class of transformers; flexible ones are layers of their own, and a model that is loaded with espl_head_params.flexible has
