@@ -150,12 +150,16 @@ fail:
 
 static espl_status describe_tensors_of(espl_context *ctx, const char *folder, const struct kind *kind, json_t *root) {
     char *path = NULL;
-    for (size_t i = 0; i < ESPL_COUNT(kind->tensors) && kind->tensors[i] && !path; i++)
-        ESPL_TRY(find_file(ctx, folder, kind->tensors[i], &path));
-    if (!path)
-        return kind->bare ? ESPL_OK : espl_fail(ctx, ESPL_FORMAT, "%s: has %s and none of the files with its tensors, as %s", folder, kind->file,
-                                                kind->tensors[0]);
-    const espl_status status = describe_tensors(ctx, path, root);
+    espl_bytes wanted = {0};
+    espl_status status = ESPL_OK;
+    for (size_t i = 0; i < ESPL_COUNT(kind->tensors) && kind->tensors[i] && !path; i++) {
+        ESPL_GOTO(find_file(ctx, folder, kind->tensors[i], &path));
+        ESPL_GOTO(espl_bytes_print(ctx, &wanted, "%s%s", i ? ", nor " : "", kind->tensors[i]));
+    }
+    if (path) status = describe_tensors(ctx, path, root);
+    else if (!kind->bare) status = espl_fail(ctx, ESPL_FORMAT, "%s: has no %s", folder, wanted.data);
+fail:
+    espl_bytes_finish(ctx, &wanted);
     espl_free(ctx, &path);
     return status;
 }
