@@ -202,6 +202,11 @@ espl_status espl_adapter_add(espl_model *model, const char *name, const char *sp
     return espl_adapter_make(model, name, spec, seed, NULL, out_adapter);
 }
 
+static espl_status begin_config(espl_context *ctx, json_t **out_config) {
+    *out_config = json_object();
+    return *out_config ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "a configuration needs memory");
+}
+
 /* What adapter_config.json says; *out_head is the head in that folder, with no parts where there is none. */
 static espl_status read_config(espl_adapter *adapter, const char *folder, espl_library_head *out_head) {
     espl_context *ctx = adapter->model->ctx;
@@ -210,17 +215,15 @@ static espl_status read_config(espl_adapter *adapter, const char *folder, espl_l
     bool is = false;
     const espl_method *own = espl_folder_own_method(folder);
     ESPL_TRY(espl_format(ctx, &path, "%s/%s", folder, espl_folder_config(own)));
-    const bool none = own && !own->files->config;
-    if (none) config = json_object();
-    espl_status status = !none ? espl_json_load(ctx, path, &config) : config ? ESPL_OK
-                         : espl_fail(ctx, ESPL_HOST_MEMORY, "a configuration needs memory");
+    const bool none = own && !own->files->config; /* embeddings, beside which there is no head */
+    espl_status status = none ? begin_config(ctx, &config) : espl_json_load(ctx, path, &config);
     if (status == ESPL_OK) {
         status = own ? own->from_file(ctx, folder, config) : espl_library_renew_activation(ctx, config);
         if (status == ESPL_OK) status = espl_folder_read_config(adapter, config);
         else json_decref(config);
         if (status != ESPL_OK) espl_fail_in(ctx, status, "%s", path);
     }
-    if (status == ESPL_OK && adapter->library && !own) status = espl_library_head_is(adapter->model, folder, &is);
+    if (status == ESPL_OK && adapter->library && !none) status = espl_library_head_is(adapter->model, folder, &is);
     if (status == ESPL_OK && is) status = espl_library_head_open(adapter->model, folder, out_head);
     if (status == ESPL_OK) {
         status = finish_making(adapter, 0, out_head, NULL);
