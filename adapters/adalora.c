@@ -162,7 +162,7 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
     espl_tensor *x = espl_build_dropout(builder, joint->x, state->dropout);
     espl_tensor *u = espl_lora_down(builder, adapter, group, x);
     u = espl_graph_scale(builder->graph, &(espl_scale){.x = u, .s = espl_build_leaf(builder, &adapter->store, group->e)});
-    return espl_lora_up(builder, adapter, joint, group, u, y);
+    return espl_lora_up(builder, adapter, joint, group, NULL, u, y);
 }
 
 /* The budget falls from all ranks to target_r a target by a cubic between tinit and total - tfinal. */

@@ -17,20 +17,20 @@ static bool is_training_key(const char *key) {
     return strstr(key, "dropout") != NULL;
 }
 
-static espl_status check_equal(const espl_adapter *first, const espl_adapter *other, bool ranks) {
+espl_status espl_adapter_check_equal(const espl_adapter *first, const espl_adapter *other, bool ranks, const char *what) {
     const char *key;
     json_t *value;
     if (first->method != other->method)
-        return espl_fail(first->model->ctx, ESPL_ARGUMENT, "\"%s\" is of method %s, \"%s\" of %s: they cannot be averaged",
-                         first->name, first->method->name, other->name, other->method->name);
+        return espl_fail(first->model->ctx, ESPL_ARGUMENT, "\"%s\" is of method %s, \"%s\" of %s: they cannot %s",
+                         first->name, first->method->name, other->name, other->method->name, what);
     if (first->store.entry_count != other->store.entry_count)
-        return espl_fail(first->model->ctx, ESPL_ARGUMENT, "\"%s\" has %zu tensors, \"%s\" %zu: they cannot be averaged", first->name,
-                         first->store.entry_count, other->name, other->store.entry_count);
+        return espl_fail(first->model->ctx, ESPL_ARGUMENT, "\"%s\" has %zu tensors, \"%s\" %zu: they cannot %s", first->name,
+                         first->store.entry_count, other->name, other->store.entry_count, what);
     json_object_foreach(first->config, key, value) {
         if (is_training_key(key) || (ranks && espl_average_lora_key(key))) continue;
         if (!json_equal(value, json_object_get(other->config, key)))
-            return espl_fail(first->model->ctx, ESPL_ARGUMENT, "\"%s\" and \"%s\" differ in \"%s\": they cannot be averaged",
-                             first->name, other->name, key);
+            return espl_fail(first->model->ctx, ESPL_ARGUMENT, "\"%s\" and \"%s\" differ in \"%s\": they cannot %s",
+                             first->name, other->name, key, what);
     }
     return ESPL_OK;
 }
@@ -107,7 +107,7 @@ static espl_status average(espl_model *model, const char *name, average_inputs *
     espl_status status = config ? ESPL_OK : espl_fail(ctx, ESPL_HOST_MEMORY, "a configuration needs memory");
     const bool ranks = in->way->of != AVERAGE_TENSORS;
     if (status != ESPL_OK) return status;
-    for (size_t i = 1; i < in->count; i++) ESPL_GOTO(check_equal(first, in->adapters[i], ranks));
+    for (size_t i = 1; i < in->count; i++) ESPL_GOTO(espl_adapter_check_equal(first, in->adapters[i], ranks, "be averaged"));
     if (in->params.strategy == ESPL_AVERAGE_NEGATE_B) ESPL_GOTO(espl_average_lora_check(in));
     if (ranks) ESPL_GOTO(espl_average_lora_config(in, config));
     ESPL_GOTO(print_config(first, name, config, &text));

@@ -137,7 +137,7 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
     /* What others have made of y stays: y - W x is added. */
     espl_tensor *rest = alone ? joint->bias
                               : espl_graph_add(graph, &(espl_add_args){y, espl_graph_scale(graph, &(espl_scale){.x = wx, .number = -1})});
-    espl_tensor *changed = espl_lora_up(builder, adapter, joint, group, espl_lora_down(builder, adapter, group, x), wx);
+    espl_tensor *changed = espl_lora_up(builder, adapter, joint, group, NULL, espl_lora_down(builder, adapter, group, x), wx);
     espl_tensor *scaled = bring_to_length(builder, adapter, joint, group, changed);
     return rest ? espl_graph_add(graph, &(espl_add_args){scaled, rest}) : scaled;
 }

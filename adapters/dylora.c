@@ -174,7 +174,7 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
     espl_tensor *x = espl_build_dropout(builder, joint->x, state->dropout);
     espl_tensor *u = espl_lora_down(builder, adapter, group, x);
     u = espl_graph_scale(builder->graph, &(espl_scale){.x = u, .s = input(builder, adapter, targets_of(group) - 1)});
-    return espl_lora_up(builder, adapter, joint, group, u, y);
+    return espl_lora_up(builder, adapter, joint, group, NULL, u, y);
 }
 
 static uint32_t draw(const dylora_state *state, const espl_step_info *info) {

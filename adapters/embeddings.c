@@ -65,8 +65,8 @@ static espl_status read_vocabulary(espl_adapter *adapter) {
     adapter->own_vocabulary = other || tokens != base;
     if (!adapter->own_vocabulary) espl_tokenizer_destroy(&adapter->tokenizer);
     if (!adapter->own_vocabulary || !espl_head_of_words(model) || model->config.tied) return ESPL_OK;
-    return espl_fail(ctx, ESPL_UNSUPPORTED, "embeddings: the map into the vocabulary of this %s model is not its token embedding and has no "
-                     "rows for %u other tokens", model->config.family->model_type, tokens);
+    return espl_fail(ctx, ESPL_UNSUPPORTED, "embeddings: the map into the vocabulary of this %s model is not its token embedding and has "
+                     "no rows for %u other tokens", model->config.family->model_type, tokens);
 }
 
 static espl_status declare(espl_adapter *adapter) {
@@ -111,8 +111,8 @@ static espl_status find_source(const espl_adapter *adapter, const char *name, so
     if (strcmp(name, base_name) == 0) return ESPL_OK;
     espl_adapter *other = espl_adapter_find(adapter->model, name, strlen(name));
     if (!other || !other->tokens)
-        return espl_fail(context(adapter), ESPL_ARGUMENT, "embeddings: the reference \"%s\" is neither \"%s\" nor embeddings that the model has, "
-                         "nor none", name, base_name);
+        return espl_fail(context(adapter), ESPL_ARGUMENT, "embeddings: the reference \"%s\" is neither \"%s\" nor embeddings that the model "
+                         "has, nor none", name, base_name);
     *out = (source){&other->store, ((const embeddings_state *)other->state)->weight, other->tokens, tokenizer_of(other)};
     return ESPL_OK;
 }

@@ -43,8 +43,8 @@ espl_tensor *espl_lora_down(espl_builder *builder, const espl_adapter *adapter, 
                                                             .orientation = MATMUL_NT});
 }
 
-espl_tensor *espl_lora_up(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint,
-                          const lora_group *group, espl_tensor *u, espl_tensor *y) {
+espl_tensor *espl_lora_up(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, const lora_group *group,
+                          espl_tensor *const bs[ESPL_LINEAR_PARTS], espl_tensor *u, espl_tensor *y) {
     u = espl_build_share(builder, joint, u);
     for (uint32_t p = 0; p < ESPL_LINEAR_PARTS; p++) {
         const lora_target *target = &group->target[p];
@@ -52,7 +52,7 @@ espl_tensor *espl_lora_up(espl_builder *builder, const espl_adapter *adapter, co
         y = espl_graph_matmul(builder->graph, &(espl_matmul){.a = u,
                                                              .a_from = target->from,
                                                              .a_cols = target->rank,
-                                                             .b = espl_build_leaf(builder, &adapter->store, target->b),
+                                                             .b = bs ? bs[p] : espl_build_leaf(builder, &adapter->store, target->b),
                                                              .orientation = MATMUL_NT,
                                                              .into = y,
                                                              .into_from = adapter->model->linear[joint->linear].part[p].from,
@@ -70,7 +70,7 @@ static espl_tensor *join(espl_builder *builder, const espl_adapter *adapter, con
     const lora_group *group = espl_lora_group(adapter, joint);
     if (!group) return y;
     espl_tensor *x = espl_build_dropout(builder, joint->x, state->dropout);
-    return espl_lora_up(builder, adapter, joint, group, espl_lora_down(builder, adapter, group, x), y);
+    return espl_lora_up(builder, adapter, joint, group, NULL, espl_lora_down(builder, adapter, group, x), y);
 }
 
 espl_status espl_lora_merge(espl_adapter *adapter, const espl_place *place, const float *factors, float *weight,

@@ -54,8 +54,8 @@ espl_status espl_lora_entry(espl_adapter *adapter, const char *path, const char 
 const lora_group *espl_lora_group(const espl_adapter *adapter, const espl_joint *joint);
 /* u = x A^T for all targets of the group. */
 espl_tensor *espl_lora_down(espl_builder *builder, const espl_adapter *adapter, const lora_group *group, espl_tensor *x);
-/* y + scale * B u in the columns of each target. */
-espl_tensor *espl_lora_up(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint,
-                          const lora_group *group, espl_tensor *u, espl_tensor *y);
+/* y + scale * B u in the columns of each target. bs: in place of their B's; NULL: these. */
+espl_tensor *espl_lora_up(espl_builder *builder, const espl_adapter *adapter, const espl_joint *joint, const lora_group *group,
+                          espl_tensor *const bs[ESPL_LINEAR_PARTS], espl_tensor *u, espl_tensor *y);
 
 #endif

@@ -89,12 +89,14 @@ static espl_status read_mtl(espl_adapter *adapter, library_lora *library) {
         return espl_fail(ctx, ESPL_ARGUMENT, "%s: \"n_up_projection\" %u is not from 1 to %d", adapter->method->name, library->ups,
                          ESPL_FUSION_MAX);
     if (!(library->sharpness > 0))
-        return espl_fail(ctx, ESPL_ARGUMENT, "%s: \"weights_sharpness\" %g is not above 0", adapter->method->name, (double)library->sharpness);
+        return espl_fail(ctx, ESPL_ARGUMENT, "%s: \"weights_sharpness\" %g is not above 0", adapter->method->name,
+                         (double)library->sharpness);
     if (strcmp(matrix, "singular_values") != 0) /* its "linear" fails in the library itself */
         return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: \"task_specific_matrix_type\" \"%s\" is not singular_values, the only one supported",
                          adapter->method->name, matrix);
     if (!library->dora && !library->vera) return ESPL_OK;
-    return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: \"%s\" is not possible with it", adapter->method->name, library->dora ? "use_dora" : "vera_d");
+    return espl_fail(ctx, ESPL_UNSUPPORTED, "%s: \"%s\" is not possible with it", adapter->method->name,
+                     library->dora ? "use_dora" : "vera_d");
 }
 
 static espl_status check_variants(const espl_adapter *adapter, const library_lora *library) {

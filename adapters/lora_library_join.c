@@ -69,7 +69,8 @@ static factors factors_of(espl_builder *builder, const espl_adapter *adapter, co
     const lora_target *target = &group->target[part];
     const espl_store *store = &adapter->store;
     if (!library || !library->vera)
-        return (factors){library && library->ups ? mix(builder, adapter, own, target->b) : espl_build_leaf(builder, store, target->b), espl_build_rows(builder, store, group->a, target->from, target->rank)};
+        return (factors){library && library->ups ? mix(builder, adapter, own, target->b) : espl_build_leaf(builder, store, target->b),
+                         espl_build_rows(builder, store, group->a, target->from, target->rank)};
     const espl_matmul left = {.a = espl_build_leaf(builder, store, own->b), .b = espl_build_leaf(builder, store, library->b),
                               .orientation = MATMUL_NN};
     const espl_matmul right = {.a = espl_build_leaf(builder, store, own->d), .b = espl_build_leaf(builder, store, library->a),
@@ -134,14 +135,19 @@ espl_tensor *espl_library_lora_join(espl_builder *builder, const espl_adapter *a
     if (!any) return y;
     if (joint->linear == ESPL_LINEAR_QKV && library->fused) return join_fused(builder, adapter, joint, y);
     if (library->dora) return join_alone(builder, adapter, joint, group, y);
-    if (library->vera || library->ups) return join_parts(builder, adapter, joint, group, y);
+    if (library->vera) return join_parts(builder, adapter, joint, group, y);
     espl_tensor *u = espl_lora_down(builder, adapter, group, espl_build_dropout(builder, joint->x, state->dropout));
     for (uint32_t p = 0; p < ESPL_LINEAR_PARTS; p++) {
         const lora_target *target = &group->target[p];
         if (target->rank)
             u = gated(builder, adapter, joint, &library->targets[joint->block][joint->linear][p].gate, 0, u, target->from, target->rank);
     }
-    return espl_lora_up(builder, adapter, joint, group, u, y);
+    espl_tensor *mixed[ESPL_LINEAR_PARTS] = {NULL};
+    for (uint32_t p = 0; p < ESPL_LINEAR_PARTS && library->ups; p++) {
+        const lora_target *target = &group->target[p];
+        if (target->rank) mixed[p] = mix(builder, adapter, &library->targets[joint->block][joint->linear][p], target->b);
+    }
+    return espl_lora_up(builder, adapter, joint, group, library->ups ? mixed : NULL, u, y);
 }
 
 /* ---- One behind the other ---- */

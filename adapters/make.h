@@ -18,6 +18,9 @@ espl_status espl_adapter_copy_base(espl_adapter *adapter);
 /* Fails, ARGUMENT naming the tensor, where one of them stands in place of a tensor of the base that the other replaces or changes
  * in its place: nothing would be left of one. heads: also of the head's. */
 espl_status espl_adapter_check_beside(const espl_adapter *a, const espl_adapter *b, bool heads);
+/* Fails, ARGUMENT naming what differs, unless both are of one method and, but for how they were trained (and with ranks, for ranks and
+ * scales), of one configuration; then their tensors and matrices are the same. what: "be averaged". */
+espl_status espl_adapter_check_equal(const espl_adapter *first, const espl_adapter *other, bool ranks, const char *what);
 /* The only one that can be taken out of the base; NULL: none is merged. */
 espl_adapter *espl_adapter_merged_last(const espl_model *model);
 void espl_adapter_destroy(espl_adapter *adapter);

@@ -20,13 +20,6 @@ static bool has_from(const espl_adapter *other, const espl_store *owner) {
     return false;
 }
 
-static bool shares(const espl_adapter *adapter) {
-    for (size_t i = 0; i < adapter->store.matrix_count; i++) {
-        if (adapter->store.matrices[i].owner) return true;
-    }
-    return false;
-}
-
 /* The first adapter that has something of this one; NULL: none. */
 static espl_adapter *first_with(const espl_adapter *owner) {
     espl_adapter *other = owner->model->adapters;
@@ -62,59 +55,60 @@ static void give(espl_adapter *adapter, const espl_store *owner, const espl_matr
     m->span = like->span;
 }
 
+static void share(const espl_adapter *owner, espl_adapter *other) {
+    for (size_t i = 0; i < owner->store.entry_count && other != owner; i++) {
+        const espl_entry *entry = &owner->store.entries[i];
+        if (is_shareable(owner, entry)) give(other, &owner->store, &owner->store.matrices[entry->matrix], entry->matrix);
+    }
+}
+
+/* What is owner's is next's, which had it of owner, for all that have it. */
+static espl_status pass_on(espl_adapter *owner, espl_adapter *next) {
+    const espl_status status = take_back(next);
+    for (espl_adapter *other = first_with(owner); other; other = first_with(owner)) share(next, other);
+    share(next, owner);
+    return status;
+}
+
 espl_status espl_adapter_unshare(espl_adapter *adapter) {
     espl_adapter *next = first_with(adapter);
-    if (!next) return take_back(adapter);
-    const espl_status status = take_back(next);
-    for (espl_adapter *other = first_with(adapter); other; other = first_with(adapter)) {
-        for (size_t i = 0; i < other->store.matrix_count; i++) {
-            if (other->store.matrices[i].owner == &adapter->store) give(other, &next->store, &next->store.matrices[i], (uint32_t)i);
-        }
+    const espl_status status = next ? pass_on(adapter, next) : ESPL_OK;
+    const espl_status taken = take_back(adapter);
+    return status == ESPL_OK ? taken : status;
+}
+
+espl_adapter *espl_adapter_owner(espl_adapter *adapter) {
+    for (espl_adapter *other = adapter->model->adapters; other; other = other->next) {
+        if (has_from(adapter, &other->store)) return other;
     }
-    return status;
+    return adapter;
+}
+
+espl_status espl_adapters_own(espl_adapter *const *adapters, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        espl_adapter *owner = espl_adapter_owner(adapters[i]);
+        bool before = owner == adapters[i];
+        for (uint32_t j = 0; j < i; j++) before |= adapters[j] == owner;
+        if (!before) ESPL_TRY(pass_on(owner, adapters[i]));
+    }
+    return ESPL_OK;
 }
 
 /* ---- Sharing ---- */
 
-static espl_status check_alike(const espl_adapter *reference, const espl_adapter *other) {
+static espl_status check(espl_adapter *reference, espl_adapter *other) {
     espl_context *ctx = reference->model->ctx;
     if (!other->method->shares)
         return espl_fail(ctx, ESPL_UNSUPPORTED, "adapter \"%s\": %s has no tensors that several adapters have together; mtl_lora has",
                          other->name, other->method->name);
-    bool alike = other->method == reference->method && other->store.entry_count == reference->store.entry_count &&
-                 other->store.matrix_count == reference->store.matrix_count;
-    for (size_t i = 0; alike && i < other->store.entry_count; i++) {
-        const espl_entry *a = &reference->store.entries[i], *b = &other->store.entries[i];
-        if (!is_shareable(reference, a)) continue;
-        alike = a->matrix == b->matrix && a->from == b->from && a->rank == b->rank && memcmp(a->shape, b->shape, sizeof a->shape) == 0;
-        if (!alike)
-            return espl_fail(ctx, ESPL_ARGUMENT, "adapters \"%s\" and \"%s\" cannot share %s: their configurations give it other sizes",
-                             reference->name, other->name, a->name);
-    }
-    return alike ? ESPL_OK : espl_fail(ctx, ESPL_ARGUMENT, "adapters \"%s\" and \"%s\" cannot share tensors: they are of other methods or targets",
-                                       reference->name, other->name);
-}
-
-/* owner: the store that the reference's are in. */
-static espl_status check(const espl_adapter *reference, const espl_store *owner, const espl_adapter *other) {
-    ESPL_TRY(check_alike(reference, other));
-    if (&other->store == owner || has_from(other, owner) || !(shares(other) || first_with(other))) return ESPL_OK;
-    return espl_fail(reference->model->ctx, ESPL_ARGUMENT, "adapter \"%s\" shares tensors with others than \"%s\": espl_adapter_unshare comes "
-                     "first", other->name, reference->name);
-}
-
-static const espl_store *owner_of(const espl_adapter *reference) {
-    for (size_t i = 0; i < reference->store.matrix_count; i++) {
-        if (reference->store.matrices[i].owner) return reference->store.matrices[i].owner;
-    }
-    return &reference->store;
-}
-
-static void share(const espl_adapter *reference, const espl_store *owner, espl_adapter *other) {
-    for (size_t i = 0; i < reference->store.entry_count && &other->store != owner; i++) {
-        const espl_entry *entry = &reference->store.entries[i];
-        if (is_shareable(reference, entry)) give(other, owner, &owner->matrices[entry->matrix], entry->matrix);
-    }
+    ESPL_TRY(espl_adapter_check_equal(reference, other, false, "share tensors"));
+    if (other->merge_order)
+        return espl_fail(ctx, ESPL_ARGUMENT, "adapter \"%s\" is merged into the base, which has its tensors as they are: they cannot "
+                         "be shared", other->name);
+    const bool alone = espl_adapter_owner(other) == other && !first_with(other);
+    if (alone || espl_adapter_owner(other) == espl_adapter_owner(reference)) return ESPL_OK;
+    return espl_fail(ctx, ESPL_ARGUMENT, "adapter \"%s\" shares tensors with others than \"%s\": espl_adapter_unshare comes first",
+                     other->name, reference->name);
 }
 
 static espl_status find(const espl_model *model, const char *name, espl_adapter **out_adapter) {
@@ -124,16 +118,19 @@ static espl_status find(const espl_model *model, const char *name, espl_adapter 
 
 espl_status espl_adapter_share(espl_model *model, const char *const *names, size_t count, const char *reference) {
     espl_adapter *first, *other;
+    bool among = !reference;
     if (count < 2) return espl_fail(model->ctx, ESPL_ARGUMENT, "%zu adapters cannot share tensors, two can", count);
     ESPL_TRY(find(model, reference ? reference : names[0], &first));
-    const espl_store *owner = owner_of(first);
     for (size_t i = 0; i < count; i++) {
         ESPL_TRY(find(model, names[i], &other));
-        ESPL_TRY(check(first, owner, other));
+        ESPL_TRY(check(first, other));
+        among |= other == first;
     }
+    if (!among) return espl_fail(model->ctx, ESPL_ARGUMENT, "adapter \"%s\", whose tensors are to be shared, is none of those that share",
+                                 first->name);
     for (size_t i = 0; i < count; i++) {
         ESPL_TRY(find(model, names[i], &other));
-        share(first, owner, other);
+        share(espl_adapter_owner(first), other);
     }
     return ESPL_OK;
 }

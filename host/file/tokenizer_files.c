@@ -9,12 +9,14 @@ static const struct {
                                  {"added_tokens.json", false},      {"chat_template.jinja", false},   {"vocab.txt", true},
                                  {"spiece.model", true},            {"spm.model", true},              {"sentencepiece.bpe.model", true}};
 
-static bool path_of(const char *folder, const char *name, char out_path[1024]) {
-    return snprintf(out_path, 1024, "%s/%s", folder, name) < 1024;
+enum { PATH_BYTES = 4096 };
+
+static bool path_of(const char *folder, const char *name, char out_path[PATH_BYTES]) {
+    return snprintf(out_path, PATH_BYTES, "%s/%s", folder, name) < PATH_BYTES;
 }
 
 static bool is_there(const char *folder, const char *name) {
-    char path[1024];
+    char path[PATH_BYTES];
     return path_of(folder, name, path) && espl_os_is_file(path);
 }
 
@@ -26,11 +28,11 @@ bool espl_tokenizer_is_in(const char *folder) {
 }
 
 espl_status espl_file_copy(espl_context *ctx, const char *name, const char *from, const char *to, espl_replace *out_file) {
-    char source[1024], target[1024];
+    char source[PATH_BYTES], target[PATH_BYTES];
     espl_mapping mapping;
     if (!is_there(from, name)) return ESPL_OK;
     if (!path_of(from, name, source) || !path_of(to, name, target))
-        return espl_fail(ctx, ESPL_LIMIT, "the path of %s in %s is longer than 1023 bytes", name, to);
+        return espl_fail(ctx, ESPL_LIMIT, "the path of %s in %s has %d bytes or more", name, to, PATH_BYTES);
     ESPL_TRY(espl_os_map(ctx, source, &mapping));
     espl_status status = espl_os_replace_begin(ctx, target, out_file);
     if (status == ESPL_OK) status = espl_os_replace_write(ctx, out_file, mapping.data, mapping.bytes);
@@ -44,7 +46,7 @@ espl_status espl_tokenizer_copy(espl_context *ctx, const char *from, const char 
 }
 
 void espl_tokenizer_remove_others(const char *folder, const char *kept) {
-    char path[1024];
+    char path[PATH_BYTES];
     for (size_t i = 0; i < ESPL_COUNT(names); i++) {
         if (kept && is_there(kept, names[i].name)) continue;
         if (path_of(folder, names[i].name, path)) espl_os_remove_file(path);

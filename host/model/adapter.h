@@ -266,6 +266,10 @@ espl_tensor *espl_build_gradient(espl_builder *builder, const espl_adapter *adap
 
 /* ---- Used by model and training ---- */
 
+/* The one in whose memory the tensors are that the adapter has together with others (espl_adapter_share); itself: those of its own. */
+espl_adapter *espl_adapter_owner(espl_adapter *adapter);
+/* Of all that have such tensors the first of these owns them from now on, so that they are trained with these. */
+espl_status espl_adapters_own(espl_adapter *const *adapters, uint32_t count);
 /* The active adapter whose token embedding stands in place of the base's; NULL: none. */
 const espl_adapter *espl_model_embeddings(const espl_model *model);
 /* Whether an active adapter has a part for each of several tasks. */

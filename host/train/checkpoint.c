@@ -21,11 +21,21 @@ static json_t *describe_adapter(const espl_trainer *t, uint32_t index) {
     return config;
 }
 
+/* Which of them has the tensors that this one shares: itself where it shares none, else the first of those that share. */
+static int owner_of(const espl_trainer *t, uint32_t index) {
+    uint32_t owner = index;
+    for (uint32_t i = 0; i < index; i++) {
+        if (t->adapters[i] == espl_adapter_owner(t->adapters[index])) owner = i;
+    }
+    return (int)owner;
+}
+
 /* Those that are trained beside the first, or NULL. */
 static json_t *describe_also(const espl_trainer *t) {
     json_t *also = t->adapter_count > 1 ? json_array() : NULL;
     for (uint32_t i = 1; i < t->adapter_count; i++)
-        json_array_append_new(also, json_pack("{s:s, s:o}", "method", t->adapters[i]->method->name, "adapter", describe_adapter(t, i)));
+        json_array_append_new(also, json_pack("{s:s, s:o, s:i}", "method", t->adapters[i]->method->name, "adapter", describe_adapter(t, i),
+                                              "shares", owner_of(t, i)));
     return also;
 }
 

@@ -222,6 +222,7 @@ static espl_status run(probe *p, const char *path) {
 espl_status espl_probe(espl_model *model, espl_adapter *adapter, const espl_probe_params *params, const char *path) {
     espl_context *ctx = model->ctx;
     probe p = {.model = model, .params = params};
+    if (adapter) ESPL_TRY(espl_adapters_own(&adapter, 1));
     p.store = adapter ? &adapter->store : model->params.trainable ? &model->store : NULL;
     if (params->steps && !p.store)
         return espl_fail(ctx, ESPL_ARGUMENT, "%u steps were asked for, but nothing is trainable", params->steps);

@@ -147,6 +147,7 @@ static espl_status take_adapters(espl_trainer *t, espl_adapter *adapter) {
                          adapter ? ESPL_TRAINED_MAX - 1 : 0);
     if (adapter) t->adapters[t->adapter_count++] = adapter;
     for (uint32_t i = 0; i < more; i++) t->adapters[t->adapter_count++] = t->params.also[i];
+    ESPL_TRY(espl_adapters_own(t->adapters, t->adapter_count));
     t->params.also = NULL;
     return ESPL_OK;
 }

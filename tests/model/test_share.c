@@ -53,12 +53,17 @@ static void compare(espl_adapter *one, espl_adapter *two, bool equal) {
     if (all != equal) fail_msg("%s and %s: their shared tensors are %s", one->name, two->name, all ? "equal" : "not equal");
 }
 
-static void train(espl_model *model, espl_adapter *const *trained, uint32_t count) {
+static espl_dataset *labelled_rows(void) {
     int32_t ids[PAIR_ROWS * PAIR_TOKENS];
     espl_dataset *dataset;
     test_pair_ids(ids);
     const espl_rows rows = {.rows = PAIR_ROWS, .tokens = PAIR_TOKENS, .ids = ids, .labels = ids, .row_labels = PAIR_TOKENS, .tasks = tasks};
     test_ok(espl_dataset_from_rows(test_context(), &rows, 0, 0, &dataset));
+    return dataset;
+}
+
+static void train(espl_model *model, espl_adapter *const *trained, uint32_t count) {
+    espl_dataset *dataset = labelled_rows();
     espl_trainer *trainer;
     espl_progress progress;
     test_ok(espl_model_activate(model, "multitask(a,b,c)"));
@@ -100,26 +105,31 @@ static void trained_together(void **state) {
     espl_model_destroy(&model);
 }
 
-/* Where their owner is not trained they stay. */
-static void owner_is_not_trained(void **state) {
+/* One of them alone: what is shared moves with it and is the same for all, of the others nothing else moves. */
+static void trained_alone(void **state) {
     (void)state;
-    espl_adapter *adapters[TASKS];
-    espl_model *model = load(adapters);
-    test_ok(espl_adapter_share(model, names, TASKS, NULL));
-    size_t bytes;
-    for (int pass = 0; pass < 2; pass++) {
-        float *before = NULL;
-        for (size_t e = 0; e < adapters[1]->store.entry_count; e++) {
-            if (!is_shared(&adapters[1]->store.entries[e])) continue;
-            before = read(&adapters[1]->store, e, &bytes);
-            train(model, adapters + 1 - pass, 1);
-            float *after = read(&adapters[1]->store, e, &bytes);
-            if ((memcmp(before, after, bytes) == 0) != (pass == 0)) fail_msg("pass %d: %s", pass, adapters[1]->store.entries[e].name);
-            free(before), free(after);
-            break;
+    for (int which = 0; which < TASKS; which++) {
+        espl_adapter *adapters[TASKS];
+        espl_model *model = load(adapters);
+        test_ok(espl_adapter_share(model, names, TASKS, NULL));
+        size_t counts[TASKS], bytes;
+        float *before[TASKS];
+        for (int i = 0; i < TASKS; i++) before[i] = test_adapter_values(adapters[i], &counts[i]);
+        train(model, adapters + which, 1);
+        assert_ptr_equal(espl_adapter_owner(adapters[(which + 1) % TASKS]), adapters[which]);
+        for (int i = 0; i < TASKS; i++) {
+            float *at = before[i];
+            compare(adapters[i], adapters[(i + 1) % TASKS], true);
+            for (size_t e = 0; e < adapters[i]->store.entry_count; e++, at += bytes / sizeof(float)) {
+                float *after = read(&adapters[i]->store, e, &bytes);
+                const bool moved = memcmp(at, after, bytes) != 0, due = i == which || is_shared(&adapters[i]->store.entries[e]);
+                if (moved != due) fail_msg("%s %s", adapters[i]->store.entries[e].name, moved ? "moved" : "did not move");
+                free(after);
+            }
+            free(before[i]);
         }
+        espl_model_destroy(&model);
     }
-    espl_model_destroy(&model);
 }
 
 /* Gradients of what one adapter trains in the batch of all tasks. */
@@ -209,6 +219,42 @@ static void parting(void **state) {
     }
 }
 
+/* A checkpoint goes on to the bits of a run without a break, and only where the same share. */
+static void resumed(void **state) {
+    (void)state;
+    espl_adapter *adapters[TASKS];
+    espl_trainer *trainer;
+    espl_progress progress;
+    float *whole = NULL;
+    size_t count;
+    char *folder = test_path("shared checkpoint");
+    for (int run = 0; run < 3; run++) {
+        espl_model *model = load(adapters);
+        espl_dataset *dataset = labelled_rows();
+        if (run < 2) test_ok(espl_adapter_share(model, names, TASKS, "c"));
+        test_ok(espl_model_activate(model, "multitask(a,b,c)"));
+        const espl_trainer_params params = {.steps = 3, .batch = PAIR_ROWS, .learning_rate = 1e-2, .no_shuffle = true, .also = adapters + 1,
+                                            .also_count = TASKS - 1};
+        test_ok(espl_trainer_create(model, adapters[0], dataset, &params, &trainer));
+        if (run == 2) test_refused(espl_trainer_resume(trainer, folder), ESPL_ARGUMENT, "the checkpoint was made with also");
+        if (run == 1) test_ok(espl_trainer_resume(trainer, folder));
+        for (int i = run; i < 3 && run < 2; i++) {
+            test_ok(espl_trainer_step(trainer, &progress));
+            if (i == 0) test_ok(espl_trainer_save(trainer, folder));
+        }
+        float *values = test_adapter_values(adapters[1], &count);
+        if (run == 0) whole = values;
+        if (run == 1) assert_memory_equal(whole, values, count * sizeof *values);
+        if (run) free(values);
+        espl_trainer_destroy(&trainer);
+        espl_dataset_destroy(&dataset);
+        espl_model_destroy(&model);
+    }
+    free(whole);
+    espl_os_remove_folder(test_context(), folder);
+    free(folder);
+}
+
 /* A folder has the shared values; what is loaded is on its own. */
 static void files(void **state) {
     (void)state;
@@ -243,10 +289,17 @@ static void refused(void **state) {
     test_refused(espl_adapter_share(model, two, 2, NULL), ESPL_UNSUPPORTED, "adapter \"lora\": library_lora has no tensors that several");
     test_ok(espl_adapter_add(model, "wide", "mtl_lora:r=4,up=2,intermediate", 1, &other));
     two[1] = "wide";
-    test_refused(espl_adapter_share(model, two, 2, NULL), ESPL_ARGUMENT, "their configurations give it other sizes");
+    test_refused(espl_adapter_share(model, two, 2, NULL), ESPL_ARGUMENT, "differ in \"r\": they cannot share tensors");
     test_ok(espl_adapter_add(model, "more", "mtl_lora:r=3,up=2,intermediate,output", 1, &other));
     two[1] = "more";
-    test_refused(espl_adapter_share(model, two, 2, NULL), ESPL_ARGUMENT, "they are of other methods or targets");
+    test_refused(espl_adapter_share(model, two, 2, NULL), ESPL_ARGUMENT, "tensors, \"more\"");
+    test_ok(espl_adapter_add(model, "keys", "mtl_lora:r=3,up=2,intermediate,attention=q+k", 1, &other));
+    two[1] = "keys"; /* as many tensors of the same sizes, of other maps */
+    test_refused(espl_adapter_share(model, two, 2, NULL), ESPL_ARGUMENT, "differ in \"attn_matrices\"");
+    test_refused(espl_adapter_share(model, names, 2, "c"), ESPL_ARGUMENT, "adapter \"c\", whose tensors are to be shared, is none of those");
+    test_ok(espl_adapter_merge(adapters[1]));
+    test_refused(espl_adapter_share(model, names, 2, NULL), ESPL_ARGUMENT, "adapter \"b\" is merged into the base");
+    test_ok(espl_adapter_unmerge(adapters[1]));
     two[1] = "d";
     test_refused(espl_adapter_share(model, two, 2, NULL), ESPL_ARGUMENT, "adapter \"d\" shares tensors with others than \"a\"");
     two[1] = "none";
@@ -265,8 +318,9 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trained_together), cmocka_unit_test(owner_is_not_trained), cmocka_unit_test(sum_of_gradients),
-        cmocka_unit_test(parting),          cmocka_unit_test(files),                cmocka_unit_test(refused),
+        cmocka_unit_test(trained_together), cmocka_unit_test(trained_alone), cmocka_unit_test(sum_of_gradients),
+        cmocka_unit_test(parting),          cmocka_unit_test(files), cmocka_unit_test(resumed),
+                       cmocka_unit_test(refused),
     };
     return test_main("share", tests, ESPL_COUNT(tests));
 }

@@ -40,7 +40,7 @@ static const option_row rows[] = {
     {FOR_TRAIN, 0, "Model", "also", "NAME=DIR|SPEC", LIST, AT(also), ANY_TEXT,
      "trained together with that one, and saved in NAME of its folder: a saved adapter, or as --method a new one (up to 4)"},
     {FOR_TRAIN, 0, "Model", "share", "NAME+NAME", TEXT, AT(share), ANY_TEXT,
-     "adapters of mtl_lora that have A and B together, those of the first, which is trained; that of --method is called adapter"},
+     "adapters of mtl_lora that have A and B together, at first those of the first; that of --method is called adapter"},
     {FOR_EVAL | FOR_GENERATE | FOR_BENCH | FOR_PROBE, 0, "Model", "adapter", "[NAME=]DIR", LIST, AT(adapters), ANY_TEXT,
      "adapter folder of PEFT or the Adapters library; given several times, their changes add up. Or one folder of a composition "
      "(adapter_setup.json)"},

@@ -11,6 +11,7 @@ import torch
 HOULSBY = dict(a=adapters.DoubleSeqBnConfig(reduction_factor=5), trained=adapters.DoubleSeqBnConfig(reduction_factor=9, scaling=2.0),
                b=adapters.DoubleSeqBnConfig(reduction_factor=3, non_linearity="tanh"))
 PFEIFFER = dict(a=adapters.SeqBnConfig(reduction_factor=5), trained=adapters.SeqBnConfig(reduction_factor=9, non_linearity="gelu"))
+MTL = dict(r=3, alpha=4, init_weights="bert")
 SQUARE = dict(attn_matrices=["q"])  # Llama's values are narrower than what a second LoRA would take
 LORA = dict(a=adapters.LoRAConfig(r=3, alpha=5), trained=adapters.LoRAConfig(r=2, alpha=3, attn_matrices=["k", "v"]),
             b=adapters.LoRAConfig(r=4, alpha=2, use_gating=True))
@@ -28,6 +29,9 @@ COMPOSITIONS = [
     ("composition_batchsplit_lora", "bert_classes_lora", 2475, dict(LORA, trained=adapters.LoRAConfig(r=2, alpha=3), b=adapters.LoRAConfig(r=4, alpha=2)),
      BatchSplit("b", "trained", "a", batch_sizes=[1, 1, 1]), None),
     ("composition_multitask", "bert_classes_lora", 2476, HOULSBY, MultiTask("trained", "b"), [1, 0, 1]),
+    ("composition_multitask_mtl", "bert_classes_lora", 2486, dict(a=adapters.MTLLoRAConfig(n_up_projection=3, **MTL),
+                                                                trained=adapters.MTLLoRAConfig(n_up_projection=2, **MTL)),
+     MultiTask("a", "trained"), [1, 0, 1]),
     ("composition_average", "bert_classes_lora", 2477, HOULSBY, Average("a", "trained", weights=[3, 1]), None),
     ("composition_average_lora", "llama_lora", 2478, dict(a=adapters.LoRAConfig(r=3, alpha=5), trained=adapters.LoRAConfig(r=2, alpha=3)),
      Average("a", "trained", weights=[1, 3]), None),
@@ -79,7 +83,7 @@ def write_composition(root, name, base, seed, configs, setup, tasks):
     with torch.no_grad():
         for n, p in model.named_parameters():
             if any(part in n for part in (".adapters.", ".loras.", ".adapter_fusion_layer.", ".prefix_tunings.")):
-                scale = 0.05 if ".query." in n or ".key." in n else 0.2
+                scale = 0.05 if ".query." in n or ".key." in n or n.endswith(".weights") else 0.2
                 p.copy_((scale * torch.randn_like(p)).float().double())  # as files have it
     for p in model.parameters():
         p.data = p.data.float()

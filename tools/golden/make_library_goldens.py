@@ -40,6 +40,8 @@ CASES = [
     case("library_lora_fused_gated", "gpt2_lora", 2405, adapters.LoRAConfig, attn_matrices=["k", "v"], use_gating=True, **LORA),
     case("library_mtl_lora", "bert_classes_lora", 2406, adapters.MTLLoRAConfig, n_up_projection=3, attn_matrices=["q", "v"],
          intermediate_lora=True, init_weights="bert", **LORA),
+    case("library_mtl_lora_gated", "bert_classes_lora", 2407, adapters.MTLLoRAConfig, attn_matrices=["k"], use_gating=True,
+         init_weights="bert", leave_out=[0], **LORA),
     case("library_prompt_first", "bert_classes_lora", 2420, adapters.PromptTuningConfig, prompt_length=2),
     case("library_prompt_behind", "bert_classes_lora", 2421, adapters.PromptTuningConfig, prompt_length=2, combine="prefix_after_bos"),
     case("library_prompt_electra", "electra_classes_lora", 2422, adapters.PromptTuningConfig, prompt_length=3),

@@ -127,7 +127,7 @@ espl_status espl_adapter_load(espl_model *model, const char *name, const char *f
  * Fails: IO; UNSUPPORTED for a head that the format has no place for. */
 espl_status espl_adapter_save(espl_adapter *adapter, const char *folder);
 /* Takes and clears. Merged weights are restored first, and so are those that were merged after it; sessions that use it must be
- * gone or deactivated. */
+ * gone or deactivated, and those that use adapters which have tensors of it (espl_adapter_share) refreshed. */
 void espl_adapter_delete(espl_adapter **adapter);
 /* Borrowed from the adapter. */
 const char *espl_adapter_name(const espl_adapter *adapter);
@@ -200,12 +200,13 @@ espl_status espl_adapter_average(espl_model *model, const char *name, const char
                                  size_t count, const espl_average_params *params, espl_adapter **out_adapter);
 
 /* From now on these adapters have the tensors together that their method can share (mtl_lora: lora_A and lora_B; Yang et al. 2024,
- * arXiv 2410.09437, as share_parameters of the Adapters library): those of the reference, one of them, NULL: the first. They are its
- * own, are trained where it is, with what all that are active make of them, and stay as they are where it is not. Each adapter still
- * counts and saves them, and averages and merges with them. names: count of them. Graphs made after it use it (a session that is
- * refreshed, a trainer that is created; one that goes on from a checkpoint wants the same shared before). One that shares with the
- * reference already does so still. Fails: ARGUMENT for configurations with other sizes, and for one that shares with others;
- * UNSUPPORTED naming a method that shares nothing. Then nothing changes. */
+ * arXiv 2410.09437, as share_parameters of the Adapters library): at first with the values of the reference, one of them, NULL: the first.
+ * They are trained with any of them, once, by what all that are active make of them; each adapter counts and saves them, and averages
+ * and merges with them. names: count of them. Graphs made after it use it (a session that is refreshed, a trainer that is created; one
+ * that goes on from a checkpoint wants the same shared before); creating a trainer for some of them may take the memory of others:
+ * sessions with these are refreshed then. One that shares with the reference already does so still.
+ * Fails: ARGUMENT for configurations that differ in more than how they were trained, for one that is merged, for one that shares with
+ * others, and for a reference that is none of them; UNSUPPORTED naming a method that shares nothing. Then nothing changes. */
 espl_status espl_adapter_share(espl_model *model, const char *const *names, size_t count, const char *reference);
 /* It has tensors of its own again, at first of the same values; those that had them of it have them of the next among themselves, as when
  * it is deleted. */
