@@ -56,7 +56,11 @@ check "both have moved on" test "$(cksum < "$work/both/words/embedding.pt")" != 
 must "what embeddings are" inspect "$work/both/words"
 check "their tokens" grep -q "^tokenizer tokens  *22$" "$work/out"
 refuses 2 "no name" "is not NAME=DIR or NAME=SPEC" train "${text[@]}" --data "$work/cat.txt" --also embeddings --out "$work/x"
-refuses 2 "also with full" "--also is about adapters" train "${text[@]}" --data "$work/cat.txt" --method full --also "w=embeddings" --out "$work/x"
+refuses 2 "a name that the folder has" "is a folder of the run's own" train "${text[@]}" --data "$work/cat.txt" --also best=embeddings --out "$work/x"
+refuses 2 "also beside a setup" "says itself which adapters take part" train "${text[@]}" --data "$work/cat.txt" \
+    --adapter "$golden/composition_nested" --also w=embeddings --out "$work/x"
+refuses 2 "share with full" "--also and --share are about adapters" train "${text[@]}" --data "$work/cat.txt" --method full --share a+b --out "$work/x"
+refuses 2 "also with full" "--also and --share are about adapters" train "${text[@]}" --data "$work/cat.txt" --method full --also "w=embeddings" --out "$work/x"
 
 # Tasks that share tensors (Yang et al. 2024): each row trains its task's adapter, all of them A and B.
 printf '{"text": "Once upon a time.", "task": "adapter"}\n{"text": "No dog was ever so blue.", "task": "other"}\n' > "$work/tasks.jsonl"

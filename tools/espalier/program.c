@@ -193,6 +193,8 @@ static int open_also(program *program) {
         if (!length || length >= sizeof name)
             return fail_usage(program->words[0], "--also %s is not NAME=DIR or NAME=SPEC with a name below %zu", text, sizeof name);
         snprintf(name, sizeof name, "%.*s", (int)length, text);
+        if (!strcmp(name, "best") || !strcmp(name, "checkpoint"))
+            return fail_usage(program->words[0], "--also %s: \"%s\" is a folder of the run's own in DIR of --out", text, name);
         const char *what = text + length + 1;
         espl_adapter **made = &program->adapters[program->adapter_count];
         const espl_status status = espl_os_is_folder(what) ? espl_adapter_load(program->model, name, what, made)
@@ -227,7 +229,11 @@ static int share_and_activate(program *program) {
 
 int open_method(program *program, const char *fallback) {
     const options *opts = program->options;
-    if (is_full_training(opts) && opts->also.count) return fail_usage(program->words[0], "--also is about adapters, and --method full has none");
+    const bool several = opts->also.count || opts->share;
+    if (several && is_full_training(opts))
+        return fail_usage(program->words[0], "--also and --share are about adapters, and --method full has none");
+    if (several && !opts->method && setup_folder(opts))
+        return fail_usage(program->words[0], "%s says itself which adapters take part: without --also and --share", setup_folder(opts));
     if (opts->method && opts->adapters.count && !is_fusion(opts) && !opts->compose)
         return fail_usage(program->words[0],
                           "--method makes a new adapter and --adapter takes a saved one; give one of them, but for fusion and --compose");

@@ -203,8 +203,8 @@ espl_status espl_adapter_average(espl_model *model, const char *name, const char
  * arXiv 2410.09437, as share_parameters of the Adapters library): at first with the values of the reference, one of them, NULL: the first.
  * They are trained with any of them, once, by what all that are active make of them; each adapter counts and saves them, and averages
  * and merges with them. names: count of them. Graphs made after it use it (a session that is refreshed, a trainer that is created; one
- * that goes on from a checkpoint wants the same shared before); creating a trainer for some of them may take the memory of others:
- * sessions with these are refreshed then. One that shares with the reference already does so still.
+ * that goes on from a checkpoint wants the same shared before); creating a trainer for some of them, or a probe, may take the memory of
+ * others: sessions with these are refreshed then. One that shares with the reference already does so still.
  * Fails: ARGUMENT for configurations that differ in more than how they were trained, for one that is merged, for one that shares with
  * others, and for a reference that is none of them; UNSUPPORTED naming a method that shares nothing. Then nothing changes. */
 espl_status espl_adapter_share(espl_model *model, const char *const *names, size_t count, const char *reference);
